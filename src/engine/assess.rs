@@ -1,0 +1,1 @@
+//! Assessment: asks the server and the cluster's own probes. Changes nothing.

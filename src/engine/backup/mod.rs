@@ -1,0 +1,1 @@
+//! Base backups: reading a running cluster in parallel and publishing a set.

@@ -1,0 +1,219 @@
+//! `lifeboat.toml`: what it may say. Owns the types; reading and judging the file is in
+//! [`load`]. Never holds a secret: keys and passwords are named by the file that holds them.
+
+pub mod load;
+
+use crate::engine::incident::facts::{Role, Tier};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+pub use load::{ConfigError, load};
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where incidents, measured rates and spools live. Default: the user's data directory, or
+    /// `/var/lib/lifeboat` for root.
+    #[serde(default)]
+    pub state_directory: Option<PathBuf>,
+    /// A team's own runbook data, laid over `assets/runbook.toml`.
+    #[serde(default)]
+    pub runbook: Option<PathBuf>,
+    #[serde(default)]
+    pub clusters: Vec<Cluster>,
+    #[serde(default)]
+    pub repositories: Vec<RepositoryConfig>,
+    #[serde(default)]
+    pub operators: Vec<Operator>,
+    #[serde(default)]
+    pub sandbox: Sandbox,
+    /// The file that this was read from; never in the file itself.
+    #[serde(skip)]
+    pub path: PathBuf,
+}
+
+/// A PostgreSQL cluster (one server, one data directory).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    pub name: String,
+    pub tier: Tier,
+    /// `production`, `staging`, `drill`, …
+    pub environment: String,
+    pub data_directory: PathBuf,
+    /// Used where the data directory's volume cannot hold the restore.
+    #[serde(default)]
+    pub alternative_data_directory: Option<PathBuf>,
+    pub connection: Connection,
+    pub control: Control,
+    /// Names of repositories, nearest first.
+    pub repositories: Vec<String>,
+    /// SELECTs that each return one row; see [`Probe`].
+    #[serde(default)]
+    pub probes: Vec<Probe>,
+    /// Tables whose counts validation must see, `schema.table`. Empty: all of them.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// The application's health address, `http://` or `https://`.
+    #[serde(default)]
+    pub health_url: Option<String>,
+    /// How the application connects, where it is not as above.
+    #[serde(default)]
+    pub application: Option<Connection>,
+}
+
+/// A connection to PostgreSQL. A password comes from a passfile in PostgreSQL's own format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connection {
+    /// A host name, an address, or the directory of the Unix socket.
+    pub host: String,
+    #[serde(default = "default_port")]
+    pub port: u16,
+    #[serde(default = "default_name")]
+    pub user: String,
+    #[serde(default = "default_name")]
+    pub database: String,
+    #[serde(default)]
+    pub passfile: Option<PathBuf>,
+    #[serde(default)]
+    pub tls: Tls,
+    /// PEM file of the certificate authority; the system's where absent.
+    #[serde(default)]
+    pub root_certificate: Option<PathBuf>,
+}
+
+fn default_port() -> u16 {
+    5432
+}
+
+fn default_name() -> String {
+    String::from("postgres")
+}
+
+/// Whether the connection is encrypted. The server's certificate is always verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    #[default]
+    Off,
+    Required,
+}
+
+/// How the server is started and stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "driver", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Control {
+    PgCtl {
+        /// Where `pg_ctl` and `postgres` are; discovered where absent.
+        #[serde(default)]
+        bin_directory: Option<PathBuf>,
+        /// Where the server's output goes; `<data directory>/../<name>.log` where absent.
+        #[serde(default)]
+        log: Option<PathBuf>,
+    },
+}
+
+/// A question to the cluster: a SELECT that returns one row with one value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    pub name: String,
+    #[serde(default)]
+    pub database: Option<String>,
+    pub sql: String,
+    /// The value as text, where it is known beforehand.
+    #[serde(default)]
+    pub expect: Option<String>,
+    /// A lower bound for a number.
+    #[serde(default)]
+    pub at_least: Option<i64>,
+    /// An upper bound for a number.
+    #[serde(default)]
+    pub at_most: Option<i64>,
+}
+
+/// Where backups and WAL are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepositoryConfig {
+    pub name: String,
+    /// `{cluster}` in a path stands for the cluster's name, so that clusters can share an entry.
+    pub store: StoreConfig,
+    #[serde(default)]
+    pub encryption: Encryption,
+    #[serde(default)]
+    pub codec: Codec,
+    /// Compression level; the codec's own default where absent.
+    #[serde(default)]
+    pub level: Option<u32>,
+    /// Worker threads; the machine's cores where absent.
+    #[serde(default)]
+    pub workers: Option<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum StoreConfig {
+    File { path: PathBuf },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "cipher", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Encryption {
+    /// No encryption; digests stay.
+    #[default]
+    None,
+    /// AES-256-CBC in OpenSSL's form, with HMAC-SHA256. Exactly one source of the master key.
+    #[serde(rename = "aes-256-cbc")]
+    Aes256Cbc {
+        /// A file of mode 0600 with the key on its first line.
+        #[serde(default)]
+        master_key_file: Option<PathBuf>,
+        /// A program and its arguments that print the key on the first line.
+        #[serde(default)]
+        master_key_command: Option<Vec<String>>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    #[default]
+    Gzip,
+    Zstd,
+}
+
+/// An operating-system user and what that person may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    pub user: String,
+    pub role: Role,
+}
+
+/// Where drills happen.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sandbox {
+    /// Default: the system's folder for temporary files.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
+    /// The user that the sandbox's server runs as when Lifeboat is root. Default: `postgres`
+    /// where it exists, else `nobody`.
+    #[serde(default)]
+    pub user: Option<String>,
+}
+
+impl Config {
+    #[must_use]
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.iter().find(|c| c.name == name)
+    }
+
+    #[must_use]
+    pub fn repository(&self, name: &str) -> Option<&RepositoryConfig> {
+        self.repositories.iter().find(|r| r.name == name)
+    }
+}

@@ -1,0 +1,1 @@
+//! Ciphers and keys: OpenSSL's own envelope, authentication tags, the keyring.

@@ -1,0 +1,1 @@
+//! GameDay drills: sandbox, scenarios, scoring, guard rails.

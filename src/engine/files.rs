@@ -1,0 +1,84 @@
+//! The one place that writes files durably: write, sync, rename, sync the folder. Never deletes
+//! what it did not make.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Replaces `path` by `content`, all or nothing, durable on return.
+///
+/// # Errors
+/// Any I/O error; `path` is then as it was.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary_beside(path);
+    let written = write_synced(&temporary, content, mode)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| sync_parent(path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Creates `path` with `content`, durable on return.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where the name is taken: what is there stays untouched.
+pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary_beside(path);
+    let linked =
+        write_synced(&temporary, content, mode).and_then(|()| fs::hard_link(&temporary, path));
+    let _ = fs::remove_file(&temporary);
+    linked.and_then(|()| sync_parent(path))
+}
+
+/// Syncs the folder that holds `path`, so that a rename or link in it survives a power cut.
+///
+/// # Errors
+/// Any I/O error.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// A name in the same folder that no other process of ours uses now.
+#[must_use]
+pub fn temporary_beside(path: &Path) -> PathBuf {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unique = COUNT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.{}.{unique}.tmp", std::process::id()))
+}
+
+fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn create_never_overwrites_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("object");
+        create(&path, b"first", 0o600).unwrap();
+        let second = create(&path, b"second", 0o600);
+        assert_eq!(second.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn replace_swaps_the_whole_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("object");
+        replace(&path, b"first", 0o600).unwrap();
+        replace(&path, b"second", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+    }
+}

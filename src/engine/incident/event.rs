@@ -1,0 +1,166 @@
+//! The journal's events. Owns their names and payloads, which are a stable format; never decides
+//! what follows from one: that is the model's.
+
+use super::facts::{
+    Actor, Check, Identity, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Tier,
+    Topic,
+};
+use crate::engine::explain::Explanation;
+use crate::engine::runner::plan::Plan;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// From 1, without a hole.
+    pub seq: u64,
+    pub at: Timestamp,
+    pub actor: Actor,
+    #[serde(flatten)]
+    pub event: Event,
+    /// SHA-256, hexadecimal, of the previous line's bytes without its line feed; of nothing for
+    /// the first.
+    pub prev: String,
+}
+
+/// What an incident is about, as first declared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Declaration {
+    /// `INC-YYYYMMDD-NNN`.
+    pub id: String,
+    /// The cluster's name in the configuration.
+    pub cluster: String,
+    pub tier: Tier,
+    /// `production`, `staging`, …, as configured.
+    pub environment: String,
+    pub title: String,
+    /// The identity read at declaration, where `pg_control` could be read.
+    pub identity: Option<Identity>,
+    /// The scenario's name where this is a drill.
+    pub drill: Option<String>,
+}
+
+/// What the commander decides while the server waits at the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Promote,
+    /// Give up this run; what was done stays until it is put back.
+    Abandon,
+}
+
+/// Something that happened. Names and fields are the journal's format.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "data", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "events are few and live in one list")]
+pub enum Event {
+    IncidentDeclared(Declaration),
+    /// A runner took the incident over; `resumed` from the second time on.
+    RunnerStarted {
+        pid: u32,
+        version: String,
+        resumed: bool,
+    },
+    SeveritySet {
+        severity: Severity,
+    },
+    MomentStated {
+        moment: Moment,
+        at: Timestamp,
+    },
+    NoteAdded {
+        topic: Topic,
+        text: String,
+    },
+    ServerProbed(ServerProbe),
+    /// The cluster's own integrity probes from the configuration, before recovery.
+    ProbesRun {
+        checks: Vec<Check>,
+    },
+    PrerequisiteAnswered {
+        prerequisite: Prerequisite,
+        met: bool,
+        note: String,
+    },
+    /// The tool's own answer to "backup integrity verified".
+    IntegrityChecked {
+        set: String,
+        checks: Vec<Check>,
+    },
+    TargetChosen(Reach),
+    PlanMade(Plan),
+    GatePassed {
+        plan_hash: String,
+    },
+    /// Refused at the socket: the actor's role does not permit the command.
+    CommandRefused {
+        command: String,
+        reason: String,
+    },
+    RunStarted {
+        plan_hash: String,
+    },
+    StepStarted {
+        step: String,
+        attempt: u32,
+    },
+    /// A fact that a step wants kept: a path, an LSN, a count. `name` is stable for programs.
+    StepNoted {
+        step: String,
+        name: String,
+        text: String,
+    },
+    StepFinished {
+        step: String,
+    },
+    /// The step waits for a decision of the commander.
+    StepHeld {
+        step: String,
+        question: String,
+    },
+    StepFailed {
+        step: String,
+        explanation: Explanation,
+    },
+    /// A probe on resuming says where the interrupted step stands.
+    StepInterrupted {
+        step: String,
+        finding: String,
+    },
+    Decided {
+        step: String,
+        decision: Decision,
+    },
+    PauseRequested,
+    Paused {
+        before_step: String,
+    },
+    Resumed,
+    CancelRequested,
+    RunCancelled {
+        step: Option<String>,
+    },
+    /// Undoing a cancelled or failed run, step by step, newest first.
+    UndoStarted,
+    StepUndone {
+        step: String,
+        text: String,
+    },
+    UndoFailed {
+        step: String,
+        explanation: Explanation,
+    },
+    UndoFinished,
+    RunFinished,
+    ValidationRun {
+        checks: Vec<Check>,
+    },
+    ChecklistSigned(SignOff),
+    ReportWritten {
+        path: String,
+    },
+    IncidentClosed {
+        summary: String,
+    },
+}

@@ -1,0 +1,366 @@
+//! The vocabulary of an incident: the values that events carry and the model keeps.
+//! Owns no behaviour beyond naming; never reads a clock, a file or a server.
+
+use crate::engine::postgres::Lsn;
+use crate::engine::wal::TimelineId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a person may do, from least to most. The runner checks it by the kernel's word on who
+/// is at the other end of the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Sees everything, changes nothing.
+    Observer,
+    /// Assesses, probes, answers, signs checklist lines.
+    Operator,
+    /// Approves plans made by others.
+    Approver,
+    /// Decides: target, gate, start, cancel, promote, close.
+    Commander,
+}
+
+/// Who did something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Operating-system user name, or `lifeboat` for the runner itself.
+    pub user: String,
+    pub uid: u32,
+    pub role: Role,
+}
+
+/// The runbook's severity levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Severity {
+    #[serde(rename = "SEV-1")]
+    Sev1,
+    #[serde(rename = "SEV-2")]
+    Sev2,
+    #[serde(rename = "SEV-3")]
+    Sev3,
+}
+
+/// The service tiers of the runbook; their RPO and RTO stand in `assets/runbook.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    Critical,
+    High,
+    Standard,
+    Archive,
+}
+
+/// The identity that is read again before every destructive step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// From `pg_control`; unique for each initdb.
+    pub system_identifier: u64,
+    pub host: String,
+    pub data_directory: String,
+    pub role: ServerRole,
+    /// Major version, such as 15.
+    pub version: u32,
+    /// Timeline of the last checkpoint.
+    pub timeline: TimelineId,
+}
+
+/// Whether the server takes writes, replays, or is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerRole {
+    Primary,
+    Standby,
+    Down,
+    Unknown,
+}
+
+/// Moments that people state and the tool cannot know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    FirstDetected,
+    LastKnownGood,
+}
+
+/// Free-text answers of the assessment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    /// What changed before the issue.
+    ChangesBefore,
+    /// What is wrong: which rows, tables, since when.
+    Symptom,
+    /// Anything else worth keeping.
+    Note,
+}
+
+/// The runbook's four prerequisites of Option A.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prerequisite {
+    IncidentDeclared,
+    MaintenanceWindow,
+    /// Answered by the tool itself, never by a person.
+    BackupIntegrity,
+    TargetConfirmed,
+}
+
+impl Prerequisite {
+    pub const ALL: [Self; 4] = [
+        Self::IncidentDeclared,
+        Self::MaintenanceWindow,
+        Self::BackupIntegrity,
+        Self::TargetConfirmed,
+    ];
+}
+
+/// What the server said when it was asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerProbe {
+    pub at: Timestamp,
+    pub reachable: bool,
+    /// `version()`, where reachable.
+    pub version: Option<String>,
+    /// The server's own `now()`.
+    pub now: Option<Timestamp>,
+    /// `pg_current_wal_lsn()` on a primary, the replay LSN on a standby.
+    pub current_lsn: Option<Lsn>,
+    /// Client backends other than our own.
+    pub sessions: Option<u32>,
+    /// From `pg_control`, which also answers while the server is down.
+    pub identity: Option<Identity>,
+    /// Why it could not be reached.
+    pub error: Option<String>,
+}
+
+/// Four different words; a check that could not run never reads as passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    Verified,
+    Failed,
+    NotRun,
+    CouldNotVerify,
+}
+
+impl Verdict {
+    /// The word on screens and in reports.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Verified => "VERIFIED",
+            Self::Failed => "FAILED",
+            Self::NotRun => "NOT RUN",
+            Self::CouldNotVerify => "COULD NOT VERIFY",
+        }
+    }
+
+    /// The worst of many: a failure beats what could not be verified, that beats what was not
+    /// run. No checks at all is NOT RUN.
+    pub fn of_all(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        let rank = |v: Self| match v {
+            Self::Verified => 0,
+            Self::NotRun => 1,
+            Self::CouldNotVerify => 2,
+            Self::Failed => 3,
+        };
+        verdicts.into_iter().max_by_key(|v| rank(*v)).unwrap_or(Self::NotRun)
+    }
+}
+
+/// One check and what it found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Stable within its group: `counts:public.orders`, `fk:orders_customer_id_fkey`.
+    pub id: String,
+    /// One line for a person.
+    pub title: String,
+    pub verdict: Verdict,
+    pub expected: Option<String>,
+    pub found: Option<String>,
+    /// What it means and, where it failed, what to do.
+    pub detail: String,
+    pub duration_ms: u64,
+}
+
+/// Where recovery stops, in PostgreSQL's terms. At most one kind can be set on a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+pub enum TargetPoint {
+    /// `recovery_target_time`.
+    Time(Timestamp),
+    /// `recovery_target_lsn`.
+    Lsn(Lsn),
+    /// `recovery_target_xid`; matches by equality alone.
+    Xid(u32),
+    /// `recovery_target_name`; the first restore point of that name.
+    Name(String),
+    /// Everything that the archive and the rescued tail hold.
+    EndOfArchive,
+}
+
+/// A recovery target as the operator chose it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub point: TargetPoint,
+    /// `recovery_target_inclusive`. False means "just before".
+    pub inclusive: bool,
+    /// The timeline to follow; `None` is `latest`.
+    pub timeline: Option<TimelineId>,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let edge = if self.inclusive { "up to and including" } else { "just before" };
+        match &self.point {
+            TargetPoint::Time(t) => write!(f, "{edge} {t:.3} (UTC)"),
+            TargetPoint::Lsn(lsn) => write!(f, "{edge} LSN {lsn}"),
+            TargetPoint::Xid(xid) => write!(f, "{edge} transaction {xid}"),
+            TargetPoint::Name(name) => write!(f, "restore point \"{name}\""),
+            TargetPoint::EndOfArchive => write!(f, "everything that was archived or rescued"),
+        }?;
+        match self.timeline {
+            Some(timeline) => write!(f, " on timeline {timeline}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A committed transaction as the WAL tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    pub at: Timestamp,
+    pub xid: u32,
+    /// Start of the transaction's first record.
+    pub first_lsn: Lsn,
+    /// Start of its commit record.
+    pub lsn: Lsn,
+    /// End of its commit record.
+    pub end_lsn: Lsn,
+    pub timeline: TimelineId,
+    pub inserts: u64,
+    pub updates: u64,
+    pub deletes: u64,
+}
+
+/// A transaction that may have done the damage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Suspect {
+    pub commit: Commit,
+    /// Schema-qualified where the relation map knows it, else `database 16384, file 16402`.
+    pub relation: String,
+    /// Such as "deleted 48,211 of about 51,000 rows of public.orders".
+    pub what: String,
+    /// Higher is more suspicious.
+    pub score: f64,
+    /// Just before it: its first record, exclusive.
+    pub target: Target,
+}
+
+/// A base backup in the few figures that screens and plans need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseSummary {
+    /// `set-YYYYMMDD-HHMMSS`.
+    pub set: String,
+    pub repository: String,
+    pub started: Timestamp,
+    pub finished: Timestamp,
+    pub start_lsn: Lsn,
+    pub stop_lsn: Lsn,
+    pub timeline: TimelineId,
+    pub system_identifier: u64,
+    /// Server major version.
+    pub version: u32,
+    /// Bytes in the data directory.
+    pub size: u64,
+    /// Bytes in the repository.
+    pub stored: u64,
+    pub encrypted: bool,
+}
+
+/// Seconds, as a range. `measured` is false where no rate of this machine is known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    pub copy: (f64, f64),
+    pub replay: (f64, f64),
+    pub measured: bool,
+}
+
+impl Forecast {
+    /// Copy and replay together, least and most seconds.
+    #[must_use]
+    pub fn total(&self) -> (f64, f64) {
+        (self.copy.0 + self.replay.0, self.copy.1 + self.replay.1)
+    }
+}
+
+/// Whether a target can be reached, proven before a byte is copied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reach {
+    pub target: Target,
+    pub reachable: bool,
+    /// Base before target, unbroken WAL, a commit beyond, keys, version, space, settings.
+    pub checks: Vec<Check>,
+    pub base: Option<BaseSummary>,
+    /// The last commit that would be kept.
+    pub last_kept: Option<Commit>,
+    /// The first commit that would be lost.
+    pub first_lost: Option<Commit>,
+    pub lost_commits: Option<u64>,
+    /// From the last kept commit to the newest commit known.
+    pub lost_seconds: Option<f64>,
+    /// Where unreachable: the nearest targets that can be reached.
+    pub nearest: Vec<Target>,
+    /// WAL to replay, bytes.
+    pub wal_bytes: u64,
+    /// Highest values of the five settings over the WAL range, by setting name.
+    pub minimum_settings: Vec<(String, i64)>,
+    pub forecast: Option<Forecast>,
+}
+
+/// A stretch of WAL without a gap on one timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WalStretch {
+    pub timeline: TimelineId,
+    pub from: Lsn,
+    pub to: Lsn,
+    pub segments: u64,
+    pub first_commit: Option<Timestamp>,
+    pub last_commit: Option<Timestamp>,
+}
+
+/// What the repository and the server offer: the ground for choosing a recovery point.
+/// A snapshot, not a fact: it is recomputed on request and never journalled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Survey {
+    pub at: Timestamp,
+    pub current_lsn: Option<Lsn>,
+    pub bases: Vec<BaseSummary>,
+    pub wal: Vec<WalStretch>,
+    pub newest_commit: Option<Commit>,
+    /// Commits counted in equal slices of time, oldest first: (slice start, commits).
+    pub density: Vec<(Timestamp, u64)>,
+    pub suspects: Vec<Suspect>,
+    /// What the screen pre-fills, best first, each with its reason.
+    pub suggestions: Vec<Suggestion>,
+    /// What could not be read and why; never silently left out.
+    pub warnings: Vec<String>,
+}
+
+/// A target worth offering.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Suggestion {
+    pub target: Target,
+    pub why: String,
+}
+
+/// A signed, waived or proven line of the checklist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignOff {
+    /// The line's id in the runbook data.
+    pub item: String,
+    pub done: bool,
+    /// What was seen, or why it was waived.
+    pub evidence: String,
+}

@@ -1,0 +1,523 @@
+//! The incident as it stands: a fold over its journal. Owns what follows from each event; never
+//! reads a clock, a file or a server, so that the same journal always gives the same model.
+
+use super::event::{Decision, Declaration, Entry, Event};
+use super::facts::{
+    Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Verdict,
+};
+use super::narrate;
+use crate::engine::explain::Explanation;
+use crate::engine::runner::plan::Plan;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Where the incident stands as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Assessment,
+    RecoveryPoint,
+    Restore,
+    Validation,
+    Checklist,
+    Closed,
+}
+
+/// How the run of the plan stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// No plan, or a plan whose gate was not passed.
+    Planning,
+    /// The gate is passed; nothing runs yet.
+    Ready,
+    Running,
+    /// A step waits for the commander's decision.
+    Held,
+    /// Between two steps, at the operator's wish.
+    Paused,
+    Failed,
+    /// The runner died in a step; it offers to go on.
+    Interrupted,
+    Cancelled,
+    /// A cancelled or failed run is being put back.
+    Undoing,
+    Undone,
+    Finished,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    Pending,
+    Running,
+    Held,
+    Done,
+    Failed,
+    Interrupted,
+    Cancelled,
+    Undone,
+}
+
+/// One step of the plan and how it went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepState {
+    pub id: String,
+    pub status: StepStatus,
+    pub attempts: u32,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    /// Seconds in which the step waited for a person.
+    pub held_seconds: f64,
+    pub held_since: Option<Timestamp>,
+    pub question: Option<String>,
+    pub failure: Option<Explanation>,
+    /// Facts by name, newest last.
+    pub notes: Vec<(String, String)>,
+}
+
+/// Someone's answer to a prerequisite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Answered {
+    pub met: bool,
+    pub note: String,
+    pub by: String,
+    pub at: Timestamp,
+}
+
+/// The moments that RPO and RTO are computed from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Clocks {
+    pub declared: Option<Timestamp>,
+    pub detected: Option<Timestamp>,
+    pub last_known_good: Option<Timestamp>,
+    /// The server was stopped: no write after this.
+    pub writes_stopped: Option<Timestamp>,
+    /// The gate was passed.
+    pub decided: Option<Timestamp>,
+    pub run_started: Option<Timestamp>,
+    pub restored: Option<Timestamp>,
+    pub replayed: Option<Timestamp>,
+    pub promoted: Option<Timestamp>,
+    /// The database takes connections again.
+    pub serving: Option<Timestamp>,
+    pub validated: Option<Timestamp>,
+    pub closed: Option<Timestamp>,
+}
+
+impl Clocks {
+    /// Where the outage began for the RTO: detection where stated, else declaration.
+    #[must_use]
+    pub fn outage_began(&self) -> Option<Timestamp> {
+        match (self.detected, self.declared) {
+            (Some(detected), Some(declared)) => Some(detected.min(declared)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Seconds from the outage's begin to serving, or to `now` while it lasts.
+    #[must_use]
+    pub fn rto_seconds(&self, now: Timestamp) -> Option<f64> {
+        let end = self.serving.unwrap_or(now);
+        Some(end.duration_since(self.outage_began()?).as_secs_f64())
+    }
+}
+
+/// One line of "what was done".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TimelineLine {
+    pub seq: u64,
+    pub at: Timestamp,
+    pub who: String,
+    pub text: String,
+    pub tone: Tone,
+}
+
+/// How a line is to be read; the theme gives it a colour and a sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tone {
+    Plain,
+    Good,
+    Attention,
+    Bad,
+}
+
+/// The checklist line's newest sign-off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Signed {
+    pub sign: SignOff,
+    pub by: String,
+    pub at: Timestamp,
+}
+
+/// Everything that is known of an incident.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Incident {
+    pub declaration: Declaration,
+    pub severity: Option<Severity>,
+    pub clocks: Clocks,
+    pub notes: Vec<(Topic, String)>,
+    pub server: Option<ServerProbe>,
+    /// The newest result of the cluster's own probes before recovery.
+    pub probes: Vec<Check>,
+    pub prerequisites: BTreeMap<Prerequisite, Answered>,
+    /// Set name and checks of the newest integrity verification.
+    pub integrity: Option<(String, Vec<Check>)>,
+    pub reach: Option<Reach>,
+    pub plan: Option<Plan>,
+    /// Hash of the plan whose gate was passed, and by whom.
+    pub gate: Option<(String, String)>,
+    pub status: RunStatus,
+    pub steps: Vec<StepState>,
+    pub pause_requested: bool,
+    pub cancel_requested: bool,
+    pub undo_failure: Option<Explanation>,
+    pub validation: Vec<Check>,
+    pub signed: BTreeMap<String, Signed>,
+    pub reports: Vec<String>,
+    pub closing: Option<String>,
+    pub timeline: Vec<TimelineLine>,
+    /// Sequence of the last entry folded in.
+    pub seq: u64,
+}
+
+/// The journal does not begin as a journal must.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    #[error("the journal does not begin with a declaration but with entry {0}")]
+    NoDeclaration(u64),
+    #[error("the journal is empty")]
+    Empty,
+}
+
+impl Incident {
+    /// Folds a whole journal.
+    ///
+    /// # Errors
+    /// Where it does not begin with the declaration.
+    pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, FoldError> {
+        let mut entries = entries.into_iter();
+        let first = entries.next().ok_or(FoldError::Empty)?;
+        let mut incident = Self::begin(first)?;
+        for entry in entries {
+            incident.apply(entry);
+        }
+        Ok(incident)
+    }
+
+    /// The model of the first entry alone.
+    ///
+    /// # Errors
+    /// Where the entry is no declaration.
+    pub fn begin(first: &Entry) -> Result<Self, FoldError> {
+        let Event::IncidentDeclared(declaration) = &first.event else {
+            return Err(FoldError::NoDeclaration(first.seq));
+        };
+        let mut incident = Self {
+            declaration: declaration.clone(),
+            severity: None,
+            clocks: Clocks { declared: Some(first.at), ..Clocks::default() },
+            notes: Vec::new(),
+            server: None,
+            probes: Vec::new(),
+            prerequisites: BTreeMap::new(),
+            integrity: None,
+            reach: None,
+            plan: None,
+            gate: None,
+            status: RunStatus::Planning,
+            steps: Vec::new(),
+            pause_requested: false,
+            cancel_requested: false,
+            undo_failure: None,
+            validation: Vec::new(),
+            signed: BTreeMap::new(),
+            reports: Vec::new(),
+            closing: None,
+            timeline: Vec::new(),
+            seq: 0,
+        };
+        incident.apply(first);
+        Ok(incident)
+    }
+
+    /// Folds one more entry in.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.seq = entry.seq;
+        if let Some((text, tone)) = narrate::line(&entry.event, self) {
+            self.timeline.push(TimelineLine {
+                seq: entry.seq,
+                at: entry.at,
+                who: entry.actor.user.clone(),
+                text,
+                tone,
+            });
+        }
+        let at = entry.at;
+        match &entry.event {
+            Event::IncidentDeclared(_)
+            | Event::RunnerStarted { .. }
+            | Event::CommandRefused { .. } => {}
+            Event::SeveritySet { severity } => self.severity = Some(*severity),
+            Event::MomentStated { moment, at } => match moment {
+                Moment::FirstDetected => self.clocks.detected = Some(*at),
+                Moment::LastKnownGood => self.clocks.last_known_good = Some(*at),
+            },
+            Event::NoteAdded { topic, text } => self.notes.push((*topic, text.clone())),
+            Event::ServerProbed(probe) => self.server = Some(probe.clone()),
+            Event::ProbesRun { checks } => self.probes.clone_from(checks),
+            Event::PrerequisiteAnswered { prerequisite, met, note } => {
+                self.answer(*prerequisite, *met, note.clone(), entry);
+            }
+            Event::IntegrityChecked { set, checks } => {
+                let verdict = Verdict::of_all(checks.iter().map(|c| c.verdict));
+                self.integrity = Some((set.clone(), checks.clone()));
+                let note = format!("{set}: {}", verdict.word());
+                self.answer(
+                    Prerequisite::BackupIntegrity,
+                    verdict == Verdict::Verified,
+                    note,
+                    entry,
+                );
+            }
+            Event::TargetChosen(reach) => {
+                // A new target makes the old confirmation, plan and gate worthless.
+                self.prerequisites.remove(&Prerequisite::TargetConfirmed);
+                let same_base = match (&self.integrity, &reach.base) {
+                    (Some((set, _)), Some(base)) => *set == base.set,
+                    _ => false,
+                };
+                if !same_base {
+                    self.prerequisites.remove(&Prerequisite::BackupIntegrity);
+                    self.integrity = None;
+                }
+                self.reach = Some(reach.clone());
+                self.plan = None;
+                self.gate = None;
+                self.steps.clear();
+                self.status = RunStatus::Planning;
+            }
+            Event::PlanMade(plan) => {
+                self.steps = plan.steps.iter().map(|s| StepState::pending(&s.id)).collect();
+                self.plan = Some(plan.clone());
+                self.gate = None;
+                self.status = RunStatus::Planning;
+            }
+            Event::GatePassed { plan_hash } => {
+                self.gate = Some((plan_hash.clone(), entry.actor.user.clone()));
+                self.clocks.decided = Some(at);
+                self.status = RunStatus::Ready;
+            }
+            Event::RunStarted { .. } => {
+                self.clocks.run_started.get_or_insert(at);
+                self.cancel_requested = false;
+                self.pause_requested = false;
+                self.status = RunStatus::Running;
+            }
+            Event::StepStarted { step, attempt } => {
+                self.status = RunStatus::Running;
+                self.cancel_requested = false;
+                self.with_step(step, |s| {
+                    s.status = StepStatus::Running;
+                    s.attempts = *attempt;
+                    s.started.get_or_insert(at);
+                    s.failure = None;
+                });
+            }
+            Event::StepNoted { step, name, text } => {
+                self.with_step(step, |s| s.notes.push((name.clone(), text.clone())));
+            }
+            Event::StepFinished { step } => {
+                self.with_step(step, |s| {
+                    s.close_hold(at);
+                    s.status = StepStatus::Done;
+                    s.finished = Some(at);
+                });
+                self.mark_clock(step, at);
+            }
+            Event::StepHeld { step, question } => {
+                self.status = RunStatus::Held;
+                self.with_step(step, |s| {
+                    s.status = StepStatus::Held;
+                    s.held_since = Some(at);
+                    s.question = Some(question.clone());
+                });
+            }
+            Event::StepFailed { step, explanation } => {
+                self.status = RunStatus::Failed;
+                self.with_step(step, |s| {
+                    s.close_hold(at);
+                    s.status = StepStatus::Failed;
+                    s.failure = Some(explanation.clone());
+                });
+            }
+            Event::StepInterrupted { step, .. } => {
+                self.status = RunStatus::Interrupted;
+                self.with_step(step, |s| {
+                    s.close_hold(at);
+                    s.status = StepStatus::Interrupted;
+                });
+            }
+            Event::Decided { step, decision } => {
+                self.with_step(step, |s| {
+                    s.close_hold(at);
+                    s.question = None;
+                });
+                if *decision == Decision::Promote {
+                    self.status = RunStatus::Running;
+                }
+            }
+            Event::PauseRequested => self.pause_requested = true,
+            Event::Paused { .. } => {
+                self.pause_requested = false;
+                self.status = RunStatus::Paused;
+            }
+            Event::Resumed => {
+                self.pause_requested = false;
+                self.status = RunStatus::Running;
+            }
+            Event::CancelRequested => self.cancel_requested = true,
+            Event::RunCancelled { step } => {
+                self.cancel_requested = false;
+                self.status = RunStatus::Cancelled;
+                if let Some(step) = step {
+                    self.with_step(step, |s| {
+                        s.close_hold(at);
+                        s.status = StepStatus::Cancelled;
+                    });
+                }
+            }
+            Event::UndoStarted => {
+                self.undo_failure = None;
+                self.status = RunStatus::Undoing;
+            }
+            Event::StepUndone { step, .. } => {
+                self.with_step(step, |s| s.status = StepStatus::Undone);
+            }
+            Event::UndoFailed { explanation, .. } => {
+                self.undo_failure = Some(explanation.clone());
+                self.status = RunStatus::Failed;
+            }
+            Event::UndoFinished => self.status = RunStatus::Undone,
+            Event::RunFinished => self.status = RunStatus::Finished,
+            Event::ValidationRun { checks } => {
+                self.validation.clone_from(checks);
+                self.clocks.validated = Some(at);
+            }
+            Event::ChecklistSigned(sign) => {
+                let by = entry.actor.user.clone();
+                self.signed.insert(sign.item.clone(), Signed { sign: sign.clone(), by, at });
+            }
+            Event::ReportWritten { path } => self.reports.push(path.clone()),
+            Event::IncidentClosed { summary } => {
+                self.closing = Some(summary.clone());
+                self.clocks.closed = Some(at);
+            }
+        }
+    }
+
+    /// Where the incident stands, by what has happened.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        if self.closing.is_some() {
+            return Phase::Closed;
+        }
+        match self.status {
+            RunStatus::Finished if self.validation.is_empty() => Phase::Validation,
+            RunStatus::Finished => Phase::Checklist,
+            RunStatus::Planning if self.reach.is_none() => {
+                if self.severity.is_some() && self.clocks.detected.is_some() {
+                    Phase::RecoveryPoint
+                } else {
+                    Phase::Assessment
+                }
+            }
+            _ => Phase::Restore,
+        }
+    }
+
+    /// The prerequisites that still stand between the plan and the gate.
+    #[must_use]
+    pub fn open_prerequisites(&self) -> Vec<Prerequisite> {
+        Prerequisite::ALL
+            .into_iter()
+            .filter(|p| !self.prerequisites.get(p).is_some_and(|a| a.met))
+            .collect()
+    }
+
+    /// The step that runs, waits, failed or was interrupted.
+    #[must_use]
+    pub fn current_step(&self) -> Option<&StepState> {
+        self.steps.iter().find(|s| {
+            !matches!(s.status, StepStatus::Pending | StepStatus::Done | StepStatus::Undone)
+        })
+    }
+
+    /// The newest note of that name by any step.
+    #[must_use]
+    pub fn noted(&self, name: &str) -> Option<&str> {
+        self.steps.iter().rev().find_map(|s| {
+            s.notes.iter().rev().find(|(n, _)| n == name).map(|(_, text)| text.as_str())
+        })
+    }
+
+    /// Machine seconds and human seconds spent in the plan's steps so far.
+    #[must_use]
+    pub fn step_seconds(&self) -> (f64, f64) {
+        self.steps.iter().fold((0.0, 0.0), |(machine, human), s| {
+            let whole = match (s.started, s.finished) {
+                (Some(from), Some(to)) => to.duration_since(from).as_secs_f64(),
+                _ => 0.0,
+            };
+            (machine + (whole - s.held_seconds).max(0.0), human + s.held_seconds)
+        })
+    }
+
+    fn answer(&mut self, which: Prerequisite, met: bool, note: String, entry: &Entry) {
+        let answered = Answered { met, note, by: entry.actor.user.clone(), at: entry.at };
+        self.prerequisites.insert(which, answered);
+    }
+
+    fn with_step(&mut self, id: &str, change: impl FnOnce(&mut StepState)) {
+        if let Some(step) = self.steps.iter_mut().find(|s| s.id == id) {
+            change(step);
+        }
+    }
+
+    fn mark_clock(&mut self, step: &str, at: Timestamp) {
+        let clocks = &mut self.clocks;
+        match step {
+            "stop-server" => clocks.writes_stopped = Some(at),
+            "restore-base" => clocks.restored = Some(at),
+            "replay" => clocks.replayed = Some(at),
+            "promote" => clocks.promoted = Some(at),
+            "open" => clocks.serving = Some(at),
+            _ => {}
+        }
+    }
+}
+
+impl StepState {
+    fn pending(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            status: StepStatus::Pending,
+            attempts: 0,
+            started: None,
+            finished: None,
+            held_seconds: 0.0,
+            held_since: None,
+            question: None,
+            failure: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn close_hold(&mut self, at: Timestamp) {
+        if let Some(since) = self.held_since.take() {
+            self.held_seconds += at.duration_since(since).as_secs_f64().max(0.0);
+        }
+    }
+}

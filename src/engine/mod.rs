@@ -1,0 +1,20 @@
+//! Everything that acts. Knows nothing of screens.
+
+pub mod assess;
+pub mod backup;
+pub mod checklist;
+pub mod config;
+pub mod crypto;
+pub mod drill;
+pub mod explain;
+pub mod files;
+pub mod incident;
+pub mod postgres;
+pub mod recovery_point;
+pub mod report;
+pub mod repository;
+pub mod restore;
+pub mod runbook;
+pub mod runner;
+pub mod validate;
+pub mod wal;

@@ -1,0 +1,1 @@
+//! Choosing the recovery point: survey, proof of reach, forecast.

@@ -1,0 +1,1 @@
+//! The recovery report: Markdown, JSON and one self-contained HTML page.

@@ -1,0 +1,1 @@
+//! Restoring: the base backup's bytes into place, recovery settings, the plan of Option A.

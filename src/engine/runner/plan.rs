@@ -1,0 +1,85 @@
+//! The plan: an ordered list of steps as a value with a hash. What was confirmed at the gate is
+//! what runs, or nothing runs. Owns the value and its hash; never executes anything.
+
+use crate::engine::incident::facts::{BaseSummary, Identity, Target};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// When a running step can be stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "when", content = "note", rename_all = "snake_case")]
+pub enum Cancel {
+    AtOnce,
+    /// At the next safe point; the text says which.
+    SafePoint(String),
+    /// Not while it runs; the text says why.
+    No(String),
+}
+
+/// One step as the operator reads it before agreeing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanStep {
+    /// Stable: `stop-server`, `move-aside`, …
+    pub id: String,
+    pub title: String,
+    pub why: String,
+    /// The runbook's own command that this step stands for.
+    pub runbook: String,
+    /// Paths and servers that it changes; empty for a step that only reads.
+    pub touches: Vec<String>,
+    /// Expected seconds, least and most; `None` where unknown or up to a person.
+    pub expected: Option<(f64, f64)>,
+    pub cancel: Cancel,
+    /// Identity is read again and compared before it runs.
+    pub destructive: bool,
+    /// How it is undone, in words; `None` where there is nothing to undo.
+    pub undo: Option<String>,
+}
+
+/// Everything that a run needs to know, fixed before the gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub incident: String,
+    pub cluster: String,
+    /// What the target's identity must be when a destructive step begins.
+    pub identity: Identity,
+    pub target: Target,
+    pub base: BaseSummary,
+    /// Where the damaged directory goes, whole.
+    pub aside: String,
+    /// Where the rescued WAL is kept.
+    pub rescue: String,
+    /// Least values of the settings that a standby must match, by name.
+    pub minimum_settings: Vec<(String, i64)>,
+    pub steps: Vec<PlanStep>,
+    /// Of everything above; see [`Plan::seal`].
+    pub hash: String,
+}
+
+impl Plan {
+    /// Sets the hash: SHA-256, hexadecimal, over the plan's JSON with an empty hash.
+    ///
+    /// # Errors
+    /// Where a value cannot be written as JSON.
+    pub fn seal(mut self) -> Result<Self, serde_json::Error> {
+        self.hash = self.digest()?;
+        Ok(self)
+    }
+
+    /// Whether the hash still fits the content.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        !self.hash.is_empty() && self.digest().is_ok_and(|digest| digest == self.hash)
+    }
+
+    #[must_use]
+    pub fn step(&self, id: &str) -> Option<&PlanStep> {
+        self.steps.iter().find(|step| step.id == id)
+    }
+
+    fn digest(&self) -> Result<String, serde_json::Error> {
+        let bare = Self { hash: String::new(), ..self.clone() };
+        let json = serde_json::to_vec(&bare)?;
+        Ok(data_encoding::HEXLOWER.encode(&Sha256::digest(&json)))
+    }
+}

@@ -1,0 +1,194 @@
+//! What goes over the runner's socket: JSON, one message a line. Owns the words of the protocol
+//! and which role each needs; never opens a socket.
+
+use crate::engine::explain::Explanation;
+use crate::engine::incident::event::{Decision, Entry};
+use crate::engine::incident::facts::{
+    Actor, Commit, Moment, Prerequisite, Reach, Role, Severity, SignOff, Survey, Target, Topic,
+};
+use crate::engine::postgres::Lsn;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Bumped when a message changes its meaning. Both sides refuse another version.
+pub const PROTOCOL: u32 = 1;
+
+/// From a front end to the runner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the client; the reply carries it.
+    pub id: u64,
+    pub command: Command,
+}
+
+/// What a front end can ask for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Command {
+    SetSeverity {
+        severity: Severity,
+    },
+    StateMoment {
+        moment: Moment,
+        at: Timestamp,
+    },
+    AddNote {
+        topic: Topic,
+        text: String,
+    },
+    /// Connection, `SELECT now(), version()`, current LSN, sessions, `pg_control`.
+    ProbeServer,
+    /// The cluster's integrity probes from the configuration.
+    RunProbes,
+    /// Recomputes the [`Survey`]; it arrives as a [`Message::Survey`].
+    Survey,
+    /// Commits around a moment: replies [`Answer::Commits`].
+    CommitsAround {
+        at: Timestamp,
+        count: u32,
+    },
+    /// Whether and how a target can be reached: replies [`Answer::Reach`]. Records nothing.
+    CheckReach {
+        target: Target,
+    },
+    /// Checks reach again and, where reachable, records it as the choice.
+    ChooseTarget {
+        target: Target,
+    },
+    /// For the prerequisites that people answer.
+    AnswerPrerequisite {
+        prerequisite: Prerequisite,
+        met: bool,
+        note: String,
+    },
+    /// The tool's own prerequisite: reads and authenticates the whole base that would serve.
+    VerifyIntegrity,
+    MakePlan,
+    /// `cluster` is what the commander typed; it must be the plan's cluster to the letter.
+    PassGate {
+        plan_hash: String,
+        cluster: String,
+    },
+    Start {
+        plan_hash: String,
+    },
+    /// Holds before the next step.
+    Pause,
+    Resume,
+    /// Stops at the running step's next safe point.
+    Cancel,
+    /// Runs the failed or interrupted step again.
+    Retry,
+    Decide {
+        decision: Decision,
+    },
+    /// Puts a cancelled or failed run back to what it was before.
+    Undo,
+    /// Runs the validation again.
+    Validate,
+    Sign(SignOff),
+    WriteReport,
+    Close {
+        summary: String,
+    },
+}
+
+impl Command {
+    /// The least role that may ask for it.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self {
+            Self::CommitsAround { .. } | Self::CheckReach { .. } | Self::Survey => Role::Observer,
+            Self::ProbeServer
+            | Self::RunProbes
+            | Self::SetSeverity { .. }
+            | Self::StateMoment { .. }
+            | Self::AddNote { .. }
+            | Self::AnswerPrerequisite { .. }
+            | Self::VerifyIntegrity
+            | Self::Validate
+            | Self::Sign(_)
+            | Self::WriteReport => Role::Operator,
+            Self::ChooseTarget { .. }
+            | Self::MakePlan
+            | Self::PassGate { .. }
+            | Self::Start { .. }
+            | Self::Pause
+            | Self::Resume
+            | Self::Cancel
+            | Self::Retry
+            | Self::Decide { .. }
+            | Self::Undo
+            | Self::Close { .. } => Role::Commander,
+        }
+    }
+}
+
+/// What a command answers, where it answers more than "done".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "value", rename_all = "snake_case")]
+pub enum Answer {
+    Done,
+    Commits(Vec<Commit>),
+    Reach(Reach),
+}
+
+/// From the runner to a front end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", content = "value", rename_all = "snake_case")]
+pub enum Message {
+    /// First on every connection, followed by every journal entry so far, then [`Message::Live`].
+    Hello {
+        protocol: u32,
+        incident: String,
+        you: Actor,
+        runner_pid: u32,
+    },
+    /// All entries so far were sent; what follows is new.
+    Live,
+    Entry(Entry),
+    /// Lossy: the latest wins.
+    Progress(Option<Progress>),
+    /// Lossy: the latest wins.
+    Survey(Survey),
+    Reply {
+        id: u64,
+        result: Result<Answer, Explanation>,
+    },
+}
+
+/// How far the running step or job is. Lossy; never a fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// A step's id, or `survey`, `integrity`, `validate`.
+    pub job: String,
+    /// What it does now, such as "replaying WAL" or "base/16384/16402".
+    pub label: String,
+    pub started: Timestamp,
+    pub done: u64,
+    pub total: Option<u64>,
+    pub unit: Unit,
+    /// Units a second, over the last few seconds.
+    pub rate: Option<f64>,
+    /// Seconds.
+    pub eta: Option<f64>,
+    /// Rates, oldest first, one a second, at most 120: for charts.
+    pub history: Vec<f64>,
+    /// While replaying: where replay stands.
+    pub lsn: Option<Lsn>,
+    /// While replaying: commit time of the last replayed transaction.
+    pub replayed_until: Option<Timestamp>,
+    /// The last lines of the server's log or of the job's own, newest last, at most 50.
+    pub log: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    Bytes,
+    Files,
+    Segments,
+    Checks,
+    /// No count; only time passes.
+    Time,
+}

@@ -1,0 +1,76 @@
+//! What the runner asks the rest of the engine to do. Owns the contract between the runner, which
+//! keeps order and the journal, and the modules that do the work; the runner's own tests stand in
+//! for it. Every method blocks and is called on a blocking thread.
+
+use super::plan::Plan;
+use super::protocol::Progress;
+use super::step::Step;
+use crate::engine::explain::Explanation;
+use crate::engine::incident::Incident;
+use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
+use jiff::Timestamp;
+use std::path::PathBuf;
+
+/// Lossy reports of a job's progress.
+pub type Report<'a> = &'a (dyn Fn(Progress) + Sync);
+
+/// The work behind the runner's commands, for one incident's cluster.
+pub trait Work: Send + Sync {
+    /// Never fails: what could not be learnt is said in the probe.
+    fn probe_server(&self) -> ServerProbe;
+
+    /// The cluster's own integrity probes.
+    ///
+    /// # Errors
+    /// Only where not even a verdict could be made.
+    fn run_probes(&self) -> Result<Vec<Check>, Explanation>;
+
+    /// Reads repository, archive and server anew.
+    ///
+    /// # Errors
+    /// Where no repository could be read at all.
+    fn survey(&self, incident: &Incident, report: Report<'_>) -> Result<Survey, Explanation>;
+
+    /// From the newest survey; makes one where there is none.
+    ///
+    /// # Errors
+    /// As [`Work::survey`].
+    fn commits_around(
+        &self,
+        incident: &Incident,
+        at: Timestamp,
+        count: u32,
+    ) -> Result<Vec<Commit>, Explanation>;
+
+    /// # Errors
+    /// Where it could not be judged; an unreachable target is no error.
+    fn reach(&self, incident: &Incident, target: &Target) -> Result<Reach, Explanation>;
+
+    /// Reads, authenticates and inflates the whole base.
+    ///
+    /// # Errors
+    /// Where not even a verdict could be made.
+    fn verify_integrity(&self, set: &str, report: Report<'_>) -> Result<Vec<Check>, Explanation>;
+
+    /// The plan for the chosen target.
+    ///
+    /// # Errors
+    /// Where a plan cannot be made; says what is missing.
+    fn plan(&self, incident: &Incident) -> Result<Plan, Explanation>;
+
+    /// The plan's steps, in its order.
+    ///
+    /// # Errors
+    /// Where the plan names a step that this version does not know.
+    fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation>;
+
+    /// # Errors
+    /// Where not even a verdict could be made.
+    fn validate(&self, incident: &Incident, report: Report<'_>) -> Result<Vec<Check>, Explanation>;
+
+    /// Writes the reports; gives their paths.
+    ///
+    /// # Errors
+    /// Where one could not be written.
+    fn write_report(&self, incident: &Incident) -> Result<Vec<PathBuf>, Explanation>;
+}

@@ -1,0 +1,1 @@
+//! Validation of a recovered cluster: counts, foreign keys, indexes, plans, application.

@@ -1,0 +1,1 @@
+//! Screens: pure functions of a model that they cannot change.
