@@ -1,1 +1,323 @@
-//! The post-recovery checklist: lines from the runbook data, sign-offs from the journal.
+//! The post-recovery checklist: lines from the runbook data, sign-offs from the journal. Owns how
+//! a line stands; never signs one: evidence that the tool has itself is proposed to a person.
+
+use crate::engine::incident::Incident;
+use crate::engine::incident::facts::{Check, Verdict};
+use crate::engine::incident::model::{RunStatus, Signed};
+use crate::engine::runbook::{ChecklistItem, Horizon, Proof, Runbook};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The whole checklist at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checklist {
+    /// What due times count from: the database served again, or the run ended.
+    pub since: Option<Timestamp>,
+    pub parts: Vec<Part>,
+}
+
+/// The lines that are due together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub horizon: Horizon,
+    pub title: String,
+    /// `None` while the database does not serve yet.
+    pub due: Option<Timestamp>,
+    pub lines: Vec<Line>,
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    pub id: String,
+    pub text: String,
+    pub hint: String,
+    pub proof: Proof,
+    pub due: Option<Timestamp>,
+    pub state: State,
+    /// What the incident itself shows, where the tool can prove the line.
+    pub proposal: Option<Proposal>,
+}
+
+/// How a line stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// Nobody signed it, or it was reopened.
+    Open,
+    /// Open, and its time is over.
+    Overdue,
+    Signed {
+        by: String,
+        at: Timestamp,
+        evidence: String,
+        /// Signed after its time was over.
+        late: bool,
+    },
+}
+
+/// Evidence that the tool has itself, for a person to agree to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Only VERIFIED is evidence; the other words say what is missing.
+    pub verdict: Verdict,
+    pub text: String,
+}
+
+impl Checklist {
+    /// The checklist of `incident` as it stands at `now`.
+    #[must_use]
+    pub fn of(incident: &Incident, runbook: &Runbook, now: Timestamp) -> Self {
+        let since = since(incident);
+        let parts = Horizon::ALL.into_iter().map(|horizon| {
+            let text = runbook.horizon(horizon);
+            let due = since.zip(text).and_then(|(since, text)| {
+                let seconds = i64::try_from(text.seconds).unwrap_or(i64::MAX);
+                since.checked_add(SignedDuration::from_secs(seconds)).ok()
+            });
+            let items = runbook.checklist().iter().filter(|item| item.horizon == horizon);
+            Part {
+                horizon,
+                title: text.map(|t| t.title.clone()).unwrap_or_default(),
+                due,
+                lines: items.map(|item| line(item, incident, due, now)).collect(),
+            }
+        });
+        Self { since, parts: parts.collect() }
+    }
+
+    /// Every line, soonest due first.
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.parts.iter().flat_map(|part| &part.lines)
+    }
+
+    #[must_use]
+    pub fn line(&self, id: &str) -> Option<&Line> {
+        self.lines().find(|line| line.id == id)
+    }
+
+    /// The lines that nobody signed: what stands between the incident and its closing.
+    pub fn open(&self) -> impl Iterator<Item = &Line> {
+        self.lines().filter(|line| !line.is_signed())
+    }
+
+    pub fn overdue(&self) -> impl Iterator<Item = &Line> {
+        self.lines().filter(|line| line.state == State::Overdue)
+    }
+
+    /// Whether the incident can close: the database serves, and every line is signed.
+    #[must_use]
+    pub fn can_close(&self) -> bool {
+        self.since.is_some() && self.open().next().is_none()
+    }
+}
+
+impl Line {
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        matches!(self.state, State::Signed { .. })
+    }
+}
+
+fn since(incident: &Incident) -> Option<Timestamp> {
+    let ended = || {
+        let finished = incident.status == RunStatus::Finished;
+        finished.then(|| incident.steps.iter().filter_map(|s| s.finished).max()).flatten()
+    };
+    incident.clocks.serving.or_else(ended)
+}
+
+fn line(item: &ChecklistItem, incident: &Incident, due: Option<Timestamp>, now: Timestamp) -> Line {
+    let state = match incident.signed.get(&item.id) {
+        Some(Signed { sign, by, at }) if sign.done => State::Signed {
+            by: by.clone(),
+            at: *at,
+            evidence: sign.evidence.clone(),
+            late: due.is_some_and(|due| *at > due),
+        },
+        _ if due.is_some_and(|due| now > due) => State::Overdue,
+        _ => State::Open,
+    };
+    Line {
+        id: item.id.clone(),
+        text: item.text.clone(),
+        hint: item.hint.clone(),
+        proof: item.proof,
+        due,
+        state,
+        proposal: (item.proof == Proof::Tool).then(|| proposal(item, incident)),
+    }
+}
+
+fn proposal(item: &ChecklistItem, incident: &Incident) -> Proposal {
+    let found = item.shown_by.iter().map(|shown_by| match shown_by.as_str() {
+        "report" => report_written(incident),
+        prefix => checks_passed(prefix, &incident.validation),
+    });
+    let found: Vec<_> = found.collect();
+    let verdict = Verdict::of_all(found.iter().map(|(verdict, _)| *verdict));
+    let text = found.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ");
+    Proposal { verdict, text }
+}
+
+fn report_written(incident: &Incident) -> (Verdict, String) {
+    match incident.reports.last() {
+        Some(path) => (Verdict::Verified, format!("report written: {path}")),
+        None => (Verdict::NotRun, String::from("no report was written yet")),
+    }
+}
+
+fn checks_passed(prefix: &str, checks: &[Check]) -> (Verdict, String) {
+    let matching: Vec<_> = checks.iter().filter(|c| c.id.starts_with(prefix)).collect();
+    let verdict = Verdict::of_all(matching.iter().map(|c| c.verdict));
+    let text = match matching.as_slice() {
+        [] => format!("no check \"{prefix}\" was run"),
+        [one] => format!("{}: {}", one.title, one.verdict.word()),
+        many => {
+            let good = many.iter().filter(|c| c.verdict == Verdict::Verified).count();
+            format!("checks \"{prefix}\": {good} of {} VERIFIED", many.len())
+        }
+    };
+    (verdict, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::incident::event::{Declaration, Entry, Event};
+    use crate::engine::incident::facts::{Actor, Role, SignOff, Tier};
+
+    fn stamp(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn entry(seq: u64, at: &str, event: Event) -> Entry {
+        let actor = Actor { user: String::from("ada"), uid: 1000, role: Role::Commander };
+        Entry { seq, at: stamp(at), actor, event, prev: String::new() }
+    }
+
+    fn declared() -> Incident {
+        Incident::begin(&entry(
+            1,
+            "2026-01-13T10:00:00Z",
+            Event::IncidentDeclared(Declaration {
+                id: String::from("INC-20260113-001"),
+                cluster: String::from("shop"),
+                tier: Tier::High,
+                environment: String::from("production"),
+                title: String::from("orders gone"),
+                identity: None,
+                drill: None,
+            }),
+        ))
+        .unwrap()
+    }
+
+    fn serving() -> Incident {
+        let mut incident = declared();
+        incident.clocks.serving = Some(stamp("2026-01-13T10:10:00Z"));
+        incident
+    }
+
+    fn check(id: &str, verdict: Verdict) -> Check {
+        Check {
+            id: id.to_owned(),
+            title: format!("check {id}"),
+            verdict,
+            expected: None,
+            found: None,
+            detail: String::new(),
+            duration_ms: 1,
+        }
+    }
+
+    fn sign(incident: &mut Incident, at: &str, item: &str, done: bool) {
+        let sign = SignOff { item: item.to_owned(), done, evidence: String::from("seen") };
+        incident.apply(&entry(9, at, Event::ChecklistSigned(sign)));
+    }
+
+    fn at(incident: &Incident, now: &str) -> Checklist {
+        Checklist::of(incident, &Runbook::load(None).unwrap(), stamp(now))
+    }
+
+    #[test]
+    fn nothing_is_due_before_the_database_serves() {
+        let list = at(&declared(), "2026-02-13T10:00:00Z");
+        assert_eq!(list.lines().count(), 15);
+        assert_eq!(list.overdue().count(), 0);
+        assert!(list.lines().all(|l| l.due.is_none()));
+        assert!(!list.can_close());
+    }
+
+    #[test]
+    fn lines_fall_due_by_their_horizon() {
+        let incident = serving();
+        let due: Vec<_> = at(&incident, "2026-01-13T10:30:00Z")
+            .parts
+            .iter()
+            .map(|p| p.due.unwrap().to_string())
+            .collect();
+        assert_eq!(due, ["2026-01-13T11:10:00Z", "2026-01-14T10:10:00Z", "2026-01-20T10:10:00Z"]);
+        assert_eq!(at(&incident, "2026-01-13T11:10:00Z").overdue().count(), 0);
+        assert_eq!(at(&incident, "2026-01-13T11:10:01Z").overdue().count(), 5);
+        assert_eq!(at(&incident, "2026-01-21T00:00:00Z").overdue().count(), 15);
+    }
+
+    #[test]
+    fn a_signed_line_keeps_who_when_and_whether_late_and_can_be_reopened() {
+        let mut incident = serving();
+        sign(&mut incident, "2026-01-13T12:00:00Z", "alerts-enabled", true);
+        let list = at(&incident, "2026-01-13T12:30:00Z");
+        assert_eq!(
+            list.line("alerts-enabled").unwrap().state,
+            State::Signed {
+                by: String::from("ada"),
+                at: stamp("2026-01-13T12:00:00Z"),
+                evidence: String::from("seen"),
+                late: true,
+            }
+        );
+        sign(&mut incident, "2026-01-13T12:10:00Z", "alerts-enabled", false);
+        let list = at(&incident, "2026-01-13T12:30:00Z");
+        assert_eq!(list.line("alerts-enabled").unwrap().state, State::Overdue);
+    }
+
+    #[test]
+    fn the_incident_closes_when_every_line_is_signed() {
+        let mut incident = serving();
+        let book = Runbook::load(None).unwrap();
+        let (last, rest) = book.checklist().split_last().unwrap();
+        for item in rest {
+            sign(&mut incident, "2026-01-13T10:20:00Z", &item.id, true);
+        }
+        let list = at(&incident, "2026-01-13T10:30:00Z");
+        assert_eq!(list.open().map(|l| l.id.as_str()).collect::<Vec<_>>(), [last.id.as_str()]);
+        assert!(!list.can_close());
+        sign(&mut incident, "2026-01-13T10:20:00Z", &last.id, true);
+        assert!(at(&incident, "2026-01-13T10:30:00Z").can_close());
+    }
+
+    #[test]
+    fn the_tool_proposes_only_what_it_saw() {
+        let mut incident = serving();
+        let verdict = |incident: &Incident, id: &str| {
+            let list = at(incident, "2026-01-13T10:30:00Z");
+            list.line(id).unwrap().proposal.as_ref().map(|p| p.verdict)
+        };
+        assert_eq!(verdict(&incident, "database-accessible"), Some(Verdict::NotRun));
+        assert_eq!(verdict(&incident, "alerts-enabled"), None);
+        incident.validation = vec![
+            check("application", Verdict::Verified),
+            check("counts:public.orders", Verdict::Verified),
+            check("counts:public.customers", Verdict::Verified),
+        ];
+        assert_eq!(verdict(&incident, "database-accessible"), Some(Verdict::Verified));
+        // Counts without foreign keys are not the audit.
+        assert_eq!(verdict(&incident, "integrity-audit"), Some(Verdict::NotRun));
+        incident.validation.push(check("fk:orders_customer", Verdict::CouldNotVerify));
+        assert_eq!(verdict(&incident, "integrity-audit"), Some(Verdict::CouldNotVerify));
+        assert_eq!(verdict(&incident, "metrics-documented"), Some(Verdict::NotRun));
+        incident.reports.push(String::from("/state/INC-20260113-001.md"));
+        assert_eq!(verdict(&incident, "metrics-documented"), Some(Verdict::Verified));
+    }
+}
