@@ -7,7 +7,7 @@ use crate::engine::incident::facts::{Role, Tier};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-pub use load::{ConfigError, load};
+pub use load::{ConfigError, example, load};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -207,6 +207,13 @@ pub struct Sandbox {
 }
 
 impl Config {
+    /// Where incidents, measured rates and spools live: as configured, else `/var/lib/lifeboat`
+    /// for root and the user's own data folder for others.
+    #[must_use]
+    pub fn state_directory(&self) -> PathBuf {
+        self.state_directory.clone().unwrap_or_else(load::default_state_directory)
+    }
+
     #[must_use]
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters.iter().find(|c| c.name == name)

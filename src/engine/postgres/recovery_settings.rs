@@ -1,0 +1,453 @@
+//! The recovery configuration of a restored data directory: the signal file and a marked block at
+//! the end of `postgresql.auto.conf`. Owns its words and their quoting. Never touches
+//! `postgresql.conf`, and takes the block away again byte for byte.
+//!
+//! A restored directory may carry the settings of an earlier recovery or of a standby. Two
+//! recovery targets are fatal to the server, an inherited `primary_conninfo` would follow the
+//! damaged server, an inherited `archive_cleanup_command` could delete WAL: the block therefore
+//! sets every one of them, those that are not wanted to nothing.
+
+use super::child;
+use super::control_file::{self, ControlFileError};
+use super::discovery::{Binaries, DiscoveryError, Owner};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::files;
+use crate::engine::incident::facts::{Target, TargetPoint};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const AUTO_CONF: &str = "postgresql.auto.conf";
+const RECOVERY_SIGNAL: &str = "recovery.signal";
+const STANDBY_SIGNAL: &str = "standby.signal";
+/// What a `standby.signal` that came with the backup is renamed to.
+const STANDBY_ASIDE: &str = "standby.signal.from-backup";
+
+const BEGIN: &str = "# >>> Lifeboat: recovery settings, taken away again after promotion";
+/// At the end of [`BEGIN`] where the file before it did not end with a line break.
+const BROKE: &str = " (line break added)";
+const END: &str = "# <<< Lifeboat: recovery settings";
+
+/// Settings that may come with a backup and must not act in this recovery.
+const SILENCED: [&str; 4] =
+    ["primary_conninfo", "primary_slot_name", "archive_cleanup_command", "recovery_end_command"];
+
+/// The five that a hot standby must not have lower than the server whose WAL it replays.
+pub const STANDBY_MINIMUMS: [&str; 5] = [
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+];
+
+/// What a recovery needs to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoverySettings {
+    /// Program and arguments; the arguments `%f` and `%p` are filled in by the server. See
+    /// [`restore_command`].
+    pub restore_command: Vec<String>,
+    pub target: Target,
+    /// Least values of [`STANDBY_MINIMUMS`] that the WAL asks for.
+    pub minimums: Vec<(String, i64)>,
+}
+
+/// What became of the block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    Removed,
+    /// There was none.
+    NotThere,
+}
+
+/// Why recovery could not be configured.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("{path} could not be read or written: {source}.")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("\"{what}\" cannot be written into a PostgreSQL setting: it has a line break.")]
+    LineBreak { what: String },
+    #[error("{path} holds the beginning of Lifeboat's recovery settings without their end.")]
+    Torn { path: PathBuf },
+    #[error("{path} is still there: the server has not been promoted.")]
+    StillInRecovery { path: PathBuf },
+    #[error("The server's own settings could not be read: {said}.")]
+    Ask { said: String },
+    #[error(transparent)]
+    ControlFile(#[from] ControlFileError),
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    #[error("{path} is there and is not a folder of {owner} closed to others.")]
+    NotOurs { path: PathBuf, owner: String },
+}
+
+impl Explain for SettingsError {
+    fn explanation(&self) -> Explanation {
+        let (kind, next) = match self {
+            Self::ControlFile(inner) => return inner.explanation(),
+            Self::Discovery(inner) => return inner.explanation(),
+            Self::Io { .. } => (Kind::Storage, "Check the disk and the directory's owner."),
+            Self::LineBreak { .. } => (Kind::Config, "Use a name or path without line breaks."),
+            Self::Torn { .. } => {
+                (Kind::Integrity, "Look at the end of the file and take the block away by hand.")
+            }
+            Self::StillInRecovery { .. } => (Kind::Refused, "Promote the server first."),
+            Self::Ask { .. } => {
+                (Kind::Server, "Correct the setting that the server names and try again.")
+            }
+            Self::NotOurs { .. } => {
+                (Kind::Refused, "See who made it; move it away if nobody needs it.")
+            }
+        };
+        Explanation::new(kind, self.to_string(), "postgresql.conf was not touched.", next)
+    }
+}
+
+/// Configures the restored directory for recovery. May be called again, with another target too.
+///
+/// To the end of the archive there is no target, and a server that recovers without one promotes
+/// itself at the first file that it cannot get. It is made a standby instead, which waits.
+///
+/// # Errors
+/// Where files cannot be read or written, or the server's programs do not accept its settings.
+pub fn write(
+    data_directory: &Path,
+    owner: &Owner,
+    binaries: &Binaries,
+    settings: &RecoverySettings,
+) -> Result<(), SettingsError> {
+    let auto = data_directory.join(AUTO_CONF);
+    let before = strip(&auto, read_or_empty(&auto)?)?.0;
+    let lifted = lifted_minimums(data_directory, owner, binaries, &settings.minimums)?;
+    let block = block(settings, &lifted, binaries.major)?;
+    let content = with_block(&before, &block);
+    if read_or_empty(&auto)? != content {
+        write_owned(&auto, &content, owner)?;
+    }
+    let end = settings.target.point == TargetPoint::EndOfArchive;
+    let (wanted, unwanted) =
+        if end { (STANDBY_SIGNAL, RECOVERY_SIGNAL) } else { (RECOVERY_SIGNAL, STANDBY_SIGNAL) };
+    set_aside(&data_directory.join(unwanted), &data_directory.join(STANDBY_ASIDE))?;
+    let signal = data_directory.join(wanted);
+    if !signal.exists() {
+        write_owned(&signal, b"", owner)?;
+    }
+    Ok(())
+}
+
+/// Whether the directory is configured for recovery by Lifeboat.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn is_written(data_directory: &Path) -> Result<bool, SettingsError> {
+    let auto = data_directory.join(AUTO_CONF);
+    let (_, found) = strip(&auto, read_or_empty(&auto)?)?;
+    Ok(found && signal(data_directory).is_some())
+}
+
+/// Takes the block away after promotion: the file is then what it was before.
+///
+/// # Errors
+/// [`SettingsError::StillInRecovery`] while a signal file is there.
+pub fn remove(data_directory: &Path, owner: &Owner) -> Result<Removed, SettingsError> {
+    if let Some(path) = signal(data_directory) {
+        return Err(SettingsError::StillInRecovery { path });
+    }
+    let auto = data_directory.join(AUTO_CONF);
+    let (content, found) = strip(&auto, read_or_empty(&auto)?)?;
+    if !found {
+        return Ok(Removed::NotThere);
+    }
+    write_owned(&auto, &content, owner)?;
+    Ok(Removed::Removed)
+}
+
+/// A program and its arguments as `restore_command` wants them: quoted for the shell, `%` doubled,
+/// except in the arguments that are exactly `%f` (the file's name) or `%p` (where it goes).
+#[must_use]
+pub fn restore_command(arguments: &[String]) -> String {
+    let quoted: Vec<String> = arguments
+        .iter()
+        .map(|argument| match argument.as_str() {
+            // The server's own paths are relative to the data directory and hold no blanks.
+            "%f" | "%p" => format!("\"{argument}\""),
+            other => format!("'{}'", other.replace('\'', r"'\''").replace('%', "%%")),
+        })
+        .collect();
+    quoted.join(" ")
+}
+
+/// The value of a setting as the directory's configuration files have it, without a server.
+///
+/// # Errors
+/// Where the server's program refuses its configuration.
+pub fn configured(
+    data_directory: &Path,
+    owner: &Owner,
+    binaries: &Binaries,
+    name: &str,
+) -> Result<String, SettingsError> {
+    let ask = |error: io::Error| SettingsError::Ask { said: error.to_string() };
+    let mut command = child::command(binaries.program("postgres"), owner).map_err(ask)?;
+    command.arg("-C").arg(name).arg("-D").arg(data_directory);
+    let finished = child::run(command, Duration::from_secs(30)).map_err(ask)?;
+    if finished.ok() {
+        Ok(finished.stdout.trim().to_owned())
+    } else {
+        Err(SettingsError::Ask { said: finished.said() })
+    }
+}
+
+/// A value as it stands between quotes in a configuration file.
+fn quoted(value: &str) -> Result<String, SettingsError> {
+    if value.contains(['\n', '\r', '\0']) {
+        return Err(SettingsError::LineBreak { what: value.escape_debug().to_string() });
+    }
+    Ok(format!("'{}'", value.replace('\\', r"\\").replace('\'', "''")))
+}
+
+fn block(
+    settings: &RecoverySettings,
+    lifted: &BTreeMap<String, i64>,
+    major: u32,
+) -> Result<String, SettingsError> {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    let mut set = |name: &str, value: &str| -> Result<(), SettingsError> {
+        lines.push((name.to_owned(), quoted(value)?));
+        Ok(())
+    };
+    set("restore_command", &restore_command(&settings.restore_command))?;
+    for name in SILENCED {
+        set(name, "")?;
+    }
+    set("recovery_min_apply_delay", "0")?;
+    // Gone in 16; unknown settings are fatal.
+    if major <= 15 {
+        set("promote_trigger_file", "")?;
+    }
+    let (wanted, value) = match &settings.target.point {
+        // A numeric offset: names of zones mean different moments on different servers.
+        TargetPoint::Time(time) => {
+            let time = time.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string();
+            (Some("recovery_target_time"), time)
+        }
+        TargetPoint::Lsn(lsn) => (Some("recovery_target_lsn"), lsn.to_string()),
+        TargetPoint::Xid(xid) => (Some("recovery_target_xid"), xid.to_string()),
+        TargetPoint::Name(name) => (Some("recovery_target_name"), name.clone()),
+        TargetPoint::EndOfArchive => (None, String::new()),
+    };
+    let targets = ["", "_time", "_xid", "_lsn", "_name"].map(|t| format!("recovery_target{t}"));
+    // The server checks in the order of the file: emptying one after another was set is fatal.
+    for name in targets.iter().filter(|name| Some(name.as_str()) != wanted) {
+        set(name, "")?;
+    }
+    if let Some(name) = wanted {
+        set(name, &value)?;
+    }
+    set("recovery_target_inclusive", if settings.target.inclusive { "on" } else { "off" })?;
+    let timeline = settings.target.timeline.map(|timeline| timeline.to_string());
+    set("recovery_target_timeline", timeline.as_deref().unwrap_or("latest"))?;
+    set("recovery_target_action", "pause")?;
+    set("hot_standby", "on")?;
+    for (name, value) in lifted {
+        set(name, &value.to_string())?;
+    }
+    let text: String = lines.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
+    Ok(text)
+}
+
+/// The minimums that the configuration does not reach, with the value needed.
+fn lifted_minimums(
+    data_directory: &Path,
+    owner: &Owner,
+    binaries: &Binaries,
+    needed: &[(String, i64)],
+) -> Result<BTreeMap<String, i64>, SettingsError> {
+    let control = control_file::read(data_directory)?;
+    let mut least = BTreeMap::from([
+        ("max_connections", i64::from(control.max_connections)),
+        ("max_worker_processes", i64::from(control.max_worker_processes)),
+        ("max_wal_senders", i64::from(control.max_wal_senders)),
+        ("max_prepared_transactions", i64::from(control.max_prepared_transactions)),
+        ("max_locks_per_transaction", i64::from(control.max_locks_per_transaction)),
+    ]);
+    for (name, value) in needed {
+        if let Some(known) = least.get_mut(name.as_str()) {
+            *known = (*known).max(*value);
+        }
+    }
+    let mut lifted = BTreeMap::new();
+    for (name, value) in least {
+        let now = configured(data_directory, owner, binaries, name)?;
+        let now: i64 =
+            now.parse().map_err(|_| SettingsError::Ask { said: format!("{name} is \"{now}\"") })?;
+        if now < value {
+            lifted.insert(name.to_owned(), value);
+        }
+    }
+    Ok(lifted)
+}
+
+fn with_block(before: &[u8], block: &str) -> Vec<u8> {
+    let whole_lines = before.is_empty() || before.ends_with(b"\n");
+    let (gap, note) = if whole_lines { ("", "") } else { ("\n", BROKE) };
+    let text = format!("{gap}{BEGIN}{note}\n{block}{END}\n");
+    [before, text.as_bytes()].concat()
+}
+
+/// The content without the block, and whether there was one.
+fn strip(path: &Path, content: Vec<u8>) -> Result<(Vec<u8>, bool), SettingsError> {
+    let Some(begin) = find(&content, BEGIN.as_bytes(), 0) else { return Ok((content, false)) };
+    let torn = || SettingsError::Torn { path: path.to_owned() };
+    let end_line = format!("\n{END}\n");
+    let end = find(&content, end_line.as_bytes(), begin).ok_or_else(torn)? + end_line.len();
+    let broke = content.get(begin + BEGIN.len()..).is_some_and(|t| t.starts_with(BROKE.as_bytes()));
+    let keep = if broke { begin.saturating_sub(1) } else { begin };
+    let head = content.get(..keep).unwrap_or_default();
+    let tail = content.get(end..).unwrap_or_default();
+    Ok(([head, tail].concat(), true))
+}
+
+fn find(content: &[u8], text: &[u8], from: usize) -> Option<usize> {
+    content.get(from..)?.windows(text.len()).position(|window| window == text).map(|at| at + from)
+}
+
+fn signal(data_directory: &Path) -> Option<PathBuf> {
+    [RECOVERY_SIGNAL, STANDBY_SIGNAL]
+        .iter()
+        .map(|name| data_directory.join(name))
+        .find(|path| path.exists())
+}
+
+fn set_aside(path: &Path, aside: &Path) -> Result<(), SettingsError> {
+    match fs::rename(path, aside).and_then(|()| files::sync_parent(path)) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(SettingsError::Io { path: path.to_owned(), source }),
+    }
+}
+
+fn read_or_empty(path: &Path) -> Result<Vec<u8>, SettingsError> {
+    match fs::read(path) {
+        Ok(content) => Ok(content),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(SettingsError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// Replaces a file, all or nothing, as the server's user owns it from its first moment.
+pub(super) fn write_owned(path: &Path, content: &[u8], owner: &Owner) -> Result<(), SettingsError> {
+    let temporary = files::temporary_beside(path);
+    let write = || -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        child::give(&temporary, owner)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        files::sync_parent(path)
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(&temporary);
+        SettingsError::Io { path: path.to_owned(), source }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::postgres::Lsn;
+    use proptest::prelude::*;
+
+    fn settings(point: TargetPoint) -> RecoverySettings {
+        RecoverySettings {
+            restore_command: [
+                "/opt/life boat",
+                "--config",
+                "/e/100%.toml",
+                "restore-wal",
+                "%f",
+                "%p",
+            ]
+            .map(String::from)
+            .to_vec(),
+            target: Target { point, inclusive: false, timeline: None },
+            minimums: Vec::new(),
+        }
+    }
+
+    fn made(point: TargetPoint) -> String {
+        block(&settings(point), &BTreeMap::new(), 15).unwrap()
+    }
+
+    #[test]
+    fn the_wanted_target_comes_last_and_the_others_are_emptied() {
+        let text = made(TargetPoint::Lsn(Lsn(0x16_B374_D848)));
+        let names = ["", "_time", "_xid", "_lsn", "_name"].map(|t| format!("recovery_target{t} ="));
+        let targets: Vec<&str> = text
+            .lines()
+            .filter(|line| names.iter().any(|name| line.starts_with(name.as_str())))
+            .collect();
+        assert_eq!(targets.len(), 5, "{text}");
+        assert_eq!(targets[4], "recovery_target_lsn = '16/B374D848'");
+        assert!(targets[..4].iter().all(|line| line.ends_with("= ''")), "{text}");
+        assert!(text.contains("recovery_target_inclusive = 'off'\n"));
+        assert!(text.contains("recovery_target_timeline = 'latest'\n"));
+        assert!(text.contains("recovery_target_action = 'pause'\n"));
+    }
+
+    #[test]
+    fn a_time_has_a_numeric_offset_and_microseconds() {
+        let time = "2025-01-13T10:00:00.123456Z".parse().unwrap();
+        let text = made(TargetPoint::Time(time));
+        assert!(
+            text.contains("recovery_target_time = '2025-01-13 10:00:00.123456+00'\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn names_and_commands_are_quoted() {
+        let text = made(TargetPoint::Name(String::from(r"it's \ done")));
+        assert!(text.contains(r"recovery_target_name = 'it''s \\ done'"), "{text}");
+        assert!(
+            text.contains(
+                r#"restore_command = '''/opt/life boat'' ''--config'' ''/e/100%%.toml'' ''restore-wal'' "%f" "%p"'"#
+            ),
+            "{text}"
+        );
+        let broken = settings(TargetPoint::Name(String::from("a\nb")));
+        assert!(block(&broken, &BTreeMap::new(), 15).is_err());
+    }
+
+    #[test]
+    fn a_block_without_its_end_is_not_guessed_at() {
+        let torn = format!("a = '1'\n{BEGIN}\nrestore_command = ''\n").into_bytes();
+        assert!(matches!(strip(Path::new("x"), torn), Err(SettingsError::Torn { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn the_block_goes_away_byte_for_byte(before: Vec<u8>, after in "(x = '1'\n)?") {
+            prop_assume!(find(&before, BEGIN.as_bytes(), 0).is_none());
+            let mut content = with_block(&before, "restore_command = 'x'\n");
+            content.extend_from_slice(after.as_bytes());
+            let (stripped, found) = strip(Path::new("x"), content).unwrap();
+            prop_assert!(found);
+            prop_assert_eq!(stripped, [before.as_slice(), after.as_bytes()].concat());
+        }
+
+        #[test]
+        fn a_shell_gives_back_what_was_quoted(argument in "[ -~]{0,40}") {
+            prop_assume!(argument != "%f" && argument != "%p");
+            let command = restore_command(&[String::from("printf"), String::from("%s"), argument.clone()]);
+            // What the server does with it before the shell sees it.
+            let command = command.replace("%%", "%");
+            let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+            prop_assert_eq!(String::from_utf8_lossy(&output.stdout), argument);
+        }
+    }
+}

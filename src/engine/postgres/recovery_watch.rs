@@ -1,0 +1,263 @@
+//! Where a recovering server stands: asked through its socket, and read from its log where the
+//! socket cannot tell. Looks only; never resumes, promotes or stops.
+//!
+//! A server that has paused is not a server that has reached its target: settings that are too low
+//! pause it too, with rows missing. Only its log tells them apart.
+
+mod log;
+
+use super::Lsn;
+use super::connect::{self, ConnectOptions, Session};
+use super::discovery::{self, Running};
+use crate::engine::config::Connection;
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::TargetPoint;
+use jiff::Timestamp;
+use log::LogReader;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A question to the server takes no longer.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Where replay stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplayState {
+    /// It takes no connections yet: it may start, or replay towards consistency.
+    Starting {
+        /// The WAL file that was fetched last.
+        restored: Option<String>,
+    },
+    Replaying {
+        lsn: Option<Lsn>,
+        /// Commit time of the last replayed transaction.
+        time: Option<Timestamp>,
+    },
+    /// It stopped where it was told to, and waits.
+    AtTarget {
+        /// In the server's own words.
+        stop: String,
+        lsn: Option<Lsn>,
+        time: Option<Timestamp>,
+    },
+    /// It waits, and not at the target: rows are missing.
+    PausedFor(Explanation),
+    /// It has ended, or can no longer be watched.
+    Failed(Explanation),
+    /// It is out of recovery and takes writes.
+    Promoted,
+}
+
+/// A watch on one recovering server.
+#[derive(Debug)]
+pub struct RecoveryWatch {
+    connection: Connection,
+    data_directory: PathBuf,
+    log: PathBuf,
+    target: TargetPoint,
+    expected_end: Option<Lsn>,
+    reader: LogReader,
+    session: Option<Session>,
+}
+
+struct Asked {
+    in_recovery: bool,
+    lsn: Option<Lsn>,
+    time: Option<Timestamp>,
+    paused: bool,
+}
+
+impl RecoveryWatch {
+    /// `log` is the file that the server was started with. `expected_end` is where the WAL ends:
+    /// to the end of the archive a server never stops by itself, so only with it the end is known
+    /// to be reached; without it such a recovery stays [`ReplayState::Replaying`].
+    #[must_use]
+    pub fn new(
+        connection: Connection,
+        data_directory: PathBuf,
+        log: PathBuf,
+        target: TargetPoint,
+        expected_end: Option<Lsn>,
+    ) -> Self {
+        let (reader, session) = (LogReader::default(), None);
+        Self { connection, data_directory, log, target, expected_end, reader, session }
+    }
+
+    /// The last lines of the server's log since it was started, oldest first, at most 50.
+    #[must_use]
+    pub fn log_lines(&self) -> &[String] {
+        &self.reader.findings.lines
+    }
+
+    /// Looks once.
+    pub async fn look(&mut self) -> ReplayState {
+        // The process first: what it wrote before it ended is then in the log.
+        let running = match discovery::running(&self.data_directory) {
+            Ok(running) => running,
+            Err(error) => return ReplayState::Failed(error.explanation()),
+        };
+        if let Err(explanation) = self.read_log() {
+            return ReplayState::Failed(explanation);
+        }
+        if !matches!(running, Running::Yes(_)) {
+            self.session = None;
+            return ReplayState::Failed(self.reader.findings.explanation());
+        }
+        match self.ask().await {
+            Some(asked) => {
+                // The reason for a pause is written before the pause: it is in the log by now.
+                if let Err(explanation) = self.read_log() {
+                    return ReplayState::Failed(explanation);
+                }
+                self.judge(asked)
+            }
+            None => ReplayState::Starting { restored: self.reader.findings.restored.clone() },
+        }
+    }
+
+    /// Looks until the state is neither starting nor replaying, at most `limit`; each state seen
+    /// goes to `seen`, which stops the watch by giving `false`.
+    ///
+    /// # Errors
+    /// Where the limit has passed; says where replay stood. The server goes on.
+    pub async fn until_settled(
+        &mut self,
+        limit: Duration,
+        mut seen: impl FnMut(&ReplayState, &[String]) -> bool,
+    ) -> Result<ReplayState, Explanation> {
+        let end = tokio::time::Instant::now() + limit;
+        loop {
+            let state = self.look().await;
+            let go_on = seen(&state, self.log_lines());
+            let moving =
+                matches!(state, ReplayState::Starting { .. } | ReplayState::Replaying { .. });
+            if !moving || !go_on {
+                return Ok(state);
+            }
+            if tokio::time::Instant::now() >= end {
+                return Err(Explanation::new(
+                    Kind::Server,
+                    format!(
+                        "Waited {} s for replay to reach its target; last seen: {}.",
+                        limit.as_secs(),
+                        state.words()
+                    ),
+                    "The server still replays.",
+                    "Wait longer, or look at its log.",
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    fn read_log(&mut self) -> Result<(), Explanation> {
+        self.reader.read(&self.log).map_err(|error| {
+            Explanation::new(
+                Kind::Storage,
+                format!("The server's log {} could not be read: {error}.", self.log.display()),
+                "The server goes on.",
+                "Without its log it cannot be told whether the target was reached; make it readable.",
+            )
+        })
+    }
+
+    fn judge(&self, asked: Asked) -> ReplayState {
+        let Asked { in_recovery, lsn, time, paused } = asked;
+        let findings = &self.reader.findings;
+        if !in_recovery {
+            return ReplayState::Promoted;
+        }
+        if paused {
+            if let Some(stop) = &findings.stopped {
+                return ReplayState::AtTarget { stop: stop.clone(), lsn, time };
+            }
+            return ReplayState::PausedFor(self.pause_reason());
+        }
+        if self.target == TargetPoint::EndOfArchive
+            && let (Some(lsn), Some(end)) = (lsn, self.expected_end)
+            && lsn >= end
+        {
+            let stop = format!("everything up to LSN {lsn} was replayed");
+            return ReplayState::AtTarget { stop, lsn: Some(lsn), time };
+        }
+        ReplayState::Replaying { lsn, time }
+    }
+
+    fn pause_reason(&self) -> Explanation {
+        match &self.reader.findings.low_setting {
+            Some(setting) => Explanation::new(
+                Kind::Config,
+                format!("Replay has paused before its target: {setting}"),
+                "Nothing was lost; what comes after is not replayed yet.",
+                "Stop the server, raise the setting, start it again: nothing is copied again. Do \
+                 not resume the replay: that would shut the server down.",
+            ),
+            None => Explanation::new(
+                Kind::Server,
+                "Replay has paused, and the server's log does not say that the target was reached.",
+                "Nothing was lost; what comes after is not replayed yet.",
+                "Somebody may have called pg_wal_replay_pause(). Look at the log before you go on; \
+                 do not promote.",
+            ),
+        }
+    }
+
+    async fn ask(&mut self) -> Option<Asked> {
+        if self.session.as_ref().is_none_or(|session| session.is_closed()) {
+            let options =
+                ConnectOptions::default().connect_limit(LIMIT).statement_limit(Some(LIMIT));
+            self.session = connect::connect(&self.connection, &options).await.ok();
+        }
+        let asked = match &self.session {
+            Some(session) => {
+                tokio::time::timeout(LIMIT, question(session)).await.ok().and_then(Result::ok)
+            }
+            None => None,
+        };
+        if asked.is_none() {
+            self.session = None;
+        }
+        asked
+    }
+}
+
+impl ReplayState {
+    /// In a few words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let at = |lsn: &Option<Lsn>| lsn.map_or_else(String::new, |lsn| format!(" at LSN {lsn}"));
+        match self {
+            Self::Starting { restored: None } => String::from("starting"),
+            Self::Starting { restored: Some(name) } => format!("starting, {name} was fetched"),
+            Self::Replaying { lsn, .. } => format!("replaying{}", at(lsn)),
+            Self::AtTarget { lsn, .. } => format!("stopped at the target{}", at(lsn)),
+            Self::PausedFor(why) => why.what.clone(),
+            Self::Failed(why) => why.what.clone(),
+            Self::Promoted => String::from("promoted"),
+        }
+    }
+}
+
+async fn question(session: &Session) -> Result<Asked, tokio_postgres::Error> {
+    let version = session.query_one("SELECT current_setting('server_version_num')::int", &[]);
+    let version: i32 = version.await?.try_get(0)?;
+    // Some functions fail outside recovery, and 14 renamed one.
+    let paused = if version >= 140_000 {
+        "pg_get_wal_replay_pause_state() = 'paused'"
+    } else {
+        "pg_is_wal_replay_paused()"
+    };
+    let sql = format!(
+        "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text,
+                pg_last_xact_replay_timestamp(),
+                CASE WHEN pg_is_in_recovery() THEN {paused} ELSE false END"
+    );
+    let row = session.query_one(&sql, &[]).await?;
+    let lsn: Option<String> = row.try_get(1)?;
+    Ok(Asked {
+        in_recovery: row.try_get(0)?,
+        lsn: lsn.and_then(|text| text.parse().ok()),
+        time: row.try_get(2)?,
+        paused: row.try_get(3)?,
+    })
+}

@@ -1,1 +1,0 @@
-//! The runbook as data: tiers, checklists, ladder, texts; a team's own file laid over ours.
