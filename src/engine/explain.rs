@@ -94,3 +94,13 @@ impl std::fmt::Display for Explanation {
 pub trait Explain: std::error::Error {
     fn explanation(&self) -> Explanation;
 }
+
+/// An error's own words as a sentence: a capital first and a full stop last.
+#[must_use]
+pub fn sentence(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let Some(first) = letters.next() else { return text };
+    let stop = if text.ends_with(['.', '?', '!']) { "" } else { "." };
+    format!("{}{}{stop}", first.to_uppercase(), letters.as_str())
+}

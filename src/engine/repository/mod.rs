@@ -1,49 +1,42 @@
 //! The repository: where a cluster's base backups, WAL and keys are kept, in format version 1
-//! (docs/REPOSITORY_FORMAT.md). Owns names and formats; never runs a server.
+//! (docs/REPOSITORY_FORMAT.md). Owns names and formats; never runs a server, never overwrites.
 
+pub mod descriptor;
+pub mod error;
+pub mod file;
+pub mod manifest;
+pub mod marker;
+pub mod member;
+pub mod meter;
+pub mod open_set;
+pub mod scan;
+pub mod sealed;
 pub mod store;
+#[cfg(test)]
+pub mod testing;
+pub mod verify;
+pub mod wal;
+pub mod wal_object;
 
-use crate::engine::config::RepositoryConfig;
-use crate::engine::explain::{Explain, Explanation};
-use crate::engine::incident::facts::BaseSummary;
-use store::Store;
+use crate::engine::config::{Encryption, RepositoryConfig};
+use crate::engine::crypto::{Keyring, MasterKeySource, Protection};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use store::{MARKER, Store, StoreFault};
+
+pub use descriptor::SetDescriptor;
+pub use error::RepositoryError;
+pub use wal::{PutWal, WalObject};
 
 /// An open repository of one cluster.
 #[derive(Debug)]
 pub struct Repository {
-    pub store: Box<dyn Store>,
+    pub store: Arc<dyn Store>,
     pub config: RepositoryConfig,
-}
-
-/// What went wrong in a repository.
-#[derive(Debug, thiserror::Error)]
-pub enum RepositoryError {
-    #[error(transparent)]
-    Store(#[from] store::StoreError),
-}
-
-impl Explain for RepositoryError {
-    fn explanation(&self) -> Explanation {
-        todo!()
-    }
-}
-
-/// Whether a WAL file was new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutWal {
-    Stored,
-    /// The same content was there and is durable.
-    AlreadyThere,
-}
-
-/// A WAL file in the archive, by its listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WalObject {
-    /// `000000010000000000000003`, `00000002.history`, …
-    pub name: String,
-    pub key: String,
-    /// Stored bytes.
-    pub size: u64,
+    cluster: String,
+    /// Where the repository is encrypted.
+    keyring: Option<Keyring>,
 }
 
 impl Repository {
@@ -53,66 +46,197 @@ impl Repository {
     /// Where it is not one (the marker object is missing: an unmounted volume looks like an
     /// empty archive and must never be taken for one), or its keys do not open.
     pub fn open(config: &RepositoryConfig, cluster: &str) -> Result<Self, RepositoryError> {
-        let _ = (config, cluster);
-        todo!()
+        Self::over(store::open(&config.store, cluster)?, config, cluster)
     }
 
-    /// Makes a new repository for `cluster`, or opens the one that is there.
+    /// Makes a new repository for `cluster`, or opens the one that is there. Made by root, it
+    /// belongs to root until its folder is given to the server's user; then what root writes
+    /// later is given to that user too.
     ///
     /// # Errors
     /// Where the place holds something else.
     pub fn create(config: &RepositoryConfig, cluster: &str) -> Result<Self, RepositoryError> {
-        let _ = (config, cluster);
-        todo!()
+        // A key that cannot be read is found out before anything is made.
+        if let Some(source) = master_key_source(&config.encryption)? {
+            crate::engine::crypto::master::MasterKey::load(&source)?;
+        }
+        let store = store::make(&config.store, cluster)?;
+        let marker = marker::Marker::new(cluster, &config.encryption)?;
+        match store.put(MARKER, &json(&marker)?) {
+            Err(e) if e.fault == StoreFault::Exists => {}
+            put => put?,
+        }
+        Self::over(store, config, cluster)
     }
 
-    /// Published sets, oldest first, with what could not be read or authenticated.
+    /// Opens the repository in a store that is there.
     ///
     /// # Errors
-    /// Where the repository could not be listed.
-    pub fn bases(&self) -> Result<(Vec<BaseSummary>, Vec<Explanation>), RepositoryError> {
-        todo!()
+    /// As [`Repository::open`].
+    pub fn over(
+        store: Arc<dyn Store>,
+        config: &RepositoryConfig,
+        cluster: &str,
+    ) -> Result<Self, RepositoryError> {
+        let keyring = master_key_source(&config.encryption)?
+            .map(|source| Keyring::new(Arc::clone(&store), source));
+        let repository =
+            Self { store, config: config.clone(), cluster: cluster.to_owned(), keyring };
+        repository.read_marker()?;
+        if let Some(keyring) = &repository.keyring {
+            keyring.check()?;
+        }
+        Ok(repository)
     }
 
-    /// Archives one file of `pg_wal`. Durable when it returns. Never overwrites.
-    ///
-    /// # Errors
-    /// Where another content is there under the same name, or it could not be written.
-    pub fn put_wal(&self, name: &str, content: &[u8]) -> Result<PutWal, RepositoryError> {
-        let _ = (name, content);
-        todo!()
+    /// The cluster's name.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
     }
 
-    /// One WAL file's content. `None` only where the archive is there and proves that it does
-    /// not hold the file; every doubt is an error.
-    ///
-    /// # Errors
-    /// Where it could not be read, or is not what was written.
-    pub fn get_wal(&self, name: &str) -> Result<Option<Vec<u8>>, RepositoryError> {
-        let _ = name;
-        todo!()
+    /// The data keys; `None` where the repository is not encrypted.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_ref()
     }
 
-    /// Segments of one timeline from `from` (a segment's name) on, by name, at most `limit`.
-    /// Reads only the folders that it must.
+    /// What protects a new base backup: a data key of its own, or a digest alone.
     ///
     /// # Errors
-    /// Where the archive could not be listed.
-    pub fn list_wal(
+    /// Where the key could not be made.
+    pub fn new_protection(&self) -> Result<Protection, RepositoryError> {
+        Ok(match &self.keyring {
+            Some(keyring) => Protection::Key(keyring.new_data_key()?),
+            None => Protection::Digest,
+        })
+    }
+
+    /// What protects new WAL: the newest data key, made where there is none yet.
+    ///
+    /// # Errors
+    /// Where the key could not be opened or made.
+    pub fn current_protection(&self) -> Result<Protection, RepositoryError> {
+        let Some(keyring) = &self.keyring else { return Ok(Protection::Digest) };
+        Ok(Protection::Key(match keyring.newest()? {
+            Some(key) => key,
+            None => keyring.new_data_key()?,
+        }))
+    }
+
+    /// What protects an object that says so: by its key's id, or by a digest.
+    ///
+    /// # Errors
+    /// Where the key does not open; and where an object without a key turns up in an encrypted
+    /// repository, or the other way round.
+    pub fn protection_of(
         &self,
-        timeline: u32,
-        from: &str,
-        limit: usize,
-    ) -> Result<Vec<WalObject>, RepositoryError> {
-        let _ = (timeline, from, limit);
-        todo!()
+        object: &str,
+        key_id: Option<&str>,
+    ) -> Result<Protection, RepositoryError> {
+        match (&self.keyring, key_id) {
+            (Some(keyring), Some(id)) => Ok(Protection::Key(keyring.open(id)?)),
+            (None, None) => Ok(Protection::Digest),
+            (Some(_), None) => Err(self.damaged(
+                object,
+                "it is not encrypted, and this repository is: anybody could have written it",
+            )),
+            (None, Some(_)) => Err(self.damaged(
+                object,
+                "it is encrypted, and the configuration names no key for this repository",
+            )),
+        }
     }
 
-    /// Every timeline that has a `.history` file or a segment in the archive, ascending.
-    ///
-    /// # Errors
-    /// Where the archive could not be listed.
-    pub fn timelines(&self) -> Result<Vec<u32>, RepositoryError> {
-        todo!()
+    pub(crate) fn damaged(&self, object: &str, why: &str) -> RepositoryError {
+        RepositoryError::Damaged {
+            object: object.to_owned(),
+            place: self.store.describe(),
+            why: why.to_owned(),
+        }
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, key: &str) -> Result<T, RepositoryError> {
+        let text = self.store.read(key)?;
+        serde_json::from_slice(&text)
+            .map_err(|e| self.damaged(key, &format!("it is not what it should be: {e}")))
+    }
+
+    fn put_json(&self, key: &str, value: &impl Serialize) -> Result<(), RepositoryError> {
+        Ok(self.store.put(key, &json(value)?)?)
+    }
+}
+
+/// As lines that a person can read.
+fn json(value: &impl Serialize) -> Result<Vec<u8>, RepositoryError> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| RepositoryError::Output {
+        what: String::from("a description in JSON"),
+        source: e.into(),
+    })?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn master_key_source(encryption: &Encryption) -> Result<Option<MasterKeySource>, RepositoryError> {
+    let Encryption::Aes256Cbc { master_key_file, master_key_command } = encryption else {
+        return Ok(None);
+    };
+    match (master_key_file, master_key_command) {
+        (Some(path), None) => Ok(Some(MasterKeySource::File(path.clone()))),
+        (None, Some(words)) => Ok(Some(MasterKeySource::Command(words.clone()))),
+        _ => Err(RepositoryError::MasterKeyUnnamed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Place;
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn creating_again_opens_what_is_there() {
+        for place in Place::both() {
+            let marker = fs::read(place.root().join(MARKER)).unwrap();
+            Repository::create(&place.config, "shop").unwrap();
+            assert_eq!(fs::read(place.root().join(MARKER)).unwrap(), marker);
+        }
+    }
+
+    #[test]
+    fn a_folder_with_something_else_in_it_is_refused() {
+        let place = Place::plain();
+        let other = place.root().with_file_name("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("a file"), "of somebody").unwrap();
+        let refused = Repository::create(&place.config, "other").unwrap_err();
+        assert_eq!(refused.fault(), Some(StoreFault::Exists), "{refused}");
+        assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn another_cluster_or_cipher_is_refused() {
+        let place = Place::plain();
+        fs::rename(place.root(), place.root().with_file_name("bank")).unwrap();
+        let refused = Repository::open(&place.config, "bank").unwrap_err();
+        assert!(matches!(refused, RepositoryError::Unfit { .. }), "{refused}");
+        let mut place = Place::encrypted();
+        place.config.encryption = Encryption::None;
+        let refused = Repository::open(&place.config, "shop").unwrap_err();
+        assert!(matches!(refused, RepositoryError::Unfit { .. }), "{refused}");
+        for name in ["", "..", "a/b", "/etc"] {
+            assert!(Repository::open(&place.config, name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_repository_takes_one_cluster() {
+        let place = Place::encrypted();
+        assert_eq!(place.repository().system_identifier().unwrap(), None);
+        place.repository().claim_for(u64::MAX).unwrap();
+        place.repository().claim_for(u64::MAX).unwrap();
+        assert_eq!(place.repository().system_identifier().unwrap(), Some(u64::MAX));
+        let refused = place.repository().claim_for(7).unwrap_err();
+        assert!(matches!(refused, RepositoryError::OtherCluster { .. }), "{refused}");
     }
 }

@@ -2,8 +2,72 @@
 //! never interprets an object's content, and never overwrites one.
 
 pub mod posix;
+#[cfg(test)]
+pub mod suite;
 
-use std::io::Write;
+use crate::engine::config::StoreConfig;
+use crate::engine::explain::{Explain, Explanation, Kind, sentence};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The object that says that a place is a repository. A store without it proves nothing: an
+/// unmounted volume looks just like an empty archive.
+pub const MARKER: &str = "lifeboat-repository.json";
+
+/// The store of `cluster`, which must be there.
+///
+/// # Errors
+/// Where it is not, or cannot be reached.
+pub fn open(config: &StoreConfig, cluster: &str) -> Result<Arc<dyn Store>, StoreError> {
+    let StoreConfig::File { path } = config;
+    Ok(Arc::new(posix::FileStore::open(&root(path, cluster)?)?))
+}
+
+/// The store of `cluster`, made where it is missing: a place that holds the marker or nothing.
+///
+/// # Errors
+/// [`StoreFault::Exists`] where it holds something else.
+pub fn make(config: &StoreConfig, cluster: &str) -> Result<Arc<dyn Store>, StoreError> {
+    let StoreConfig::File { path } = config;
+    Ok(Arc::new(posix::FileStore::make(&root(path, cluster)?)?))
+}
+
+/// The path with the cluster's name in the place of `{cluster}`.
+fn root(path: &std::path::Path, cluster: &str) -> Result<PathBuf, StoreError> {
+    check_key(cluster)?;
+    match path.to_str() {
+        Some(text) => Ok(PathBuf::from(text.replace("{cluster}", cluster))),
+        None => Ok(path.to_owned()),
+    }
+}
+
+/// Refuses a key that is not relative, or could leave the repository.
+///
+/// # Errors
+/// [`StoreFault::Denied`].
+pub fn check_key(key: &str) -> Result<(), StoreError> {
+    let part_is_good = |part: &str| {
+        !part.is_empty() && !part.starts_with('.') && part.len() <= 200 && !part.contains('\\')
+    };
+    if key.len() <= 900 && !key.contains(char::is_control) && key.split('/').all(part_is_good) {
+        return Ok(());
+    }
+    let what = format!("{key:?} is not a name that an object in a repository can have");
+    Err(StoreError::new(StoreFault::Denied, what))
+}
+
+/// Refuses a folder that is neither empty (the repository itself) nor `name/`.
+///
+/// # Errors
+/// [`StoreFault::Denied`].
+pub fn check_folder(folder: &str) -> Result<(), StoreError> {
+    match folder.strip_suffix('/') {
+        Some(key) => check_key(key),
+        None if folder.is_empty() => Ok(()),
+        None => check_key(""),
+    }
+}
 
 /// What a failure means for the caller; retry is decided by this and in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +90,57 @@ pub struct StoreError {
     pub fault: StoreFault,
     pub what: String,
     #[source]
-    pub source: Option<std::io::Error>,
+    pub source: Option<io::Error>,
+}
+
+impl StoreFault {
+    /// What an I/O error other than "not found" means.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::NoSpace,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+impl StoreError {
+    /// `doing` such as "write wal-archive/… to file:///var/backups".
+    #[must_use]
+    pub fn io(doing: &str, source: io::Error) -> Self {
+        let what = format!("could not {doing}: {source}");
+        Self { fault: StoreFault::of(&source), what, source: Some(source) }
+    }
+
+    #[must_use]
+    pub fn new(fault: StoreFault, what: impl Into<String>) -> Self {
+        Self { fault, what: what.into(), source: None }
+    }
+}
+
+impl Explain for StoreError {
+    fn explanation(&self) -> Explanation {
+        let (kind, next) = match self.fault {
+            StoreFault::NotFound => (Kind::NotFound, "Look in another copy of the repository."),
+            StoreFault::Exists => (Kind::Refused, "Find out who wrote it before anything else."),
+            StoreFault::Throttled => (Kind::Connection, "Wait a little and try again."),
+            StoreFault::TimedOut => (Kind::Connection, "Check the way to the repository."),
+            StoreFault::Denied => {
+                (Kind::Storage, "Give this user access to the repository, and try again.")
+            }
+            StoreFault::NoSpace => {
+                (Kind::Storage, "Make room on the repository's volume, and try again.")
+            }
+            StoreFault::Unavailable => {
+                (Kind::Storage, "Check that the repository's volume is mounted and healthy.")
+            }
+        };
+        Explanation::new(kind, sentence(self), "Objects that were there are untouched.", next)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,11 +203,20 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreFault::Exists`] where the name is taken: the object there is untouched.
     fn put(&self, key: &str, content: &[u8]) -> Result<(), StoreError> {
         let mut writer = self.create(key)?;
-        writer.write_all(content).map_err(|source| StoreError {
-            fault: StoreFault::Unavailable,
-            what: format!("could not write {key} to {}: {source}", self.describe()),
-            source: Some(source),
-        })?;
+        writer
+            .write_all(content)
+            .map_err(|e| StoreError::io(&format!("write {key} to {}", self.describe()), e))?;
         writer.finish()
+    }
+
+    /// Makes sure that an object that was found would survive a power cut: whoever wrote it may
+    /// have been stopped between naming it and syncing the folder. Nothing to do for a store whose
+    /// objects are durable once they can be seen.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    fn settle(&self, key: &str) -> Result<(), StoreError> {
+        let _ = key;
+        Ok(())
     }
 }
