@@ -1,1 +1,419 @@
-//! Choosing the recovery point: survey, proof of reach, forecast.
+//! The recovery point: what the repository and the WAL offer, which transaction did the damage,
+//! and proof that a target can be reached. Owns the picture of backups and WAL that a target is
+//! chosen from; changes nothing anywhere.
+
+pub mod archive;
+pub mod rates;
+pub mod reach;
+mod survey;
+pub mod suspects;
+pub mod timelines;
+mod trace;
+mod words;
+
+pub use archive::{Archive, ClosedArchive, Relation, Relations, RepositoryArchive};
+pub use rates::Rates;
+pub use trace::Trace;
+
+use crate::engine::explain::{Explain, Explanation, Kind, sentence};
+use crate::engine::incident::facts::{BaseSummary, Commit, Reach, Survey, Target, TargetPoint};
+use crate::engine::postgres::Lsn;
+use crate::engine::postgres::control_file::ControlFile;
+use crate::engine::wal::Segment;
+use crate::engine::wal::continuity::Coverage;
+use crate::engine::wal::inspect::{Folder, InspectError, Layered, ScanProgress, Segments, scan};
+use jiff::{SignedDuration, Timestamp};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use timelines::Timelines;
+
+/// What is known of the cluster itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterFacts {
+    /// Bytes, from `pg_control`.
+    pub segment_size: u64,
+    pub system_identifier: Option<u64>,
+    /// Timeline of the last checkpoint, from `pg_control`.
+    pub timeline: Option<u32>,
+    /// The five settings in `pg_control`; empty where it cannot be read.
+    pub settings: Vec<(String, i64)>,
+    /// Of the running server.
+    pub current_lsn: Option<Lsn>,
+    /// Major version of the server's programs on this host.
+    pub binaries_major: Option<u32>,
+    pub data_directory: PathBuf,
+    pub alternative_data_directory: Option<PathBuf>,
+}
+
+impl ClusterFacts {
+    /// From the control file; the rest is to be filled in by who knows it.
+    #[must_use]
+    pub fn from_control(control: &ControlFile, data_directory: PathBuf) -> Self {
+        let settings = [
+            ("max_connections", control.max_connections),
+            ("max_worker_processes", control.max_worker_processes),
+            ("max_wal_senders", control.max_wal_senders),
+            ("max_prepared_transactions", control.max_prepared_transactions),
+            ("max_locks_per_transaction", control.max_locks_per_transaction),
+        ];
+        Self {
+            segment_size: u64::from(control.wal_segment_size),
+            system_identifier: Some(control.system_identifier),
+            timeline: Some(control.checkpoint.timeline),
+            settings: settings.map(|(name, value)| (name.to_owned(), i64::from(value))).to_vec(),
+            current_lsn: None,
+            binaries_major: None,
+            data_directory,
+            alternative_data_directory: None,
+        }
+    }
+}
+
+/// Everything that a [`Landscape`] is built from.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Nearest first.
+    pub archives: Vec<Arc<dyn Archive>>,
+    pub cluster: ClusterFacts,
+    /// `pg_wal` of the damaged directory, or where it was rescued to: WAL that only it holds
+    /// counts as reachable, for the plan rescues it.
+    pub rescue: Option<PathBuf>,
+    pub detected: Option<Timestamp>,
+    pub last_known_good: Option<Timestamp>,
+    /// Where `rates.json` is.
+    pub state_directory: PathBuf,
+}
+
+/// Why no picture could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum LandscapeError {
+    #[error("no repository could be read: {}", .0.what)]
+    NoRepository(Explanation),
+    #[error("the cluster's WAL segment size is not known")]
+    NoSegmentSize,
+    #[error("timeline {0} is not in the archive")]
+    NoTimeline(u32),
+    #[error(transparent)]
+    Wal(#[from] InspectError),
+}
+
+impl Explain for LandscapeError {
+    fn explanation(&self) -> Explanation {
+        let untouched = "Nothing was changed; everything was only read.";
+        match self {
+            Self::NoRepository(inner) => Explanation {
+                what: sentence(self),
+                untouched: untouched.to_owned(),
+                ..inner.clone()
+            },
+            Self::NoSegmentSize => Explanation::new(
+                Kind::NotFound,
+                sentence(self),
+                untouched,
+                "It stands in pg_control: check that the data directory is the right one and readable.",
+            ),
+            Self::NoTimeline(_) => Explanation::new(
+                Kind::NotFound,
+                sentence(self),
+                untouched,
+                "Choose one of the timelines shown, or none to follow the latest.",
+            ),
+            Self::Wal(inner) => inner.explanation(),
+        }
+    }
+}
+
+/// Reports how far reading is.
+pub type OnScan<'a> = &'a dyn Fn(ScanProgress);
+
+/// The picture of backups and WAL. Made once and asked often; reads more where a target lies
+/// before what it has read.
+#[derive(Debug)]
+pub struct Landscape {
+    inputs: Inputs,
+    at: Timestamp,
+    segments: Layered,
+    timelines: Timelines,
+    coverage: Coverage,
+    /// Oldest first; of this cluster.
+    bases: Vec<BaseSummary>,
+    relations: Relations,
+    /// The latest timeline's, from the base before the incident on.
+    main: Arc<Trace>,
+    /// Others that a target asked for.
+    more: Mutex<Vec<Arc<Trace>>>,
+    rescued_from: Option<Lsn>,
+    warnings: Vec<String>,
+}
+
+impl Landscape {
+    /// Lists backups and WAL, and reads the WAL from the base before the incident on.
+    ///
+    /// # Errors
+    /// Where no repository can be read, or WAL could not be fetched; a missing or damaged
+    /// segment is no error but a gap in the picture.
+    pub fn build(
+        inputs: Inputs,
+        progress: OnScan<'_>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self, LandscapeError> {
+        let size = inputs.cluster.segment_size;
+        if !size.is_power_of_two() {
+            return Err(LandscapeError::NoSegmentSize);
+        }
+        let mut warnings = Vec::new();
+        let (archives, bases) = open_archives(&inputs, &mut warnings)?;
+        let oldest = bases.iter().map(|b| b.start_lsn).min().unwrap_or_default();
+        let wal_failed = LandscapeError::NoRepository;
+        let mut sources: Vec<Arc<dyn Segments>> =
+            archives.iter().map(|a| Arc::clone(a) as Arc<dyn Segments>).collect();
+        let archived =
+            Coverage::list(&Layered::new(sources.clone()), size, oldest).map_err(wal_failed)?;
+        if let Some(path) = &inputs.rescue {
+            let folder = Folder::new(path);
+            match folder.timelines() {
+                Ok(_) => sources.push(Arc::new(folder)),
+                Err(e) => {
+                    warnings.push(format!("WAL that was not archived could not be read: {e}"))
+                }
+            }
+        }
+        let segments = Layered::new(sources);
+        let coverage = Coverage::list(&segments, size, oldest).map_err(wal_failed)?;
+        let timelines = Timelines::read(&segments).map_err(wal_failed)?;
+        warnings.extend(timelines.warnings.iter().cloned());
+        let newest_base = bases.iter().map(|b| b.timeline).max().unwrap_or(1);
+        let latest = timelines.latest(newest_base.max(inputs.cluster.timeline.unwrap_or(1)));
+        let from = window_start(&bases, &inputs);
+        let main =
+            trace(&segments, &coverage, &timelines, latest, from, &inputs, progress, cancelled)?;
+        let rescued_from = rescued_from(&main, &archived, &coverage);
+        let relations = relations(&archives, &bases, from, &mut warnings);
+        Ok(Self {
+            inputs,
+            at: Timestamp::now(),
+            segments,
+            timelines,
+            coverage,
+            bases,
+            relations,
+            main: Arc::new(main),
+            more: Mutex::default(),
+            rescued_from,
+            warnings,
+        })
+    }
+
+    /// What screens show and pre-fill.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        survey::survey(self)
+    }
+
+    /// Up to `count` commits around a moment, in the log's order.
+    #[must_use]
+    pub fn commits_around(&self, at: Timestamp, count: usize) -> Vec<Commit> {
+        let trace = &self.main;
+        let commits: Vec<_> = trace.scan.history.endings.iter().filter(|e| e.committed()).collect();
+        let micros = at.as_microsecond();
+        let index = commits.iter().position(|e| e.micros > micros).unwrap_or(commits.len());
+        let first = index.saturating_sub(count / 2).min(commits.len().saturating_sub(count));
+        commits.into_iter().skip(first).take(count).map(|e| trace.commit(e)).collect()
+    }
+
+    /// Whether and how `target` can be reached. Reads older WAL where the target needs it.
+    ///
+    /// # Errors
+    /// Where it could not be judged; an unreachable target is no error.
+    pub fn reach(
+        &self,
+        target: &Target,
+        progress: OnScan<'_>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Reach, LandscapeError> {
+        let timeline = match target.timeline {
+            Some(timeline) => timeline,
+            None => self.main.timeline,
+        };
+        let rates = Rates::load(&self.inputs.state_directory);
+        let judge = |trace: &Trace| {
+            let ground = reach::Ground {
+                trace,
+                bases: &self.bases,
+                cluster: &self.inputs.cluster,
+                rates: &rates,
+                rescued_from: self.rescued_from,
+            };
+            reach::prove(target, &ground)
+        };
+        let near = self.trace_from(timeline, self.main.scan.start, progress, cancelled)?;
+        let judged = judge(&near);
+        let from = self.needed_from(target);
+        if judged.reachable || from >= near.scan.start {
+            return Ok(judged);
+        }
+        Ok(judge(&*self.trace_from(timeline, from, progress, cancelled)?))
+    }
+
+    /// From where WAL must be read to judge a target: a base that can serve must lie in it.
+    fn needed_from(&self, target: &Target) -> Lsn {
+        let oldest = self.bases.first().map_or(Lsn(u64::MAX), |b| b.start_lsn);
+        let serving = |before: &dyn Fn(&BaseSummary) -> bool| {
+            self.bases.iter().rev().find(|b| before(b)).map_or(oldest, |b| b.start_lsn)
+        };
+        match &target.point {
+            TargetPoint::Time(at) => serving(&|b| b.finished <= *at),
+            TargetPoint::Lsn(lsn) => serving(&|b| b.stop_lsn <= *lsn),
+            TargetPoint::Xid(_) | TargetPoint::Name(_) => oldest,
+            TargetPoint::EndOfArchive => Lsn(u64::MAX),
+        }
+    }
+
+    fn trace_from(
+        &self,
+        timeline: u32,
+        from: Lsn,
+        progress: OnScan<'_>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Arc<Trace>, LandscapeError> {
+        let start = Segment::holding(timeline, from, self.coverage.segment_size)
+            .start(self.coverage.segment_size);
+        let fits = |t: &Arc<Trace>| t.timeline == timeline && t.scan.start <= start;
+        if fits(&self.main) {
+            return Ok(Arc::clone(&self.main));
+        }
+        let kept = self.more.lock().ok().and_then(|more| more.iter().find(|t| fits(t)).cloned());
+        if let Some(trace) = kept {
+            return Ok(trace);
+        }
+        let made = Arc::new(trace(
+            &self.segments,
+            &self.coverage,
+            &self.timelines,
+            timeline,
+            start,
+            &self.inputs,
+            progress,
+            cancelled,
+        )?);
+        if let Ok(mut more) = self.more.lock() {
+            // One is enough: a new question about another stretch replaces it.
+            *more = vec![Arc::clone(&made)];
+        }
+        Ok(made)
+    }
+}
+
+type Opened = (Vec<Arc<dyn Archive>>, Vec<BaseSummary>);
+
+/// The archives that can be read, and their bases of this cluster, oldest first.
+fn open_archives(inputs: &Inputs, warnings: &mut Vec<String>) -> Result<Opened, LandscapeError> {
+    let (mut archives, mut bases) = (Vec::new(), Vec::new());
+    let mut failure = None;
+    for archive in &inputs.archives {
+        match archive.timelines().and_then(|_| archive.bases()) {
+            Ok((found, unreadable)) => {
+                archives.push(Arc::clone(archive));
+                warnings.extend(unreadable.iter().map(ToString::to_string));
+                bases.extend(found);
+            }
+            Err(e) => {
+                warnings.push(format!("The repository {} could not be read: {e}", archive.name()));
+                failure = Some(e);
+            }
+        }
+    }
+    if let (true, Some(failure)) = (archives.is_empty(), failure) {
+        return Err(LandscapeError::NoRepository(failure));
+    }
+    if let Some(ours) = inputs.cluster.system_identifier {
+        bases.retain(|base: &BaseSummary| {
+            let same = base.system_identifier == ours;
+            if !same {
+                warnings.push(format!(
+                    "{} is a backup of another cluster (system identifier {}) and is left out.",
+                    base.set, base.system_identifier
+                ));
+            }
+            same
+        });
+    }
+    if bases.is_empty() {
+        warnings.push(String::from("There is no usable base backup of this cluster."));
+    }
+    bases.sort_by_key(|b| b.stop_lsn);
+    Ok((archives, bases))
+}
+
+/// Reading begins at the newest base that ended well before the incident: what did the damage
+/// lies behind it.
+fn window_start(bases: &[BaseSummary], inputs: &Inputs) -> Lsn {
+    let hour = SignedDuration::from_hours(1);
+    let noticed = inputs.detected.unwrap_or_else(Timestamp::now);
+    let well_before = noticed.saturating_sub(hour).unwrap_or(noticed);
+    let before = inputs.last_known_good.map_or(well_before, |good| good.min(well_before));
+    let serving = bases.iter().rev().find(|b| b.finished <= before);
+    serving.or(bases.first()).map_or(Lsn(0), |b| b.start_lsn)
+}
+
+#[allow(clippy::too_many_arguments, reason = "used by build, before there is a landscape")]
+fn trace(
+    segments: &dyn Segments,
+    coverage: &Coverage,
+    timelines: &Timelines,
+    timeline: u32,
+    from: Lsn,
+    inputs: &Inputs,
+    progress: OnScan<'_>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Trace, LandscapeError> {
+    let line = match timelines.line(timeline) {
+        Some(line) => line.clone(),
+        // A cluster without any WAL yet, or with none left: an empty picture, not a failure.
+        None if coverage.stretches.is_empty() => vec![(timeline, Lsn(0))],
+        None => return Err(LandscapeError::NoTimeline(timeline)),
+    };
+    let path = coverage.path(&line, from);
+    let size = coverage.segment_size;
+    let id = inputs.cluster.system_identifier;
+    let scan = scan(segments, &path, size, id, progress, cancelled)?;
+    Ok(Trace { timeline, line, scan })
+}
+
+/// The first segment of the path that no archive holds.
+fn rescued_from(main: &Trace, archived: &Coverage, all: &Coverage) -> Option<Lsn> {
+    let path = all.path(&main.line, main.scan.start);
+    let missing = |piece: &crate::engine::wal::inspect::scan::Piece| {
+        (piece.first..=piece.last)
+            .map(|number| Segment { timeline: piece.timeline, number })
+            .find(|segment| !archived.contains(*segment))
+    };
+    path.pieces.iter().find_map(missing).map(|s| s.start(all.segment_size))
+}
+
+/// Names of tables from the base that reading begins at and the newest one.
+fn relations(
+    archives: &[Arc<dyn Archive>],
+    bases: &[BaseSummary],
+    from: Lsn,
+    warnings: &mut Vec<String>,
+) -> Relations {
+    let mut all = Relations::default();
+    let mut wanted: Vec<&BaseSummary> =
+        bases.iter().filter(|b| b.start_lsn == from).take(1).collect();
+    if let Some(newest) = bases.last().filter(|n| n.start_lsn != from) {
+        wanted.push(newest);
+    }
+    for base in wanted {
+        let owner = archives.iter().find(|a| a.name() == base.repository).or(archives.first());
+        match owner.map(|archive| archive.relations(&base.set)) {
+            Some(Ok(found)) => all.complete_with(found),
+            Some(Err(e)) => warnings.push(format!(
+                "The names of tables in {} could not be read; files are shown by number: {e}",
+                base.set
+            )),
+            None => {}
+        }
+    }
+    all
+}

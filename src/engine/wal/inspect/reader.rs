@@ -1,0 +1,445 @@
+//! Turns segments, one after another, into records with a verified checksum. Owns pages, records
+//! that cross pages and segments, and the end of the log; never interprets a record.
+
+use super::bytes::{u8_at, u32_at, u64_at};
+use super::error::InspectError;
+use super::page::{PageHeader, PageStart};
+use super::record::Record;
+use crate::engine::postgres::Lsn;
+
+/// Bytes of a record's own header.
+const HEADER: usize = 24;
+/// No record is longer: PostgreSQL's own limit is a little under 1 GB.
+const MAX_RECORD: u32 = 1 << 30;
+
+/// What became of one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fed {
+    /// Read to its end; a record may go on in the next segment.
+    Whole,
+    /// The log ends in this segment.
+    Ended(Stop),
+}
+
+/// Where and why the log ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// End of the last whole record.
+    pub at: Lsn,
+    pub why: String,
+}
+
+/// Reads a stream of WAL, segment by segment.
+#[derive(Debug, Default)]
+pub struct Reader {
+    segment_size: u64,
+    system_identifier: Option<u64>,
+    page_size: usize,
+    version: u32,
+    /// Start of the record before, where one was read.
+    previous: Option<Lsn>,
+    /// End of the last whole record.
+    end: Lsn,
+    pending: Option<Pending>,
+    scratch: Vec<u8>,
+}
+
+/// A record whose end lies in a later page.
+#[derive(Debug)]
+struct Pending {
+    start: Lsn,
+    total: usize,
+}
+
+impl Reader {
+    /// `segment_size` in bytes. Segments of another cluster than `system_identifier` are refused.
+    #[must_use]
+    pub fn new(segment_size: u64, system_identifier: Option<u64>) -> Self {
+        Self { segment_size, system_identifier, ..Self::default() }
+    }
+
+    /// Major version of the server that wrote what was read so far; 0 before anything was.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// End of the last whole record.
+    #[must_use]
+    pub fn end(&self) -> Lsn {
+        self.end
+    }
+
+    /// Reads the segment that begins at `start`, which must follow the one before. Each whole
+    /// record goes to `sink`, in order.
+    ///
+    /// # Errors
+    /// [`InspectError::Damaged`] and [`InspectError::Foreign`], naming the LSN.
+    pub fn feed(
+        &mut self,
+        segment: &[u8],
+        start: Lsn,
+        sink: &mut impl FnMut(&Record<'_>),
+    ) -> Result<Fed, InspectError> {
+        if self.end < start && self.pending.is_none() {
+            self.end = start;
+        }
+        let mut offset = 0;
+        while offset < segment.len() {
+            let at = Lsn(start.0.saturating_add(offset as u64));
+            let rest = segment.get(offset..).unwrap_or_default();
+            let header = match self.page(rest, at, offset == 0)? {
+                Ok(header) => header,
+                Err(why) => return Ok(self.ended(why)),
+            };
+            let Some(page) = rest.get(..self.page_size) else {
+                return Ok(self.ended("the segment's file is shorter than a segment"));
+            };
+            match self.records(page, at, &header, sink)? {
+                Page::Whole => {}
+                Page::Ended(why) => return Ok(self.ended(why)),
+                Page::Switched => {
+                    self.end = Lsn(start.0.saturating_add(self.segment_size));
+                    return Ok(Fed::Whole);
+                }
+            }
+            offset += self.page_size;
+        }
+        if (segment.len() as u64) < self.segment_size {
+            return Ok(self.ended("the segment's file is shorter than a segment"));
+        }
+        Ok(Fed::Whole)
+    }
+
+    fn ended(&self, why: &str) -> Fed {
+        Fed::Ended(Stop { at: self.end, why: why.to_owned() })
+    }
+
+    /// Judges a page by its header. The inner error says why the log ends here.
+    fn page(
+        &mut self,
+        page: &[u8],
+        at: Lsn,
+        first: bool,
+    ) -> Result<Result<PageHeader, &'static str>, InspectError> {
+        let header = match PageHeader::parse(page) {
+            PageStart::Header(header) => header,
+            PageStart::Zero => return Ok(Err("nothing was written after it")),
+            PageStart::Short => return Ok(Err("the segment's file is shorter than a segment")),
+            PageStart::Unknown { magic } if first && self.version == 0 => {
+                let what = format!("its first page has the unknown magic number {magic:04X}");
+                return Err(InspectError::Foreign { lsn: at, what });
+            }
+            PageStart::Unknown { magic } => {
+                let what = format!("the page has the unknown magic number {magic:04X}");
+                return Err(InspectError::Damaged { lsn: at, what });
+            }
+        };
+        if header.address != at {
+            return Ok(Err("what follows is an older page of a reused file"));
+        }
+        if first {
+            self.segment_header(&header, at)?;
+        }
+        if self.version != header.version {
+            let what =
+                format!("it was written by PostgreSQL {}, not {}", header.version, self.version);
+            return Err(InspectError::Foreign { lsn: at, what });
+        }
+        Ok(Ok(header))
+    }
+
+    fn segment_header(&mut self, header: &PageHeader, at: Lsn) -> Result<(), InspectError> {
+        let foreign = |what: String| Err(InspectError::Foreign { lsn: at, what });
+        let Some(long) = header.long else {
+            return foreign(String::from("its first page has no segment header"));
+        };
+        if u64::from(long.segment_size) != self.segment_size {
+            return foreign(format!(
+                "its segment size is {} bytes, the cluster's is {}",
+                long.segment_size, self.segment_size
+            ));
+        }
+        if !long.page_size.is_power_of_two() || !(512..=65536).contains(&long.page_size) {
+            return foreign(format!("its page size of {} bytes is impossible", long.page_size));
+        }
+        let expected = *self.system_identifier.get_or_insert(long.system_identifier);
+        if expected != long.system_identifier {
+            return foreign(format!(
+                "it was written by the cluster {}, not {expected}",
+                long.system_identifier
+            ));
+        }
+        self.page_size = long.page_size as usize;
+        if self.version == 0 {
+            self.version = header.version;
+        }
+        Ok(())
+    }
+
+    fn records(
+        &mut self,
+        page: &[u8],
+        page_start: Lsn,
+        header: &PageHeader,
+        sink: &mut impl FnMut(&Record<'_>),
+    ) -> Result<Page, InspectError> {
+        let lsn = |at: usize| Lsn(page_start.0.saturating_add(at as u64));
+        let mut at = header.size();
+        if header.continues_record {
+            let remaining = header.remaining as usize;
+            let here = remaining.min(page.len().saturating_sub(at));
+            let part = page.get(at..at + here).unwrap_or_default();
+            at += here;
+            if let Some(pending) = &self.pending {
+                if pending.total != self.scratch.len().saturating_add(remaining) {
+                    return Err(damaged(
+                        pending.start,
+                        "its continuation has another length than the record says",
+                    ));
+                }
+                self.scratch.extend_from_slice(part);
+                if here == remaining {
+                    let start = pending.start;
+                    self.pending = None;
+                    let whole = std::mem::take(&mut self.scratch);
+                    let switched = self.emit(&whole, start, lsn(align(at)), sink);
+                    self.scratch = whole;
+                    if switched? {
+                        return Ok(Page::Switched);
+                    }
+                }
+            } else if self.previous.is_some() {
+                return Err(damaged(lsn(0), "it continues a record that was never begun"));
+            }
+            if here < remaining {
+                return Ok(Page::Whole);
+            }
+            at = align(at);
+        } else if let Some(pending) = self.pending.take() {
+            if !header.overwrites_record {
+                // The log was cut within the record; what follows belongs to no record.
+                return Err(damaged(pending.start, "the record is not continued on the next page"));
+            }
+            self.previous = None;
+            self.end = lsn(at);
+        }
+        while at + 8 <= page.len() {
+            let total = u32_at(page, at).unwrap_or(0);
+            if total == 0 {
+                return Ok(Page::Ended("nothing was written after it"));
+            }
+            if (total as usize) < HEADER || total > MAX_RECORD {
+                return Err(damaged(lsn(at), "the record's length is impossible"));
+            }
+            let total = total as usize;
+            let Some(whole) = page.get(at..at + total) else {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(page.get(at..).unwrap_or_default());
+                self.pending = Some(Pending { start: lsn(at), total });
+                return Ok(Page::Whole);
+            };
+            let next = align(at + total);
+            if self.emit(whole, lsn(at), lsn(next), sink)? {
+                return Ok(Page::Switched);
+            }
+            at = next;
+        }
+        Ok(Page::Whole)
+    }
+
+    /// Checks a whole record and hands it on; says whether it ends the segment.
+    fn emit(
+        &mut self,
+        whole: &[u8],
+        start: Lsn,
+        end: Lsn,
+        sink: &mut impl FnMut(&Record<'_>),
+    ) -> Result<bool, InspectError> {
+        let (Some(head), Some(data), Some(stored), Some(xid), Some(prev), Some(info), Some(rmgr)) = (
+            whole.get(..20),
+            whole.get(HEADER..),
+            u32_at(whole, 20),
+            u32_at(whole, 4),
+            u64_at(whole, 8),
+            u8_at(whole, 16),
+            u8_at(whole, 17),
+        ) else {
+            return Err(damaged(start, "the record is shorter than its header"));
+        };
+        if crc32c::crc32c_append(crc32c::crc32c(data), head) != stored {
+            return Err(damaged(start, "the record's checksum does not match its content"));
+        }
+        if self.previous.is_some_and(|previous| previous.0 != prev) {
+            return Err(damaged(start, "the record does not follow the one before it"));
+        }
+        self.previous = Some(start);
+        self.end = end;
+        let record = Record { lsn: start, end, xid, info, rmgr, version: self.version, data };
+        sink(&record);
+        Ok(record.is_switch())
+    }
+}
+
+enum Page {
+    Whole,
+    Ended(&'static str),
+    Switched,
+}
+
+fn damaged(lsn: Lsn, what: &str) -> InspectError {
+    InspectError::Damaged { lsn, what: what.to_owned() }
+}
+
+/// Records begin at multiples of eight.
+fn align(at: usize) -> usize {
+    at.saturating_add(7) & !7
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SEGMENT: usize = 1 << 20;
+    const PAGE: usize = 8192;
+    const START: Lsn = Lsn(5 << 20);
+
+    /// Segments of a log with records of these lengths of content, as a server writes them.
+    fn written(contents: &[usize], segments: usize) -> Vec<Vec<u8>> {
+        let mut log = Vec::new();
+        let mut previous = 0_u64;
+        let mut record = Vec::new();
+        for (index, length) in contents.iter().enumerate() {
+            begin_page(&mut log, 0);
+            while !log.len().is_multiple_of(8) {
+                log.push(0);
+            }
+            begin_page(&mut log, 0);
+            let lsn = START.0 + log.len() as u64;
+            record.clear();
+            let total = u32::try_from(HEADER + length).unwrap();
+            record.extend(total.to_le_bytes());
+            record.extend(u32::try_from(index + 100).unwrap().to_le_bytes());
+            record.extend(previous.to_le_bytes());
+            record.extend([0, 11, 0, 0]);
+            let data = vec![u8::try_from(index % 251).unwrap(); *length];
+            let sum = crc32c::crc32c_append(crc32c::crc32c(&data), &record);
+            record.extend(sum.to_le_bytes());
+            record.extend(&data);
+            previous = lsn;
+            let mut rest = record.as_slice();
+            while !rest.is_empty() {
+                begin_page(&mut log, rest.len());
+                let room = PAGE - log.len() % PAGE;
+                let (now, later) = rest.split_at(room.min(rest.len()));
+                log.extend(now);
+                rest = later;
+            }
+        }
+        assert!(log.len() <= SEGMENT * segments);
+        log.resize(SEGMENT * segments, 0);
+        log.chunks(SEGMENT).map(<[u8]>::to_vec).collect()
+    }
+
+    fn begin_page(log: &mut Vec<u8>, remaining: usize) {
+        if !log.len().is_multiple_of(PAGE) {
+            return;
+        }
+        let long = log.len().is_multiple_of(SEGMENT);
+        let info = u16::from(remaining > 0 && !log.is_empty()) | if long { 2 } else { 0 };
+        let address = START.0 + log.len() as u64;
+        log.extend(0xD110_u16.to_le_bytes());
+        log.extend(info.to_le_bytes());
+        log.extend(1_u32.to_le_bytes());
+        log.extend(address.to_le_bytes());
+        log.extend(u32::try_from(remaining).unwrap().to_le_bytes());
+        log.extend([0; 4]);
+        if long {
+            log.extend(42_u64.to_le_bytes());
+            log.extend(u32::try_from(SEGMENT).unwrap().to_le_bytes());
+            log.extend(u32::try_from(PAGE).unwrap().to_le_bytes());
+        }
+    }
+
+    /// Transactions seen, and how it ended.
+    fn read(segments: &[Vec<u8>]) -> (Vec<u32>, Result<Fed, InspectError>) {
+        let mut reader = Reader::new(SEGMENT as u64, Some(42));
+        let mut seen = Vec::new();
+        let mut last = Ok(Fed::Whole);
+        for (index, segment) in segments.iter().enumerate() {
+            let start = Lsn(START.0 + (index * SEGMENT) as u64);
+            last = reader.feed(segment, start, &mut |r| seen.push(r.xid));
+            if last != Ok(Fed::Whole) {
+                break;
+            }
+        }
+        (seen, last)
+    }
+
+    fn numbers(count: usize) -> Vec<u32> {
+        (100..).take(count).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn records_of_any_length_cross_pages_and_segments(
+            contents in proptest::collection::vec(0usize..60_000, 1..40),
+        ) {
+            let segments = written(&contents, 3);
+            let (seen, ended) = read(&segments);
+            prop_assert_eq!(seen, numbers(contents.len()));
+            prop_assert!(matches!(ended, Ok(Fed::Ended(_))), "{ended:?}");
+        }
+
+        #[test]
+        fn a_flipped_bit_never_yields_a_wrong_record(
+            contents in proptest::collection::vec(0usize..20_000, 10..20),
+            at in 0usize..100_000, bit in 0u8..8,
+        ) {
+            let mut segments = written(&contents, 1);
+            segments[0][at] ^= 1 << bit;
+            let (seen, _) = read(&segments);
+            let all = numbers(contents.len());
+            prop_assert!(all.starts_with(&seen), "{seen:?}");
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..20_000), head: bool) {
+            let mut segment = if head { written(&[10], 1)[0][..64].to_vec() } else { Vec::new() };
+            segment.extend(&bytes);
+            let _ = read(&[segment]);
+        }
+    }
+
+    #[test]
+    fn damage_names_its_place() {
+        let mut segments = written(&[100, 100, 100], 1);
+        let second = 40 + 128;
+        segments[0][second + 30] ^= 1;
+        let (seen, ended) = read(&segments);
+        assert_eq!(seen, [100]);
+        let Err(InspectError::Damaged { lsn, .. }) = ended else { panic!("{ended:?}") };
+        assert_eq!(lsn, Lsn(START.0 + second as u64));
+    }
+
+    #[test]
+    fn a_reused_file_ends_the_log() {
+        let mut segments = written(&[100; 400], 1);
+        // The second page is that of an older segment.
+        segments[0][PAGE + 8] ^= 0xFF;
+        let (seen, ended) = read(&segments);
+        assert!(!seen.is_empty() && seen.len() < 400);
+        assert!(matches!(ended, Ok(Fed::Ended(_))), "{ended:?}");
+    }
+
+    #[test]
+    fn another_cluster_is_refused() {
+        let segments = written(&[100], 1);
+        let mut reader = Reader::new(SEGMENT as u64, Some(43));
+        let fed = reader.feed(&segments[0], START, &mut |_| {});
+        assert!(matches!(fed, Err(InspectError::Foreign { .. })), "{fed:?}");
+    }
+}
