@@ -167,6 +167,14 @@ impl Verdict {
         };
         verdicts.into_iter().max_by_key(|v| rank(*v)).unwrap_or(Self::NotRun)
     }
+
+    /// The headline over many checks: the worst of those that were configured to run. What the
+    /// configuration leaves out does not make a sound recovery look doubtful; whoever shows this
+    /// word says beside it what was NOT RUN. Where nothing ran at all it is NOT RUN. What must be
+    /// proven whole, such as a backup's integrity, goes by [`Verdict::of_all`].
+    pub fn overall(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        Self::of_all(verdicts.into_iter().filter(|v| *v != Self::NotRun))
+    }
 }
 
 /// One check and what it found.
@@ -363,4 +371,19 @@ pub struct SignOff {
     pub done: bool,
     /// What was seen, or why it was waived.
     pub evidence: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::{self, CouldNotVerify, Failed, NotRun, Verified};
+
+    #[test]
+    fn what_was_not_set_up_does_not_darken_the_headline() {
+        assert_eq!(Verdict::overall([Verified, NotRun]), Verified);
+        assert_eq!(Verdict::of_all([Verified, NotRun]), NotRun);
+        assert_eq!(Verdict::overall([Verified, NotRun, CouldNotVerify]), CouldNotVerify);
+        assert_eq!(Verdict::overall([CouldNotVerify, Failed, NotRun]), Failed);
+        assert_eq!(Verdict::overall([NotRun]), NotRun);
+        assert_eq!(Verdict::overall([]), NotRun);
+    }
 }

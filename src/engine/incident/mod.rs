@@ -2,8 +2,10 @@
 
 pub mod event;
 pub mod facts;
+pub mod journal;
 pub mod model;
 pub mod narrate;
+pub mod store;
 
 pub use event::{Entry, Event};
 pub use model::Incident;

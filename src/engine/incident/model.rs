@@ -68,8 +68,9 @@ pub struct StepState {
     pub attempts: u32,
     pub started: Option<Timestamp>,
     pub finished: Option<Timestamp>,
-    /// Seconds in which the step waited for a person.
+    /// Seconds in which the step waited for a person: at its question, or failed.
     pub held_seconds: f64,
+    /// Since when it waits now.
     pub held_since: Option<Timestamp>,
     pub question: Option<String>,
     pub failure: Option<Explanation>,
@@ -274,13 +275,13 @@ impl Incident {
             Event::IntegrityChecked { set, checks } => {
                 let verdict = Verdict::of_all(checks.iter().map(|c| c.verdict));
                 self.integrity = Some((set.clone(), checks.clone()));
-                let note = format!("{set}: {}", verdict.word());
-                self.answer(
-                    Prerequisite::BackupIntegrity,
-                    verdict == Verdict::Verified,
-                    note,
-                    entry,
-                );
+                let base = self.reach.as_ref().and_then(|reach| reach.base.as_ref());
+                // Only the base that would serve answers for the recovery.
+                if base.is_some_and(|base| base.set == *set) {
+                    let met = verdict == Verdict::Verified;
+                    let note = format!("{set}: {}", verdict.word());
+                    self.answer(Prerequisite::BackupIntegrity, met, note, entry);
+                }
             }
             Event::TargetChosen(reach) => {
                 // A new target makes the old confirmation, plan and gate worthless.
@@ -312,6 +313,9 @@ impl Incident {
             }
             Event::RunStarted { .. } => {
                 self.clocks.run_started.get_or_insert(at);
+                // What was validated in a run that was put back says nothing of this one.
+                self.validation.clear();
+                self.clocks.validated = None;
                 self.cancel_requested = false;
                 self.pause_requested = false;
                 self.status = RunStatus::Running;
@@ -320,9 +324,12 @@ impl Incident {
                 self.status = RunStatus::Running;
                 self.cancel_requested = false;
                 self.with_step(step, |s| {
+                    s.close_hold(at);
                     s.status = StepStatus::Running;
                     s.attempts = *attempt;
                     s.started.get_or_insert(at);
+                    s.finished = None;
+                    s.question = None;
                     s.failure = None;
                 });
             }
@@ -330,33 +337,43 @@ impl Incident {
                 self.with_step(step, |s| s.notes.push((name.clone(), text.clone())));
             }
             Event::StepFinished { step } => {
+                // A step that asked had done its part when it asked.
+                let asked = self.has_status(step, StepStatus::Held);
                 self.with_step(step, |s| {
                     s.close_hold(at);
                     s.status = StepStatus::Done;
                     s.finished = Some(at);
                 });
-                self.mark_clock(step, at);
+                if !asked {
+                    self.mark_clock(step, Some(at));
+                }
             }
             Event::StepHeld { step, question } => {
                 self.status = RunStatus::Held;
+                // A runner that takes the incident over asks the same question again.
+                if !self.has_status(step, StepStatus::Held) {
+                    self.mark_clock(step, Some(at));
+                }
                 self.with_step(step, |s| {
                     s.status = StepStatus::Held;
-                    s.held_since = Some(at);
+                    s.held_since.get_or_insert(at);
                     s.question = Some(question.clone());
                 });
             }
             Event::StepFailed { step, explanation } => {
-                self.status = RunStatus::Failed;
+                self.stop_running(RunStatus::Failed);
                 self.with_step(step, |s| {
                     s.close_hold(at);
+                    s.held_since = Some(at);
                     s.status = StepStatus::Failed;
                     s.failure = Some(explanation.clone());
                 });
             }
             Event::StepInterrupted { step, .. } => {
-                self.status = RunStatus::Interrupted;
+                self.stop_running(RunStatus::Interrupted);
                 self.with_step(step, |s| {
                     s.close_hold(at);
+                    s.held_since = Some(at);
                     s.status = StepStatus::Interrupted;
                 });
             }
@@ -365,8 +382,12 @@ impl Incident {
                     s.close_hold(at);
                     s.question = None;
                 });
-                if *decision == Decision::Promote {
-                    self.status = RunStatus::Running;
+                match decision {
+                    Decision::Promote => self.status = RunStatus::Running,
+                    Decision::Abandon => {
+                        self.stop_running(RunStatus::Cancelled);
+                        self.with_step(step, |s| s.status = StepStatus::Cancelled);
+                    }
                 }
             }
             Event::PauseRequested => self.pause_requested = true,
@@ -380,8 +401,7 @@ impl Incident {
             }
             Event::CancelRequested => self.cancel_requested = true,
             Event::RunCancelled { step } => {
-                self.cancel_requested = false;
-                self.status = RunStatus::Cancelled;
+                self.stop_running(RunStatus::Cancelled);
                 if let Some(step) = step {
                     self.with_step(step, |s| {
                         s.close_hold(at);
@@ -394,14 +414,18 @@ impl Incident {
                 self.status = RunStatus::Undoing;
             }
             Event::StepUndone { step, .. } => {
-                self.with_step(step, |s| s.status = StepStatus::Undone);
+                self.with_step(step, |s| {
+                    s.close_hold(at);
+                    s.status = StepStatus::Undone;
+                });
+                self.mark_clock(step, None);
             }
             Event::UndoFailed { explanation, .. } => {
                 self.undo_failure = Some(explanation.clone());
                 self.status = RunStatus::Failed;
             }
             Event::UndoFinished => self.status = RunStatus::Undone,
-            Event::RunFinished => self.status = RunStatus::Finished,
+            Event::RunFinished => self.stop_running(RunStatus::Finished),
             Event::ValidationRun { checks } => {
                 self.validation.clone_from(checks);
                 self.clocks.validated = Some(at);
@@ -486,14 +510,25 @@ impl Incident {
         }
     }
 
-    fn mark_clock(&mut self, step: &str, at: Timestamp) {
+    fn has_status(&self, id: &str, status: StepStatus) -> bool {
+        self.steps.iter().any(|s| s.id == id && s.status == status)
+    }
+
+    /// Nothing runs any more, so nothing is left to pause or cancel.
+    fn stop_running(&mut self, status: RunStatus) {
+        self.status = status;
+        self.pause_requested = false;
+        self.cancel_requested = false;
+    }
+
+    fn mark_clock(&mut self, step: &str, at: Option<Timestamp>) {
         let clocks = &mut self.clocks;
         match step {
-            "stop-server" => clocks.writes_stopped = Some(at),
-            "restore-base" => clocks.restored = Some(at),
-            "replay" => clocks.replayed = Some(at),
-            "promote" => clocks.promoted = Some(at),
-            "open" => clocks.serving = Some(at),
+            "stop-server" => clocks.writes_stopped = at,
+            "restore-base" => clocks.restored = at,
+            "replay" => clocks.replayed = at,
+            "promote" => clocks.promoted = at,
+            "open" => clocks.serving = at,
             _ => {}
         }
     }

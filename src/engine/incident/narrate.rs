@@ -1,7 +1,7 @@
 //! Each event in one plain line, as the timeline and the report show it. Owns wording only.
 
 use super::event::{Decision, Event};
-use super::facts::{Moment, Prerequisite, Verdict};
+use super::facts::{Check, Moment, Prerequisite, Verdict};
 use super::model::{Incident, Tone};
 
 /// The line for an event, or `None` where it is no news to a person. `before` is the model
@@ -28,14 +28,18 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
             (String::from("The server was asked and answered"), Plain)
         }
         Event::ServerProbed(_) => (String::from("The server was asked and did not answer"), Bad),
-        Event::ProbesRun { checks } => tally("Integrity probes of the cluster", checks),
+        Event::ProbesRun { checks } => {
+            tally("Integrity probes of the cluster", overall(checks), checks)
+        }
         Event::PrerequisiteAnswered { prerequisite, met, .. } => {
             let answer = if *met { "confirmed" } else { "not met" };
             let tone = if *met { Good } else { Attention };
             (format!("Prerequisite {answer}: {}", prerequisite.title()), tone)
         }
         Event::IntegrityChecked { set, checks } => {
-            tally(&format!("Backup integrity of {set}"), checks)
+            // A backup is whole or it is not: nothing may be left out.
+            let verdict = Verdict::of_all(checks.iter().map(|c| c.verdict));
+            tally(&format!("Backup integrity of {set}"), verdict, checks)
         }
         Event::TargetChosen(reach) => (format!("Recovery point chosen: {}", reach.target), Plain),
         Event::PlanMade(plan) => {
@@ -52,7 +56,13 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::StepStarted { step, attempt } => {
             (format!("Started again, attempt {attempt}: {}", title(step)), Attention)
         }
-        Event::StepNoted { text, .. } => (text.clone(), Plain),
+        Event::StepNoted { name, text, .. } => match name.as_str() {
+            "reached_lsn" => (format!("Replay stopped at LSN {text}"), Plain),
+            "reached_time" => (format!("Last transaction kept: {text} (UTC)"), Plain),
+            "stop_line" => (format!("The server says: {text}"), Plain),
+            "at_target" => (format!("At the target, {text}"), Plain),
+            _ => (text.clone(), Plain),
+        },
         Event::StepFinished { step } => (format!("Done: {}", title(step)), Good),
         Event::StepHeld { question, .. } => (format!("Waiting: {question}"), Attention),
         Event::StepFailed { step, explanation } => {
@@ -81,7 +91,7 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         }
         Event::UndoFinished => (String::from("Everything is as it was before"), Good),
         Event::RunFinished => (String::from("Recovery finished"), Good),
-        Event::ValidationRun { checks } => tally("Validation", checks),
+        Event::ValidationRun { checks } => tally("Validation", overall(checks), checks),
         Event::ChecklistSigned(sign) if sign.done => {
             (format!("Checklist signed: {}", sign.item), Good)
         }
@@ -104,15 +114,21 @@ fn short(hash: &str) -> &str {
     hash.get(..8).unwrap_or(hash)
 }
 
-fn tally(what: &str, checks: &[super::facts::Check]) -> (String, Tone) {
-    let verdict = Verdict::of_all(checks.iter().map(|c| c.verdict));
+fn overall(checks: &[Check]) -> Verdict {
+    Verdict::overall(checks.iter().map(|c| c.verdict))
+}
+
+fn tally(what: &str, verdict: Verdict, checks: &[Check]) -> (String, Tone) {
     let good = checks.iter().filter(|c| c.verdict == Verdict::Verified).count();
     let tone = match verdict {
         Verdict::Verified => Tone::Good,
         Verdict::Failed => Tone::Bad,
         Verdict::NotRun | Verdict::CouldNotVerify => Tone::Attention,
     };
-    (format!("{what}: {} ({good} of {} checks verified)", verdict.word(), checks.len()), tone)
+    let left_out = checks.iter().filter(|c| c.verdict == Verdict::NotRun).count();
+    let left_out = if left_out > 0 { format!(", {left_out} not run") } else { String::new() };
+    let count = format!("{good} of {} checks verified{left_out}", checks.len());
+    (format!("{what}: {} ({count})", verdict.word()), tone)
 }
 
 impl super::facts::Severity {

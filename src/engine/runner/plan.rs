@@ -2,6 +2,7 @@
 //! what runs, or nothing runs. Owns the value and its hash; never executes anything.
 
 use crate::engine::incident::facts::{BaseSummary, Identity, Target};
+use crate::engine::postgres::Lsn;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -49,6 +50,8 @@ pub struct Plan {
     pub aside: String,
     /// Where the rescued WAL is kept.
     pub rescue: String,
+    /// Where replay is expected to end; `None` where it cannot be told beforehand.
+    pub replay_until: Option<Lsn>,
     /// Least values of the settings that a standby must match, by name.
     pub minimum_settings: Vec<(String, i64)>,
     pub steps: Vec<PlanStep>,
@@ -57,11 +60,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Sets the hash: SHA-256, hexadecimal, over the plan's JSON with an empty hash.
+    /// Sets the hash: SHA-256, hexadecimal, over the plan's JSON with an empty hash. Expected
+    /// seconds are rounded to milliseconds first, so that the hash survives JSON's decimals.
     ///
     /// # Errors
     /// Where a value cannot be written as JSON.
     pub fn seal(mut self) -> Result<Self, serde_json::Error> {
+        for (least, most) in self.steps.iter_mut().filter_map(|step| step.expected.as_mut()) {
+            *least = (*least * 1000.0).round() / 1000.0;
+            *most = (*most * 1000.0).round() / 1000.0;
+        }
         self.hash = self.digest()?;
         Ok(self)
     }

@@ -127,6 +127,7 @@ impl Command {
 /// What a command answers, where it answers more than "done".
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", content = "value", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "answers are few and short-lived")]
 pub enum Answer {
     Done,
     Commits(Vec<Commit>),

@@ -4,6 +4,8 @@
 use super::plan::Plan;
 use super::protocol::Progress;
 use crate::engine::explain::Explanation;
+use crate::engine::incident::Incident;
+use crate::engine::incident::facts::Check;
 use std::fmt::Debug;
 
 /// Where a step stands, found by looking at the world and not at the journal.
@@ -41,6 +43,13 @@ pub trait StepContext: Sync {
     fn progress(&self, progress: Progress);
     /// True once the commander asked to cancel. A step looks at its safe points.
     fn cancelled(&self) -> bool;
+    /// Keeps the validation's checks in the journal.
+    ///
+    /// # Errors
+    /// As [`StepContext::note`].
+    fn validated(&self, checks: &[Check]) -> Result<(), Explanation>;
+    /// The incident as it stands.
+    fn incident(&self) -> Incident;
     /// The runtime for calls to servers. Steps run on a blocking thread.
     fn runtime(&self) -> &tokio::runtime::Handle;
 }
@@ -50,6 +59,13 @@ pub trait StepContext: Sync {
 pub trait Step: Send + Sync + Debug {
     /// The same as in the [`super::plan::PlanStep`].
     fn id(&self) -> &'static str;
+
+    /// Whether it ends by asking the commander. Such a step is never skipped on a second run
+    /// because its probe says done: it must ask. The step right before `promote` is always
+    /// treated so.
+    fn holds(&self) -> bool {
+        false
+    }
 
     /// Looks at the world; changes nothing.
     ///

@@ -1,0 +1,229 @@
+//! Answers what a client asks for: the role first, then the order of things, then the entry.
+//! Owns the commands that take no longer than a write to the journal; the others are jobs.
+
+use super::core::{Core, State, ending};
+use super::executor;
+use super::guard::{self, refusal};
+use super::jobs;
+use super::protocol::{Answer, Command};
+use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::Event;
+use crate::engine::incident::event::Decision;
+use crate::engine::incident::facts::Actor;
+use crate::engine::incident::model::{RunStatus, StepStatus};
+use std::sync::Arc;
+
+/// The answer to one request of `actor`.
+pub(super) async fn answer(
+    core: Arc<Core>,
+    actor: Actor,
+    command: Command,
+) -> Result<Answer, Explanation> {
+    if actor.role < command.role() {
+        return blocking(move || Err(refuse_role(&core, &actor, &command))).await;
+    }
+    if core.is_stopping() {
+        return Err(ending());
+    }
+    if jobs::is_job(&command) {
+        return jobs::answer(core, actor, command).await;
+    }
+    blocking(move || act(&core, &actor, command).map(|()| Answer::Done)).await
+}
+
+/// Runs blocking work off the socket's threads; a panic becomes an answer.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Explanation> + Send + 'static,
+) -> Result<T, Explanation> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => {
+            Err(super::core::panicked("a command", &*error.into_panic()))
+        }
+        Err(_) => Err(ending()),
+    }
+}
+
+fn refuse_role(core: &Arc<Core>, actor: &Actor, command: &Command) -> Explanation {
+    let name = serde_json::to_value(command)
+        .ok()
+        .and_then(|value| value.get("do")?.as_str().map(str::to_owned))
+        .unwrap_or_default();
+    let word = |role| format!("{role:?}").to_lowercase();
+    let reason =
+        format!("{} is {} here, this needs {}", actor.user, word(actor.role), word(command.role()));
+    let event = Event::CommandRefused { command: name, reason: reason.clone() };
+    match core.append(&mut core.lock(), actor, event) {
+        Ok(()) => refusal(
+            format!("Refused: {reason}."),
+            "Ask someone with that role; the configuration's operators say who has it.",
+        ),
+        Err(explanation) => explanation,
+    }
+}
+
+fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanation> {
+    if matches!(command, Command::Undo) {
+        return undo(core, actor);
+    }
+    let mut state = core.lock();
+    guard::check(&state.incident, &command, state.executing)?;
+    let state = &mut *state;
+    let event = match command {
+        Command::SetSeverity { severity } => Event::SeveritySet { severity },
+        Command::StateMoment { moment, at } => Event::MomentStated { moment, at },
+        Command::AddNote { topic, text } => Event::NoteAdded { topic, text },
+        Command::AnswerPrerequisite { prerequisite, met, note } => {
+            Event::PrerequisiteAnswered { prerequisite, met, note }
+        }
+        Command::PassGate { plan_hash, .. } => Event::GatePassed { plan_hash },
+        Command::Sign(sign) => Event::ChecklistSigned(sign),
+        Command::Close { summary } => Event::IncidentClosed { summary },
+        Command::Start { plan_hash } => {
+            core.append(state, actor, Event::RunStarted { plan_hash })?;
+            executor::launch(core, state);
+            return Ok(());
+        }
+        Command::Pause => return pause(core, actor, state),
+        Command::Resume => return resume(core, actor, state),
+        Command::Cancel => return cancel(core, actor, state),
+        Command::Retry => return retry(core, actor, state),
+        Command::Decide { decision } => return decide(core, actor, state, decision),
+        other => {
+            return Err(Explanation::new(
+                Kind::Internal,
+                format!("The command {other:?} has no handler."),
+                "Nothing was changed.",
+                "",
+            ));
+        }
+    };
+    core.append(state, actor, event)
+}
+
+fn pause(core: &Arc<Core>, actor: &Actor, state: &mut State) -> Result<(), Explanation> {
+    if state.incident.status != RunStatus::Running || !state.executing {
+        return Err(refusal("Nothing runs that could be paused.", ""));
+    }
+    if state.incident.pause_requested {
+        return Ok(());
+    }
+    core.append(state, actor, Event::PauseRequested)
+}
+
+fn resume(core: &Arc<Core>, actor: &Actor, state: &mut State) -> Result<(), Explanation> {
+    match state.incident.status {
+        RunStatus::Paused if !state.executing => {
+            core.append(state, actor, Event::Resumed)?;
+            executor::launch(core, state);
+            Ok(())
+        }
+        RunStatus::Running if state.incident.pause_requested => {
+            core.append(state, actor, Event::Resumed)
+        }
+        _ => Err(refusal("Nothing is paused.", "")),
+    }
+}
+
+fn cancel(core: &Arc<Core>, actor: &Actor, state: &mut State) -> Result<(), Explanation> {
+    let current = state.incident.current_step().map(|step| step.id.clone());
+    match state.incident.status {
+        RunStatus::Running if state.incident.cancel_requested => Ok(()),
+        RunStatus::Running => core.append(state, actor, Event::CancelRequested),
+        RunStatus::Paused | RunStatus::Held | RunStatus::Interrupted if !state.executing => {
+            core.append(state, actor, Event::RunCancelled { step: current })
+        }
+        RunStatus::Failed if state.incident.undo_failure.is_some() => Err(refusal(
+            "This run is being put back already, and that failed.",
+            "Remove the reason, then ask to put it back again.",
+        )),
+        RunStatus::Failed => core.append(state, actor, Event::RunCancelled { step: current }),
+        RunStatus::Held | RunStatus::Paused | RunStatus::Interrupted => Err(still_looking()),
+        _ => Err(refusal("Nothing runs that could be cancelled.", "")),
+    }
+}
+
+fn retry(core: &Arc<Core>, actor: &Actor, state: &mut State) -> Result<(), Explanation> {
+    match state.incident.status {
+        RunStatus::Running | RunStatus::Held | RunStatus::Interrupted if state.executing => {
+            Err(still_looking())
+        }
+        RunStatus::Failed if state.incident.undo_failure.is_some() => Err(refusal(
+            "Part of this run was put back: it cannot go on from there.",
+            "Ask to put the rest back, then plan anew.",
+        )),
+        RunStatus::Failed | RunStatus::Interrupted => {
+            guard::confirmed_plan(&state.incident)?;
+            core.append(state, actor, Event::Resumed)?;
+            executor::launch(core, state);
+            Ok(())
+        }
+        _ => Err(refusal("No step has failed or was interrupted.", "")),
+    }
+}
+
+fn decide(
+    core: &Arc<Core>,
+    actor: &Actor,
+    state: &mut State,
+    decision: Decision,
+) -> Result<(), Explanation> {
+    let held = state.incident.steps.iter().find(|step| step.status == StepStatus::Held);
+    let Some(step) = held.filter(|_| state.incident.status == RunStatus::Held) else {
+        return Err(refusal("Nothing waits for a decision.", ""));
+    };
+    if state.executing {
+        return Err(still_looking());
+    }
+    let step = step.id.clone();
+    match decision {
+        Decision::Promote => {
+            guard::confirmed_plan(&state.incident)?;
+            core.append(state, actor, Event::Decided { step: step.clone(), decision })?;
+            core.record(state, Event::StepFinished { step })?;
+            executor::launch(core, state);
+            Ok(())
+        }
+        Decision::Abandon => {
+            core.append(state, actor, Event::Decided { step: step.clone(), decision })?;
+            core.append(state, actor, Event::RunCancelled { step: Some(step) })
+        }
+    }
+}
+
+fn undo(core: &Arc<Core>, actor: &Actor) -> Result<(), Explanation> {
+    let allowed = |state: &State| {
+        if state.executing {
+            return Err(refusal("Steps are being carried out.", "Wait for them, or cancel."));
+        }
+        match state.incident.status {
+            RunStatus::Cancelled | RunStatus::Failed | RunStatus::Undoing => Ok(()),
+            RunStatus::Undone => Err(refusal("Everything is put back already.", "")),
+            RunStatus::Interrupted | RunStatus::Held | RunStatus::Paused => {
+                Err(refusal("The run has not ended.", "Cancel it first, then put it back."))
+            }
+            _ => Err(refusal("There is no cancelled or failed run to put back.", "")),
+        }
+    };
+    {
+        let state = core.lock();
+        guard::check(&state.incident, &Command::Undo, state.executing)?;
+        allowed(&state)?;
+    }
+    // Asks the server, so without the lock; what matters is judged again with it.
+    executor::may_undo(core)?;
+    let mut state = core.lock();
+    allowed(&state)?;
+    core.append(&mut state, actor, Event::UndoStarted)?;
+    executor::launch_undo(core, &mut state);
+    Ok(())
+}
+
+fn still_looking() -> Explanation {
+    Explanation::new(
+        Kind::Busy,
+        "Lifeboat still looks at where the interrupted step stands.",
+        "Nothing was changed.",
+        "Its finding appears by itself; ask again then.",
+    )
+}

@@ -1,0 +1,402 @@
+//! Carries the confirmed plan out, step by step, and puts it back. Owns the order in which steps
+//! begin, end, wait and are looked at again after a crash. Never runs anything that the gate did
+//! not confirm, and nothing at all by itself when a runner takes an incident over.
+
+use super::core::{Core, State, panicked};
+use super::failpoint;
+use super::guard::{confirmed_plan, is_touched, refusal};
+use super::plan::{Cancel, Plan};
+use super::protocol::Progress;
+use super::step::{Outcome, Standing, Step, StepContext};
+use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::facts::Check;
+use crate::engine::incident::model::{RunStatus, StepStatus};
+use crate::engine::incident::{Event, Incident};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// The step after which nothing is put back any more, unless its plan says how.
+const PROMOTE: &str = "promote";
+
+type Steps = Vec<Box<dyn Step>>;
+
+/// Lets a thread carry the plan on. The caller has journalled why.
+pub(super) fn launch(core: &Arc<Core>, state: &mut State) {
+    spawn(core, state, run);
+}
+
+/// Lets a thread put the run back.
+pub(super) fn launch_undo(core: &Arc<Core>, state: &mut State) {
+    spawn(core, state, undo);
+}
+
+/// Looks at what a runner that died left behind, and says it in the journal.
+pub(super) fn launch_look(core: &Arc<Core>, state: &mut State) {
+    if matches!(state.incident.status, RunStatus::Running | RunStatus::Held) {
+        spawn(core, state, look);
+    }
+}
+
+/// Whether the run may be put back: after promotion the timeline has gone on, and what was
+/// written since would be lost. Asks the step itself where the journal cannot tell.
+pub(super) fn may_undo(core: &Arc<Core>) -> Result<(), Explanation> {
+    let incident = core.incident();
+    let Some(plan) = &incident.plan else {
+        return Err(refusal("There is no run to put back.", ""));
+    };
+    let promoted = || {
+        refusal(
+            "The server was promoted: putting the old directory back would lose what was \
+             written since.",
+            "The damaged directory is kept where the journal says; go on from the new timeline.",
+        )
+    };
+    let promote = incident.steps.iter().find(|step| step.id == PROMOTE);
+    let Some(promote) = promote.filter(|step| is_touched(step)) else { return Ok(()) };
+    if plan.step(PROMOTE).is_some_and(|step| step.undo.is_some()) {
+        return Ok(());
+    }
+    if promote.status == StepStatus::Done {
+        return Err(promoted());
+    }
+    let steps = steps(core, plan)?;
+    let step = steps.iter().find(|step| step.id() == PROMOTE).ok_or_else(promoted)?;
+    match guarded(PROMOTE, || step.probe(&Context::new(core, plan, PROMOTE)))? {
+        Standing::NotStarted => Ok(()),
+        Standing::Partial(_) | Standing::Done(_) => Err(promoted()),
+    }
+}
+
+fn spawn(core: &Arc<Core>, state: &mut State, work: fn(&Arc<Core>) -> Result<(), Explanation>) {
+    state.executing = true;
+    let busy = core.begin();
+    let core = Arc::clone(core);
+    let runtime = core.runtime.clone();
+    runtime.spawn_blocking(move || {
+        let _busy = busy;
+        let ended = catch_unwind(AssertUnwindSafe(|| work(&core)))
+            .unwrap_or_else(|payload| Err(panicked("the runner", &*payload)));
+        if let Err(explanation) = ended {
+            core.lock().executing = false;
+            core.fail(explanation);
+        }
+    });
+}
+
+/// Until the plan is done, waits, fails, is paused or cancelled. An error is the journal's.
+fn run(core: &Arc<Core>) -> Result<(), Explanation> {
+    let plan = match confirmed_plan(&core.lock().incident) {
+        Ok(plan) => plan.clone(),
+        Err(explanation) => return refuse(core, explanation),
+    };
+    let steps = match steps(core, &plan) {
+        Ok(steps) => steps,
+        Err(explanation) => return refuse(core, explanation),
+    };
+    while let Some((index, attempt)) = begin_next(core)? {
+        let Some(step) = steps.get(index) else { return Ok(()) };
+        let id = step.id();
+        failpoint::hit_at("step", id, "before");
+        let result = guarded(id, || carry_out(core, &plan, &**step, index, attempt));
+        failpoint::hit_at("step", id, "after_run");
+        core.end_progress(id);
+        let goes_on = settle(core, id, result)?;
+        failpoint::hit_at("step", id, "after");
+        if !goes_on {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Journals the next step's start; `None` where there is no next step now.
+fn begin_next(core: &Arc<Core>) -> Result<Option<(usize, u32)>, Explanation> {
+    let mut state = core.lock();
+    let incident = &state.incident;
+    let next = incident.steps.iter().position(|step| step.status != StepStatus::Done);
+    let next = next.and_then(|at| incident.steps.get(at).map(|step| (at, step)));
+    let event = match next {
+        None => Some(Event::RunFinished),
+        Some(_) if core.is_stopping() => {
+            state.executing = false;
+            return Ok(None);
+        }
+        Some(_) if incident.cancel_requested => Some(Event::RunCancelled { step: None }),
+        Some((_, step)) if incident.pause_requested => {
+            Some(Event::Paused { before_step: step.id.clone() })
+        }
+        Some((_, step)) => confirmed_plan(incident)
+            .err()
+            .map(|explanation| Event::StepFailed { step: step.id.clone(), explanation }),
+    };
+    if let Some(event) = event {
+        state.executing = false;
+        core.record(&mut state, event)?;
+        return Ok(None);
+    }
+    let Some((index, id, attempt)) =
+        next.map(|(at, step)| (at, step.id.clone(), step.attempts.saturating_add(1)))
+    else {
+        return Ok(None);
+    };
+    core.record(&mut state, Event::StepStarted { step: id, attempt })?;
+    Ok(Some((index, attempt)))
+}
+
+fn carry_out(
+    core: &Arc<Core>,
+    plan: &Plan,
+    step: &dyn Step,
+    index: usize,
+    attempt: u32,
+) -> Result<Outcome, Explanation> {
+    let context = Context::new(core, plan, step.id());
+    if attempt > 1 {
+        // A step that asks must ask: skipping it would skip the commander's decision, above all
+        // the one to promote. Running a step that is done changes nothing.
+        let before_promote = plan.steps.get(index + 1).is_some_and(|next| next.id == PROMOTE);
+        let asks = before_promote || step.holds();
+        match step.probe(&context) {
+            Ok(Standing::Done(found)) if !asks => {
+                context.note("skipped", &format!("Not run again: {found}"))?;
+                return Ok(Outcome::Done);
+            }
+            Ok(Standing::Done(found) | Standing::Partial(found)) => {
+                context.note("found", &found)?;
+            }
+            Ok(Standing::NotStarted) => {}
+            // `run` looks for itself; the commander has read the finding and asked to go on.
+            Err(error) => context.note("found", &format!("It could not be told: {error}"))?,
+        }
+    }
+    step.run(&context)
+}
+
+/// Journals how a step ended; true where the next one follows.
+fn settle(
+    core: &Arc<Core>,
+    id: &str,
+    result: Result<Outcome, Explanation>,
+) -> Result<bool, Explanation> {
+    let mut state = core.lock();
+    let cancel = state.incident.cancel_requested;
+    let step = id.to_owned();
+    let event = match result {
+        Ok(Outcome::Done) => {
+            core.record(&mut state, Event::StepFinished { step })?;
+            return Ok(true);
+        }
+        Ok(Outcome::Hold { question }) => Some(Event::StepHeld { step, question }),
+        Err(error) if error.kind == Kind::Cancelled && cancel => None,
+        Err(error) if error.kind == Kind::Cancelled && core.is_stopping() => {
+            let finding = format!("Lifeboat was told to end. {}", error.what);
+            Some(Event::StepInterrupted { step, finding })
+        }
+        Err(explanation) => Some(Event::StepFailed { step, explanation }),
+    };
+    state.executing = false;
+    if let Some(event) = event {
+        core.record(&mut state, event)?;
+    }
+    if cancel {
+        core.record(&mut state, Event::RunCancelled { step: Some(id.to_owned()) })?;
+    }
+    Ok(false)
+}
+
+/// A run that may not even begin its next step.
+fn refuse(core: &Arc<Core>, explanation: Explanation) -> Result<(), Explanation> {
+    let mut state = core.lock();
+    state.executing = false;
+    let next = state.incident.steps.iter().find(|step| step.status != StepStatus::Done);
+    let Some(step) = next.map(|step| step.id.clone()) else { return Ok(()) };
+    core.record(&mut state, Event::StepFailed { step, explanation })
+}
+
+/// Newest first, every step that may have changed something. An error is the journal's.
+fn undo(core: &Arc<Core>) -> Result<(), Explanation> {
+    let incident = core.incident();
+    let touched: Vec<_> = incident.steps.iter().filter(|step| is_touched(step)).rev().collect();
+    let fail = |step: &str, explanation| {
+        let mut state = core.lock();
+        state.executing = false;
+        core.record(&mut state, Event::UndoFailed { step: step.to_owned(), explanation })
+    };
+    let ready = incident
+        .plan
+        .as_ref()
+        .ok_or_else(|| refusal("There is no plan.", ""))
+        .and_then(|plan| Ok((plan, steps(core, plan)?)));
+    let (plan, steps) = match ready {
+        Ok(ready) => ready,
+        Err(explanation) => return fail(touched.first().map_or("", |step| &step.id), explanation),
+    };
+    for state in touched {
+        if core.is_stopping() {
+            core.lock().executing = false;
+            return Ok(());
+        }
+        let Some(step) = steps.iter().find(|step| step.id() == state.id) else { continue };
+        failpoint::hit_at("undo", step.id(), "before");
+        let done = guarded(step.id(), || step.undo(&Context::undoing(core, plan, step.id())));
+        failpoint::hit_at("undo", step.id(), "after_run");
+        core.end_progress(step.id());
+        match done {
+            Ok(text) => {
+                let event = Event::StepUndone { step: state.id.clone(), text };
+                core.record(&mut core.lock(), event)?;
+            }
+            Err(explanation) => return fail(&state.id, explanation),
+        }
+    }
+    let mut state = core.lock();
+    state.executing = false;
+    core.record(&mut state, Event::UndoFinished)
+}
+
+/// What the runner before left: a running step is probed, a question asked again.
+fn look(core: &Arc<Core>) -> Result<(), Explanation> {
+    let incident = core.incident();
+    let running = incident.steps.iter().find(|step| step.status == StepStatus::Running);
+    let held = incident.steps.iter().find(|step| step.status == StepStatus::Held);
+    let finding = running.map(|step| (step.id.clone(), find(core, &step.id)));
+    let mut state = core.lock();
+    if let Some((step, finding)) = finding {
+        return interrupted(core, &mut state, step, finding);
+    }
+    if let Some(held) = held {
+        let step = held.id.clone();
+        if let Some(question) = held.question.clone() {
+            state.executing = false;
+            return core.record(&mut state, Event::StepHeld { step, question });
+        }
+        // The decision to go on was journalled, its effect was not.
+        core.record(&mut state, Event::StepFinished { step })?;
+    }
+    let next = state.incident.steps.iter().find(|step| step.status != StepStatus::Done);
+    match next.map(|step| (step.id.clone(), step.attempts)) {
+        Some((step, 0)) => interrupted(core, &mut state, step, String::from("It had not begun.")),
+        Some((step, _)) => {
+            // Asked to run again, and killed before it did.
+            drop(state);
+            let finding = find(core, &step);
+            interrupted(core, &mut core.lock(), step, finding)
+        }
+        None => {
+            state.executing = false;
+            core.record(&mut state, Event::RunFinished)
+        }
+    }
+}
+
+/// A cancel that was asked for, before the crash or while looking, takes effect now.
+fn interrupted(
+    core: &Core,
+    state: &mut State,
+    step: String,
+    finding: String,
+) -> Result<(), Explanation> {
+    let cancel = state.incident.cancel_requested;
+    state.executing = false;
+    core.record(state, Event::StepInterrupted { step: step.clone(), finding })?;
+    if cancel {
+        core.record(state, Event::RunCancelled { step: Some(step) })?;
+    }
+    Ok(())
+}
+
+fn find(core: &Arc<Core>, id: &str) -> String {
+    let incident = core.incident();
+    let standing =
+        incident.plan.as_ref().ok_or_else(|| refusal("There is no plan.", "")).and_then(|plan| {
+            let steps = steps(core, plan)?;
+            let step = steps
+                .iter()
+                .find(|step| step.id() == id)
+                .ok_or_else(|| refusal("This version does not know the step.", ""))?;
+            guarded(id, || step.probe(&Context::new(core, plan, id)))
+        });
+    match standing {
+        Ok(Standing::NotStarted) => String::from("Nothing of it has happened yet."),
+        Ok(Standing::Partial(found)) => format!("Part of it has happened: {found}"),
+        Ok(Standing::Done(found)) => format!("It is done: {found}"),
+        Err(error) => format!("It could not be told how far it came: {error}"),
+    }
+}
+
+/// The plan's steps, exactly as the plan lists them.
+fn steps(core: &Arc<Core>, plan: &Plan) -> Result<Steps, Explanation> {
+    let steps = guarded("the plan", || core.work.steps(plan))?;
+    let known = steps.iter().map(|step| step.id()).eq(plan.steps.iter().map(|step| &*step.id));
+    if known {
+        return Ok(steps);
+    }
+    Err(Explanation::new(
+        Kind::Internal,
+        "This version of Lifeboat has other steps than the plan that was confirmed.",
+        "Nothing was run.",
+        "Use the version that made the plan, or plan anew.",
+    ))
+}
+
+fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T, Explanation>) -> Result<T, Explanation> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(panicked(what, &*payload)))
+}
+
+struct Context<'a> {
+    core: &'a Arc<Core>,
+    plan: &'a Plan,
+    step: &'a str,
+    can_cancel: bool,
+}
+
+impl<'a> Context<'a> {
+    fn new(core: &'a Arc<Core>, plan: &'a Plan, step: &'a str) -> Self {
+        let can_cancel = plan.step(step).is_some_and(|step| !matches!(step.cancel, Cancel::No(_)));
+        Self { core, plan, step, can_cancel }
+    }
+
+    fn undoing(core: &'a Arc<Core>, plan: &'a Plan, step: &'a str) -> Self {
+        Self { core, plan, step, can_cancel: false }
+    }
+}
+
+impl StepContext for Context<'_> {
+    fn plan(&self) -> &Plan {
+        self.plan
+    }
+
+    fn note(&self, name: &str, text: &str) -> Result<(), Explanation> {
+        let event = Event::StepNoted {
+            step: self.step.to_owned(),
+            name: name.to_owned(),
+            text: text.to_owned(),
+        };
+        self.core.record(&mut self.core.lock(), event)
+    }
+
+    fn noted(&self, name: &str) -> Option<String> {
+        self.core.lock().incident.noted(name).map(str::to_owned)
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.core.progress.send_replace(Some(progress));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.can_cancel && (self.core.is_cancelled() || self.core.is_stopping())
+    }
+
+    fn validated(&self, checks: &[Check]) -> Result<(), Explanation> {
+        let event = Event::ValidationRun { checks: checks.to_vec() };
+        self.core.record(&mut self.core.lock(), event)
+    }
+
+    fn incident(&self) -> Incident {
+        self.core.incident()
+    }
+
+    fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.core.runtime
+    }
+}

@@ -1,0 +1,244 @@
+//! What is allowed when: rules on the folded incident, as values in, refusal or nothing out.
+//! Owns the order assessment → target → plan → gate → run. Never acts and never looks at the
+//! world: a step does that itself before it destroys anything.
+
+use super::plan::Plan;
+use super::protocol::Command;
+use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::Incident;
+use crate::engine::incident::facts::{Prerequisite, Reach, Verdict};
+use crate::engine::incident::model::{RunStatus, StepState, StepStatus};
+
+/// A refusal: why, and what to do instead. Nothing was changed.
+#[must_use]
+pub fn refusal(what: impl Into<String>, next: impl Into<String>) -> Explanation {
+    Explanation::new(Kind::Refused, what, "Nothing was changed.", next)
+}
+
+/// A command outside its time, apart from what only its own handler can know.
+///
+/// # Errors
+/// A refusal with the way out.
+pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<(), Explanation> {
+    use Command as C;
+    let reads = matches!(
+        command,
+        C::Survey | C::CommitsAround { .. } | C::CheckReach { .. } | C::ProbeServer
+    );
+    let after_close = matches!(command, C::WriteReport | C::Sign(_) | C::AddNote { .. });
+    if incident.closing.is_some() && !reads && !after_close {
+        return Err(refusal("This incident is closed.", "Declare a new incident."));
+    }
+    match command {
+        C::RunProbes | C::VerifyIntegrity | C::ChooseTarget { .. } | C::MakePlan => {
+            may_still_plan(incident, executing)?;
+        }
+        C::AnswerPrerequisite { prerequisite, met, .. } => {
+            may_still_plan(incident, executing)?;
+            answerable(incident, *prerequisite, *met)?;
+        }
+        C::PassGate { plan_hash, cluster } => gate(incident, plan_hash, cluster)?,
+        C::Start { plan_hash } => start(incident, plan_hash)?,
+        C::Validate if incident.status == RunStatus::Undoing => {
+            return Err(refusal("The run is being put back.", "Validate when that has ended."));
+        }
+        C::Close { summary } => close(incident, summary)?,
+        _ => {}
+    }
+    if matches!(command, C::VerifyIntegrity | C::MakePlan) {
+        let reach = incident.reach.as_ref().filter(|reach| reach.reachable);
+        if reach.and_then(|reach| reach.base.as_ref()).is_none() {
+            return Err(refusal(
+                "No recovery point has been chosen yet.",
+                "Choose one first: it decides which base backup serves.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Why a target that cannot be reached is not taken.
+#[must_use]
+pub fn unreachable(reach: &Reach) -> Explanation {
+    let reasons: Vec<_> = reach
+        .checks
+        .iter()
+        .filter(|check| check.verdict != Verdict::Verified)
+        .map(|check| format!("{}: {}", check.title, check.detail))
+        .collect();
+    let why = if reasons.is_empty() { String::new() } else { format!(" {}", reasons.join("; ")) };
+    let nearest: Vec<_> = reach.nearest.iter().map(ToString::to_string).collect();
+    let next = if nearest.is_empty() {
+        String::from("No other target can be reached from this repository either.")
+    } else {
+        format!("Targets that can be reached: {}.", nearest.join("; "))
+    };
+    Explanation::new(
+        Kind::Unreachable,
+        format!("The target \"{}\" cannot be reached.{why}", reach.target),
+        "Nothing was changed.",
+        next,
+    )
+}
+
+/// Whether a plan can stand for this incident.
+///
+/// # Errors
+/// [`Kind::Internal`]: a plan is made by Lifeboat itself.
+pub fn plan(incident: &Incident, plan: &Plan) -> Result<(), Explanation> {
+    let wrong = |what: &str| {
+        Err(Explanation::new(Kind::Internal, what, "Nothing was changed.", "Make the plan again."))
+    };
+    // The hash must hold after the journal's writing and reading, or no later runner accepts it.
+    let again = serde_json::to_vec(plan).and_then(|json| serde_json::from_slice::<Plan>(&json));
+    if !plan.is_sealed() || !again.is_ok_and(|again| again.is_sealed()) {
+        return wrong("The plan's hash does not fit its content.");
+    }
+    if plan.incident != incident.declaration.id || plan.cluster != incident.declaration.cluster {
+        return wrong("The plan is for another incident or another cluster.");
+    }
+    let mut ids: Vec<_> = plan.steps.iter().map(|step| &step.id).collect();
+    ids.sort();
+    ids.dedup();
+    if plan.steps.is_empty() || ids.len() != plan.steps.len() {
+        return wrong("The plan has no steps, or two of the same name.");
+    }
+    Ok(())
+}
+
+/// The plan that was confirmed at the gate, where it is still what it was then.
+///
+/// # Errors
+/// A refusal: nothing else than that plan runs.
+pub fn confirmed_plan(incident: &Incident) -> Result<&Plan, Explanation> {
+    let Some(plan) = &incident.plan else {
+        return Err(refusal("There is no plan.", "Make the plan first."));
+    };
+    if !plan.is_sealed() {
+        return Err(refusal(
+            "The plan is not what it was when its hash was made.",
+            "Make the plan again.",
+        ));
+    }
+    match &incident.gate {
+        Some((hash, _)) if *hash == plan.hash => Ok(plan),
+        Some(_) => Err(refusal(
+            "The plan is not the one that was confirmed at the gate.",
+            "Make the plan again and confirm it.",
+        )),
+        None => Err(refusal("The plan has not been confirmed.", "Pass the gate first.")),
+    }
+}
+
+/// Whether a step may have changed anything.
+#[must_use]
+pub fn is_touched(step: &StepState) -> bool {
+    !matches!(step.status, StepStatus::Pending | StepStatus::Undone)
+}
+
+fn may_still_plan(incident: &Incident, executing: bool) -> Result<(), Explanation> {
+    let touched = incident.steps.iter().any(is_touched);
+    match incident.status {
+        RunStatus::Finished => {
+            Err(refusal("This recovery has finished.", "Declare a new incident to recover again."))
+        }
+        RunStatus::Planning | RunStatus::Ready | RunStatus::Undone if !executing => Ok(()),
+        RunStatus::Cancelled if !touched && !executing => Ok(()),
+        RunStatus::Cancelled => Err(refusal(
+            "The cancelled run has changed the server's directories.",
+            "Put it back first (undo), then plan anew.",
+        )),
+        RunStatus::Failed | RunStatus::Interrupted => Err(refusal(
+            "A run of the plan has begun and has not ended.",
+            "Retry it, or cancel it and put it back, then plan anew.",
+        )),
+        _ => Err(refusal("The plan is being carried out.", "Wait for it, or cancel it.")),
+    }
+}
+
+fn answerable(incident: &Incident, which: Prerequisite, met: bool) -> Result<(), Explanation> {
+    match which {
+        Prerequisite::BackupIntegrity => Err(refusal(
+            "Backup integrity is never answered by a person.",
+            "Let Lifeboat verify it: it reads the whole base backup.",
+        )),
+        Prerequisite::TargetConfirmed if met && incident.reach.is_none() => {
+            Err(refusal("No recovery point has been chosen yet.", "Choose one, then confirm it."))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn gate(incident: &Incident, plan_hash: &str, cluster: &str) -> Result<(), Explanation> {
+    let Some(plan) = &incident.plan else {
+        return Err(refusal("There is no plan to confirm.", "Make the plan first."));
+    };
+    match incident.status {
+        RunStatus::Planning => {}
+        RunStatus::Ready => return Err(refusal("The gate is already passed.", "Start the run.")),
+        RunStatus::Undone => {
+            return Err(refusal("This plan was put back.", "Make the plan again."));
+        }
+        _ => return Err(refusal("The plan's run has already begun.", "")),
+    }
+    if !plan.is_sealed() {
+        return Err(refusal("The plan's hash does not fit its content.", "Make the plan again."));
+    }
+    if plan.hash != plan_hash {
+        return Err(refusal(
+            "The plan has changed since it was shown to you.",
+            "Read the plan again and confirm that one.",
+        ));
+    }
+    if plan.cluster != cluster {
+        return Err(refusal(
+            format!("You typed \"{cluster}\", which is not the cluster of this plan."),
+            "Type the cluster's name exactly as the plan shows it.",
+        ));
+    }
+    prerequisites(incident)
+}
+
+fn start(incident: &Incident, plan_hash: &str) -> Result<(), Explanation> {
+    if !matches!(incident.status, RunStatus::Planning | RunStatus::Ready) {
+        return Err(refusal("The plan's run has already begun.", "To run again, plan anew."));
+    }
+    let plan = confirmed_plan(incident)?;
+    if plan.hash != plan_hash {
+        return Err(refusal(
+            "The plan that was confirmed is not the one you asked to start.",
+            "Read the plan again.",
+        ));
+    }
+    prerequisites(incident)
+}
+
+fn prerequisites(incident: &Incident) -> Result<(), Explanation> {
+    let open: Vec<_> = incident.open_prerequisites().into_iter().map(Prerequisite::title).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    Err(refusal(
+        format!("Prerequisites are not met: {}.", open.join("; ")),
+        "Answer them on the restore screen; integrity is verified by Lifeboat itself.",
+    ))
+}
+
+fn close(incident: &Incident, summary: &str) -> Result<(), Explanation> {
+    if summary.trim().is_empty() {
+        return Err(refusal("An incident is not closed without a word.", "Write a summary."));
+    }
+    match incident.status {
+        RunStatus::Planning
+        | RunStatus::Ready
+        | RunStatus::Undone
+        | RunStatus::Cancelled
+        | RunStatus::Finished => Ok(()),
+        RunStatus::Failed | RunStatus::Interrupted | RunStatus::Held | RunStatus::Paused => {
+            Err(refusal("The recovery has not ended.", "Finish it, or cancel it, then close."))
+        }
+        RunStatus::Running | RunStatus::Undoing => {
+            Err(refusal("Steps are being carried out.", "Wait for them, then close."))
+        }
+    }
+}

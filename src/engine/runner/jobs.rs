@@ -1,0 +1,144 @@
+//! Commands that take long: they ask the server or the repository, on blocking threads, one of a
+//! kind at a time. Owns what each result becomes: an entry, an answer, or the newest survey.
+
+use super::commands::blocking;
+use super::core::Core;
+use super::guard;
+use super::protocol::{Answer, Command, Progress};
+use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::facts::Actor;
+use crate::engine::incident::{Event, Incident};
+use std::sync::Arc;
+
+pub(super) fn is_job(command: &Command) -> bool {
+    kind(command).is_some() || is_question(command)
+}
+
+/// The name under which one of a kind runs; also its name in [`Progress::job`].
+fn kind(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::ProbeServer => Some("probe"),
+        Command::RunProbes => Some("probes"),
+        Command::Survey => Some("survey"),
+        Command::ChooseTarget { .. } => Some("target"),
+        Command::VerifyIntegrity => Some("integrity"),
+        Command::MakePlan => Some("plan"),
+        Command::Validate => Some("validate"),
+        Command::WriteReport => Some("report"),
+        _ => None,
+    }
+}
+
+/// Asked again with every move of a cursor, so these wait for each other.
+fn is_question(command: &Command) -> bool {
+    matches!(command, Command::CommitsAround { .. } | Command::CheckReach { .. })
+}
+
+/// Does the job and answers.
+pub(super) async fn answer(
+    core: Arc<Core>,
+    actor: Actor,
+    command: Command,
+) -> Result<Answer, Explanation> {
+    {
+        let state = core.lock();
+        guard::check(&state.incident, &command, state.executing)?;
+    }
+    if is_question(&command) {
+        let _turn = core.questions.lock().await;
+        let busy = core.begin();
+        let core = Arc::clone(&core);
+        return blocking(move || {
+            let _busy = busy;
+            ask(&core, &command)
+        })
+        .await;
+    }
+    let Some(kind) = kind(&command) else {
+        return Err(Explanation::new(Kind::Internal, "This command is no job.", "", ""));
+    };
+    let job = core.begin_job(kind)?;
+    blocking(move || {
+        let _job = job;
+        act(&core, &actor, &command)
+    })
+    .await
+    .map(|()| Answer::Done)
+}
+
+fn ask(core: &Core, command: &Command) -> Result<Answer, Explanation> {
+    let incident = core.incident();
+    match command {
+        Command::CommitsAround { at, count } => {
+            core.work.commits_around(&incident, *at, *count).map(Answer::Commits)
+        }
+        Command::CheckReach { target } => core.work.reach(&incident, target).map(Answer::Reach),
+        _ => Err(Explanation::new(Kind::Internal, "This command is no question.", "", "")),
+    }
+}
+
+fn act(core: &Core, actor: &Actor, command: &Command) -> Result<(), Explanation> {
+    let incident = core.incident();
+    let report = |progress: Progress| {
+        core.progress.send_replace(Some(progress));
+    };
+    let work = &core.work;
+    // Whatever the job took for granted is looked at again before its result becomes a fact.
+    let record = |event: Event, still: &dyn Fn(&Incident) -> Result<(), Explanation>| {
+        let mut state = core.lock();
+        guard::check(&state.incident, command, state.executing)?;
+        still(&state.incident)?;
+        core.append(&mut state, actor, event)
+    };
+    let always = |_: &Incident| Ok(());
+    let same_target = |now: &Incident| {
+        let same = now.reach == incident.reach;
+        if same { Ok(()) } else { Err(overtaken()) }
+    };
+    match command {
+        Command::ProbeServer => record(Event::ServerProbed(work.probe_server()), &always),
+        Command::RunProbes => record(Event::ProbesRun { checks: work.run_probes()? }, &always),
+        Command::Survey => {
+            let survey = work.survey(&incident, &report)?;
+            core.survey.send_replace(Some(Arc::new(survey)));
+            Ok(())
+        }
+        Command::ChooseTarget { target } => {
+            let reach = work.reach(&incident, target)?;
+            if !reach.reachable {
+                return Err(guard::unreachable(&reach));
+            }
+            record(Event::TargetChosen(reach), &always)
+        }
+        Command::VerifyIntegrity => {
+            let base = incident.reach.as_ref().and_then(|reach| reach.base.as_ref());
+            let set = base.map(|base| base.set.clone()).ok_or_else(overtaken)?;
+            let checks = work.verify_integrity(&set, &report)?;
+            record(Event::IntegrityChecked { set, checks }, &same_target)
+        }
+        Command::MakePlan => {
+            let plan = work.plan(&incident)?;
+            guard::plan(&incident, &plan)?;
+            record(Event::PlanMade(plan), &same_target)
+        }
+        Command::Validate => {
+            let checks = work.validate(&incident, &report)?;
+            record(Event::ValidationRun { checks }, &always)
+        }
+        Command::WriteReport => {
+            for path in work.write_report(&incident)? {
+                let path = path.display().to_string();
+                record(Event::ReportWritten { path }, &always)?;
+            }
+            Ok(())
+        }
+        _ => Err(Explanation::new(Kind::Internal, "This command is no job.", "", "")),
+    }
+}
+
+fn overtaken() -> Explanation {
+    guard::refusal(
+        "Another recovery point was chosen meanwhile, so this result is not recorded.",
+        "Ask again for the new recovery point.",
+    )
+}
