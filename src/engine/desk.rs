@@ -1,0 +1,249 @@
+//! The desk: what the runner's commands do for one cluster. Owns the wiring of runner and modules,
+//! and the newest survey; decides nothing by itself and keeps no state that is not recomputable.
+
+use crate::engine::config::{Cluster, Config};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::Incident;
+use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
+use crate::engine::postgres::control_file;
+use crate::engine::recovery_point::{
+    Archive, ClosedArchive, ClusterFacts, Inputs, Landscape, RepositoryArchive,
+};
+use crate::engine::repository::{Repository, verify};
+use crate::engine::restore::plan;
+use crate::engine::restore::steps::{self, Site};
+use crate::engine::runbook::Runbook;
+use crate::engine::runner::plan::Plan;
+use crate::engine::runner::protocol::{Progress, Unit};
+use crate::engine::runner::step::Step;
+use crate::engine::runner::work::{Report, Work};
+use crate::engine::wal::inspect::ScanProgress;
+use crate::engine::{assess, report};
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Everything that one incident's runner needs to act.
+#[derive(Debug)]
+pub struct Desk {
+    site: Arc<Site>,
+    runbook: Runbook,
+    runtime: tokio::runtime::Handle,
+    landscape: Mutex<Option<Arc<Landscape>>>,
+}
+
+impl Desk {
+    /// For the cluster of an incident. `runtime` serves the calls to servers; the desk's own
+    /// methods run on blocking threads.
+    ///
+    /// # Errors
+    /// Where the configuration has no such cluster, or its runbook file does not hold.
+    pub fn new(
+        config: Config,
+        cluster: &str,
+        folder: &Path,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Self, Explanation> {
+        let cluster = named(&config, cluster)?.clone();
+        let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
+        let executable = std::env::current_exe().map_err(|error| {
+            Explanation::new(
+                Kind::Internal,
+                format!("Lifeboat cannot tell where its own program is: {error}."),
+                "Nothing was touched.",
+                "Start it by its full path.",
+            )
+        })?;
+        let site = Site { config, cluster, executable, folder: folder.to_owned() };
+        Ok(Self { site: Arc::new(site), runbook, runtime, landscape: Mutex::new(None) })
+    }
+
+    fn repository(&self) -> Result<Repository, Explanation> {
+        open_first(&self.site.config, &self.site.cluster)
+    }
+
+    fn landscape(
+        &self,
+        incident: &Incident,
+        report: Report<'_>,
+        anew: bool,
+    ) -> Result<Arc<Landscape>, Explanation> {
+        let known = self.landscape.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|_| !anew) {
+            return Ok(known);
+        }
+        let inputs = self.inputs(incident);
+        let built =
+            Landscape::build(inputs, &scanning(report), &|| false).map_err(|e| e.explanation())?;
+        let built = Arc::new(built);
+        *self.landscape.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&built));
+        Ok(built)
+    }
+}
+
+impl Desk {
+    /// What is known of the cluster, from the damaged directory as far as it can be read.
+    fn inputs(&self, incident: &Incident) -> Inputs {
+        let cluster = &self.site.cluster;
+        let mut facts = match control_file::read(&cluster.data_directory) {
+            Ok(control) => ClusterFacts::from_control(&control, cluster.data_directory.clone()),
+            Err(_) => self.facts_from_newest_set(),
+        };
+        facts.current_lsn = incident.server.as_ref().and_then(|server| server.current_lsn);
+        facts.binaries_major = self.site.binaries().ok().map(|binaries| binaries.major);
+        facts.alternative_data_directory.clone_from(&cluster.alternative_data_directory);
+        let archives = cluster
+            .repositories
+            .iter()
+            .filter_map(|name| self.site.config.repository(name))
+            .map(|settings| match Repository::open(settings, &cluster.name) {
+                Ok(repository) => {
+                    Arc::new(RepositoryArchive::new(Arc::new(repository))) as Arc<dyn Archive>
+                }
+                // Left out, it would look as if it held nothing.
+                Err(error) => Arc::new(ClosedArchive::new(&settings.name, error.explanation())),
+            })
+            .collect();
+        let tail = cluster.data_directory.join("pg_wal");
+        Inputs {
+            archives,
+            cluster: facts,
+            rescue: tail.is_dir().then_some(tail),
+            detected: incident.clocks.detected,
+            last_known_good: incident.clocks.last_known_good,
+            state_directory: self.site.config.state_directory(),
+        }
+    }
+}
+
+impl Desk {
+    /// Where even `pg_control` is lost, the newest backup says what the cluster was.
+    fn facts_from_newest_set(&self) -> ClusterFacts {
+        let newest = self.repository().ok().and_then(|repository| {
+            let names = repository.set_names().ok()?;
+            repository.read_set(names.last()?).ok()
+        });
+        ClusterFacts {
+            segment_size: newest.as_ref().map_or(0, |set| set.segment_size),
+            system_identifier: newest.as_ref().map(|set| set.system_identifier),
+            timeline: newest.as_ref().map(|set| set.timeline),
+            settings: Vec::new(),
+            current_lsn: None,
+            binaries_major: None,
+            data_directory: self.site.cluster.data_directory.clone(),
+            alternative_data_directory: None,
+        }
+    }
+}
+
+/// A WAL scan's progress as the runner shows it.
+fn scanning(report: Report<'_>) -> impl Fn(ScanProgress) {
+    let started = Timestamp::now();
+    move |scan| {
+        report(Progress {
+            job: String::from("survey"),
+            label: format!("reading WAL {}", scan.segment),
+            started,
+            done: scan.segments_done,
+            total: Some(scan.segments_total),
+            unit: Unit::Segments,
+            rate: None,
+            eta: None,
+            history: Vec::new(),
+            lsn: Some(scan.lsn),
+            replayed_until: None,
+            log: Vec::new(),
+        });
+    }
+}
+
+/// The configured cluster of that name.
+///
+/// # Errors
+/// Where there is none.
+pub fn named<'a>(config: &'a Config, name: &str) -> Result<&'a Cluster, Explanation> {
+    config.cluster(name).ok_or_else(|| {
+        let known: Vec<&str> = config.clusters.iter().map(|c| c.name.as_str()).collect();
+        Explanation::new(
+            Kind::Config,
+            format!("{} has no cluster \"{name}\".", config.path.display()),
+            "Nothing was touched.",
+            format!("It has: {}.", known.join(", ")),
+        )
+    })
+}
+
+/// Opens the first of the cluster's repositories that opens.
+///
+/// # Errors
+/// The first one's reason, where none opens.
+pub fn open_first(config: &Config, cluster: &Cluster) -> Result<Repository, Explanation> {
+    let mut reason = None;
+    for name in &cluster.repositories {
+        let Some(repository) = config.repository(name) else { continue };
+        match Repository::open(repository, &cluster.name) {
+            Ok(repository) => return Ok(repository),
+            Err(error) => reason = reason.or_else(|| Some(error.explanation())),
+        }
+    }
+    Err(reason.unwrap_or_else(|| {
+        Explanation::new(
+            Kind::Config,
+            format!("The cluster \"{}\" names no repository.", cluster.name),
+            "Nothing was touched.",
+            "Name one in lifeboat.toml.",
+        )
+    }))
+}
+
+impl Work for Desk {
+    fn probe_server(&self) -> ServerProbe {
+        self.runtime.block_on(assess::probe_server(&self.site.cluster))
+    }
+
+    fn run_probes(&self) -> Result<Vec<Check>, Explanation> {
+        Ok(self.runtime.block_on(assess::run_probes(&self.site.cluster)))
+    }
+
+    fn survey(&self, incident: &Incident, report: Report<'_>) -> Result<Survey, Explanation> {
+        Ok(self.landscape(incident, report, true)?.survey())
+    }
+
+    fn commits_around(
+        &self,
+        incident: &Incident,
+        at: Timestamp,
+        count: u32,
+    ) -> Result<Vec<Commit>, Explanation> {
+        let landscape = self.landscape(incident, &|_| {}, false)?;
+        Ok(landscape.commits_around(at, usize::try_from(count).unwrap_or(usize::MAX)))
+    }
+
+    fn reach(&self, incident: &Incident, target: &Target) -> Result<Reach, Explanation> {
+        self.landscape(incident, &|_| {}, false)?
+            .reach(target, &|_| {}, &|| false)
+            .map_err(|e| e.explanation())
+    }
+
+    fn verify_integrity(&self, set: &str, report: Report<'_>) -> Result<Vec<Check>, Explanation> {
+        Ok(verify::verify_base(&self.repository()?, set, report, &|| false))
+    }
+
+    fn plan(&self, incident: &Incident) -> Result<Plan, Explanation> {
+        let identity = self.site.identity()?;
+        plan::make(incident, &self.site.cluster, identity, &self.runbook, Timestamp::now())
+    }
+
+    fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation> {
+        steps::of(plan, &self.site)
+    }
+
+    fn validate(&self, incident: &Incident, report: Report<'_>) -> Result<Vec<Check>, Explanation> {
+        self.site.validate(incident, &self.runtime, report)
+    }
+
+    fn write_report(&self, incident: &Incident) -> Result<Vec<PathBuf>, Explanation> {
+        let written = report::Report::from(incident, &self.runbook, Timestamp::now());
+        report::write(&written, &self.site.folder.join("report")).map_err(|e| e.explanation())
+    }
+}

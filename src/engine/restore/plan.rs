@@ -1,0 +1,231 @@
+//! The plan of the runbook's Option A: which steps, in which order, what each touches, how it is
+//! stopped and undone. Owns the order; the words come from the runbook data, the work is in
+//! [`super::steps`]. Makes a value and does nothing.
+
+use crate::engine::config::Cluster;
+use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::Incident;
+use crate::engine::incident::facts::{Forecast, Identity, Reach};
+use crate::engine::runbook::Runbook;
+use crate::engine::runner::plan::{Cancel, Plan, PlanStep};
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+
+/// The steps of Option A in their order. The ids are stable: the journal and reports use them.
+pub const ORDER: [&str; 12] = [
+    "confirm-identity",
+    "rescue-wal",
+    "stop-server",
+    "move-aside",
+    "restore-base",
+    "configure-recovery",
+    "start-recovery",
+    "replay",
+    "inspect",
+    "promote",
+    "open",
+    "validate",
+];
+
+/// Makes the plan for the incident's chosen target. `now` names the directory set aside.
+///
+/// # Errors
+/// Where no target was chosen, it cannot be reached, or the cluster's identity is not known.
+pub fn make(
+    incident: &Incident,
+    cluster: &Cluster,
+    identity: Identity,
+    runbook: &Runbook,
+    now: Timestamp,
+) -> Result<Plan, Explanation> {
+    let reach = chosen(incident)?;
+    let base = reach.base.clone().ok_or_else(no_base)?;
+    if base.system_identifier != identity.system_identifier {
+        return Err(refused(format!(
+            "The base backup {} belongs to another cluster (system identifier {}) than the data \
+             directory {} (system identifier {}).",
+            base.set, base.system_identifier, identity.data_directory, identity.system_identifier
+        )));
+    }
+    configuration_inside(&cluster.data_directory)?;
+    let aside = aside_of(&cluster.data_directory, now);
+    // Beside the data directory and not in the incident's folder: the server must get at it.
+    let rescue = beside(&cluster.data_directory, "rescued-wal", now);
+    let draft = Draft { cluster, aside: &aside, rescue: &rescue, reach };
+    let steps = ORDER
+        .iter()
+        .map(|id| {
+            let words = runbook.step(id).ok_or_else(|| {
+                Explanation::new(
+                    Kind::Config,
+                    format!("The runbook data has no step \"{id}\"."),
+                    "Nothing was touched.",
+                    "Correct the runbook file named in lifeboat.toml.",
+                )
+            })?;
+            Ok(PlanStep {
+                id: (*id).to_owned(),
+                title: words.title.clone(),
+                why: words.why.clone(),
+                runbook: words.runbook.clone(),
+                touches: draft.touches(id),
+                expected: draft.expected(id),
+                cancel: cancel(id),
+                destructive: matches!(*id, "stop-server" | "move-aside" | "promote" | "open"),
+                undo: draft.undo(id),
+            })
+        })
+        .collect::<Result<Vec<_>, Explanation>>()?;
+    Plan {
+        incident: incident.declaration.id.clone(),
+        cluster: cluster.name.clone(),
+        identity,
+        target: reach.target.clone(),
+        base,
+        aside: aside.display().to_string(),
+        rescue: rescue.display().to_string(),
+        replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
+        minimum_settings: reach.minimum_settings.clone(),
+        steps,
+        hash: String::new(),
+    }
+    .seal()
+    .map_err(|error| {
+        Explanation::new(Kind::Internal, format!("The plan has no hash: {error}."), "", "")
+    })
+}
+
+/// Where the damaged data directory goes: beside itself, with the moment in UTC in its name.
+#[must_use]
+pub fn aside_of(data_directory: &Path, now: Timestamp) -> PathBuf {
+    beside(data_directory, "damaged", now)
+}
+
+/// A new name beside `directory`: `<directory>.<word>.YYYYMMDD-HHMMSS`.
+#[must_use]
+pub fn beside(directory: &Path, word: &str, now: Timestamp) -> PathBuf {
+    let mut name = directory.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{word}.{}", now.strftime("%Y%m%d-%H%M%S")));
+    directory.with_file_name(name)
+}
+
+/// A restored directory is configured through the files in it. Where a distribution keeps them
+/// elsewhere, the recovery would fail after the move; so it is refused before.
+fn configuration_inside(data_directory: &Path) -> Result<(), Explanation> {
+    let here = |name: &str| data_directory.join(name).exists();
+    if !here("PG_VERSION") || here("postgresql.conf") {
+        return Ok(());
+    }
+    Err(Explanation::new(
+        Kind::Refused,
+        format!(
+            "{} has no postgresql.conf: the configuration of this cluster is kept elsewhere, which \
+             this version cannot recover in place.",
+            data_directory.display()
+        ),
+        "No plan was made and nothing was touched.",
+        "If the file was lost, put one there and make the plan again. Else restore beside the \
+         cluster: lifeboat restore --target-directory DIR, with a postgresql.conf of your own.",
+    ))
+}
+
+fn chosen(incident: &Incident) -> Result<&Reach, Explanation> {
+    match &incident.reach {
+        Some(reach) if reach.reachable => Ok(reach),
+        Some(reach) => {
+            Err(refused(format!("The chosen target ({}) is not reachable.", reach.target)))
+        }
+        None => Err(refused(String::from("No recovery point has been chosen yet."))),
+    }
+}
+
+fn no_base() -> Explanation {
+    refused(String::from("No base backup serves the chosen target."))
+}
+
+fn refused(what: String) -> Explanation {
+    Explanation::new(
+        Kind::Refused,
+        what,
+        "No plan was made and nothing was touched.",
+        "Choose a recovery point on the recovery point screen.",
+    )
+}
+
+struct Draft<'a> {
+    cluster: &'a Cluster,
+    aside: &'a Path,
+    rescue: &'a Path,
+    reach: &'a Reach,
+}
+
+impl Draft<'_> {
+    fn touches(&self, id: &str) -> Vec<String> {
+        let directory = self.cluster.data_directory.display();
+        let aside = self.aside.display();
+        match id {
+            "rescue-wal" => vec![format!("writes copies to {}", self.rescue.display())],
+            "stop-server" => vec![format!("server on {directory}: stopped, sessions end")],
+            "move-aside" => vec![format!("{directory} becomes {aside}, whole and unchanged")],
+            "restore-base" => vec![format!("fills the new, empty {directory}")],
+            "configure-recovery" => {
+                vec![format!(
+                    "{directory}/postgresql.auto.conf (a marked block) and recovery.signal"
+                )]
+            }
+            "start-recovery" => {
+                vec![format!("server on {directory}: started, closed to everybody")]
+            }
+            "replay" => vec![format!("{directory}: changes since the backup are applied")],
+            "promote" => vec![format!("server on {directory}: leaves recovery on a new timeline")],
+            "open" => vec![
+                format!("{directory}/postgresql.auto.conf: the marked block is taken out"),
+                format!("server on {directory}: restarted, open to applications"),
+            ],
+            "validate" => vec![format!("statistics of the databases (ANALYZE)")],
+            _ => Vec::new(),
+        }
+    }
+
+    fn expected(&self, id: &str) -> Option<(f64, f64)> {
+        let forecast: Option<&Forecast> = self.reach.forecast.as_ref();
+        match id {
+            "restore-base" => forecast.map(|f| f.copy),
+            "replay" => forecast.map(|f| f.replay),
+            "inspect" | "validate" => None,
+            "stop-server" | "open" => Some((1.0, 30.0)),
+            "rescue-wal" => Some((1.0, 20.0)),
+            _ => Some((0.0, 5.0)),
+        }
+    }
+
+    fn undo(&self, id: &str) -> Option<String> {
+        let directory = self.cluster.data_directory.display();
+        match id {
+            "stop-server" => Some(String::from("start the server again")),
+            "move-aside" => Some(format!("rename {} back to {directory}", self.aside.display())),
+            "restore-base" => {
+                Some(format!("set the restored files aside as {directory}.abandoned.…"))
+            }
+            "start-recovery" => Some(String::from("stop the recovering server")),
+            _ => None,
+        }
+    }
+}
+
+fn cancel(id: &str) -> Cancel {
+    match id {
+        "confirm-identity" | "rescue-wal" | "restore-base" | "inspect" | "validate" => {
+            Cancel::AtOnce
+        }
+        "replay" => Cancel::SafePoint(String::from("the server is stopped where replay stands")),
+        "stop-server" | "start-recovery" => {
+            Cancel::No(String::from("a server between running and stopped helps nobody"))
+        }
+        "move-aside" | "configure-recovery" => {
+            Cancel::No(String::from("it takes less than a second"))
+        }
+        "promote" => Cancel::No(String::from("a promotion cannot be taken back")),
+        _ => Cancel::No(String::from("the database has been promoted already")),
+    }
+}

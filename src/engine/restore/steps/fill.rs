@@ -1,0 +1,176 @@
+//! The steps that fill the new data directory: the base backup, then the recovery settings.
+
+use super::site::{Site, io};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::Target;
+use crate::engine::postgres::child;
+use crate::engine::postgres::discovery::Owner;
+use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
+use crate::engine::recovery_point::rates::Work;
+use crate::engine::restore::base;
+use crate::engine::runner::plan::Plan;
+use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
+use humansize::{DECIMAL, format_size};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Above this, reading everything again would cost more than the second opinion is worth.
+const JUDGE_LIMIT: u64 = 8 << 30;
+/// How long that judge may take.
+const JUDGE_TIME: Duration = Duration::from_secs(600);
+
+/// Restores the base backup into the empty directory.
+#[derive(Debug)]
+pub struct RestoreBase(pub Arc<Site>);
+
+impl Step for RestoreBase {
+    fn id(&self) -> &'static str {
+        "restore-base"
+    }
+
+    fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
+        base::probe(self.0.data(), &context.plan().base.set).map_err(|e| e.explanation())
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let site = &self.0;
+        let plan = context.plan();
+        if !site.is_aside(plan) {
+            return Err(Explanation::new(
+                Kind::Refused,
+                format!("The damaged directory is not at {}.", plan.aside),
+                "Nothing was restored.",
+                "Cancel this run and put things back, then begin again.",
+            ));
+        }
+        if !matches!(self.probe(context)?, Standing::Done(_)) {
+            let repository = site.repository(plan)?;
+            let owner = nix::unistd::geteuid().is_root().then(|| site.owner(plan)).transpose()?;
+            let cancelled = || context.cancelled();
+            let progress = |progress| context.progress(progress);
+            let options =
+                base::Options { owner, ..base::Options::new(self.id(), &progress, &cancelled) };
+            let restored = base::restore(&repository, &plan.base.set, site.data(), &options)
+                .map_err(|e| e.explanation())?;
+            site.learn(Work::Copy, restored.bytes, restored.seconds);
+            context.note(
+                "restored",
+                &format!(
+                    "{} files, {} restored in {:.1} s",
+                    restored.files,
+                    format_size(restored.bytes, DECIMAL),
+                    restored.seconds
+                ),
+            )?;
+            for note in &restored.notes {
+                context.note("restore_note", note)?;
+            }
+        }
+        let judged = if plan.base.size <= JUDGE_LIMIT {
+            judge(site)?
+        } else {
+            String::from(
+                "pg_verifybackup: NOT RUN (above 8 GiB the authentication tags judge alone)",
+            )
+        };
+        context.note("verifybackup", &judged)?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// PostgreSQL's own `pg_verifybackup` over what was restored. A disagreement stops the recovery.
+fn judge(site: &Site) -> Result<String, Explanation> {
+    let Some(program) = site.binaries()?.optional("pg_verifybackup") else {
+        return Ok(String::from("pg_verifybackup: NOT RUN (the program is not installed)"));
+    };
+    let judged = child::command(program, &site.data_owner()?).and_then(|mut command| {
+        command.args(["--no-parse-wal", "--exit-on-error", "--quiet"]).arg(site.data());
+        child::run(command, JUDGE_TIME)
+    });
+    match judged {
+        Ok(finished) if finished.ok() => Ok(String::from(
+            "pg_verifybackup: VERIFIED, the restored files are those of the backup",
+        )),
+        Ok(finished) => Err(Explanation::new(
+            Kind::Integrity,
+            format!("pg_verifybackup does not agree with the restored files: {}.", finished.said()),
+            "The damaged directory is kept aside, untouched.",
+            "Cancel, put things back, and choose another base backup.",
+        )),
+        Err(error) => Ok(format!("pg_verifybackup: COULD NOT VERIFY ({error})")),
+    }
+}
+
+/// Writes `recovery.signal` and the settings of the recovery.
+#[derive(Debug)]
+pub struct ConfigureRecovery(pub Arc<Site>);
+
+impl Step for ConfigureRecovery {
+    fn id(&self) -> &'static str {
+        "configure-recovery"
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        // Writing the same settings again changes nothing.
+        Ok(Standing::NotStarted)
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let plan = context.plan();
+        self.0.configure(plan, &plan.target)?;
+        let target = &plan.target;
+        context.note("configured", &format!("Recovery is set to stop {target}"))?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl Site {
+    /// Tells the server in the data directory to recover to `target`. May be called again.
+    ///
+    /// # Errors
+    /// Where it cannot be written, or the server's programs refuse it.
+    pub(super) fn configure(&self, plan: &Plan, target: &Target) -> Result<(), Explanation> {
+        let settings = RecoverySettings {
+            restore_command: restore_command(self, plan),
+            target: target.clone(),
+            minimums: plan.minimum_settings.clone(),
+        };
+        let (owner, binaries) = (self.data_owner()?, self.binaries()?);
+        make_spool(&self.spool(), &owner)?;
+        recovery_settings::write(self.data(), &owner, &binaries, &settings)
+            .map_err(|e| e.explanation())
+    }
+}
+
+/// Made here, because the server's user need not be allowed to make it.
+fn make_spool(spool: &Path, owner: &Owner) -> Result<(), Explanation> {
+    match DirBuilder::new().mode(0o700).create(spool) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(io(&error, "make", spool))
+        }
+        _ => child::give(spool, owner).map_err(|e| io(&e, "hand over", spool)),
+    }
+}
+
+/// What the recovering server calls for each file, with its two placeholders.
+fn restore_command(site: &Site, plan: &Plan) -> Vec<String> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    [
+        text(&site.executable),
+        String::from("--config"),
+        text(&site.config.path),
+        String::from("restore-wal"),
+        String::from("--cluster"),
+        site.cluster.name.clone(),
+        String::from("--spool"),
+        text(&site.spool()),
+        String::from("--rescue"),
+        plan.rescue.clone(),
+        String::from("%f"),
+        String::from("%p"),
+    ]
+    .to_vec()
+}

@@ -1,0 +1,143 @@
+//! The steps that end a recovery: promote, open to the application, validate. From the promotion
+//! on nothing can be put back by itself, and each step says so.
+
+use super::prepare::STOP_LIMIT;
+use super::site::Site;
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::postgres::connect::{self, ConnectOptions};
+use crate::engine::postgres::control::StopMode;
+use crate::engine::postgres::recovery_settings;
+use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the end-of-recovery work may take before the wait counts as failed.
+const PROMOTE_LIMIT: Duration = Duration::from_secs(300);
+
+/// Ends recovery: the server takes writes, on a new timeline.
+#[derive(Debug)]
+pub struct Promote(pub Arc<Site>);
+
+impl Step for Promote {
+    fn id(&self) -> &'static str {
+        "promote"
+    }
+
+    fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
+        Ok(if self.0.is_promoted(context.plan(), context.runtime())? {
+            Standing::Done(String::from("the server has left recovery"))
+        } else {
+            Standing::Partial(String::from("the server has not been promoted"))
+        })
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let site = &self.0;
+        site.confirm(context.plan(), site.data())?;
+        if !site.is_promoted(context.plan(), context.runtime())? {
+            // A server that died while it waited has to come to the target again first.
+            site.reach_target(context)?;
+            site.driver()?.promote(PROMOTE_LIMIT).map_err(|e| e.explanation())?;
+        }
+        let timeline = site.timeline()?;
+        context.note("new_timeline", &format!("The server is promoted, on timeline {timeline}"))?;
+        Ok(Outcome::Done)
+    }
+
+    fn undo(&self, _: &dyn StepContext) -> Result<String, Explanation> {
+        Err(Explanation::new(
+            Kind::Refused,
+            "A promoted server cannot go back into recovery.",
+            "Everything is as it is; the damaged directory is kept aside.",
+            "To try another target, declare a new incident on this cluster.",
+        ))
+    }
+}
+
+/// Takes the recovery settings out again and opens the server to everybody.
+#[derive(Debug)]
+pub struct Open(pub Arc<Site>);
+
+impl Step for Open {
+    fn id(&self) -> &'static str {
+        "open"
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        Ok(Standing::NotStarted)
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let site = &self.0;
+        site.confirm(context.plan(), site.data())?;
+        if site.running()? && !site.is_open(context.runtime()) {
+            site.driver()?.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
+        }
+        recovery_settings::remove(site.data(), &site.data_owner()?).map_err(|e| e.explanation())?;
+        if !site.running()? {
+            site.start_open()?;
+        }
+        if !site.is_open(context.runtime()) {
+            return Err(self.still_closed(context));
+        }
+        site.clear_spool();
+        site.clear_closed()?;
+        context.note("serving", "The database takes connections again")?;
+        Ok(Outcome::Done)
+    }
+
+    fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
+        Promote(Arc::clone(&self.0)).undo(context)
+    }
+}
+
+impl Open {
+    /// Why nobody gets in although the server was started.
+    fn still_closed(&self, context: &dyn StepContext) -> Explanation {
+        let connection = &self.0.cluster.connection;
+        let options = ConnectOptions::default();
+        match context.runtime().block_on(connect::connect(connection, &options)) {
+            Err(error) => error.explanation(),
+            Ok(_) => Explanation::new(
+                Kind::Server,
+                "The server takes connections but is still in recovery.",
+                "The damaged directory is kept aside.",
+                "Look at the server's log, then retry the step.",
+            ),
+        }
+    }
+}
+
+/// Runs the validation against the open server.
+#[derive(Debug)]
+pub struct Validate(pub Arc<Site>);
+
+impl Step for Validate {
+    fn id(&self) -> &'static str {
+        "validate"
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        Ok(Standing::NotStarted)
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let site = &self.0;
+        if !site.running()? {
+            site.start_open()?;
+            context.note("started", "The server had ended and was started again")?;
+        }
+        let report = |progress| context.progress(progress);
+        let checks = site.validate(&context.incident(), context.runtime(), &report)?;
+        if !site.running()? {
+            return Err(Explanation::new(
+                Kind::Server,
+                "The server ended while it was validated.",
+                "The recovered data and the damaged directory are kept.",
+                "See in the server's log why it ended. Retry starts it and validates again.",
+            ));
+        }
+        context.validated(&checks)?;
+        Ok(Outcome::Done)
+    }
+}

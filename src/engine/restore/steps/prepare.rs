@@ -1,0 +1,397 @@
+//! The steps before a byte is copied: identity and write freeze, rescue of the WAL tail, stop,
+//! move aside. Deletes nothing; the damaged directory is renamed whole or not at all.
+
+use super::site::{Site, io, now};
+use crate::engine::explain::{Explain, Explanation, Kind, sentence};
+use crate::engine::files;
+use crate::engine::incident::facts::ServerRole;
+use crate::engine::postgres::connect::{self, ConnectOptions};
+use crate::engine::postgres::control::StopMode;
+use crate::engine::postgres::{child, control_file};
+use crate::engine::restore::plan;
+use crate::engine::runner::plan::Plan;
+use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
+use crate::engine::wal::rescue::{self, RescueSummary};
+use crate::engine::wal::{Segment, fetch};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reads the identity again and looks whether anybody still writes.
+#[derive(Debug)]
+pub struct ConfirmIdentity(pub Arc<Site>);
+
+impl Step for ConfirmIdentity {
+    fn id(&self) -> &'static str {
+        "confirm-identity"
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        Ok(Standing::NotStarted)
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let plan = context.plan();
+        self.0.confirm(plan, self.0.data())?;
+        let identity = self.0.identity()?;
+        context.note(
+            "identity",
+            &format!(
+                "Identity confirmed: system identifier {}, {} on {}",
+                identity.system_identifier, identity.data_directory, identity.host
+            ),
+        )?;
+        if identity.role == ServerRole::Standby {
+            return Err(Explanation::new(
+                Kind::Refused,
+                format!("{} is a standby, not the primary.", identity.data_directory),
+                "Nothing was touched.",
+                "Recover the primary, or promote this server first if the primary is lost.",
+            ));
+        }
+        rehearse_fetch(&self.0, plan)?;
+        context.note(
+            "rehearsed",
+            "The server's user can fetch WAL with the command of the recovery",
+        )?;
+        let freeze = context.runtime().block_on(freeze(&self.0));
+        context.note("write_freeze", &freeze)?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// How long one WAL file may take.
+const FETCH_LIMIT: Duration = Duration::from_secs(120);
+
+/// Does once what the recovering server will do: as the data directory's owner, with that server's
+/// program and configuration, fetches the base backup's first segment. What fails here would fail
+/// after the damaged server was stopped and its directory moved.
+fn rehearse_fetch(site: &Site, plan: &Plan) -> Result<(), Explanation> {
+    let owner = site.data_owner()?;
+    let control = control_file::read(site.data()).map_err(|e| e.explanation())?;
+    let size = u64::from(control.wal_segment_size);
+    let name = Segment::holding(plan.base.timeline, plan.base.start_lsn, size).name(size);
+    let mut folder = site.data().file_name().unwrap_or_default().to_os_string();
+    folder.push(".lifeboat-rehearsal");
+    let folder = site.data().with_file_name(folder);
+    match DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(io(&error, "make", &folder));
+        }
+        _ => child::give(&folder, &owner).map_err(|e| io(&e, "hand over", &folder))?,
+    }
+    let destination = folder.join(&name);
+    let fetched = child::command(&site.executable, &owner).and_then(|mut command| {
+        command.arg("--config").arg(&site.config.path).args(["restore-wal", "--cluster"]);
+        command.arg(&site.cluster.name).arg(&name).arg(&destination);
+        child::run(command, FETCH_LIMIT)
+    });
+    // Copies, made here a moment ago; what stays where this fails harms nothing.
+    let _ = fs::remove_file(&destination);
+    let _ = fs::remove_dir(&folder);
+    let why = match fetched {
+        Ok(finished) if finished.ok() => return Ok(()),
+        // Proven absent: then the plan counts on the copy in the data directory, and rescues it.
+        Ok(finished)
+            if finished.status.code() == Some(i32::from(fetch::EXIT_ABSENT))
+                && site.data().join("pg_wal").join(&name).exists() =>
+        {
+            return Ok(());
+        }
+        Ok(finished) => told_alone(&finished.said()),
+        Err(error) => format!("{} cannot be run: {error}", site.executable.display()),
+    };
+    Err(Explanation::new(
+        Kind::Refused,
+        format!(
+            "The server's user {} cannot fetch {name}, the first WAL file of the recovery: {}",
+            owner.name.clone().unwrap_or_else(|| owner.uid.to_string()),
+            sentence(&why)
+        ),
+        "Nothing was touched: the server still runs as it did.",
+        "Let that user read the program, the configuration, the key and the repository, then retry.",
+    ))
+}
+
+/// A failed fetch's reason without the words that are for a recovering server's log.
+fn told_alone(said: &str) -> String {
+    let said = said.strip_prefix("restore-wal: ").unwrap_or(said);
+    said.split(" The server was not told").next().unwrap_or(said).to_owned()
+}
+
+/// Whether sessions still write, in words: the commander has set the maintenance window; what is
+/// still connected ends with the stop, and what it wrote stays in the directory set aside.
+async fn freeze(site: &Site) -> String {
+    let client = match connect::connect(&site.cluster.connection, &ConnectOptions::default()).await
+    {
+        Ok(client) => client,
+        Err(_) => return String::from("The server takes no connections: nobody writes"),
+    };
+    let ask = "SELECT count(*), pg_current_wal_insert_lsn()::text FROM pg_stat_activity \
+               WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    let mut seen: Vec<(i64, String)> = Vec::new();
+    for round in 0..2 {
+        if round > 0 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        match client.query_one(ask, &[]).await {
+            Ok(row) => seen.push((row.get(0), row.get(1))),
+            Err(_) => return String::from("Could not see whether sessions still write"),
+        }
+    }
+    match seen.as_slice() {
+        [(_, before), (sessions, after)] if before == after => {
+            format!("No writes seen; {sessions} sessions are connected and end with the stop")
+        }
+        [_, (sessions, _)] => format!(
+            "Writes still arrive from some of {sessions} sessions; they end with the stop, and what \
+             they wrote is kept"
+        ),
+        _ => String::from("Could not see whether sessions still write"),
+    }
+}
+
+/// Copies the WAL that the archive lacks out of the damaged directory.
+#[derive(Debug)]
+pub struct RescueWal(pub Arc<Site>);
+
+impl Step for RescueWal {
+    fn id(&self) -> &'static str {
+        "rescue-wal"
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        // Copying again is cheap and finds what was written since.
+        Ok(Standing::NotStarted)
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let site = &self.0;
+        if context.runtime().block_on(switch_segment(site)) {
+            context.note("switched", "The server was asked to finish its current WAL segment")?;
+        }
+        let summary = copy_tail(site, context, site.data())?;
+        context.note("rescued", &summary)?;
+        Ok(Outcome::Done)
+    }
+}
+
+async fn switch_segment(site: &Site) -> bool {
+    match connect::connect(&site.cluster.connection, &ConnectOptions::default()).await {
+        Ok(client) => client.execute("SELECT pg_switch_wal()", &[]).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+fn copy_tail(
+    site: &Site,
+    context: &dyn StepContext,
+    directory: &Path,
+) -> Result<String, Explanation> {
+    let plan = context.plan();
+    let request = rescue::RescueRequest {
+        pg_wal: &directory.join("pg_wal"),
+        system_identifier: plan.identity.system_identifier,
+        archives: &site.archives(),
+        into: Path::new(&plan.rescue),
+    };
+    let rescued = rescue::rescue(&request, &|_, _| {}).map_err(|e| e.explanation())?;
+    open_to_owner(site, plan, Path::new(&plan.rescue))?;
+    Ok(told(&rescued))
+}
+
+/// A rescue in one line.
+fn told(rescued: &RescueSummary) -> String {
+    let mut text = match (&rescued.first, &rescued.last) {
+        (Some(first), Some(last)) if first == last => {
+            format!("Rescued 1 WAL segment that was not archived: {first}")
+        }
+        (Some(first), Some(last)) => format!(
+            "Rescued {} WAL files that were not archived, {first} to {last}",
+            rescued.rescued.len()
+        ),
+        _ => format!("All {} WAL files are in the archive; nothing to rescue", rescued.archived),
+    };
+    if let Some(note) = rescued.different.first() {
+        text.push_str(&format!(
+            ". ATTENTION: {} files differ from the archive's, such as {} ({}); the archive's are \
+             used, the others stay in the damaged directory",
+            rescued.different.len(),
+            note.name,
+            note.why
+        ));
+    }
+    text
+}
+
+/// The server reads rescued segments as its own user, who must get at them and nothing else.
+fn open_to_owner(
+    site: &Site,
+    plan: &crate::engine::runner::plan::Plan,
+    folder: &Path,
+) -> Result<(), Explanation> {
+    if !nix::unistd::geteuid().is_root() || !folder.exists() {
+        return Ok(());
+    }
+    let (uid, gid) = site.owner(plan)?;
+    chown(folder, Some(uid), Some(gid)).map_err(|e| io(&e, "hand over", folder))?;
+    for entry in fs::read_dir(folder).map_err(|e| io(&e, "read", folder))? {
+        let path = entry.map_err(|e| io(&e, "read", folder))?.path();
+        chown(&path, Some(uid), Some(gid)).map_err(|e| io(&e, "hand over", &path))?;
+    }
+    Ok(())
+}
+
+/// Stops the damaged server.
+#[derive(Debug)]
+pub struct StopServer(pub Arc<Site>);
+
+impl Step for StopServer {
+    fn id(&self) -> &'static str {
+        "stop-server"
+    }
+
+    fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
+        if self.0.is_aside(context.plan()) {
+            return Ok(Standing::Done(String::from("the damaged directory is set aside already")));
+        }
+        Ok(if self.0.running()? {
+            Standing::NotStarted
+        } else {
+            Standing::Done(String::from("the server is down"))
+        })
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let site = &self.0;
+        if site.is_aside(context.plan()) || !site.running()? {
+            context.note("stopped", "The server is down")?;
+            return Ok(Outcome::Done);
+        }
+        site.confirm(context.plan(), site.data())?;
+        site.driver()?.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
+        context.note("stopped", "The server is stopped; no write arrives any more")?;
+        Ok(Outcome::Done)
+    }
+
+    fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
+        let site = &self.0;
+        if site.running()? {
+            return Ok(String::from("the server runs already"));
+        }
+        site.confirm(context.plan(), site.data())?;
+        site.start_open()?;
+        Ok(String::from("the server was started again"))
+    }
+}
+
+/// How long a fast shutdown may take before it counts as failed.
+pub const STOP_LIMIT: Duration = Duration::from_secs(120);
+
+/// Renames the damaged directory, whole, and makes an empty one in its place.
+#[derive(Debug)]
+pub struct MoveAside(pub Arc<Site>);
+
+impl Step for MoveAside {
+    fn id(&self) -> &'static str {
+        "move-aside"
+    }
+
+    fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
+        let plan = context.plan();
+        if !self.0.is_aside(plan) {
+            return Ok(Standing::NotStarted);
+        }
+        Ok(if self.0.data().exists() {
+            Standing::Done(format!("the damaged directory is at {}", plan.aside))
+        } else {
+            Standing::Partial(String::from("renamed, but the new directory is not made yet"))
+        })
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let site = &self.0;
+        let plan = context.plan();
+        let aside = PathBuf::from(&plan.aside);
+        let (uid, gid) = site.owner(plan)?;
+        if !site.is_aside(plan) {
+            site.confirm(plan, site.data())?;
+            if site.running()? {
+                return Err(Explanation::new(
+                    Kind::Refused,
+                    format!("The server on {} runs again.", site.data().display()),
+                    "Nothing was moved.",
+                    "Keep whatever restarts it (systemd, a watchdog) from doing so, then cancel \
+                     and begin again.",
+                ));
+            }
+            // What the server wrote until its last moment is not in the first rescue.
+            let summary = copy_tail(site, context, site.data())?;
+            context.note("rescued", &summary)?;
+            rename_whole(site.data(), &aside)?;
+        }
+        make_empty(site.data(), uid, gid)?;
+        context.note("aside", &format!("The damaged directory is kept at {}", plan.aside))?;
+        Ok(Outcome::Done)
+    }
+
+    fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
+        let site = &self.0;
+        let plan = context.plan();
+        if !site.is_aside(plan) {
+            return Ok(String::from("the damaged directory was not moved"));
+        }
+        if site.data().exists() {
+            if is_empty(site.data())? {
+                fs::remove_dir(site.data()).map_err(|e| io(&e, "remove empty", site.data()))?;
+            } else {
+                let abandoned = plan::beside(site.data(), "abandoned", now());
+                rename_whole(site.data(), &abandoned)?;
+            }
+        }
+        rename_whole(Path::new(&plan.aside), site.data())?;
+        Ok(format!("{} is the damaged directory again", site.data().display()))
+    }
+}
+
+/// Renames a directory and makes the rename survive a power cut.
+pub(super) fn rename_whole(from: &Path, to: &Path) -> Result<(), Explanation> {
+    if to.exists() {
+        return Err(Explanation::new(
+            Kind::Refused,
+            format!("{} exists already.", to.display()),
+            format!("{} was not moved.", from.display()),
+            "Rename what is there, then retry the step.",
+        ));
+    }
+    fs::rename(from, to).map_err(|error| match error.kind() {
+        std::io::ErrorKind::CrossesDevices | std::io::ErrorKind::ResourceBusy => Explanation::new(
+            Kind::Storage,
+            format!("{} is a mount point and cannot be renamed: {error}.", from.display()),
+            "It was not moved.",
+            "Put the data directory one level below the mount point, or recover into another one.",
+        ),
+        _ => io(&error, "rename", from),
+    })?;
+    files::sync_parent(to).map_err(|e| io(&e, "sync the folder of", to))
+}
+
+fn is_empty(directory: &Path) -> Result<bool, Explanation> {
+    let mut entries = fs::read_dir(directory).map_err(|e| io(&e, "read", directory))?;
+    Ok(entries.next().is_none())
+}
+
+fn make_empty(directory: &Path, uid: u32, gid: u32) -> Result<(), Explanation> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(io(&error, "make", directory));
+        }
+        _ => {}
+    }
+    if nix::unistd::geteuid().is_root() {
+        chown(directory, Some(uid), Some(gid)).map_err(|e| io(&e, "hand over", directory))?;
+    }
+    files::sync_parent(directory).map_err(|e| io(&e, "sync the folder of", directory))
+}

@@ -1,0 +1,217 @@
+//! The server between stop and opening: closed to everybody but Lifeboat, then open again. Owns
+//! how it is started, reached and watched meanwhile; decides nothing.
+
+use super::site::{Site, io};
+use crate::engine::config::{Connection, Control};
+use crate::engine::explain::{Explain, Explanation};
+use crate::engine::incident::facts::TargetPoint;
+use crate::engine::postgres::Lsn;
+use crate::engine::postgres::closed::ClosedServer;
+use crate::engine::postgres::connect::{self, ConnectOptions};
+use crate::engine::postgres::control::{StartOptions, StartWait};
+use crate::engine::postgres::control_file::{self, ClusterState, ControlFile};
+use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
+use crate::engine::postgres::recovery_watch::RecoveryWatch;
+use crate::engine::runner::plan::Plan;
+use crate::engine::wal::{TimelineId, spool};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long an ordinary start may take.
+const OPEN_LIMIT: Duration = Duration::from_secs(120);
+
+impl Site {
+    /// Whether a server runs in the data directory.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    pub fn running(&self) -> Result<bool, Explanation> {
+        discovery::running(self.data())
+            .map(|running| matches!(running, Running::Yes(_)))
+            .map_err(|e| e.explanation())
+    }
+
+    /// PostgreSQL's programs for the data directory.
+    ///
+    /// # Errors
+    /// Where none of its version are found.
+    pub fn binaries(&self) -> Result<Binaries, Explanation> {
+        let Control::PgCtl { bin_directory, .. } = &self.cluster.control;
+        discovery::binaries(bin_directory.as_deref(), Some(self.data()))
+            .map_err(|e| e.explanation())
+    }
+
+    /// The private place of the recovering server.
+    ///
+    /// # Errors
+    /// Where the data directory cannot be looked at.
+    pub fn closed(&self) -> Result<ClosedServer, Explanation> {
+        let owner = self.data_owner()?;
+        let major = control_file::major_version(self.data()).map_err(|e| e.explanation())?;
+        Ok(ClosedServer::of(self.data(), &owner, major))
+    }
+
+    /// # Errors
+    /// Where the data directory cannot be looked at.
+    pub fn data_owner(&self) -> Result<Owner, Explanation> {
+        discovery::owner(self.data()).map_err(|e| e.explanation())
+    }
+
+    /// Where the recovering server writes what it does.
+    #[must_use]
+    pub fn recovery_log(&self) -> PathBuf {
+        let mut name = self.data().file_name().unwrap_or_default().to_os_string();
+        name.push(".recovery.log");
+        self.data().with_file_name(name)
+    }
+
+    /// Starts the restored server so that nobody else can reach it; it may replay for long.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn start_closed(&self) -> Result<(), Explanation> {
+        let closed = self.closed()?;
+        closed.prepare().map_err(|e| e.explanation())?;
+        let options = closed.start_recovery(&self.recovery_log());
+        self.driver()?.start(&options).map(|_| ()).map_err(|e| e.explanation())
+    }
+
+    /// Starts the server as its own configuration says.
+    ///
+    /// # Errors
+    /// Where it does not start, or takes no connections within the limit.
+    pub fn start_open(&self) -> Result<(), Explanation> {
+        let options = StartOptions { wait: StartWait::Ready(OPEN_LIMIT), ..Default::default() };
+        self.driver()?.start(&options).map(|_| ()).map_err(|e| e.explanation())
+    }
+
+    /// Ends fetching ahead and takes its empty folder away. What could not be cleared stays and
+    /// harms nothing: it holds copies alone.
+    pub fn clear_spool(&self) {
+        let folder = self.spool();
+        if spool::stop(&folder, Duration::from_secs(5)) {
+            let inner = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            for one in inner {
+                let _ = std::fs::remove_dir_all(one.path());
+            }
+            let _ = std::fs::remove_dir(&folder);
+        }
+    }
+
+    /// Takes the private place of the recovering server away once it runs there no more. One that
+    /// was killed has left its socket behind.
+    ///
+    /// # Errors
+    /// Where something of it could not be removed.
+    pub fn clear_closed(&self) -> Result<(), Explanation> {
+        let closed = self.closed()?;
+        let name = format!(".s.PGSQL.{}", closed.port);
+        for left in [format!("{name}.lock"), name] {
+            let path = closed.socket_directory.join(left);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(io(&error, "remove", &path));
+                }
+                _ => {}
+            }
+        }
+        closed.remove().map_err(|e| e.explanation())
+    }
+
+    /// A watch on the recovering server.
+    ///
+    /// # Errors
+    /// Where the data directory cannot be looked at.
+    pub fn watch(&self, plan: &Plan) -> Result<RecoveryWatch, Explanation> {
+        Ok(RecoveryWatch::new(
+            self.closed()?.connection(&self.cluster.connection),
+            self.data().to_owned(),
+            self.recovery_log(),
+            plan.target.point.clone(),
+            self.expected_end(plan),
+        ))
+    }
+
+    /// Where the WAL ends for a recovery to the end of the archive: the shutdown checkpoint of the
+    /// directory set aside where its server was stopped in order, else the last commit known.
+    fn expected_end(&self, plan: &Plan) -> Option<Lsn> {
+        if plan.target.point != TargetPoint::EndOfArchive {
+            return plan.replay_until;
+        }
+        control_file::read(Path::new(&plan.aside))
+            .ok()
+            .filter(|control| control.state == ClusterState::ShutDown)
+            .map(|control| control.checkpoint.lsn)
+            .max(plan.replay_until)
+    }
+
+    /// Whether the server in the data directory has left recovery for good.
+    ///
+    /// A promotion takes the signal file away first and writes its end into `pg_control` last. A
+    /// server that was killed between the two is not promoted: an ordinary start would replay all
+    /// that lies in `pg_wal`, past the target.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    pub fn is_promoted(
+        &self,
+        plan: &Plan,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<bool, Explanation> {
+        if self.is_told_to_recover() {
+            return Ok(false);
+        }
+        if !self.running()? {
+            let control = control_file::read(self.data()).map_err(|e| e.explanation())?;
+            let ended = !matches!(
+                control.state,
+                ClusterState::InArchiveRecovery | ClusterState::ShutDownInRecovery
+            );
+            return Ok(ended && timeline_of(&control) > plan.base.timeline);
+        }
+        for connection in self.ways_in()? {
+            if let Some(in_recovery) = runtime.block_on(in_recovery(&connection)) {
+                return Ok(!in_recovery);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the server's next start goes on recovering.
+    #[must_use]
+    pub fn is_told_to_recover(&self) -> bool {
+        ["recovery.signal", "standby.signal"].iter().any(|name| self.data().join(name).exists())
+    }
+
+    /// The timeline that the server in the data directory is on, running or not.
+    ///
+    /// # Errors
+    /// Where `pg_control` cannot be read.
+    pub fn timeline(&self) -> Result<TimelineId, Explanation> {
+        let control = control_file::read(self.data()).map_err(|e| e.explanation())?;
+        Ok(timeline_of(&control))
+    }
+
+    /// Whether the server takes connections as the application makes them.
+    #[must_use]
+    pub fn is_open(&self, runtime: &tokio::runtime::Handle) -> bool {
+        runtime.block_on(in_recovery(&self.cluster.connection)) == Some(false)
+    }
+
+    /// The private way in and the ordinary one.
+    fn ways_in(&self) -> Result<[Connection; 2], Explanation> {
+        let ordinary = self.cluster.connection.clone();
+        Ok([self.closed()?.connection(&ordinary), ordinary])
+    }
+}
+
+/// The last checkpoint's, or where replay and promotion have gone since.
+fn timeline_of(control: &ControlFile) -> TimelineId {
+    control.checkpoint.timeline.max(control.minimum_recovery_timeline)
+}
+
+async fn in_recovery(connection: &Connection) -> Option<bool> {
+    let options = ConnectOptions::default().connect_limit(Duration::from_secs(5));
+    let session = connect::connect(connection, &options).await.ok()?;
+    session.query_one("SELECT pg_is_in_recovery()", &[]).await.ok()?.try_get(0).ok()
+}

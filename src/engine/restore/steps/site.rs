@@ -1,0 +1,177 @@
+//! The ground that the steps stand on: configuration, cluster, paths, and the guard that reads the
+//! target's identity again. Owns no step.
+
+use crate::engine::config::{Cluster, Config};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::Identity;
+use crate::engine::postgres::control::{self, Driver};
+use crate::engine::postgres::{control_file, discovery};
+use crate::engine::recovery_point::Rates;
+use crate::engine::recovery_point::rates::Work;
+use crate::engine::repository::Repository;
+use crate::engine::runner::plan::Plan;
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+
+/// What every step is given when it is made.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub config: Config,
+    pub cluster: Cluster,
+    /// The program that the server's restore_command calls.
+    pub executable: PathBuf,
+    /// The incident's folder.
+    pub folder: PathBuf,
+}
+
+impl Site {
+    /// The data directory that is being recovered.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.cluster.data_directory
+    }
+
+    /// Where segments fetched ahead wait: beside the data directory, on the same volume, so that
+    /// handing one over is a rename.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        let mut name = self.data().file_name().unwrap_or_default().to_os_string();
+        name.push(".lifeboat-spool");
+        self.data().with_file_name(name)
+    }
+
+    /// # Errors
+    /// Where the cluster's control driver cannot be made (no binaries of its version).
+    pub fn driver(&self) -> Result<Box<dyn Driver>, Explanation> {
+        control::driver(&self.cluster).map_err(|e| e.explanation())
+    }
+
+    /// The repository that holds the plan's base.
+    ///
+    /// # Errors
+    /// Where the configuration has it no more, or it does not open.
+    pub fn repository(&self, plan: &Plan) -> Result<Repository, Explanation> {
+        let config = self.config.repository(&plan.base.repository).ok_or_else(|| {
+            Explanation::new(
+                Kind::Config,
+                format!(
+                    "The plan's repository \"{}\" is not in lifeboat.toml.",
+                    plan.base.repository
+                ),
+                "Nothing was touched.",
+                "Put it back, or make a new plan.",
+            )
+        })?;
+        Repository::open(config, &self.cluster.name).map_err(|e| e.explanation())
+    }
+
+    /// Every repository of the cluster, or why it cannot be asked.
+    #[must_use]
+    pub fn archives(&self) -> Vec<Result<Repository, Explanation>> {
+        self.cluster
+            .repositories
+            .iter()
+            .filter_map(|name| self.config.repository(name))
+            .map(|r| Repository::open(r, &self.cluster.name).map_err(|e| e.explanation()))
+            .collect()
+    }
+
+    /// The owner that restored files get: that of the damaged directory.
+    ///
+    /// # Errors
+    /// Where neither directory can be looked at.
+    pub fn owner(&self, plan: &Plan) -> Result<(u32, u32), Explanation> {
+        use std::os::unix::fs::MetadataExt;
+        let aside = Path::new(&plan.aside);
+        let place = if aside.exists() { aside } else { self.data() };
+        let metadata = std::fs::metadata(place).map_err(|e| io(&e, "look at", place))?;
+        Ok((metadata.uid(), metadata.gid()))
+    }
+
+    /// Reads the identity of `directory` again and compares it with the plan's.
+    ///
+    /// # Errors
+    /// Where it is another host, another cluster, or cannot be read: nothing may be changed then.
+    pub fn confirm(&self, plan: &Plan, directory: &Path) -> Result<(), Explanation> {
+        let host = discovery::host_name();
+        if host != plan.identity.host {
+            return Err(other(format!(
+                "This machine is {host}, but the plan was confirmed for {}.",
+                plan.identity.host
+            )));
+        }
+        let here = self.data().canonicalize().unwrap_or_else(|_| self.data().to_owned());
+        if here != Path::new(&plan.identity.data_directory) {
+            return Err(other(format!(
+                "lifeboat.toml now names the data directory {}, but the plan was confirmed for {}.",
+                self.data().display(),
+                plan.identity.data_directory
+            )));
+        }
+        let control = control_file::read(directory).map_err(|e| e.explanation())?;
+        if control.system_identifier != plan.identity.system_identifier {
+            return Err(other(format!(
+                "{} holds the cluster with system identifier {}, but the plan was confirmed for {}.",
+                directory.display(),
+                control.system_identifier,
+                plan.identity.system_identifier
+            )));
+        }
+        Ok(())
+    }
+
+    /// Remembers how fast this machine copied or replayed, for the next forecast. A forecast is no
+    /// reason to fail a recovery.
+    pub fn learn(&self, work: Work, bytes: u64, seconds: f64) {
+        let state = self.config.state_directory();
+        let mut rates = Rates::load(&state);
+        rates.learn(work, bytes, seconds);
+        let _ = rates.save(&state);
+    }
+
+    /// # Errors
+    /// Where it cannot be told what the data directory is.
+    pub fn identity(&self) -> Result<Identity, Explanation> {
+        discovery::identity(self.data()).map_err(|e| e.explanation())
+    }
+
+    /// The directory set aside holds the damaged cluster.
+    #[must_use]
+    pub fn is_aside(&self, plan: &Plan) -> bool {
+        control_file::read(Path::new(&plan.aside))
+            .is_ok_and(|c| c.system_identifier == plan.identity.system_identifier)
+    }
+}
+
+fn other(what: String) -> Explanation {
+    Explanation::new(
+        Kind::Refused,
+        format!("{what} This is not the target of the plan."),
+        "Nothing was touched.",
+        "Check where you are. If this is the right place, make a new plan.",
+    )
+}
+
+/// An I/O error in an operator's words.
+#[must_use]
+pub fn io(error: &std::io::Error, verb: &str, path: &Path) -> Explanation {
+    let next = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "Run Lifeboat as root or as the owner of the data directory, then retry the step."
+        }
+        std::io::ErrorKind::StorageFull => "Free space on that volume, then retry the step.",
+        _ => "Mend the cause, then retry the step.",
+    };
+    Explanation::new(
+        Kind::Storage,
+        format!("Could not {verb} {}: {error}.", path.display()),
+        "What was there is untouched.",
+        next,
+    )
+}
+
+/// The moment now, for names and notes.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
