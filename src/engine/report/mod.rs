@@ -1,1 +1,302 @@
-//! The recovery report: Markdown, JSON and one self-contained HTML page.
+//! The recovery report: Markdown, JSON and one self-contained HTML page. Owns the report's value
+//! and its forms; never measures or checks anything anew: what the journal does not say is
+//! "not known".
+
+mod build;
+mod chart;
+mod html;
+mod markdown;
+mod text;
+
+use crate::engine::checklist::Checklist;
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::files;
+use crate::engine::incident::facts::{Check, Commit, Severity, Tier, Verdict};
+use crate::engine::incident::model::{Phase, StepStatus, TimelineLine, Tone};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Bumped when a field of the JSON form changes its meaning.
+pub const FORMAT: u32 = 1;
+
+/// Everything that the report says. The same incident, runbook and moment always give the same
+/// value, and the same value always gives the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub format: u32,
+    pub written: Timestamp,
+    pub incident: Subject,
+    pub outcome: Outcome,
+    pub recovery: Recovery,
+    pub rpo: Objective,
+    pub rto: Objective,
+    pub loss: Loss,
+    /// The moments of the incident in the order of time, then those that are not known.
+    pub marks: Vec<Mark>,
+    pub steps: Vec<StepLine>,
+    /// Seconds that the steps worked.
+    pub machine_seconds: f64,
+    /// Seconds that the steps waited for a person.
+    pub human_seconds: f64,
+    pub prerequisites: Vec<PrerequisiteLine>,
+    /// Probes, integrity, proof of reach, validation.
+    pub checks: Vec<CheckGroup>,
+    pub checklist: Checklist,
+    pub notes: Vec<NoteLine>,
+    pub timeline: Vec<TimelineLine>,
+    pub journal: Journal,
+}
+
+/// What the incident was about.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Subject {
+    pub id: String,
+    pub title: String,
+    pub cluster: String,
+    pub environment: String,
+    pub tier: Tier,
+    pub tier_title: String,
+    pub severity: Option<Severity>,
+    /// The scenario's name: this was an exercise.
+    pub drill: Option<String>,
+    pub host: Option<String>,
+    pub data_directory: Option<String>,
+    /// As text, because it does not fit the numbers of every JSON reader.
+    pub system_identifier: Option<String>,
+    pub server_version: Option<u32>,
+    pub phase: Phase,
+    pub closing: Option<String>,
+}
+
+/// How it ended, or where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// One of the four verdicts once the recovery finished; else the state in capitals.
+    pub word: String,
+    pub sentence: String,
+    pub tone: Tone,
+}
+
+/// What was asked for and what was reached.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recovery {
+    /// The procedure began.
+    pub started: Option<Timestamp>,
+    /// The database was accessible.
+    pub completed: Option<Timestamp>,
+    pub requested: Option<String>,
+    pub reached_lsn: Option<String>,
+    /// As the server said it.
+    pub reached_time: Option<String>,
+    pub reached_xid: Option<String>,
+    /// The server's own line on where it stopped.
+    pub stop_line: Option<String>,
+    /// What `pg_verifybackup` said of the restored base.
+    pub verifybackup: Option<String>,
+    pub base: Option<Base>,
+    pub plan_hash: Option<String>,
+    pub gate_passed_by: Option<String>,
+    /// Where the damaged directory is kept.
+    pub aside: Option<String>,
+    /// Where the rescued WAL is kept.
+    pub rescue: Option<String>,
+}
+
+/// The base backup that was used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Base {
+    pub set: String,
+    pub repository: String,
+    pub finished: Timestamp,
+    /// Bytes in the data directory.
+    pub size: u64,
+    pub encrypted: bool,
+}
+
+/// An objective and how it was met.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Objective {
+    /// Seconds; `None` where it is not known.
+    pub actual_seconds: Option<f64>,
+    /// It still grows: the database does not serve yet.
+    pub ongoing: bool,
+    /// How the figure was computed, in words.
+    pub how: String,
+    pub against: Vec<Against>,
+}
+
+/// A limit and whether it was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Against {
+    /// Such as "tier High".
+    pub what: String,
+    pub target_seconds: u64,
+    /// `None` where it cannot be told.
+    pub met: Option<bool>,
+}
+
+/// What is not in the recovered database.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Loss {
+    /// Committed transactions after the recovery point; `None` where not known.
+    pub commits: Option<u64>,
+    /// From the last kept commit to the newest commit known.
+    pub seconds: Option<f64>,
+    pub last_kept: Option<Commit>,
+    pub first_lost: Option<Commit>,
+}
+
+/// A moment of the incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    pub id: &'static str,
+    pub title: &'static str,
+    pub at: Option<Timestamp>,
+}
+
+/// One step of the plan and how it went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepLine {
+    pub id: String,
+    pub title: String,
+    /// The runbook's own command.
+    pub runbook: String,
+    pub status: StepStatus,
+    pub attempts: u32,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    /// Seconds of work; `None` for a step that did not start.
+    pub machine_seconds: Option<f64>,
+    /// Seconds of waiting for a person.
+    pub human_seconds: Option<f64>,
+    pub failure: Option<String>,
+    pub notes: Vec<(String, String)>,
+}
+
+/// One of Option A's prerequisites and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PrerequisiteLine {
+    pub title: String,
+    /// `None`: nobody answered.
+    pub met: Option<bool>,
+    pub note: String,
+    pub by: Option<String>,
+    pub at: Option<Timestamp>,
+}
+
+/// Checks that were run together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckGroup {
+    pub id: &'static str,
+    pub title: String,
+    pub verdict: Verdict,
+    pub checks: Vec<Check>,
+}
+
+/// A free-text answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NoteLine {
+    pub topic: &'static str,
+    pub text: String,
+}
+
+/// What the report was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Journal {
+    /// Entries that went into the report.
+    pub entries: u64,
+    /// SHA-256 of the last of them, hexadecimal.
+    pub head: Option<String>,
+}
+
+/// Why a report could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("the report {} could not be written: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("\"{0}\" is no incident's id, so no report can be named after it")]
+    Name(String),
+    #[error("the report could not be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Explain for ReportError {
+    fn explanation(&self) -> Explanation {
+        let untouched = "An earlier report is still there; the journal holds everything.";
+        let (kind, what, next) = match self {
+            Self::Write { path, source } => (
+                Kind::Storage,
+                format!("The report {} could not be written: {source}.", path.display()),
+                "Free space or correct the folder's permissions, then write it again.",
+            ),
+            Self::Name(id) => (
+                Kind::Refused,
+                format!("\"{id}\" is no incident's id, so no report can be named after it."),
+                "Incidents are called INC-YYYYMMDD-NNN.",
+            ),
+            Self::Json(error) => (
+                Kind::Internal,
+                format!("The report could not be written as JSON: {error}."),
+                "Keep the incident's folder and report this as a fault of Lifeboat.",
+            ),
+        };
+        Explanation::new(kind, what, untouched, next)
+    }
+}
+
+impl Report {
+    /// The hash of the journal's last entry that the report was made from.
+    #[must_use]
+    pub fn with_journal_head(mut self, head: impl Into<String>) -> Self {
+        self.journal.head = Some(head.into());
+        self
+    }
+
+    /// For documents and tickets.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        markdown::render(self)
+    }
+
+    /// For programs.
+    ///
+    /// # Errors
+    /// Where a value cannot be written as JSON.
+    pub fn json(&self) -> Result<String, serde_json::Error> {
+        let mut json = serde_json::to_string_pretty(self)?;
+        json.push('\n');
+        Ok(json)
+    }
+
+    /// One page that asks nothing of any network.
+    #[must_use]
+    pub fn html(&self) -> String {
+        html::render(self)
+    }
+}
+
+/// Writes `<id>.md`, `<id>.json` and `<id>.html` into `folder`, each all or nothing, in the place
+/// of earlier ones; gives their paths in that order.
+///
+/// # Errors
+/// Where one could not be written; those before it are then new, the others as they were.
+pub fn write(report: &Report, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let id = &report.incident.id;
+    let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if id.is_empty() || !plain {
+        return Err(ReportError::Name(id.clone()));
+    }
+    std::fs::create_dir_all(folder)
+        .map_err(|source| ReportError::Write { path: folder.to_owned(), source })?;
+    let forms = [("md", report.markdown()), ("json", report.json()?), ("html", report.html())];
+    let mut paths = Vec::with_capacity(forms.len());
+    for (extension, content) in forms {
+        let path = folder.join(format!("{id}.{extension}"));
+        files::replace(&path, content.as_bytes(), 0o640)
+            .map_err(|source| ReportError::Write { path: path.clone(), source })?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
