@@ -1,0 +1,119 @@
+//! The processes of one sandbox: found by what the kernel says of them, ended in order. Never
+//! touches a process that is not a server or a runner of that very sandbox.
+
+use super::error::DrillError;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Ends every server and every Lifeboat of the sandbox at `root`, gently first.
+///
+/// # Errors
+/// Where some are there still after `limit`.
+pub fn end_all_of(root: &Path, limit: Duration) -> Result<(), DrillError> {
+    let begun = Instant::now();
+    let mut round = 0_u32;
+    loop {
+        let found = of(root);
+        if found.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > limit {
+            let pids = found.iter().map(|process| process.pid).collect();
+            return Err(DrillError::StillRunning { root: root.to_path_buf(), pids });
+        }
+        // Asked once; what still lives in the last third of the time is forced.
+        let force = begun.elapsed() > limit * 2 / 3;
+        if round == 0 || force {
+            for process in &found {
+                let signal = match (force, process.server) {
+                    (true, _) => Signal::SIGKILL,
+                    // Immediate shutdown: the server removes its shared memory as it goes.
+                    (false, true) => Signal::SIGQUIT,
+                    (false, false) => Signal::SIGTERM,
+                };
+                // Gone already is what was wanted.
+                let _ = kill(Pid::from_raw(process.pid), signal);
+            }
+        }
+        round += 1;
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// Ids of the processes of the sandbox at `root`.
+#[must_use]
+pub fn pids_of(root: &Path) -> Vec<i32> {
+    of(root).into_iter().map(|process| process.pid).collect()
+}
+
+struct Process {
+    pid: i32,
+    server: bool,
+}
+
+fn of(root: &Path) -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let us = std::process::id();
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| u32::try_from(*pid).is_ok_and(|pid| pid != us))
+        .filter_map(|pid| belongs(pid, root))
+        .collect()
+}
+
+/// A server works in its data directory; a Lifeboat names the sandbox's configuration.
+fn belongs(pid: i32, root: &Path) -> Option<Process> {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let program = fs::read_link(folder.join("exe")).ok()?;
+    let name = program.file_name()?.to_str()?;
+    let name = name.strip_suffix(" (deleted)").unwrap_or(name);
+    match name {
+        "postgres" => {
+            let inside = fs::read_link(folder.join("cwd")).ok()?.starts_with(root);
+            (inside && !is_child_server(&folder)).then_some(Process { pid, server: true })
+        }
+        "lifeboat" => {
+            let arguments = fs::read(folder.join("cmdline")).ok()?;
+            let config = root.join("lifeboat.toml");
+            let named = arguments
+                .split(|byte| *byte == 0)
+                .any(|argument| argument == config.as_os_str().as_encoded_bytes());
+            (named || program.starts_with(root)).then_some(Process { pid, server: false })
+        }
+        _ => None,
+    }
+}
+
+/// Backends end with their postmaster; a signal to each by itself would only race with it. One
+/// whose postmaster is gone stands alone and counts.
+fn is_child_server(folder: &Path) -> bool {
+    let Ok(stat) = fs::read_to_string(folder.join("stat")) else { return false };
+    let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
+    let Some(parent) = parent else { return false };
+    let own = fs::read_link(folder.join("exe")).ok();
+    let its = fs::read_link(format!("/proc/{parent}/exe")).ok();
+    own.is_some() && own == its
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_in_the_folder_are_no_processes_of_the_sandbox() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stranger = std::process::Command::new("sleep")
+            .arg("60")
+            .current_dir(folder.path())
+            .spawn()
+            .unwrap();
+        let found = pids_of(folder.path());
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        assert!(found.is_empty());
+    }
+}

@@ -1,0 +1,590 @@
+//! The sandbox: a throwaway cluster of real, relational data, backed up and archiving into its
+//! own encrypted repository, in one folder that goes away whole. Owns its making and clearing;
+//! never reaches outside its folder, and its configuration names nothing but itself.
+//!
+//! ```text
+//! lifeboat-drill-1f2e3d4c/
+//!   bin/lifeboat       the program, where the server's user can run it
+//!   cluster/data       the data directory; what a recovery moves aside lands beside it
+//!   keys/master        the repository's master key, 0600
+//!   repository/        base backups and WAL
+//!   state/             incidents
+//!   socket/            the server's sockets; there is no port on the network
+//!   lifeboat.toml
+//!   ledger.jsonl, truth.json      for scoring alone
+//! ```
+
+use super::error::DrillError;
+use super::place::{self, Cleared, Place};
+use super::scenario::{BadStatement, Load};
+use super::server::Server;
+use super::shop::{self, DATABASE, LOAD_SETTINGS, TABLES, Volume};
+use super::strike::{Truth, strike};
+use super::traffic::Traffic;
+use super::user::{self, name_of};
+use crate::engine::config::{
+    Cluster, Codec, Config, Connection, Control, Encryption, Operator, Probe, RepositoryConfig,
+    StoreConfig, Tls,
+};
+use crate::engine::explain::{Explain, Kind};
+use crate::engine::files;
+use crate::engine::incident::facts::{Role, Tier};
+use crate::engine::postgres::{child, discovery};
+use jiff::Timestamp;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// The cluster's name in the sandbox's configuration.
+pub const CLUSTER: &str = "shop";
+/// The repository's name in it.
+pub const REPOSITORY: &str = "local";
+/// Megabytes (10^6 bytes) where none are asked for.
+pub const DEFAULT_SIZE_MB: u64 = 500;
+
+/// How a sandbox is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Size of the database, in megabytes (10^6 bytes), roughly.
+    pub size_mb: u64,
+    /// Where to make it; the system's folder for temporary files where absent.
+    pub directory: Option<PathBuf>,
+    /// Make it here and leave it there at the end.
+    pub keep: Option<PathBuf>,
+    /// The same seed makes the same data and the same choices of the traffic.
+    pub seed: u64,
+    /// Where the server's programs are; found where absent.
+    pub programs: Option<PathBuf>,
+    /// The user of the server where we are root.
+    pub user: Option<String>,
+    /// The `lifeboat` program that archives WAL; it is copied into the sandbox.
+    pub lifeboat: PathBuf,
+}
+
+impl Options {
+    /// The usual ones, with the program that runs now.
+    ///
+    /// # Errors
+    /// Where the system does not say which program this is.
+    pub fn usual() -> Result<Self, DrillError> {
+        let lifeboat = std::env::current_exe()
+            .map_err(DrillError::file(Path::new("lifeboat"), "it cannot be found"))?;
+        Ok(Self {
+            size_mb: DEFAULT_SIZE_MB,
+            directory: None,
+            keep: None,
+            seed: 1,
+            programs: None,
+            user: None,
+            lifeboat,
+        })
+    }
+}
+
+/// Told in one line each, as it happens.
+pub type Say<'a> = &'a dyn Fn(&str);
+
+/// A living sandbox. Dropped without [`Sandbox::close`], it clears itself away all the same,
+/// unless it is to be kept. Made and used on a thread that may block.
+#[derive(Debug)]
+pub struct Sandbox {
+    place: Place,
+    keep: bool,
+    config: Config,
+    cluster: Cluster,
+    server: Server,
+    volume: Volume,
+    traffic: Option<Traffic>,
+    truth: Option<Truth>,
+    runtime: Option<Runtime>,
+    seed: u64,
+    closed: bool,
+    /// Clears the sandbox away when the process is asked to end.
+    watch: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Sandbox {
+    /// Makes the cluster, fills it and starts it, archiving. `make_repository` is called before
+    /// the server first archives.
+    ///
+    /// # Errors
+    /// Where it could not be made; what was made of it is cleared away then.
+    pub fn create(
+        options: &Options,
+        make_repository: &dyn Fn(&Self) -> Result<(), DrillError>,
+        say: Say<'_>,
+    ) -> Result<Self, DrillError> {
+        let programs = discovery::binaries(options.programs.as_deref(), None)
+            .map_err(|error| DrillError::Engine(error.explanation()))?;
+        let user = user::choose(options.user.as_deref())?;
+        let swept = place::sweep(options.directory.as_deref())?;
+        for gone in &swept.removed {
+            say(&format!("Cleared away what an earlier drill left: {}", gone.display()));
+        }
+        let place = Place::make(options.directory.as_deref(), options.keep.as_deref(), &user)?;
+        let root = place.root().to_path_buf();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("drill")
+            .enable_all()
+            .build()
+            .map_err(DrillError::file(&root, "no runtime could be made"))?;
+        let server = Server {
+            programs,
+            data: root.join("cluster/data"),
+            socket: place.socket().to_path_buf(),
+            port: free_port().map_err(DrillError::file(&root, "no port is free"))?,
+            log: root.join("cluster/shop.log"),
+            user,
+        };
+        let volume = Volume::of(options.size_mb);
+        let cluster = shop_cluster(&server, volume);
+        let config = configuration(&root, &cluster);
+        // From here on the guard clears away what there is, whatever fails.
+        let watch = runtime.spawn(clear_on_signal(root.clone(), options.keep.is_some()));
+        let sandbox = Self {
+            place,
+            keep: options.keep.is_some(),
+            config,
+            cluster,
+            server,
+            volume,
+            traffic: None,
+            truth: None,
+            runtime: Some(runtime),
+            seed: options.seed,
+            closed: false,
+            watch: Some(watch),
+        };
+        sandbox.check_space(options.size_mb)?;
+        sandbox.furnish(&options.lifeboat)?;
+        sandbox.fill(say)?;
+        make_repository(&sandbox)?;
+        user::own(&root.join("repository"), &sandbox.server.user)?;
+        sandbox.server.start(&[])?;
+        Ok(sandbox)
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.place.root()
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The one cluster of its configuration.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    #[must_use]
+    pub fn truth(&self) -> Option<&Truth> {
+        self.truth.as_ref()
+    }
+
+    /// The sandbox's copy of the program, which its server's user can run.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        self.root().join("bin/lifeboat")
+    }
+
+    /// Where its incidents are.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.root().join("state")
+    }
+
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.root().join("ledger.jsonl")
+    }
+
+    /// Whether it stays after the end.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.keep
+    }
+
+    #[must_use]
+    pub fn volume(&self) -> Volume {
+        self.volume
+    }
+
+    /// What runs in the sandbox runs here.
+    ///
+    /// # Errors
+    /// Where the sandbox is closed.
+    pub fn runtime(&self) -> Result<&Runtime, DrillError> {
+        self.runtime.as_ref().ok_or(DrillError::Interrupted)
+    }
+
+    /// Runs the sandbox's own `lifeboat` as the server's user, as a scheduler would.
+    ///
+    /// # Errors
+    /// Where it ends with another status than 0.
+    pub fn lifeboat(&self, arguments: &[&str]) -> Result<String, DrillError> {
+        let program = self.program();
+        let fail = || DrillError::file(&program, "it could not be run");
+        let mut command = child::command(&program, &self.server.user).map_err(fail())?;
+        command.arg("--config").arg(&self.config.path).args(arguments);
+        let finished = child::run(command, Duration::from_secs(3_600)).map_err(fail())?;
+        if finished.ok() {
+            return Ok(finished.stdout);
+        }
+        let program = format!("lifeboat {}", arguments.join(" "));
+        Err(DrillError::Program { program, output: finished.said() })
+    }
+
+    /// Makes the sandbox's repository, by its own program.
+    ///
+    /// # Errors
+    /// As [`Sandbox::lifeboat`].
+    pub fn make_repository(&self) -> Result<(), DrillError> {
+        self.lifeboat(&["create-repository", "--cluster", CLUSTER, "--json"]).map(drop)
+    }
+
+    /// Takes a base backup, by the sandbox's own program.
+    ///
+    /// # Errors
+    /// As [`Sandbox::lifeboat`].
+    pub fn back_up(&self) -> Result<(), DrillError> {
+        self.lifeboat(&["backup", "--cluster", CLUSTER, "--json"]).map(drop)
+    }
+
+    /// Starts the application's traffic.
+    ///
+    /// # Errors
+    /// Where it cannot start.
+    pub fn begin_traffic(&mut self, load: &Load) -> Result<(), DrillError> {
+        let handle = self.runtime()?.handle().clone();
+        let rate = load.transactions_per_second;
+        let traffic = Traffic::start(&self.server, &self.ledger(), rate, self.seed, &handle)?;
+        self.traffic = Some(traffic);
+        Ok(())
+    }
+
+    /// Waits until the traffic has committed for `seconds` more at `rate` a second.
+    ///
+    /// # Errors
+    /// Where it makes no headway.
+    pub fn let_traffic_run(&self, seconds: f64, rate: f64) -> Result<(), DrillError> {
+        let Some(traffic) = &self.traffic else { return Ok(()) };
+        let whole = Duration::from_secs_f64(seconds.clamp(0.0, 3_600.0));
+        let limit = whole * 10 + Duration::from_secs(30);
+        let begun = Instant::now();
+        // A slow machine still gets half of what was planned, in its own time.
+        let least = traffic.committed() + Duration::from_secs_f64(seconds * rate / 2.0).as_secs();
+        while begun.elapsed() < whole || traffic.committed() < least {
+            if begun.elapsed() > limit || !traffic.runs() {
+                return Err(DrillError::TooLong {
+                    what: String::from("the application's traffic"),
+                    seconds: begun.elapsed().as_secs(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// The incident. What was there before is kept in `truth.json`.
+    ///
+    /// # Errors
+    /// Where it cannot be staged.
+    pub fn strike(&mut self, bad: &BadStatement) -> Result<(), DrillError> {
+        let gate = self.traffic.as_ref().map(Traffic::gate).unwrap_or_default();
+        let truth = self.runtime()?.block_on(strike(&self.server, &gate, bad))?;
+        let path = self.root().join("truth.json");
+        let text = serde_json::to_vec_pretty(&truth)
+            .map_err(|error| DrillError::file(&path, "it could not be written")(error.into()))?;
+        files::create(&path, &text, 0o600)
+            .map_err(DrillError::file(&path, "it could not be written"))?;
+        self.truth = Some(truth);
+        Ok(())
+    }
+
+    /// Ends the traffic where it still runs; gives the transactions that were acknowledged.
+    pub fn end_traffic(&mut self) -> u64 {
+        let Some(mut traffic) = self.traffic.take() else { return 0 };
+        if let Some(runtime) = &self.runtime {
+            traffic.stop(runtime.handle());
+        }
+        traffic.committed()
+    }
+
+    /// From here on whoever holds the sandbox minds interrupts and the request to end; until here
+    /// the sandbox cleared itself away on one and ended the process.
+    pub fn leave_signals(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.abort();
+        }
+    }
+
+    /// Ends everything; removes the sandbox unless it is to be kept.
+    ///
+    /// # Errors
+    /// Where something of it could not be ended or removed.
+    pub fn close(mut self) -> Result<Cleared, DrillError> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<Cleared, DrillError> {
+        if std::mem::replace(&mut self.closed, true) {
+            return Ok(Cleared::default());
+        }
+        self.leave_signals();
+        self.end_traffic();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        if self.keep { Ok(Cleared::default()) } else { self.place.clear() }
+    }
+
+    fn check_space(&self, size_mb: u64) -> Result<(), DrillError> {
+        let root = self.root();
+        let volume = rustix::fs::statvfs(root)
+            .map_err(|error| DrillError::file(root, "its free space is unknown")(error.into()))?;
+        let free_mb = volume.f_bavail.saturating_mul(volume.f_frsize) / 1_000_000;
+        // The cluster, its backup, the restored cluster, and WAL beside all of them.
+        let needed_mb = size_mb.saturating_mul(5) / 2 + 1_000;
+        if free_mb < needed_mb {
+            return Err(DrillError::Space { path: root.to_path_buf(), free_mb, needed_mb });
+        }
+        Ok(())
+    }
+
+    /// Folders, key, program, configuration.
+    fn furnish(&self, lifeboat: &Path) -> Result<(), DrillError> {
+        let root = self.root();
+        for name in ["bin", "cluster", "keys", "repository", "state"] {
+            let folder = root.join(name);
+            place::make_private(&folder)
+                .map_err(DrillError::file(&folder, "it could not be made"))?;
+            user::own(&folder, &self.server.user)?;
+        }
+        let mut random = [0_u8; 32];
+        let key = root.join("keys/master");
+        getrandom::fill(&mut random).map_err(|error| {
+            DrillError::file(&key, "no key could be made")(std::io::Error::other(error))
+        })?;
+        let line =
+            zeroize::Zeroizing::new(format!("{}\n", data_encoding::HEXLOWER.encode(&random)));
+        files::create(&key, line.as_bytes(), 0o600)
+            .map_err(DrillError::file(&key, "it could not be written"))?;
+        user::own(&key, &self.server.user)?;
+        let program = root.join("bin/lifeboat");
+        fs::copy(lifeboat, &program)
+            .and_then(|_| fs::set_permissions(&program, PermissionsExt::from_mode(0o755)))
+            .map_err(DrillError::file(&program, "the program could not be copied there"))?;
+        user::own(&program, &self.server.user)?;
+        let path = &self.config.path;
+        let text = toml::to_string(&self.config).map_err(|error| {
+            DrillError::file(path, "it could not be written")(std::io::Error::other(error))
+        })?;
+        files::create(path, text.as_bytes(), 0o600)
+            .map_err(DrillError::file(path, "it could not be written"))?;
+        user::own(path, &self.server.user)
+    }
+
+    fn fill(&self, say: Say<'_>) -> Result<(), DrillError> {
+        let server = &self.server;
+        server.initdb()?;
+        self.configure_server()?;
+        let (orders, customers) = (self.volume.orders, self.volume.customers);
+        say(&format!("Filling the shop: {customers} customers, {orders} orders"));
+        server.start(&LOAD_SETTINGS)?;
+        self.runtime()?.block_on(shop::fill(server, self.volume, self.seed))?;
+        server.stop()?;
+        // The load did not wait for the disk; the drill begins on durable data.
+        let data = server.data.display().to_string();
+        server.run("initdb", &["--sync-only", "-D", &data]).map(drop)
+    }
+
+    fn configure_server(&self) -> Result<(), DrillError> {
+        let (root, server) = (self.root().display(), &self.server);
+        let settings = format!(
+            "\n# The drill's sandbox.\n\
+             listen_addresses = ''\n\
+             port = {port}\n\
+             unix_socket_directories = '{socket}'\n\
+             archive_mode = on\n\
+             archive_command = '\"{root}/bin/lifeboat\" --config \"{root}/lifeboat.toml\" archive-wal --cluster {CLUSTER} \"%p\"'\n\
+             archive_timeout = 10s\n\
+             wal_level = replica\n\
+             fsync = on\n\
+             max_wal_size = 1GB\n\
+             max_connections = 40\n\
+             timezone = 'UTC'\n\
+             log_timezone = 'UTC'\n\
+             log_line_prefix = '%m [%p] %q%u@%d '\n",
+            port = server.port,
+            socket = server.socket.display(),
+        );
+        let path = server.data.join("postgresql.conf");
+        let mut text = fs::read_to_string(&path)
+            .map_err(DrillError::file(&path, "the server's settings cannot be read"))?;
+        text.push_str(&settings);
+        fs::write(&path, text)
+            .map_err(DrillError::file(&path, "the server's settings cannot be written"))
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // Nobody is left to hear an error here; the next drill's sweep tries again.
+        let _ = self.finish();
+    }
+}
+
+async fn clear_on_signal(root: PathBuf, keep: bool) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut end)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = end.recv() => {}
+    }
+    let cleared = tokio::task::spawn_blocking(move || {
+        if keep { Ok(Cleared::default()) } else { place::clear(&root) }
+    });
+    // What could not be cleared is left to the next drill; the process ends all the same.
+    let _ = cleared.await;
+    std::process::exit(i32::from(Kind::Cancelled.exit_code()));
+}
+
+/// A port that nobody has now. The server listens on no network: the number only names its
+/// socket, and must still not be somebody's who looks for a server on the network.
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
+    let connection = |user: &str| Connection {
+        host: server.socket.display().to_string(),
+        port: server.port,
+        user: user.to_owned(),
+        database: DATABASE.to_owned(),
+        passfile: None,
+        tls: Tls::Off,
+        root_certificate: None,
+    };
+    Cluster {
+        name: CLUSTER.to_owned(),
+        tier: Tier::High,
+        environment: String::from("drill"),
+        data_directory: server.data.clone(),
+        alternative_data_directory: None,
+        connection: connection("postgres"),
+        control: Control::PgCtl {
+            bin_directory: Some(server.programs.directory.clone()),
+            log: Some(server.log.clone()),
+        },
+        repositories: vec![REPOSITORY.to_owned()],
+        probes: probes(volume),
+        tables: TABLES.map(str::to_owned).to_vec(),
+        health_url: None,
+        application: Some(connection("shop_app")),
+    }
+}
+
+fn configuration(root: &Path, cluster: &Cluster) -> Config {
+    let repository = RepositoryConfig {
+        name: REPOSITORY.to_owned(),
+        store: StoreConfig::File { path: root.join("repository") },
+        encryption: Encryption::Aes256Cbc {
+            master_key_file: Some(root.join("keys/master")),
+            master_key_command: None,
+        },
+        codec: Codec::Gzip,
+        level: None,
+        workers: None,
+    };
+    let us = name_of(nix::unistd::geteuid().as_raw());
+    Config {
+        state_directory: Some(root.join("state")),
+        runbook: None,
+        clusters: vec![cluster.clone()],
+        repositories: vec![repository],
+        operators: vec![Operator { user: us, role: Role::Commander }],
+        sandbox: crate::engine::config::Sandbox::default(),
+        path: root.join("lifeboat.toml"),
+    }
+}
+
+/// What the shop's owner would ask the database to see whether it is whole.
+fn probes(volume: Volume) -> Vec<Probe> {
+    let least = |name: &str, sql: &str, rows: u64| Probe {
+        name: name.to_owned(),
+        database: None,
+        sql: sql.to_owned(),
+        expect: None,
+        at_least: i64::try_from(rows).ok(),
+        at_most: None,
+    };
+    let orphans = Probe {
+        name: String::from("orders without a customer"),
+        database: None,
+        sql: String::from(
+            "SELECT count(*) FROM public.orders o LEFT JOIN public.customers c \
+             ON c.id = o.customer_id WHERE c.id IS NULL",
+        ),
+        expect: Some(String::from("0")),
+        at_least: None,
+        at_most: None,
+    };
+    // Fixed times, so that the answer is the same however long the drill takes.
+    let until = Timestamp::now();
+    let since = until - jiff::SignedDuration::from_mins(55);
+    let recent = format!(
+        "SELECT count(*) FROM public.orders WHERE created_at BETWEEN '{since:.0}' AND '{until:.0}'"
+    );
+    vec![
+        least(
+            &format!("orders of the hour before {} UTC", until.strftime("%H:%M")),
+            &recent,
+            volume.last_hour() * 17 / 20,
+        ),
+        least("customers", "SELECT count(*) FROM public.customers", volume.customers),
+        orphans,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_survives_being_written_and_read() {
+        let user = user::choose(None).unwrap();
+        let server = Server {
+            programs: discovery::Binaries {
+                directory: PathBuf::from("/programs"),
+                major: 15,
+                version: String::from("15.1"),
+            },
+            data: PathBuf::from("/box/cluster/data"),
+            socket: PathBuf::from("/box/socket"),
+            port: 5433,
+            log: PathBuf::from("/box/cluster/shop.log"),
+            user,
+        };
+        let config = configuration(Path::new("/box"), &shop_cluster(&server, Volume::of(100)));
+        let text = toml::to_string(&config).unwrap();
+        let read: Config = toml::from_str(&text).unwrap();
+        assert_eq!(read, Config { path: PathBuf::new(), ..config });
+    }
+}

@@ -1,0 +1,291 @@
+//! What a drill proved: the recovered cluster against the truth that was recorded right before
+//! the incident, and against the ledger of what customers were promised. Asks servers; never
+//! changes the recovered one.
+
+use super::error::DrillError;
+use super::sandbox::Sandbox;
+use super::server::Server;
+use super::shop::DATABASE;
+use super::strike::{TableState, Truth, state_of};
+use super::traffic::{Acknowledged, read_ledger};
+use crate::engine::incident::facts::{Check, Verdict};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A table's rows before the incident, those committed after it, and those there now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableScore {
+    pub name: String,
+    /// Right before the bad statement.
+    pub before: i64,
+    /// Acknowledged after the bad statement and not in the recovered cluster: the price of
+    /// going back to before it.
+    pub lost: i64,
+    /// In the recovered cluster; `None` where it could not be counted.
+    pub after: Option<i64>,
+}
+
+/// Compares the recovered cluster with the truth.
+///
+/// # Errors
+/// Where the ledger cannot be read.
+pub fn of(
+    sandbox: &Sandbox,
+    truth: &Truth,
+    aside: Option<&Path>,
+    verifybackup: Option<&str>,
+) -> Result<(Vec<TableScore>, Vec<Check>), DrillError> {
+    let ledger = read_ledger(&sandbox.ledger())?;
+    let runtime = sandbox.runtime()?;
+    let (tables, mut checks) = runtime.block_on(compare(sandbox.server(), truth, &ledger));
+    checks.push(judged(verifybackup));
+    checks.push(damaged(sandbox, truth, &ledger, aside));
+    Ok((tables, checks))
+}
+
+async fn compare(
+    server: &Server,
+    truth: &Truth,
+    ledger: &[Acknowledged],
+) -> (Vec<TableScore>, Vec<Check>) {
+    let mut tables = Vec::new();
+    let mut checks = Vec::new();
+    for before in &truth.tables {
+        let begun = Instant::now();
+        let now = table_now(server, before, truth).await;
+        let missing = promised_and_missing(server, before, truth, ledger).await;
+        let committed_since = count(ledger, &before.name, |row| row.at > truth.struck_at);
+        let after = now.as_ref().ok().map(|state| state.rows);
+        // A row beyond the truth is one of those committed since, and so not lost.
+        let beyond = after.map_or(0, |after| (after - before.rows).max(0));
+        tables.push(TableScore {
+            name: before.name.clone(),
+            before: before.rows,
+            lost: (committed_since - beyond).max(0),
+            after,
+        });
+        checks.push(timed(rows_check(before, now), begun));
+        checks.push(timed(promises_check(&before.name, missing), begun));
+    }
+    (tables, checks)
+}
+
+async fn table_now(
+    server: &Server,
+    before: &TableState,
+    truth: &Truth,
+) -> Result<TableState, DrillError> {
+    let client = server.connect("postgres", DATABASE).await?;
+    state_of(&client, &before.name, truth.recent_since).await
+}
+
+/// Ids that were acknowledged before the bad statement and are not there: (how many, of how many).
+async fn promised_and_missing(
+    server: &Server,
+    table: &TableState,
+    truth: &Truth,
+    ledger: &[Acknowledged],
+) -> Result<(usize, usize), DrillError> {
+    let promised: Vec<i64> = {
+        let mut ids: Vec<i64> = ledger
+            .iter()
+            .filter(|row| row.table == table.name && row.at <= truth.struck_at)
+            .map(|row| row.id)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    let client = server.connect("postgres", DATABASE).await?;
+    let sql = format!("SELECT count(*) FROM {} WHERE id = ANY($1)", table.name);
+    let found: i64 = client
+        .query_one(&sql, &[&promised])
+        .await
+        .map_err(DrillError::sql("the promised rows could not be counted"))?
+        .get(0);
+    let found = usize::try_from(found).unwrap_or_default();
+    Ok((promised.len().saturating_sub(found), promised.len()))
+}
+
+fn count(ledger: &[Acknowledged], table: &str, when: impl Fn(&Acknowledged) -> bool) -> i64 {
+    let rows = ledger.iter().filter(|row| row.table == table && row.did == "insert" && when(row));
+    i64::try_from(rows.count()).unwrap_or(i64::MAX)
+}
+
+fn rows_check(before: &TableState, now: Result<TableState, DrillError>) -> Check {
+    let told = |state: &TableState| {
+        format!(
+            "{} rows, {} of them recent with digest {}",
+            state.rows, state.recent_rows, state.recent_digest
+        )
+    };
+    let mut check = check(
+        &format!("drill-rows:{}", before.name),
+        &format!("{} is as it was right before the incident", before.name),
+    );
+    check.expected = Some(told(before));
+    match now {
+        Ok(now) => {
+            check.verdict = if now == *before { Verdict::Verified } else { Verdict::Failed };
+            check.found = Some(told(&now));
+            check.detail = match check.verdict {
+                Verdict::Verified => {
+                    String::from("Every row is back and the recent ones are equal.")
+                }
+                _ => format!("{} rows more or less than before.", now.rows - before.rows),
+            };
+        }
+        Err(error) => could_not(&mut check, &error),
+    }
+    check
+}
+
+fn promises_check(table: &str, missing: Result<(usize, usize), DrillError>) -> Check {
+    let mut check = check(
+        &format!("drill-promises:{table}"),
+        &format!("Every row of {table} that was acknowledged before the incident is there"),
+    );
+    match missing {
+        Ok((_, 0)) => {
+            check.verdict = Verdict::NotRun;
+            check.detail = String::from("Nothing was acknowledged before the incident.");
+        }
+        Ok((missing, promised)) => {
+            check.verdict = if missing == 0 { Verdict::Verified } else { Verdict::Failed };
+            check.expected = Some(promised.to_string());
+            check.found = Some((promised - missing).to_string());
+            check.detail = format!("{missing} of {promised} acknowledged rows are missing.");
+        }
+        Err(error) => could_not(&mut check, &error),
+    }
+    check
+}
+
+/// The verdict of PostgreSQL's own `pg_verifybackup`, as the restore's step recorded it.
+fn judged(note: Option<&str>) -> Check {
+    let mut check = check("drill-verifybackup", "pg_verifybackup agrees with the restored base");
+    let said = note.unwrap_or("pg_verifybackup: NOT RUN");
+    check.verdict = [Verdict::CouldNotVerify, Verdict::NotRun, Verdict::Failed, Verdict::Verified]
+        .into_iter()
+        .find(|verdict| said.contains(&format!("pg_verifybackup: {}", verdict.word())))
+        .unwrap_or(Verdict::CouldNotVerify);
+    check.detail = said.to_owned();
+    check
+}
+
+/// The damaged directory was kept whole: a server starts on it, closed to everybody, and has the
+/// damage that was there, with everything that was promised since.
+fn damaged(
+    sandbox: &Sandbox,
+    truth: &Truth,
+    ledger: &[Acknowledged],
+    aside: Option<&Path>,
+) -> Check {
+    let begun = Instant::now();
+    let mut check = check("drill-aside", "The damaged directory is kept and a server starts on it");
+    let Some(aside) = aside else {
+        check.verdict = Verdict::Failed;
+        check.detail = String::from("The incident does not say where it is kept.");
+        return timed(check, begun);
+    };
+    check.detail = format!("Kept at {}.", aside.display());
+    let deleted = i64::try_from(truth.deleted).unwrap_or(i64::MAX);
+    let before = truth.tables.iter().find(|table| table.name == truth.damaged_table);
+    let since = count(ledger, &truth.damaged_table, |row| row.at > truth.struck_at);
+    let expected = before.map_or(0, |table| table.rows) - deleted + since;
+    check.expected = Some(format!("at least {expected} rows in {}", truth.damaged_table));
+    match rows_in(sandbox, aside, &truth.damaged_table) {
+        // Commits that nobody was told of any more may be there on top: at most one a session.
+        Ok(found) => {
+            let whole = (expected..=expected + 8).contains(&found);
+            check.verdict = if whole { Verdict::Verified } else { Verdict::Failed };
+            check.found = Some(format!("{found} rows"));
+        }
+        Err(error) => could_not(&mut check, &error),
+    }
+    timed(check, begun)
+}
+
+fn rows_in(sandbox: &Sandbox, aside: &Path, table: &str) -> Result<i64, DrillError> {
+    let server = Server {
+        data: aside.to_path_buf(),
+        // Another number, so that its socket is another one; nobody knows it.
+        port: sandbox.server().port.checked_add(1).unwrap_or(1_025),
+        log: beside(&sandbox.server().log, "damaged.log"),
+        ..sandbox.server().clone()
+    };
+    let port = server.port.to_string();
+    server.start(&[("port", &port), ("archive_mode", "off"), ("autovacuum", "off")])?;
+    let counted = sandbox.runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let client = server.connect("postgres", DATABASE).await?;
+            let sql = format!("SELECT count(*) FROM {table}");
+            let row = client
+                .query_one(&sql, &[])
+                .await
+                .map_err(DrillError::sql("its rows could not be counted"))?;
+            Ok(row.get(0))
+        })
+    });
+    server.stop()?;
+    counted
+}
+
+fn beside(path: &Path, name: &str) -> PathBuf {
+    path.with_file_name(name)
+}
+
+fn check(id: &str, title: &str) -> Check {
+    Check {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        verdict: Verdict::NotRun,
+        expected: None,
+        found: None,
+        detail: String::new(),
+        duration_ms: 0,
+    }
+}
+
+fn could_not(check: &mut Check, error: &DrillError) {
+    check.verdict = Verdict::CouldNotVerify;
+    check.detail = format!("It could not be looked at: {error}.");
+}
+
+fn timed(mut check: Check, begun: Instant) -> Check {
+    check.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    check
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_judges_word_is_taken_as_it_is() {
+        let verdict = |note| judged(note).verdict;
+        assert_eq!(verdict(Some("pg_verifybackup: VERIFIED, all files")), Verdict::Verified);
+        assert_eq!(verdict(Some("pg_verifybackup: NOT RUN (absent)")), Verdict::NotRun);
+        assert_eq!(verdict(Some("pg_verifybackup: COULD NOT VERIFY (x)")), Verdict::CouldNotVerify);
+        assert_eq!(verdict(Some("something new")), Verdict::CouldNotVerify);
+        assert_eq!(verdict(None), Verdict::NotRun);
+    }
+
+    #[test]
+    fn a_missing_promise_and_a_differing_row_fail() {
+        let state = |rows, digest: &str| TableState {
+            name: String::from("public.orders"),
+            rows,
+            recent_rows: 5,
+            recent_digest: digest.to_owned(),
+        };
+        assert_eq!(rows_check(&state(9, "1"), Ok(state(9, "1"))).verdict, Verdict::Verified);
+        assert_eq!(rows_check(&state(9, "1"), Ok(state(9, "2"))).verdict, Verdict::Failed);
+        let broken = rows_check(&state(9, "1"), Err(DrillError::Interrupted));
+        assert_eq!(broken.verdict, Verdict::CouldNotVerify);
+        assert_eq!(promises_check("t", Ok((0, 3))).verdict, Verdict::Verified);
+        assert_eq!(promises_check("t", Ok((1, 3))).verdict, Verdict::Failed);
+        assert_eq!(promises_check("t", Ok((0, 0))).verdict, Verdict::NotRun);
+    }
+}
