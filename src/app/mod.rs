@@ -1,1 +1,11 @@
-//! The front ends: command line, terminal UI, plain line mode, link to the runner.
+//! The front ends: command line, terminal UI, link to the runner.
+
+pub mod cli;
+pub mod dialer;
+pub mod keys;
+pub mod link;
+pub mod model;
+pub mod runtime;
+pub mod terminal;
+pub mod tui;
+pub mod update;

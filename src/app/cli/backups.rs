@@ -1,0 +1,188 @@
+//! `backup`, `list-backups`, `find-backup`, `verify`, `create-repository`.
+
+use super::args::Common;
+use super::output::{self, Bar};
+use super::{cluster, no_set, opened, repository_config, time};
+use crate::engine::backup;
+use crate::engine::config::Config;
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::{BaseSummary, Verdict};
+use crate::engine::repository::{Repository, verify as verification};
+use humansize::{DECIMAL, format_size};
+use serde::Serialize;
+use std::process::ExitCode;
+
+pub(super) fn take(config: &Config, common: &Common) -> Result<ExitCode, Explanation> {
+    let cluster = cluster(config, common.cluster.as_deref())?;
+    let repository = opened(config, cluster, common.repository.as_deref())?;
+    let bar = Bar::new(common.json);
+    let options = backup::Options::default();
+    let taken =
+        backup::run(cluster, &repository, &options, &|progress| bar.show(&progress), &|| false);
+    bar.finish();
+    let taken = taken.map_err(|e| e.explanation())?;
+    let base = taken.descriptor.summary(&repository.config.name);
+    if common.json {
+        output::json(&serde_json::json!({
+            "backup": base,
+            "files": taken.files,
+            "seconds": taken.seconds,
+            "warnings": taken.warnings,
+            "bad_pages": taken.bad_pages,
+        }))?;
+    } else {
+        output::line(&format!("{} in {:.1} s", row(&base), taken.seconds))?;
+        for warning in &taken.warnings {
+            output::line(&format!("! {warning}"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn list(
+    config: &Config,
+    common: &Common,
+    before: Option<&str>,
+    limit: usize,
+) -> Result<ExitCode, Explanation> {
+    let cluster = cluster(config, common.cluster.as_deref())?;
+    let repository = opened(config, cluster, common.repository.as_deref())?;
+    let before = before.map(time).transpose()?;
+    let (mut bases, faults) = repository.bases().map_err(|e| e.explanation())?;
+    bases.retain(|base| before.is_none_or(|before| base.finished < before));
+    bases.reverse();
+    bases.truncate(limit);
+    if common.json {
+        #[derive(Serialize)]
+        struct Listing {
+            backups: Vec<BaseSummary>,
+            faults: Vec<Explanation>,
+        }
+        output::json(&Listing { backups: bases, faults: faults.clone() })?;
+    } else {
+        if bases.is_empty() {
+            output::line("No backup.")?;
+        }
+        for base in &bases {
+            output::line(&row(base))?;
+        }
+        for fault in &faults {
+            output::line(&format!("! {fault}"))?;
+        }
+    }
+    // A set that cannot be read is not a list that is whole.
+    Ok(if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Kind::Integrity.exit_code())
+    })
+}
+
+fn row(base: &BaseSummary) -> String {
+    format!(
+        "{}  {:.0} to {:.0} (UTC)  {:>10} ({} stored)  LSN {} to {}, timeline {}, PostgreSQL {}{}",
+        base.set,
+        base.started,
+        base.finished,
+        format_size(base.size, DECIMAL),
+        format_size(base.stored, DECIMAL),
+        base.start_lsn,
+        base.stop_lsn,
+        base.timeline,
+        base.version,
+        if base.encrypted { ", encrypted" } else { "" },
+    )
+}
+
+pub(super) fn find(
+    config: &Config,
+    common: &Common,
+    before: &str,
+) -> Result<ExitCode, Explanation> {
+    let cluster = cluster(config, common.cluster.as_deref())?;
+    let repository = opened(config, cluster, common.repository.as_deref())?;
+    let before = time(before)?;
+    let (bases, _) = repository.bases().map_err(|e| e.explanation())?;
+    // A target inside a backup's own time cannot be reached from it.
+    let Some(base) = bases.iter().rev().find(|base| base.finished < before) else {
+        return Err(Explanation::new(
+            Kind::NotFound,
+            format!("No backup ended before {before:.0} (UTC)."),
+            "Nothing was touched.",
+            "The earliest reachable time is the end of the oldest backup: lifeboat list-backups.",
+        ));
+    };
+    if common.json {
+        output::json(base)?
+    } else {
+        output::line(&row(base))?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn verify(
+    config: &Config,
+    common: &Common,
+    set: Option<&str>,
+) -> Result<ExitCode, Explanation> {
+    let cluster = cluster(config, common.cluster.as_deref())?;
+    let repository = opened(config, cluster, common.repository.as_deref())?;
+    let set = match set {
+        Some(set) => {
+            let names = repository.set_names().map_err(|e| e.explanation())?;
+            names.into_iter().find(|name| name == set).ok_or_else(|| no_set(set))?
+        }
+        None => newest(&repository)?,
+    };
+    let bar = Bar::new(common.json);
+    let checks =
+        verification::verify_base(&repository, &set, &|progress| bar.show(&progress), &|| false);
+    bar.finish();
+    let verdict = Verdict::of_all(checks.iter().map(|c| c.verdict));
+    if common.json {
+        #[derive(Serialize)]
+        struct Verified<'a> {
+            set: &'a str,
+            verdict: Verdict,
+            checks: &'a [crate::engine::incident::facts::Check],
+        }
+        output::json(&Verified { set: &set, verdict, checks: &checks })?;
+    } else {
+        for check in &checks {
+            output::line(&format!("{:17} {}", check.verdict.word(), check.title))?;
+            if check.verdict != Verdict::Verified && !check.detail.is_empty() {
+                output::line(&format!("{:17} {}", "", check.detail))?;
+            }
+        }
+        output::line(&format!("{set}: {}", verdict.word()))?;
+    }
+    Ok(match verdict {
+        Verdict::Verified => ExitCode::SUCCESS,
+        _ => ExitCode::from(Kind::Integrity.exit_code()),
+    })
+}
+
+fn newest(repository: &Repository) -> Result<String, Explanation> {
+    let (bases, _) = repository.bases().map_err(|e| e.explanation())?;
+    bases.last().map(|base| base.set.clone()).ok_or_else(|| {
+        Explanation::new(
+            Kind::NotFound,
+            "The repository holds no backup.",
+            "Nothing was touched.",
+            "Take one: lifeboat backup.",
+        )
+    })
+}
+
+pub(super) fn create_repository(config: &Config, common: &Common) -> Result<ExitCode, Explanation> {
+    let cluster = cluster(config, common.cluster.as_deref())?;
+    let settings = repository_config(config, cluster, common.repository.as_deref())?;
+    let repository = Repository::create(settings, &cluster.name).map_err(|e| e.explanation())?;
+    let place = repository.store.describe();
+    if common.json {
+        output::json(&serde_json::json!({ "repository": settings.name, "place": place }))?;
+    } else {
+        output::line(&format!("The repository \"{}\" is at {place}.", settings.name))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

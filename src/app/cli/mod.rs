@@ -1,0 +1,197 @@
+//! The command line: one function a verb, each a thin layer over the engine. Owns flags, words
+//! and exit codes; decides nothing about a recovery.
+
+mod args;
+mod backups;
+mod crypt;
+mod drill;
+mod incidents;
+mod output;
+mod restore;
+mod status;
+mod wal;
+
+pub use args::Cli;
+
+use crate::app::tui;
+use crate::engine::config::{self, Cluster, Config, RepositoryConfig};
+use crate::engine::desk;
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::moments;
+use crate::engine::repository::Repository;
+use crate::engine::runbook::Runbook;
+use crate::engine::wal::fetch;
+use args::Verb;
+use clap::Parser;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Reads the command line and runs what it asks for.
+#[must_use]
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    // Looked for as a word, because a command line with a fault in it has no verb yet.
+    let fetches = arguments.iter().skip(1).any(|argument| argument == wal::FETCH);
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => run(cli),
+        Err(error) => {
+            // A closed output is no reason to end otherwise.
+            let _ = error.print();
+            ExitCode::from(match (error.use_stderr(), fetches) {
+                (false, _) => 0,
+                (true, false) => Kind::Config.exit_code(),
+                // PostgreSQL takes anything from 1 to 125 for "not in the archive".
+                (true, true) => fetch::EXIT_STOP,
+            })
+        }
+    }
+}
+
+/// Runs what the command line asks for; failures are told on standard error.
+pub fn run(cli: Cli) -> ExitCode {
+    let path = cli.config.as_deref();
+    // The server's own commands have exit codes that PostgreSQL reads.
+    match cli.command {
+        Some(Verb::ArchiveWal { path: file, cluster }) => {
+            return wal::archive(path, cluster.as_deref(), &file);
+        }
+        Some(Verb::RestoreWal(args)) => return wal::fetch(path, &args),
+        Some(Verb::PrefetchWal(args)) => return wal::prefetch(path, &args),
+        Some(verb) => dispatch(path, verb),
+        None => screens(path, None),
+    }
+    .unwrap_or_else(|explanation| output::fail(&explanation))
+}
+
+fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
+    match verb {
+        Verb::Backup(common) => backups::take(&loaded(path)?, &common),
+        Verb::ListBackups { common, before, limit } => {
+            backups::list(&loaded(path)?, &common, before.as_deref(), limit)
+        }
+        Verb::FindBackup { common, before } => backups::find(&loaded(path)?, &common, &before),
+        Verb::Verify { common, backup_set_id } => {
+            backups::verify(&loaded(path)?, &common, backup_set_id.as_deref())
+        }
+        Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
+        Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
+        Verb::Status(common) => status::status(&loaded(path)?, &common),
+        Verb::Decrypt(args) => crypt::decrypt(path, &args),
+        Verb::Encrypt(args) => crypt::encrypt(path, &args),
+        Verb::RecoveryReport { incident_id, output, json } => {
+            incidents::report(&loaded(path)?, &incident_id, output.as_deref(), json)
+        }
+        Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
+        Verb::Journal(args::Journal::Verify { incident }) => {
+            incidents::verify_journal(&loaded(path)?, &incident)
+        }
+        Verb::Drill(args) => drill::drill(path, &args),
+        Verb::Screens { scenario } => screens(path, Some(&scenario)),
+        Verb::Runner { incident } => incidents::runner(&loaded(path)?, &incident),
+        Verb::ArchiveWal { .. } | Verb::RestoreWal(_) | Verb::PrefetchWal(_) => {
+            Ok(ExitCode::from(1))
+        }
+    }
+}
+
+/// The screens: on the newest incident that is open, else at home; with a briefing in a drill.
+fn screens(path: Option<&Path>, scenario: Option<&str>) -> Result<ExitCode, Explanation> {
+    let config = loaded(path)?;
+    let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
+    let state_directory = config.state_directory();
+    let start = tui::Start {
+        incident: incidents::under_way(&state_directory),
+        briefing: scenario.map(drill::briefing).transpose()?,
+        state_directory,
+        theme: None,
+    };
+    let exit = tui::run(&config, runbook, start).map_err(|e| e.explanation())?;
+    output::line(&exit.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn loaded(path: Option<&Path>) -> Result<Config, Explanation> {
+    config::load(path).map_err(|e| e.explanation())
+}
+
+/// The named cluster, or the only one.
+fn cluster<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Cluster, Explanation> {
+    match (name, config.clusters.as_slice()) {
+        (Some(name), _) => desk::named(config, name),
+        (None, [only]) => Ok(only),
+        (None, clusters) => {
+            let names: Vec<&str> = clusters.iter().map(|c| c.name.as_str()).collect();
+            Err(Explanation::new(
+                Kind::Config,
+                format!("{} has {} clusters.", config.path.display(), clusters.len()),
+                "Nothing was touched.",
+                format!("Say which with --cluster: {}.", names.join(", ")),
+            ))
+        }
+    }
+}
+
+/// The settings of the named repository of a cluster, or of its first.
+fn repository_config<'a>(
+    config: &'a Config,
+    cluster: &Cluster,
+    name: Option<&str>,
+) -> Result<&'a RepositoryConfig, Explanation> {
+    let chosen = name.or(cluster.repositories.first().map(String::as_str)).unwrap_or_default();
+    let listed = cluster.repositories.iter().any(|r| r == chosen);
+    config.repository(chosen).filter(|_| listed).ok_or_else(|| {
+        Explanation::new(
+            Kind::Config,
+            format!("The cluster \"{}\" has no repository \"{chosen}\".", cluster.name),
+            "Nothing was touched.",
+            format!("It has: {}.", cluster.repositories.join(", ")),
+        )
+    })
+}
+
+fn opened(
+    config: &Config,
+    cluster: &Cluster,
+    name: Option<&str>,
+) -> Result<Repository, Explanation> {
+    let settings = repository_config(config, cluster, name)?;
+    Repository::open(settings, &cluster.name).map_err(|e| e.explanation())
+}
+
+/// A time as typed on the command line, where nobody can be asked back; or an instant as our own
+/// JSON has it, with more digits than PostgreSQL's clock, which are dropped.
+fn time(text: &str) -> Result<Timestamp, Explanation> {
+    if let Ok(exact) = text.parse::<Timestamp>()
+        && let Ok(at) = Timestamp::from_microsecond(exact.as_microsecond())
+    {
+        return Ok(at);
+    }
+    moments::parse(text, Timestamp::now(), &TimeZone::UTC)
+        .map(|typed| typed.at)
+        .map_err(|e| e.explanation())
+}
+
+fn no_set(set: &str) -> Explanation {
+    Explanation::new(
+        Kind::NotFound,
+        format!("The repository has no set {set}."),
+        "Nothing was touched.",
+        "See what there is: lifeboat list-backups.",
+    )
+}
+
+/// A runtime for the verbs that speak to servers.
+fn runtime() -> Result<tokio::runtime::Runtime, Explanation> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(
+        |error| {
+            Explanation::new(
+                Kind::Internal,
+                format!("Lifeboat could not start its runtime: {error}."),
+                "Nothing was touched.",
+                "Look at the limits on processes and memory of this user.",
+            )
+        },
+    )
+}

@@ -1,0 +1,157 @@
+//! `restore`: a base backup into an empty directory, with recovery configured, and the words on
+//! how to start it. Starts nothing.
+
+use super::args;
+use super::output::{self, Bar};
+use super::{cluster, no_set, opened, time};
+use crate::engine::config::{Cluster, Config, Control};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::{BaseSummary, Target, TargetPoint};
+use crate::engine::postgres::discovery::{self, Owner};
+use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
+use crate::engine::repository::Repository;
+use crate::engine::restore::base;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode, Explanation> {
+    let cluster = cluster(config, args.common.cluster.as_deref())?;
+    let repository = opened(config, cluster, args.common.repository.as_deref())?;
+    let target = target(args)?;
+    let base = choose(&repository, args.set.as_deref(), &target)?;
+    let owner = owner_for(config, cluster)?;
+    let bar = Bar::new(args.common.json);
+    let progress = |progress| bar.show(&progress);
+    let options = base::Options {
+        owner: nix::unistd::geteuid().is_root().then_some((owner.uid, owner.gid)),
+        ..base::Options::new("restore", &progress, &|| false)
+    };
+    let restored = base::restore(&repository, &base.set, &args.target_directory, &options);
+    bar.finish();
+    let restored = restored.map_err(|e| e.explanation())?;
+    let Control::PgCtl { bin_directory, .. } = &cluster.control;
+    let binaries =
+        discovery::binaries(bin_directory.as_deref(), Some(args.target_directory.as_path()))
+            .map_err(|e| e.explanation())?;
+    let settings = RecoverySettings {
+        restore_command: restore_command(config, cluster)?,
+        target: target.clone(),
+        minimums: Vec::new(),
+    };
+    recovery_settings::write(&args.target_directory, &owner, &binaries, &settings)
+        .map_err(|e| e.explanation())?;
+    let directory = args.target_directory.display();
+    if args.common.json {
+        output::json(&serde_json::json!({
+            "set": restored.set,
+            "files": restored.files,
+            "bytes": restored.bytes,
+            "seconds": restored.seconds,
+            "directory": args.target_directory,
+            "target": target,
+            "notes": restored.notes,
+        }))?;
+    } else {
+        output::line(&format!(
+            "Restored {} into {directory} in {:.1} s: {} files.",
+            restored.set, restored.seconds, restored.files
+        ))?;
+        for note in &restored.notes {
+            output::line(&format!("Note: {note}"))?;
+        }
+        output::line(&format!("It is set to recover {target}, and to wait there."))?;
+        output::line("Nothing was started. Start it with its own port, and look at it:")?;
+        output::line(&format!(
+            "  {} -D {directory} -o '-p 5433' start",
+            binaries.program("pg_ctl").display()
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn target(args: &args::Restore) -> Result<Target, Explanation> {
+    let point = if let Some(text) = &args.time {
+        TargetPoint::Time(time(text)?)
+    } else if let Some(text) = &args.lsn {
+        TargetPoint::Lsn(text.parse().map_err(|error| {
+            Explanation::new(Kind::Config, format!("{error}."), "Nothing was touched.", "")
+        })?)
+    } else if let Some(xid) = args.xid {
+        TargetPoint::Xid(xid)
+    } else if let Some(name) = &args.name {
+        TargetPoint::Name(name.clone())
+    } else {
+        TargetPoint::EndOfArchive
+    };
+    Ok(Target { point, inclusive: !args.exclusive, timeline: args.timeline })
+}
+
+/// The named set, or the newest that ended before the target.
+fn choose(
+    repository: &Repository,
+    set: Option<&str>,
+    target: &Target,
+) -> Result<BaseSummary, Explanation> {
+    let (bases, _) = repository.bases().map_err(|e| e.explanation())?;
+    let serves = |base: &&BaseSummary| match &target.point {
+        TargetPoint::Time(at) => base.finished < *at,
+        TargetPoint::Lsn(lsn) => base.stop_lsn <= *lsn,
+        TargetPoint::Xid(_) | TargetPoint::Name(_) | TargetPoint::EndOfArchive => true,
+    };
+    let found = match set {
+        Some(set) => bases.iter().find(|base| base.set == set),
+        None => bases.iter().rev().find(serves),
+    };
+    let found = found.ok_or_else(|| match set {
+        Some(set) => no_set(set),
+        None => Explanation::new(
+            Kind::Unreachable,
+            format!("No backup ended before the target ({target})."),
+            "Nothing was touched.",
+            "The earliest reachable time is the end of the oldest backup: lifeboat list-backups.",
+        ),
+    })?;
+    if !serves(&found) {
+        return Err(Explanation::new(
+            Kind::Unreachable,
+            format!("{} ended after the target ({target}) and cannot reach it.", found.set),
+            "Nothing was touched.",
+            "Take an older set, or leave --set out.",
+        ));
+    }
+    Ok(found.clone())
+}
+
+/// The owner of the cluster's data directory; where that is lost, the user who runs this.
+fn owner_for(config: &Config, cluster: &Cluster) -> Result<Owner, Explanation> {
+    if let Ok(owner) = discovery::owner(&cluster.data_directory) {
+        return Ok(owner);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Owner::current());
+    }
+    let name = config.sandbox.user.as_deref().unwrap_or("postgres");
+    Owner::named(name).map_err(|e| e.explanation())
+}
+
+fn restore_command(config: &Config, cluster: &Cluster) -> Result<Vec<String>, Explanation> {
+    let program = std::env::current_exe().map_err(|error| {
+        Explanation::new(
+            Kind::Internal,
+            format!("Lifeboat cannot tell where its own program is: {error}."),
+            "The files are restored; recovery is not configured.",
+            "Start it by its full path.",
+        )
+    })?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    Ok(vec![
+        text(&program),
+        String::from("--config"),
+        text(&config.path),
+        String::from("restore-wal"),
+        String::from("--cluster"),
+        cluster.name.clone(),
+        String::from("%f"),
+        String::from("%p"),
+    ])
+}

@@ -1,0 +1,104 @@
+//! The terminal UI's state: the snapshot that screens draw, and what only the app needs to keep
+//! it. Owns the data; every change is in `update`.
+
+use crate::engine::explain::Explanation;
+use crate::engine::incident::Incident;
+use crate::engine::runner::protocol::Command;
+use crate::screens::commands::Key;
+use crate::screens::view::{Listing, Page, View};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use super::link::Incoming;
+
+/// What happens to the UI.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    Key(Key),
+    /// Text from the clipboard: goes into a text field or nowhere, never to commands.
+    Paste(String),
+    Resize(u16, u16),
+    Tick(Timestamp),
+    Listed(Result<Listing, Explanation>),
+    Declared(Result<String, Explanation>),
+    AttachFailed {
+        generation: u64,
+        explanation: Explanation,
+    },
+    /// From the link of that generation; one of an older link is dropped.
+    Link {
+        generation: u64,
+        incoming: Incoming,
+    },
+}
+
+/// What the runtime is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    List,
+    Declare {
+        cluster: String,
+        title: String,
+    },
+    /// Connect, starting a runner where none is alive. Replaces the link that there is.
+    Attach {
+        incident: String,
+        generation: u64,
+    },
+    Detach,
+    Send {
+        id: u64,
+        command: Command,
+    },
+    /// Clear the window before the next frame.
+    Redraw,
+    Quit,
+}
+
+/// The whole state.
+#[derive(Debug)]
+pub struct App {
+    pub view: View,
+    /// The open incident's id.
+    pub open: Option<String>,
+    /// Of the newest link.
+    pub generation: u64,
+    /// An attach is on its way.
+    pub attaching: bool,
+    pub next_id: u64,
+    /// The journal so far, while the past is still being sent.
+    pub incoming: Option<Incident>,
+    pub incoming_findings: BTreeMap<String, String>,
+    /// A survey was asked for since the screen came up; not again by itself.
+    pub surveyed: bool,
+    /// Show the briefing once the incident is up.
+    pub brief: bool,
+}
+
+impl App {
+    #[must_use]
+    pub fn new(view: View) -> Self {
+        Self {
+            view,
+            open: None,
+            generation: 0,
+            attaching: false,
+            next_id: 1,
+            incoming: None,
+            incoming_findings: BTreeMap::new(),
+            surveyed: false,
+            brief: false,
+        }
+    }
+
+    /// What to do first: show home, or open an incident.
+    pub fn start(&mut self, incident: Option<String>) -> Vec<Effect> {
+        self.brief = self.view.briefing.is_some();
+        let mut effects = vec![Effect::List];
+        if let Some(id) = incident {
+            self.view.page = Page::Assessment;
+            effects.extend(super::update::open(self, id));
+        }
+        effects
+    }
+}

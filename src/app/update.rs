@@ -1,0 +1,241 @@
+//! How the UI's state follows from what happens. Does nothing itself: what is to be done leaves
+//! as effects, so that every rule here is tested without terminal and runner.
+
+mod actions;
+mod answers;
+mod link;
+mod moving;
+mod run;
+
+use super::model::{App, Effect, Event};
+use crate::engine::explain::Explanation;
+use crate::engine::incident::facts::Role;
+use crate::engine::runner::protocol::Command;
+use crate::screens::available::available;
+use crate::screens::commands::{self, Context, Id, Key};
+use crate::screens::layers::{Emphasis, Layer, Reader};
+use crate::screens::view::{Link, Notice, Page, Points, Purpose, Waiting};
+use jiff::{SignedDuration, Timestamp};
+use tui_input::InputRequest;
+
+/// Seconds for which a short message stays.
+const NOTICE_SECONDS: i64 = 6;
+
+/// Takes one event in.
+pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
+    let mut effects = match event {
+        Event::Key(key) => on_key(app, key),
+        Event::Paste(text) => {
+            paste(app, &text);
+            Vec::new()
+        }
+        Event::Resize(columns, rows) => {
+            app.view.size = (columns, rows);
+            Vec::new()
+        }
+        Event::Tick(now) => tick(app, now),
+        Event::Listed(Ok(listing)) => {
+            app.view.listing = listing;
+            Vec::new()
+        }
+        Event::Declared(Ok(id)) => {
+            notice(app, format!("Incident {id} is declared."), false);
+            let mut effects = open(app, id);
+            effects.push(Effect::List);
+            effects
+        }
+        Event::Listed(Err(e)) => {
+            app.view.listing.warnings = vec![e.to_string()];
+            Vec::new()
+        }
+        Event::Declared(Err(e)) => {
+            explain(app, "The incident could not be declared", &e);
+            Vec::new()
+        }
+        Event::AttachFailed { generation, explanation } => {
+            link::attach_failed(app, generation, &explanation);
+            Vec::new()
+        }
+        Event::Link { generation, incoming } => link::incoming(app, generation, incoming),
+    };
+    effects.extend(ask_along(app));
+    effects
+}
+
+/// Opens an incident: attaches to its runner.
+pub fn open(app: &mut App, id: String) -> Vec<Effect> {
+    app.generation += 1;
+    app.attaching = true;
+    app.open = Some(id.clone());
+    app.incoming = None;
+    app.surveyed = false;
+    let view = &mut app.view;
+    view.incident = None;
+    view.findings.clear();
+    view.survey = None;
+    view.progress = None;
+    view.points = Points::default();
+    view.waiting.clear();
+    view.cursors.retain(|(page, _), _| *page == Page::Home);
+    view.link = Link::Attaching;
+    view.page = Page::Assessment;
+    view.panel = 0;
+    vec![Effect::Attach { incident: id, generation: app.generation }]
+}
+
+/// Goes to a page of the open incident, or home.
+fn go(app: &mut App, page: Page) {
+    if app.view.page != page {
+        app.view.page = page;
+        app.view.panel = 0;
+    }
+    if page != Page::RecoveryPoint {
+        app.surveyed = false;
+    }
+}
+
+/// Sends a command and remembers what its answer is for.
+fn send(app: &mut App, command: Command, label: &'static str, purpose: Purpose) -> Vec<Effect> {
+    if app.view.link != Link::Live {
+        notice(app, String::from("Not connected to the runner; nothing was sent."), true);
+        return Vec::new();
+    }
+    let id = app.next_id;
+    app.next_id += 1;
+    app.view.waiting.insert(id, Waiting { label, purpose });
+    vec![Effect::Send { id, command }]
+}
+
+fn plain(app: &mut App, command: Command, label: &'static str) -> Vec<Effect> {
+    send(app, command, label, Purpose::Plain)
+}
+
+fn notice(app: &mut App, text: String, bad: bool) {
+    let until = app.view.now.checked_add(SignedDuration::from_secs(NOTICE_SECONDS));
+    app.view.notice = until.ok().map(|until| Notice { text, bad, until });
+}
+
+/// A failure in full, as a layer.
+fn explain(app: &mut App, title: &str, e: &Explanation) {
+    let mut lines = vec![(Emphasis::Bad, e.what.clone())];
+    for part in [&e.untouched, &e.next] {
+        if !part.is_empty() {
+            lines.push((Emphasis::Plain, String::new()));
+            lines.push((Emphasis::Plain, part.clone()));
+        }
+    }
+    app.view.layers.push(Layer::Reader(Reader::text(title, lines)));
+}
+
+fn tick(app: &mut App, now: Timestamp) -> Vec<Effect> {
+    app.view.now = now;
+    if app.view.notice.as_ref().is_some_and(|n| n.until <= now) {
+        app.view.notice = None;
+    }
+    link::retry(app)
+}
+
+fn on_key(app: &mut App, key: Key) -> Vec<Effect> {
+    app.view.notice = None;
+    let context = commands::context(&app.view);
+    let Some(command) = commands::find(context, key) else {
+        type_into(app, key);
+        return Vec::new();
+    };
+    match command.id {
+        Id::Interrupt => return actions::quit(app),
+        Id::Redraw => return vec![Effect::Redraw],
+        _ => {}
+    }
+    if !matches!(context, Context::Page(_)) {
+        return answers::on_layer(app, command.id);
+    }
+    if command.role != Role::Observer && command.role > app.view.role() {
+        let who = commands::who(command.role);
+        let text = format!("\"{}\" is for the {who}.", command.label);
+        notice(app, text, true);
+        return Vec::new();
+    }
+    if !available(command.id, &app.view) {
+        let text = match &app.view.link {
+            Link::Lost { .. } => String::from("Not connected to the runner; nothing was sent."),
+            _ => format!("\"{}\" is not possible now.", command.label),
+        };
+        notice(app, text, true);
+        return Vec::new();
+    }
+    actions::perform(app, command.id)
+}
+
+/// A key that is bound to nothing goes into the text field on top, if there is one.
+fn type_into(app: &mut App, key: Key) {
+    let request = match key {
+        Key::Char(c) if !c.is_control() => InputRequest::InsertChar(c),
+        Key::Backspace => InputRequest::DeletePrevChar,
+        Key::Delete => InputRequest::DeleteNextChar,
+        Key::Left => InputRequest::GoToPrevChar,
+        Key::Right => InputRequest::GoToNextChar,
+        Key::Home | Key::Ctrl('a') => InputRequest::GoToStart,
+        Key::End | Key::Ctrl('e') => InputRequest::GoToEnd,
+        Key::Ctrl('w') => InputRequest::DeletePrevWord,
+        Key::Ctrl('u') => InputRequest::DeleteLine,
+        _ => return,
+    };
+    edit(app, |input| {
+        input.handle(request);
+    });
+}
+
+fn paste(app: &mut App, text: &str) {
+    edit(app, |input| {
+        for c in text.trim().chars().filter(|c| !c.is_control()).take(500) {
+            input.handle(InputRequest::InsertChar(c));
+        }
+    });
+}
+
+fn edit(app: &mut App, change: impl FnOnce(&mut tui_input::Input)) {
+    let (now, zone) = (app.view.now, app.view.zone.clone());
+    match app.view.layers.last_mut() {
+        Some(Layer::Line(line)) => {
+            change(&mut line.input);
+            line.error = None;
+        }
+        Some(Layer::Gate(gate)) => {
+            change(&mut gate.input);
+            gate.error = None;
+        }
+        Some(Layer::Moment(moment)) => {
+            change(&mut moment.input);
+            moment.reading = crate::screens::moment::read(moment.input.value(), now, &zone);
+            moment.selected = 0;
+        }
+        _ => {}
+    }
+}
+
+/// On the recovery point's screen, what it needs is asked for without a key: it only reads.
+fn ask_along(app: &mut App) -> Vec<Effect> {
+    let view = &app.view;
+    let wanted = view.page == Page::RecoveryPoint
+        && view.link == Link::Live
+        && view.incident.as_ref().is_some_and(|i| i.closing.is_none());
+    if !wanted {
+        return Vec::new();
+    }
+    if view.survey.is_none() && !app.surveyed {
+        app.surveyed = true;
+        return send(app, Command::Survey, "reading the archive", Purpose::Survey);
+    }
+    if view.awaits(|p| matches!(p, Purpose::Reach(_))) {
+        return Vec::new();
+    }
+    match view.candidate() {
+        Some(candidate) if view.reach(&candidate.target).is_none() => {
+            let target = candidate.target;
+            let command = Command::CheckReach { target: target.clone() };
+            send(app, command, "proving reach", Purpose::Reach(target))
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,321 @@
+//! What the keys of a layer do: moving, leaving, and what an answer becomes.
+
+use super::super::model::{App, Effect};
+use super::{actions, notice, plain, send};
+use crate::engine::incident::facts::Prerequisite;
+use crate::engine::incident::facts::{SignOff, Target, TargetPoint};
+use crate::engine::postgres::Lsn;
+use crate::engine::runner::protocol::Command;
+use crate::screens::commands::Id;
+use crate::screens::dialogs;
+use crate::screens::layers::{
+    Gate, Intent, Layer, LineInput, LinePurpose, MomentPurpose, Pick, ReaderKind, TargetKind,
+};
+use crate::screens::moment::Reading;
+use crate::screens::recovery_point;
+use crate::screens::view::{Candidate, Page, Purpose};
+
+/// A bound key of the topmost layer.
+pub fn on_layer(app: &mut App, id: Id) -> Vec<Effect> {
+    match id {
+        Id::LayerClose | Id::No => {
+            app.view.layers.pop();
+            Vec::new()
+        }
+        Id::Yes => yes(app),
+        Id::Accept => accept(app),
+        _ => {
+            scroll(app, id);
+            Vec::new()
+        }
+    }
+}
+
+fn scroll(app: &mut App, id: Id) {
+    let length = match app.view.layers.last() {
+        Some(Layer::Reader(reader)) => dialogs::reader_length(&app.view, reader),
+        Some(Layer::Choice(choice)) => choice.options.len(),
+        Some(Layer::Commits(commits)) => commits.list.as_ref().map_or(0, Vec::len),
+        Some(Layer::Moment(moment)) => match &moment.reading {
+            Reading::Meant(list) => list.len(),
+            _ => 0,
+        },
+        Some(Layer::Gate(_)) => 40,
+        _ => 0,
+    };
+    let last = length.saturating_sub(1);
+    let moved = |at: usize, id: Id| match id {
+        Id::LayerUp => at.saturating_sub(1),
+        Id::LayerDown => (at + 1).min(last),
+        Id::LayerPageUp => at.saturating_sub(10),
+        Id::LayerPageDown => (at + 10).min(last),
+        Id::LayerFirst => 0,
+        _ => last,
+    };
+    match app.view.layers.last_mut() {
+        Some(Layer::Reader(reader)) => {
+            // These two count from their end, which is what one wants to see first.
+            let from_end = matches!(reader.kind, ReaderKind::Timeline | ReaderKind::Log);
+            let id = match id {
+                Id::LayerUp if from_end => Id::LayerDown,
+                Id::LayerDown if from_end => Id::LayerUp,
+                Id::LayerPageUp if from_end => Id::LayerPageDown,
+                Id::LayerPageDown if from_end => Id::LayerPageUp,
+                Id::LayerFirst if from_end => Id::LayerLast,
+                Id::LayerLast if from_end => Id::LayerFirst,
+                id => id,
+            };
+            reader.scroll = moved(reader.scroll.min(last), id);
+        }
+        Some(Layer::Choice(choice)) => choice.selected = moved(choice.selected, id),
+        Some(Layer::Commits(commits)) => commits.selected = moved(commits.selected, id),
+        Some(Layer::Moment(moment)) => moment.selected = moved(moment.selected, id),
+        Some(Layer::Gate(gate)) => gate.scroll = moved(gate.scroll, id),
+        _ => {}
+    }
+}
+
+fn yes(app: &mut App) -> Vec<Effect> {
+    let Some(Layer::Confirm(confirm)) = app.view.layers.pop() else { return Vec::new() };
+    match confirm.intent {
+        Intent::Quit => vec![Effect::Quit],
+        Intent::Cancel => plain(app, Command::Cancel, "cancelling"),
+        Intent::Undo => plain(app, Command::Undo, "putting back"),
+        Intent::Start { plan_hash } => {
+            let current = app.view.incident.as_ref().and_then(|i| i.gate.as_ref());
+            if current.is_some_and(|(hash, _)| *hash == plan_hash) {
+                return plain(app, Command::Start { plan_hash }, "starting");
+            }
+            notice(app, String::from("The plan has changed; nothing was started."), true);
+            Vec::new()
+        }
+        Intent::Decide(decision) => plain(app, Command::Decide { decision }, "deciding"),
+        Intent::TakeBack(prerequisite) => {
+            let note = String::from("taken back");
+            let command = Command::AnswerPrerequisite { prerequisite, met: false, note };
+            plain(app, command, "taking back")
+        }
+        Intent::ChooseTarget(target) => {
+            plain(app, Command::ChooseTarget { target }, "choosing the point")
+        }
+    }
+}
+
+fn accept(app: &mut App) -> Vec<Effect> {
+    match app.view.layers.pop() {
+        Some(Layer::Line(line)) => accept_line(app, line),
+        Some(Layer::Gate(gate)) => accept_gate(app, gate),
+        Some(Layer::Moment(moment)) => {
+            let meant = match &moment.reading {
+                Reading::Meant(list) => {
+                    list.get(moment.selected.min(list.len().saturating_sub(1))).map(|(at, _)| *at)
+                }
+                _ => None,
+            };
+            let Some(at) = meant else {
+                // Not a time yet: the dialog says why and stays.
+                app.view.layers.push(Layer::Moment(moment));
+                return Vec::new();
+            };
+            match moment.purpose {
+                MomentPurpose::State(moment) => {
+                    plain(app, Command::StateMoment { moment, at }, "writing it down")
+                }
+                MomentPurpose::Commits => actions::list_commits(app, at),
+                MomentPurpose::Target => {
+                    // By the server's word, a time itself is kept when it is inclusive.
+                    let target =
+                        Target { point: TargetPoint::Time(at), inclusive: false, timeline: None };
+                    own_point(app, target, "a time of your own");
+                    Vec::new()
+                }
+            }
+        }
+        Some(Layer::Choice(choice)) => {
+            match choice.options.into_iter().nth(choice.selected).map(|(pick, ..)| pick) {
+                Some(pick) => picked(app, pick),
+                None => Vec::new(),
+            }
+        }
+        Some(Layer::Commits(commits)) => {
+            let commit = commits.list.and_then(|l| l.into_iter().nth(commits.selected));
+            if let Some(commit) = commit {
+                let point = TargetPoint::Lsn(commit.first_lsn);
+                let target = Target { point, inclusive: false, timeline: None };
+                let why = format!("just before transaction {} of your choice", commit.xid);
+                own_point(app, target, &why);
+            }
+            Vec::new()
+        }
+        other => {
+            app.view.layers.extend(other);
+            Vec::new()
+        }
+    }
+}
+
+fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
+    match pick {
+        Pick::Severity(severity) => {
+            plain(app, Command::SetSeverity { severity }, "writing it down")
+        }
+        Pick::Kind(kind) => {
+            ask_for(app, kind);
+            Vec::new()
+        }
+        Pick::Timeline(timeline) => {
+            if let Some(candidate) = app.view.candidate() {
+                let target = Target { timeline, ..candidate.target };
+                own_point(app, target, "on the timeline that you chose");
+            }
+            Vec::new()
+        }
+        Pick::Point(target) => {
+            own_point(app, target, "of your choice");
+            Vec::new()
+        }
+    }
+}
+
+fn ask_for(app: &mut App, kind: TargetKind) {
+    let ask = |title: &str, prompt: &str, hint: &str, purpose| {
+        Layer::Line(LineInput {
+            title: title.to_owned(),
+            prompt: prompt.to_owned(),
+            hint: hint.to_owned(),
+            input: tui_input::Input::default(),
+            purpose,
+            error: None,
+        })
+    };
+    let layer = match kind {
+        TargetKind::Time => Layer::Moment(crate::screens::layers::MomentInput {
+            title: String::from("Back to which time?"),
+            prompt: String::from(
+                "What was committed before it is kept; i switches to \"up to and including\".",
+            ),
+            input: tui_input::Input::default(),
+            purpose: MomentPurpose::Target,
+            reading: Reading::Empty,
+            selected: 0,
+        }),
+        TargetKind::Lsn => ask(
+            "Back to which position?",
+            "Two hexadecimal numbers with a slash. The database is recovered to just before it.",
+            "For example: 16/B374D848",
+            LinePurpose::Lsn,
+        ),
+        TargetKind::Xid => ask(
+            "Before which transaction?",
+            "Its number (xid). The database is recovered to just before its commit.",
+            "For example: 74211",
+            LinePurpose::Xid,
+        ),
+        TargetKind::Name => ask(
+            "Which restore point?",
+            "The name that was given to pg_create_restore_point().",
+            "For example: before_release_4_2",
+            LinePurpose::Name,
+        ),
+        TargetKind::EndOfArchive => {
+            let target =
+                Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
+            own_point(app, target, "everything that there is");
+            return;
+        }
+    };
+    app.view.layers.push(layer);
+}
+
+/// Puts a point of the operator's own on top of the list and under the pointer.
+pub fn own_point(app: &mut App, target: Target, why: &str) {
+    let title = recovery_point::name(&target, None);
+    let points = &mut app.view.points;
+    points.own.retain(|c| c.target != target);
+    let candidate = Candidate { target, title, why: why.to_owned(), suspect: None };
+    points.own.insert(0, candidate);
+    points.own.truncate(8);
+    app.view.cursors.insert((Page::RecoveryPoint, 0), 0);
+    app.view.panel = 0;
+}
+
+fn accept_gate(app: &mut App, mut gate: Gate) -> Vec<Effect> {
+    let current = app.view.incident.as_ref().and_then(|i| i.plan.as_ref()).map(|p| p.hash.as_str());
+    if current != Some(gate.plan_hash.as_str()) {
+        notice(
+            app,
+            String::from("The plan has changed; read it again. Nothing was started."),
+            true,
+        );
+        return Vec::new();
+    }
+    if gate.input.value() != gate.cluster {
+        gate.error = Some(if gate.input.value().is_empty() {
+            String::from("Type the name to begin; Esc goes back.")
+        } else {
+            format!("That is not the name. Type exactly: {}", gate.cluster)
+        });
+        app.view.layers.push(Layer::Gate(gate));
+        return Vec::new();
+    }
+    let command = Command::PassGate { plan_hash: gate.plan_hash.clone(), cluster: gate.cluster };
+    send(app, command, "passing the gate", Purpose::Gate { plan_hash: gate.plan_hash })
+}
+
+fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
+    let text = line.input.value().trim().to_owned();
+    let target = |point, inclusive| Target { point, inclusive, timeline: None };
+    let wrong = if text.is_empty() {
+        Some(String::from("Write something, or leave with Esc."))
+    } else {
+        match line.purpose {
+            LinePurpose::Lsn => text.parse::<Lsn>().err().map(|e| e.to_string()),
+            LinePurpose::Xid if text.parse::<u32>().is_err() => {
+                Some(String::from("A transaction's number has digits alone."))
+            }
+            _ => None,
+        }
+    };
+    if wrong.is_some() {
+        line.error = wrong;
+        app.view.layers.push(Layer::Line(line));
+        return Vec::new();
+    }
+    match line.purpose {
+        LinePurpose::Declare { cluster } => vec![Effect::Declare { cluster, title: text }],
+        LinePurpose::Note(topic) => plain(app, Command::AddNote { topic, text }, "writing it down"),
+        LinePurpose::Answer(prerequisite) => {
+            // The tool answers this one; the runner refuses a person's word for it too.
+            if prerequisite == Prerequisite::BackupIntegrity {
+                return Vec::new();
+            }
+            let command = Command::AnswerPrerequisite { prerequisite, met: true, note: text };
+            plain(app, command, "writing it down")
+        }
+        LinePurpose::Sign { item } => {
+            let sign = SignOff { item, done: true, evidence: text };
+            plain(app, Command::Sign(sign), "signing")
+        }
+        LinePurpose::Reopen { item } => {
+            let sign = SignOff { item, done: false, evidence: text };
+            plain(app, Command::Sign(sign), "reopening")
+        }
+        LinePurpose::Close => plain(app, Command::Close { summary: text }, "closing"),
+        LinePurpose::Lsn => {
+            if let Ok(lsn) = text.parse::<Lsn>() {
+                own_point(app, target(TargetPoint::Lsn(lsn), false), "a position of your own");
+            }
+            Vec::new()
+        }
+        LinePurpose::Xid => {
+            if let Ok(xid) = text.parse::<u32>() {
+                own_point(app, target(TargetPoint::Xid(xid), false), "a transaction of your own");
+            }
+            Vec::new()
+        }
+        LinePurpose::Name => {
+            own_point(app, target(TargetPoint::Name(text), true), "a restore point by name");
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Which commands make sense now. Owns that judgement for the key bar and the keys alike; who may
+//! do what is the runner's to enforce.
+
+use super::commands::Id;
+use super::view::{Link, Page, View};
+use crate::engine::incident::Incident;
+use crate::engine::incident::facts::Prerequisite;
+use crate::engine::incident::model::{Phase, RunStatus, StepStatus};
+
+/// Whether the command would do something now.
+#[must_use]
+pub fn available(id: Id, view: &View) -> bool {
+    match id {
+        Id::Open => match view.panel {
+            0 => super::home::open_incident(view).is_some(),
+            _ => !view.listing.incidents.is_empty(),
+        },
+        Id::Declare => !view.listing.clusters.is_empty(),
+        Id::NextPanel | Id::PreviousPanel => view.page.panels().len() > 1,
+        Id::Briefing => view.briefing.is_some(),
+        _ => match (&view.incident, needs_live(id)) {
+            (None, true) => false,
+            (_, true) if view.link != Link::Live => false,
+            (Some(incident), true) => open(id, view, incident),
+            (Some(incident), false) => reading(id, view, incident),
+            (None, false) => true,
+        },
+    }
+}
+
+/// Commands that need a runner at the other end.
+fn needs_live(id: Id) -> bool {
+    use Id::{
+        Abandon, AddNote, AnswerQuestion, AskServer, CancelRun, ChangesBefore, ChoosePoint,
+        CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GoOnRunning, IncidentEscalated,
+        LastKnownGood, MaintenanceWindow, MakePlan, OpenGate, Pause, Promote, PutBack, ReopenLine,
+        RunProbes, SetSeverity, SignLine, StartRun, SurveyAgain, Validate, VerifyBackup,
+        WhatIsWrong, WriteReport,
+    };
+    matches!(
+        id,
+        Abandon
+            | AddNote
+            | AnswerQuestion
+            | AskServer
+            | CancelRun
+            | ChangesBefore
+            | ChoosePoint
+            | CloseIncident
+            | CommitsAround
+            | ConfirmTarget
+            | FirstDetected
+            | GoOnRunning
+            | IncidentEscalated
+            | LastKnownGood
+            | MaintenanceWindow
+            | MakePlan
+            | OpenGate
+            | Pause
+            | Promote
+            | PutBack
+            | ReopenLine
+            | RunProbes
+            | SetSeverity
+            | SignLine
+            | StartRun
+            | SurveyAgain
+            | Validate
+            | VerifyBackup
+            | WhatIsWrong
+            | WriteReport
+    )
+}
+
+fn open(id: Id, view: &View, incident: &Incident) -> bool {
+    let closed = incident.phase() == Phase::Closed;
+    if closed {
+        return matches!(id, Id::WriteReport);
+    }
+    let status = incident.status;
+    let planning = status == RunStatus::Planning;
+    // A point may be chosen anew until something was touched, and after it was put back.
+    let choosing = may_choose(incident);
+    let chosen = incident.reach.is_some();
+    match id {
+        Id::ChoosePoint => {
+            choosing
+                && !view.busy("choosing the point")
+                && view
+                    .candidate()
+                    .and_then(|c| view.reach(&c.target).cloned())
+                    .is_some_and(|r| r.is_ok_and(|r| r.reachable))
+        }
+        Id::RunProbes => choosing,
+        Id::IncidentEscalated | Id::MaintenanceWindow | Id::ConfirmTarget | Id::VerifyBackup => {
+            let which = match id {
+                Id::IncidentEscalated => Prerequisite::IncidentDeclared,
+                Id::MaintenanceWindow => Prerequisite::MaintenanceWindow,
+                Id::ConfirmTarget => Prerequisite::TargetConfirmed,
+                _ => Prerequisite::BackupIntegrity,
+            };
+            planning
+                && chosen
+                && incident.open_prerequisites().contains(&which)
+                && !(id == Id::VerifyBackup && view.busy("verifying the backup"))
+        }
+        Id::MakePlan => planning && chosen && incident.plan.is_none(),
+        Id::OpenGate => {
+            planning && incident.plan.is_some() && incident.open_prerequisites().is_empty()
+        }
+        Id::StartRun => status == RunStatus::Ready && incident.gate.is_some(),
+        Id::Pause => status == RunStatus::Running && !incident.pause_requested,
+        Id::GoOnRunning => match status {
+            RunStatus::Paused | RunStatus::Interrupted => true,
+            RunStatus::Running => incident.pause_requested,
+            RunStatus::Failed => incident.undo_failure.is_none(),
+            _ => false,
+        },
+        Id::CancelRun => match status {
+            RunStatus::Running => !incident.cancel_requested,
+            RunStatus::Paused | RunStatus::Interrupted => true,
+            RunStatus::Failed => incident.undo_failure.is_none(),
+            _ => false,
+        },
+        Id::PutBack => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
+        Id::Promote | Id::Abandon => status == RunStatus::Held,
+        Id::Validate => status == RunStatus::Finished && !view.busy("validating"),
+        Id::SignLine | Id::ReopenLine => {
+            let signed = super::checklist::selected(view)
+                .and_then(|item| incident.signed.get(&item.id))
+                .is_some_and(|s| s.sign.done);
+            signed == (id == Id::ReopenLine)
+        }
+        Id::CloseIncident => {
+            matches!(status, RunStatus::Planning | RunStatus::Undone | RunStatus::Finished)
+        }
+        _ => true,
+    }
+}
+
+/// Whether a recovery point may still be chosen, by what has been touched.
+#[must_use]
+pub fn may_choose(incident: &Incident) -> bool {
+    let untouched =
+        incident.steps.iter().all(|s| matches!(s.status, StepStatus::Pending | StepStatus::Undone));
+    match incident.status {
+        RunStatus::Planning | RunStatus::Ready | RunStatus::Undone => true,
+        RunStatus::Cancelled => untouched,
+        _ => false,
+    }
+}
+
+fn reading(id: Id, view: &View, incident: &Incident) -> bool {
+    match id {
+        Id::GoOn => super::guide::next_page(view).is_some(),
+        Id::NearestPoint => super::recovery_point::nearest(view).is_some(),
+        Id::ToggleInclusive | Id::Zoom => view.candidate().is_some(),
+        Id::FollowTimeline => view.candidate().is_some() && view.survey.is_some(),
+        Id::ShowLog => view.progress.is_some(),
+        Id::Details => incident.reach.is_some(),
+        Id::CheckDetails => !incident.validation.is_empty(),
+        Id::Timeline => view.page != Page::Home,
+        _ => true,
+    }
+}

@@ -1,0 +1,377 @@
+//! "What to do now": one line in plain words, and the key. Owns that line alone; it is computed
+//! from the snapshot, so that it can be tested for every standing of an incident.
+
+use super::commands::{self, Id};
+use super::view::{Link, Page, View};
+use super::{checklist, home, recovery_point, text};
+use crate::engine::incident::Incident;
+use crate::engine::incident::facts::{Prerequisite, Role, Topic, Verdict};
+use crate::engine::incident::model::{Phase, RunStatus, StepStatus, Tone};
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guide {
+    pub text: String,
+    /// The command that does it.
+    pub command: Option<Id>,
+    pub tone: Tone,
+}
+
+fn do_it(command: Id, text: impl Into<String>) -> Guide {
+    Guide { text: text.into(), command: Some(command), tone: Tone::Plain }
+}
+
+fn wait(text: impl Into<String>) -> Guide {
+    Guide { text: text.into(), command: None, tone: Tone::Plain }
+}
+
+impl Guide {
+    fn tone(mut self, tone: Tone) -> Self {
+        self.tone = tone;
+        self
+    }
+}
+
+/// The line for this snapshot. A command that the person may not give is turned into waiting.
+#[must_use]
+pub fn guide(view: &View) -> Guide {
+    let guide = unguarded(view);
+    let Some(command) = guide.command.and_then(commands::by_id) else { return guide };
+    if command.role == Role::Observer || command.role <= view.role() {
+        return guide;
+    }
+    let text = format!(
+        "Waiting for the {}: {} You are {}.",
+        commands::who(command.role),
+        guide.text,
+        commands::who(view.role()).replace("everyone", "an observer")
+    );
+    Guide { text, command: None, tone: guide.tone }
+}
+
+fn unguarded(view: &View) -> Guide {
+    if let Link::Lost { attempts, why, .. } = &view.link {
+        let tries = if *attempts > 1 { format!(" (try {attempts}: {why})") } else { String::new() };
+        return wait(format!(
+            "Lost the runner; the restore may go on. Reconnecting{}{tries}",
+            view.theme.ellipsis()
+        ))
+        .tone(Tone::Bad);
+    }
+    if view.page == Page::Home {
+        return at_home(view);
+    }
+    let Some(incident) = &view.incident else {
+        return wait("Connecting to the runner and reading the incident's journal.");
+    };
+    if view.link == Link::Attaching {
+        return wait("Connecting to the runner; what you see is the last that was known.");
+    }
+    let phase = incident.phase();
+    let here = Page::of(phase);
+    match (view.page, phase) {
+        (Page::Assessment, Phase::Assessment | Phase::RecoveryPoint) => assessment(view, incident),
+        (Page::Report, Phase::Checklist | Phase::Closed) => report(view, incident),
+        (page, _) if page == here => match here {
+            Page::RecoveryPoint => point(view),
+            Page::Restore => restore(view, incident),
+            Page::Validation => validation(view),
+            Page::Checklist => ending(view, incident),
+            _ => wait(""),
+        },
+        (Page::RecoveryPoint, Phase::Restore) if super::available::may_choose(incident) => {
+            let rechoose = view.candidate().map(|c| c.target)
+                != incident.reach.as_ref().map(|r| r.target.clone());
+            if rechoose {
+                point(view)
+            } else {
+                do_it(Id::GoOn, "The recovery point is chosen. Go on to the restore.")
+            }
+        }
+        (Page::Validation, Phase::Checklist) => verdicts(view, incident),
+        _ => do_it(
+            Id::GoOn,
+            format!("You are looking at another part. The incident stands at: {}.", here.title()),
+        ),
+    }
+}
+
+/// Where the `n` key leads: to where the incident stands, or one on where this part is done.
+#[must_use]
+pub fn next_page(view: &View) -> Option<Page> {
+    let incident = view.incident.as_ref()?;
+    let here = Page::of(incident.phase());
+    match (view.page, incident.phase()) {
+        (Page::Checklist, Phase::Checklist | Phase::Closed) => Some(Page::Report),
+        (page, _) if page == here => None,
+        _ => Some(here),
+    }
+}
+
+fn at_home(view: &View) -> Guide {
+    if view.listing.clusters.is_empty() {
+        return wait(
+            "No cluster is configured. Leave with q, write lifeboat.toml (the README shows one), start again.",
+        )
+        .tone(Tone::Attention);
+    }
+    let open = view.listing.incidents.iter().find(|i| i.phase != Phase::Closed);
+    match (open, home::selected_incident(view)) {
+        (_, Some(selected)) if view.panel == 1 => {
+            do_it(Id::Open, format!("Open {} on {}.", selected.id, selected.cluster))
+        }
+        (Some(_), _) if home::open_incident(view).is_some() => {
+            do_it(Id::Open, "This cluster has an open incident. Open it and go on where it stands.")
+        }
+        _ => do_it(
+            Id::Declare,
+            "Something wrong with a database? Select it and declare an incident. That changes nothing on the server.",
+        ),
+    }
+}
+
+fn assessment(view: &View, incident: &Incident) -> Guide {
+    if incident.severity.is_none() {
+        return do_it(Id::SetSeverity, "Say how bad it is.");
+    }
+    if incident.clocks.detected.is_none() {
+        return do_it(
+            Id::FirstDetected,
+            "Say when it was first detected. The clock of the outage (RTO) starts there.",
+        );
+    }
+    if incident.server.is_none() {
+        if view.busy("asking the server") {
+            return wait("Asking the server; a few seconds at most.");
+        }
+        return do_it(Id::AskServer, "Ask the server how it is. That changes nothing.");
+    }
+    if incident.clocks.last_known_good.is_none() {
+        return do_it(Id::LastKnownGood, "Say when the data was last known to be good.");
+    }
+    if !incident.notes.iter().any(|(topic, _)| *topic == Topic::ChangesBefore) {
+        return do_it(Id::ChangesBefore, "Write down what changed before it happened.");
+    }
+    do_it(Id::GoOn, "The assessment has what it needs. Go on and choose the recovery point.")
+}
+
+fn point(view: &View) -> Guide {
+    let Some(candidate) = view.candidate() else {
+        return match &view.survey {
+            None if view.awaits(|p| *p == super::view::Purpose::Survey) => {
+                wait("Reading backups and archived log to find what happened. Nothing is touched.")
+            }
+            None => do_it(Id::SurveyAgain, "Read backups and archived log. Nothing is touched."),
+            Some(_) => do_it(Id::TargetKind, "Nothing stands out. Give a point of your own."),
+        };
+    };
+    match view.reach(&candidate.target) {
+        None => wait("Proving that this point can be reached, before anything is touched."),
+        Some(Ok(reach)) if reach.reachable => do_it(
+            Id::ChoosePoint,
+            format!("Go back to {}? Choose it. Nothing is touched yet.", reach.target),
+        ),
+        Some(Ok(reach)) => {
+            let why = recovery_point::why_not(reach);
+            let offer = recovery_point::nearest(view).map_or_else(
+                || {
+                    do_it(
+                        Id::TargetKind,
+                        format!("This point cannot be reached: {why} Choose another."),
+                    )
+                },
+                |_| {
+                    do_it(
+                        Id::NearestPoint,
+                        format!("This point cannot be reached: {why} Take the nearest that can."),
+                    )
+                },
+            );
+            offer.tone(Tone::Attention)
+        }
+        Some(Err(e)) => {
+            do_it(Id::SurveyAgain, format!("Could not be judged: {}", e.what)).tone(Tone::Attention)
+        }
+    }
+}
+
+fn restore(view: &View, incident: &Incident) -> Guide {
+    let step = incident.current_step();
+    let title = step
+        .and_then(|s| incident.plan.as_ref().and_then(|p| p.step(&s.id)))
+        .map_or("the step", |s| s.title.as_str());
+    match incident.status {
+        RunStatus::Planning => before_the_gate(view, incident),
+        RunStatus::Ready => do_it(Id::StartRun, "The gate is passed. Start the recovery."),
+        RunStatus::Running if incident.cancel_requested => {
+            wait(format!("Stopping at the next safe point of: {title}.")).tone(Tone::Attention)
+        }
+        RunStatus::Running if incident.pause_requested => {
+            wait(format!("Will pause when this is done: {title}.")).tone(Tone::Attention)
+        }
+        RunStatus::Running => wait(match (running_number(incident), incident.steps.len()) {
+            (Some(at), of) => format!(
+                "Nothing to do: step {at} of {of} runs. Closing this window does not stop it."
+            ),
+            (None, _) => String::from("Nothing to do: the next step is about to start."),
+        }),
+        RunStatus::Held => {
+            let question = step
+                .and_then(|s| s.question.as_deref())
+                .unwrap_or("The server stands at the recovery point. Is the data right?");
+            let question = text::clean(question);
+            let more = if question.trim_end().ends_with('?') {
+                " Look, then promote or abandon (A)."
+            } else {
+                " Is the data right? Promote, or abandon (A)."
+            };
+            do_it(Id::Promote, question + more).tone(Tone::Attention)
+        }
+        RunStatus::Paused => do_it(Id::GoOnRunning, "Paused between two steps. Go on when ready.")
+            .tone(Tone::Attention),
+        RunStatus::Failed => failed(incident, title),
+        RunStatus::Interrupted => {
+            let found = step.and_then(|s| view.findings.get(&s.id));
+            let found =
+                found.map_or(String::new(), |f| format!(" Found: {}.", f.trim_end_matches('.')));
+            do_it(
+                Id::GoOnRunning,
+                format!("Lifeboat itself was interrupted in: {title}.{found} Go on from there."),
+            )
+            .tone(Tone::Attention)
+        }
+        RunStatus::Cancelled => do_it(
+            Id::PutBack,
+            "The recovery was cancelled. Put everything back as it was, then choose again.",
+        )
+        .tone(Tone::Attention),
+        RunStatus::Undoing => wait("Putting everything back as it was before. Nothing to do."),
+        RunStatus::Undone => {
+            do_it(Id::PageTwo, "Everything is as it was before. Choose another recovery point.")
+        }
+        RunStatus::Finished => do_it(Id::GoOn, "The recovery is done. Go on."),
+    }
+}
+
+fn failed(incident: &Incident, title: &str) -> Guide {
+    if let Some(e) = &incident.undo_failure {
+        return do_it(Id::PutBack, format!("Could not put back: {} {}", e.what, e.next))
+            .tone(Tone::Bad);
+    }
+    let next = incident
+        .current_step()
+        .and_then(|s| s.failure.as_ref())
+        .map_or("", |e| if e.next.is_empty() { "" } else { e.next.as_str() });
+    do_it(
+        Id::GoOnRunning,
+        format!("Failed: {title}. {next} r tries again, U puts everything back."),
+    )
+    .tone(Tone::Bad)
+}
+
+fn before_the_gate(view: &View, incident: &Incident) -> Guide {
+    match incident.open_prerequisites().first() {
+        Some(Prerequisite::IncidentDeclared) => {
+            do_it(Id::IncidentEscalated, "Confirm that the incident is declared and escalated.")
+        }
+        Some(Prerequisite::MaintenanceWindow) => do_it(
+            Id::MaintenanceWindow,
+            "Confirm that the maintenance window is established: nobody else works on this server.",
+        ),
+        Some(Prerequisite::BackupIntegrity) => {
+            if view.busy("verifying the backup")
+                || view.progress.as_ref().is_some_and(|p| p.job == "integrity")
+            {
+                return wait("Reading and checking the whole backup. Nothing is touched.");
+            }
+            if incident.integrity.is_some() {
+                return do_it(
+                    Id::VerifyBackup,
+                    "The backup did not verify. Read why, choose another point (2), or check again.",
+                )
+                .tone(Tone::Bad);
+            }
+            do_it(Id::VerifyBackup, "Have the whole backup read and checked. Nothing is touched.")
+        }
+        Some(Prerequisite::TargetConfirmed) => do_it(
+            Id::ConfirmTarget,
+            "Confirm with whoever owns the data that the recovery point is right.",
+        ),
+        None if incident.plan.is_none() => {
+            do_it(Id::MakePlan, "Have the plan made. Nothing is touched.")
+        }
+        None => do_it(
+            Id::OpenGate,
+            "Read the plan, then open the gate. Nothing happens before you type the cluster's name.",
+        ),
+    }
+}
+
+fn validation(view: &View) -> Guide {
+    if view.busy("validating") || view.progress.as_ref().is_some_and(|p| p.job == "validate") {
+        return wait("Checking the recovered data. Nothing to do.");
+    }
+    do_it(Id::Validate, "The database serves again. Check the recovered data.")
+}
+
+fn verdicts(view: &View, incident: &Incident) -> Guide {
+    if view.busy("validating") {
+        return wait("Checking the recovered data again. Nothing to do.");
+    }
+    let left_out = incident.validation.iter().filter(|c| c.verdict == Verdict::NotRun).count();
+    match Verdict::overall(incident.validation.iter().map(|c| c.verdict)) {
+        Verdict::Verified if left_out > 0 => do_it(
+            Id::GoOn,
+            format!(
+                "Every check that is set up is verified; {left_out} not run. Go on to the checklist."
+            ),
+        )
+        .tone(Tone::Good),
+        Verdict::Verified => {
+            do_it(Id::GoOn, "Every check is verified. Go on to the checklist.").tone(Tone::Good)
+        }
+        Verdict::Failed => do_it(
+            Id::CheckDetails,
+            "Some checks FAILED. Read each: it says what it means and what to do.",
+        )
+        .tone(Tone::Bad),
+        Verdict::NotRun | Verdict::CouldNotVerify => {
+            do_it(Id::CheckDetails, "Some checks could not be made, which is not a pass. Read why.")
+                .tone(Tone::Attention)
+        }
+    }
+}
+
+fn ending(view: &View, incident: &Incident) -> Guide {
+    if let Some(open) = checklist::next_open(view) {
+        let selected = checklist::selected(view);
+        if selected.is_some_and(|s| s.id == open.id) {
+            return do_it(Id::SignLine, format!("Do it, then sign: {}.", open.text));
+        }
+        if let Some(selected) = selected.filter(|s| !checklist::is_signed(incident, &s.id)) {
+            return do_it(Id::SignLine, format!("Do it, then sign: {}.", selected.text));
+        }
+        return wait(format!("Next on the list: {}. Move there with the arrow keys.", open.text));
+    }
+    do_it(Id::GoOn, "Every line is signed. Go on to the report.").tone(Tone::Good)
+}
+
+fn report(view: &View, incident: &Incident) -> Guide {
+    if incident.closing.is_some() {
+        return do_it(Id::GoHome, "The incident is closed. Back to the clusters.").tone(Tone::Good);
+    }
+    if incident.reports.is_empty() {
+        return do_it(Id::WriteReport, "Write the report. It can be written again at any time.");
+    }
+    match checklist::next_open(view) {
+        Some(_) => wait(
+            "The report is written. The checklist (5) still has lines to sign; close with C when done.",
+        ),
+        None => do_it(Id::CloseIncident, "All is done. Close the incident."),
+    }
+}
+
+/// The place of the running step, from 1.
+fn running_number(incident: &Incident) -> Option<usize> {
+    incident.steps.iter().position(|s| s.status == StepStatus::Running).map(|i| i + 1)
+}

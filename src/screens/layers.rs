@@ -1,0 +1,174 @@
+//! What lies over a screen: dialogs, the gate, help. Owns their state as values; the topmost
+//! takes the keys, in `app::update`, and `dialogs` draws them.
+
+use super::moment::Reading;
+use crate::engine::incident::event::Decision;
+use crate::engine::incident::facts::{Commit, Moment, Prerequisite, Severity, Target, Topic};
+use jiff::Timestamp;
+use tui_input::Input;
+
+/// One layer.
+#[derive(Debug, Clone)]
+pub enum Layer {
+    /// Something to read and scroll.
+    Reader(Reader),
+    /// One line of text.
+    Line(LineInput),
+    /// A moment, echoed as the exact UTC that it means.
+    Moment(MomentInput),
+    /// One of several, each explained.
+    Choice(Choice),
+    /// Yes or no; no is the default.
+    Confirm(Confirm),
+    /// The commander types the cluster's name.
+    Gate(Gate),
+    /// Neighbouring commits of a time.
+    Commits(Commits),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReaderKind {
+    Help,
+    /// Everything that was done; drawn from the incident, newest at the end.
+    Timeline,
+    /// The log of what runs; drawn from progress, newest at the end.
+    Log,
+    Text(Vec<(Emphasis, String)>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emphasis {
+    Plain,
+    Heading,
+    Dim,
+    Bad,
+    Good,
+}
+
+#[derive(Debug, Clone)]
+pub struct Reader {
+    pub title: String,
+    pub kind: ReaderKind,
+    /// Rows from the top; for a timeline or a log rows from the end.
+    pub scroll: usize,
+}
+
+/// What a line of text becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinePurpose {
+    Declare { cluster: String },
+    Note(Topic),
+    Answer(Prerequisite),
+    Sign { item: String },
+    Reopen { item: String },
+    Close,
+    Lsn,
+    Xid,
+    Name,
+}
+
+#[derive(Debug, Clone)]
+pub struct LineInput {
+    pub title: String,
+    /// What is asked, in full sentences.
+    pub prompt: String,
+    pub hint: String,
+    pub input: Input,
+    pub purpose: LinePurpose,
+    pub error: Option<String>,
+}
+
+/// What a moment becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MomentPurpose {
+    State(Moment),
+    Target,
+    Commits,
+}
+
+#[derive(Debug, Clone)]
+pub struct MomentInput {
+    pub title: String,
+    pub prompt: String,
+    pub input: Input,
+    pub purpose: MomentPurpose,
+    /// What the text means so far.
+    pub reading: Reading,
+    /// Which meaning, where there are two.
+    pub selected: usize,
+}
+
+/// What can be chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pick {
+    Severity(Severity),
+    Kind(TargetKind),
+    Timeline(Option<u32>),
+    Point(Target),
+}
+
+/// The kinds of recovery target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetKind {
+    Time,
+    Lsn,
+    Xid,
+    Name,
+    EndOfArchive,
+}
+
+#[derive(Debug, Clone)]
+pub struct Choice {
+    pub title: String,
+    pub prompt: String,
+    /// What is picked, its label, what it means.
+    pub options: Vec<(Pick, String, String)>,
+    pub selected: usize,
+}
+
+/// What a yes does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intent {
+    Quit,
+    Cancel,
+    Undo,
+    Start { plan_hash: String },
+    Decide(Decision),
+    TakeBack(Prerequisite),
+    ChooseTarget(Target),
+}
+
+#[derive(Debug, Clone)]
+pub struct Confirm {
+    pub title: String,
+    pub body: Vec<String>,
+    /// What the `y` key does, in a few words.
+    pub yes: String,
+    pub no: String,
+    pub intent: Intent,
+}
+
+#[derive(Debug, Clone)]
+pub struct Gate {
+    /// The plan that was read; another plan closes the gate.
+    pub plan_hash: String,
+    pub cluster: String,
+    pub input: Input,
+    pub error: Option<String>,
+    pub scroll: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Commits {
+    pub around: Timestamp,
+    /// `None` until the runner answers.
+    pub list: Option<Vec<Commit>>,
+    pub selected: usize,
+}
+
+impl Reader {
+    #[must_use]
+    pub fn text(title: impl Into<String>, lines: Vec<(Emphasis, String)>) -> Self {
+        Self { title: title.into(), kind: ReaderKind::Text(lines), scroll: 0 }
+    }
+}

@@ -1,0 +1,153 @@
+//! Report: the key facts as they stand, and where the report was written.
+
+use super::paint::Column;
+use super::theme::{Ink, Theme};
+use super::view::View;
+use super::widgets::checks;
+use super::{drill, text};
+use crate::engine::incident::Incident;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+const NAME: usize = 19;
+
+enum Row {
+    Title(String),
+    Fact(String, Ink, String),
+}
+
+pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
+    let Some(incident) = &view.incident else { return };
+    let theme = view.theme;
+    let mut column = Column::new(theme, area, buf);
+    column.title(false, "Report", "as it stands now");
+    let mut lines: Vec<(Ink, String, Ink, String)> = Vec::new();
+    let room = column.width().saturating_sub(NAME).max(8);
+    for row in rows(view, incident) {
+        match row {
+            Row::Title(title) => {
+                lines.push((Ink::Text, String::new(), Ink::Text, String::new()));
+                lines.push((Ink::Strong, title, Ink::Text, String::new()));
+            }
+            Row::Fact(name, ink, value) => {
+                // A path keeps its end; everything else wraps.
+                let wrapped = if value.starts_with('/') {
+                    vec![text::shorten(&value, room, theme.ellipsis())]
+                } else {
+                    text::wrap(&value, room)
+                };
+                for (i, part) in wrapped.into_iter().enumerate() {
+                    let name = if i == 0 { name.clone() } else { String::new() };
+                    lines.push((Ink::Dim, name, ink, part));
+                }
+            }
+        }
+    }
+    let visible = usize::from(column.left());
+    let scroll = view.cursor(0).min(lines.len().saturating_sub(visible));
+    let more = lines.len() > scroll + visible;
+    let shown = if more { visible.saturating_sub(1) } else { visible };
+    for (name_ink, name, ink, value) in lines.into_iter().skip(scroll).take(shown) {
+        fact(&mut column, theme, name_ink, &name, ink, &value);
+    }
+    if more {
+        column.text(Ink::Dim, format!("{} more: arrow down", theme.glyph("↓", "v")));
+    }
+}
+
+fn fact(column: &mut Column<'_>, theme: Theme, name_ink: Ink, name: &str, ink: Ink, value: &str) {
+    let name =
+        if value.is_empty() { name.to_owned() } else { super::paint::pad(name, NAME, theme) };
+    column.spans(vec![
+        ratatui::text::Span::styled(name, theme.style(name_ink)),
+        ratatui::text::Span::styled(value.to_owned(), theme.style(ink)),
+    ]);
+}
+
+fn rows(view: &View, incident: &Incident) -> Vec<Row> {
+    let theme = view.theme;
+    let clocks = &incident.clocks;
+    let fact = |name: &str, ink: Ink, value: String| Row::Fact(name.to_owned(), ink, value);
+    let at = |time: Option<jiff::Timestamp>| {
+        time.map_or((Ink::Dim, String::from("not yet")), |t| (Ink::Text, text::moment(t)))
+    };
+    let mut rows = Vec::new();
+    let (ink, words) = at(clocks.outage_began());
+    rows.push(fact("outage began", ink, words));
+    let (ink, words) = at(clocks.run_started);
+    rows.push(fact("recovery started", ink, words));
+    let (ink, words) = at(clocks.serving);
+    rows.push(fact("database serves", ink, words));
+    let asked = incident
+        .reach
+        .as_ref()
+        .map_or((Ink::Dim, String::from("not chosen")), |r| (Ink::Text, r.target.to_string()));
+    rows.push(fact("asked for", asked.0, asked.1));
+    let lsn = incident.noted("reached_lsn").map(|lsn| format!("LSN {lsn}"));
+    let until = incident.noted("reached_time").map(str::to_owned);
+    let parts: Vec<String> = [until, lsn].into_iter().flatten().collect();
+    let reached = if parts.is_empty() {
+        (Ink::Dim, String::from("not yet"))
+    } else {
+        (Ink::Text, text::clean(&parts.join(", ")))
+    };
+    rows.push(fact("reached", reached.0, reached.1));
+    let tier = view.runbook.tier(incident.declaration.tier);
+    #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
+    let limits = (tier.rpo_seconds as f64, tier.rto_seconds as f64);
+    if let Some(lost) = incident.reach.as_ref().and_then(|r| r.lost_seconds) {
+        let (ink, sign) = held(theme, lost <= limits.0);
+        let words = format!("{sign} {} of {} allowed", text::span(lost), text::span(limits.0));
+        rows.push(fact("RPO (data lost)", ink, words));
+    }
+    if let Some(lost) = incident.reach.as_ref().and_then(|r| r.lost_commits) {
+        rows.push(fact("commits lost", Ink::Text, text::count(lost)));
+    }
+    let elapsed = clocks.rto_seconds(view.now).unwrap_or(0.0).max(0.0);
+    let (ink, sign) = held(theme, elapsed <= limits.1);
+    let so_far = if clocks.serving.is_none() { " so far" } else { "" };
+    let words =
+        format!("{sign} {}{so_far} of {} allowed", text::span(elapsed), text::span(limits.1));
+    rows.push(fact("RTO (downtime)", ink, words));
+    let (machine, human) = incident.step_seconds();
+    let words =
+        format!("{} by the machine, {} for decisions", text::span(machine), text::span(human));
+    rows.push(fact("time in steps", Ink::Text, words));
+    let verdict = crate::engine::incident::facts::Verdict::overall(
+        incident.validation.iter().map(|c| c.verdict),
+    );
+    let (ink, sign) = theme.verdict(verdict);
+    rows.push(fact("validation", ink, format!("{sign} {}", checks::tally(&incident.validation))));
+    let lines = super::checklist::lines(view);
+    let signed = lines.iter().filter(|i| super::checklist::is_signed(incident, &i.id)).count();
+    rows.push(fact("checklist", Ink::Text, format!("{signed} of {} signed", lines.len())));
+    rows.push(Row::Title(String::from("Written")));
+    if incident.reports.is_empty() {
+        rows.push(fact("report", Ink::Dim, String::from("not written yet: press w")));
+    }
+    for path in &incident.reports {
+        let kind = path.rsplit('.').next().unwrap_or("file");
+        rows.push(fact(&format!("report ({kind})"), Ink::Text, text::clean(path)));
+    }
+    if let Some(plan) = &incident.plan {
+        rows.push(Row::Title(String::from("Kept")));
+        rows.push(fact("damaged directory", Ink::Text, text::clean(&plan.aside)));
+        rows.push(fact("rescued log", Ink::Text, text::clean(&plan.rescue)));
+    }
+    if let Some(result) = drill::result(view) {
+        rows.push(Row::Title(String::from("The drill")));
+        for (good, words) in result {
+            let (ink, sign) = held(theme, good);
+            rows.push(fact("", ink, format!("{sign} {words}")));
+        }
+    }
+    if let Some(closing) = &incident.closing {
+        rows.push(Row::Title(String::from("Closed")));
+        rows.push(fact("", Ink::Text, text::clean(closing)));
+    }
+    rows
+}
+
+fn held(theme: Theme, good: bool) -> (Ink, &'static str) {
+    if good { (Ink::Good, theme.glyph("✓", "+")) } else { (Ink::Bad, theme.glyph("✗", "x")) }
+}

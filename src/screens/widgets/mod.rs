@@ -1,0 +1,5 @@
+//! Pieces that several screens draw.
+
+pub mod bars;
+pub mod checks;
+pub mod past;

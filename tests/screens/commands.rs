@@ -1,0 +1,448 @@
+//! What each command sends, as the operator gives it: by keys.
+
+use super::fixture::{self, INCIDENT, Story, at, plan, target, time_target};
+use super::look;
+use lifeboat::app::model::{Effect, Event};
+use lifeboat::engine::explain::{Explanation, Kind};
+use lifeboat::engine::incident::event::{Decision, Event as J};
+use lifeboat::engine::incident::facts::*;
+use lifeboat::engine::postgres::Lsn;
+use lifeboat::engine::runner::protocol::{Answer, Command, Message};
+use lifeboat::screens::commands::{Id, Key};
+use lifeboat::screens::guide::guide;
+use lifeboat::screens::layers::Layer;
+use lifeboat::screens::theme::Theme;
+use lifeboat::screens::view::{Link, Page};
+
+const THEME: Theme = Theme { palette: lifeboat::screens::theme::Palette::Dark, ascii: false };
+
+fn sent(effects: Vec<Effect>) -> Vec<Command> {
+    effects
+        .into_iter()
+        .filter_map(|e| match e {
+            Effect::Send { command, .. } => Some(command),
+            _ => None,
+        })
+        .collect()
+}
+
+fn press(story: &mut Story, key: char) -> Vec<Command> {
+    sent(story.key(Key::Char(key)))
+}
+
+fn write(story: &mut Story, text: &str) -> Vec<Command> {
+    story.keys(text);
+    sent(story.key(Key::Enter))
+}
+
+#[test]
+fn home_opens_and_declares() {
+    let mut s = Story::home(THEME);
+    assert_eq!(
+        s.key(Key::Enter),
+        [Effect::Attach { incident: INCIDENT.to_owned(), generation: 1 }],
+        "the selected cluster's open incident"
+    );
+    let mut s = Story::home(THEME);
+    s.key(Key::Down);
+    assert_eq!(s.key(Key::Enter), [], "this one has none");
+    s.key(Key::Char('d'));
+    s.keys("Tables are empty");
+    let (cluster, title) = (String::from("analytics"), String::from("Tables are empty"));
+    assert_eq!(s.key(Key::Enter), [Effect::Declare { cluster, title }]);
+    let effects = s.event(Event::Declared(Ok(String::from("INC-20261122-002"))));
+    assert!(
+        effects.contains(&Effect::Attach {
+            incident: String::from("INC-20261122-002"),
+            generation: 1
+        })
+    );
+}
+
+#[test]
+fn the_assessments_answers_reach_the_runner() {
+    let mut s = Story::declared(THEME, false);
+    s.key(Key::Char('s'));
+    s.key(Key::Down);
+    assert_eq!(sent(s.key(Key::Enter)), [Command::SetSeverity { severity: Severity::Sev2 }]);
+    s.key(Key::Char('f'));
+    let expected = Command::StateMoment { moment: Moment::FirstDetected, at: at("14:05:00") };
+    assert_eq!(write(&mut s, "14:05 UTC"), [expected]);
+    s.key(Key::Char('g'));
+    let expected = Command::StateMoment { moment: Moment::LastKnownGood, at: at("13:55:00") };
+    assert_eq!(write(&mut s, "15 minutes ago"), [expected]);
+    s.key(Key::Char('c'));
+    let note = |topic, text: &str| Command::AddNote { topic, text: text.to_owned() };
+    assert_eq!(write(&mut s, "release 4.2"), [note(Topic::ChangesBefore, "release 4.2")]);
+    s.key(Key::Char('w'));
+    assert_eq!(write(&mut s, "no orders"), [note(Topic::Symptom, "no orders")]);
+    s.key(Key::Char('a'));
+    assert_eq!(write(&mut s, "DBA called"), [note(Topic::Note, "DBA called")]);
+    assert_eq!(press(&mut s, 'e'), [Command::ProbeServer]);
+    assert_eq!(press(&mut s, 'p'), [Command::RunProbes]);
+}
+
+#[test]
+fn a_text_that_is_no_time_is_not_sent() {
+    let mut s = Story::declared(THEME, false);
+    s.key(Key::Char('f'));
+    assert_eq!(write(&mut s, "lunch"), []);
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Moment(_))), "the dialog stays");
+    s.key(Key::Esc);
+    assert!(s.app.view.layers.is_empty());
+}
+
+#[test]
+fn the_recovery_points_screen_asks_for_what_it_needs_by_itself() {
+    let mut s = Story::assessed(THEME);
+    assert_eq!(sent(s.key(Key::Char('n'))), [Command::Survey]);
+    let effects = s.message(Message::Survey(fixture::survey()));
+    assert_eq!(sent(effects), [Command::CheckReach { target: target() }], "the best one first");
+    s.answer_all(true);
+    let effects = s.key(Key::Down);
+    assert_eq!(sent(effects), [Command::CheckReach { target: time_target() }]);
+    s.answer_all(true);
+    assert_eq!(sent(s.key(Key::Up)), [], "known already");
+    assert_eq!(sent(s.key(Key::Enter)), [Command::ChooseTarget { target: target() }]);
+}
+
+#[test]
+fn a_failed_survey_is_told_and_not_asked_for_again_and_again() {
+    let mut s = Story::assessed(THEME);
+    s.key(Key::Char('n'));
+    let id = *s.app.view.waiting.keys().next().unwrap();
+    let e =
+        Explanation::new(Kind::Storage, "The repository cannot be read.", "Nothing.", "Mount it.");
+    let effects = s.message(Message::Reply { id, result: Err(e) });
+    assert_eq!(sent(effects), []);
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Reader(_))));
+    s.key(Key::Esc);
+    assert_eq!(sent(s.event(Event::Tick(at("14:12:00")))), []);
+    assert_eq!(press(&mut s, 'u'), [Command::Survey]);
+}
+
+#[test]
+fn what_cannot_be_reached_cannot_be_chosen_and_the_nearest_is_one_key_away() {
+    let mut s = Story::pointing(THEME, false);
+    assert_eq!(sent(s.key(Key::Enter)), []);
+    assert_eq!(guide(&s.app.view).command, Some(Id::NearestPoint));
+    let effects = s.key(Key::Char('x'));
+    assert_eq!(s.app.view.candidate().unwrap().target, time_target());
+    assert_eq!(sent(effects), [Command::CheckReach { target: time_target() }]);
+}
+
+#[test]
+fn every_kind_of_target_can_be_given() {
+    let point = |s: &mut Story, downs: usize, text: &str| {
+        s.key(Key::Char('k'));
+        for _ in 0..downs {
+            s.key(Key::Down);
+        }
+        s.key(Key::Enter);
+        if !text.is_empty() {
+            s.keys(text);
+            s.key(Key::Enter);
+        }
+        s.answer_all(true);
+        s.app.view.candidate().unwrap().target
+    };
+    let mut s = Story::pointing(THEME, true);
+    assert_eq!(point(&mut s, 0, "13:57:40 UTC"), time_target());
+    assert_eq!(point(&mut s, 1, "16/B374D848").point, TargetPoint::Lsn(Lsn(0x16_B374_D848)));
+    assert_eq!(point(&mut s, 2, "74211").point, TargetPoint::Xid(74211));
+    assert_eq!(
+        point(&mut s, 3, "before release").point,
+        TargetPoint::Name(String::from("before release"))
+    );
+    assert_eq!(point(&mut s, 4, "").point, TargetPoint::EndOfArchive);
+    s.key(Key::Char('k'));
+    s.key(Key::Down);
+    s.key(Key::Enter);
+    s.keys("not an lsn");
+    s.key(Key::Enter);
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Line(l)) if l.error.is_some()));
+}
+
+#[test]
+fn before_and_with_are_switched_and_a_timeline_followed() {
+    let mut s = Story::pointing(THEME, true);
+    s.key(Key::Char('i'));
+    assert_eq!(s.app.view.candidate().unwrap().target, Target { inclusive: true, ..target() });
+    s.key(Key::Char('l'));
+    s.key(Key::Down);
+    s.key(Key::Enter);
+    assert_eq!(s.app.view.candidate().unwrap().target.timeline, Some(1));
+}
+
+#[test]
+fn a_neighbouring_commit_becomes_the_point_just_before_it() {
+    let mut s = Story::pointing(THEME, true);
+    s.key(Key::Char('c'));
+    let commands = sent(s.key(Key::Enter));
+    assert!(matches!(commands.as_slice(), [Command::CommitsAround { .. }]), "{commands:?}");
+    s.answer_all(true);
+    s.key(Key::End);
+    s.key(Key::Enter);
+    let target = s.app.view.candidate().unwrap().target;
+    assert_eq!((target.point, target.inclusive), (TargetPoint::Lsn(Lsn(0x1_2B00_0000)), false));
+}
+
+#[test]
+fn prerequisites_are_answered_in_words_and_the_backup_by_the_tool() {
+    let mut s = Story::chosen(THEME);
+    assert_eq!(s.app.view.page, Page::Restore, "choosing leads there");
+    for (key, prerequisite) in [
+        ('e', Prerequisite::IncidentDeclared),
+        ('w', Prerequisite::MaintenanceWindow),
+        ('c', Prerequisite::TargetConfirmed),
+    ] {
+        s.key(Key::Char(key));
+        assert_eq!(write(&mut s, ""), [], "an empty answer is none");
+        let note = String::from("ann, by phone");
+        let expected = Command::AnswerPrerequisite { prerequisite, met: true, note: note.clone() };
+        assert_eq!(write(&mut s, &note), [expected]);
+    }
+    assert_eq!(press(&mut s, 'v'), [Command::VerifyIntegrity]);
+    assert_eq!(press(&mut s, 'm'), [Command::MakePlan]);
+    assert_eq!(press(&mut s, 'g'), [], "no gate without plan");
+}
+
+#[test]
+fn the_gate_takes_the_name_to_the_letter_and_starts_that_plan() {
+    let mut s = Story::planned(THEME);
+    s.key(Key::Char('g'));
+    assert_eq!(write(&mut s, "orders"), []);
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Gate(g)) if g.error.is_some()));
+    let hash = plan().hash;
+    let passed = write(&mut s, "-prod");
+    assert_eq!(
+        passed,
+        [Command::PassGate { plan_hash: hash.clone(), cluster: String::from("orders-prod") }]
+    );
+    let id = *s.app.view.waiting.keys().next().unwrap();
+    let effects = s.message(Message::Reply { id, result: Ok(Answer::Done) });
+    assert_eq!(sent(effects), [Command::Start { plan_hash: hash }]);
+}
+
+#[test]
+fn a_refused_gate_starts_nothing() {
+    let mut s = Story::planned(THEME);
+    s.key(Key::Char('g'));
+    write(&mut s, "orders-prod");
+    let id = *s.app.view.waiting.keys().next().unwrap();
+    let e = Explanation::new(Kind::Refused, "An approver must agree.", "Nothing.", "Ask one.");
+    assert_eq!(sent(s.message(Message::Reply { id, result: Err(e) })), []);
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Reader(_))));
+}
+
+#[test]
+fn a_plan_made_anew_closes_the_gate_that_was_open() {
+    let mut s = Story::planned(THEME);
+    s.key(Key::Char('g'));
+    s.keys("orders-prod");
+    let mut other = plan();
+    other.aside.push_str("-2");
+    s.entry("14:14:50", J::PlanMade(other.seal().unwrap()));
+    assert_eq!(sent(s.key(Key::Enter)), []);
+    assert!(s.app.view.layers.is_empty());
+    assert!(s.app.view.notice.as_ref().is_some_and(|n| n.bad));
+}
+
+#[test]
+fn a_running_recovery_is_paused_at_once_and_cancelled_after_a_question() {
+    let mut s = Story::running(THEME, "restore-base");
+    assert_eq!(press(&mut s, 'p'), [Command::Pause]);
+    assert_eq!(press(&mut s, 'X'), []);
+    assert_eq!(press(&mut s, 'n'), [], "no is no");
+    s.key(Key::Char('X'));
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("after the file"), "says what a cancel does now:\n{text}");
+    assert_eq!(press(&mut s, 'y'), [Command::Cancel]);
+}
+
+#[test]
+fn pausing_is_taken_back_and_a_paused_run_goes_on() {
+    let mut s = Story::running(THEME, "restore-base");
+    s.entry("14:15:30", J::PauseRequested);
+    assert_eq!(press(&mut s, 'r'), [Command::Resume]);
+    s.entry("14:15:40", J::StepFinished { step: String::from("restore-base") });
+    s.entry("14:15:40", J::Paused { before_step: String::from("configure-recovery") });
+    assert_eq!(guide(&s.app.view).command, Some(Id::GoOnRunning));
+    assert_eq!(press(&mut s, 'r'), [Command::Resume]);
+}
+
+#[test]
+fn at_the_recovery_point_the_commander_decides() {
+    for (key, decision) in [('P', Decision::Promote), ('A', Decision::Abandon)] {
+        let mut s = Story::held(THEME);
+        assert_eq!(press(&mut s, key), []);
+        assert_eq!(press(&mut s, 'y'), [Command::Decide { decision }]);
+    }
+}
+
+#[test]
+fn a_failed_step_is_tried_again_or_all_is_put_back() {
+    let mut s = Story::failed(THEME);
+    assert_eq!(press(&mut s, 'r'), [Command::Retry]);
+    assert_eq!(press(&mut s, 'U'), []);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("the directory is moved back"), "{text}");
+    assert_eq!(press(&mut s, 'y'), [Command::Undo]);
+}
+
+#[test]
+fn an_interrupted_step_says_what_was_found_and_goes_on_by_one_key() {
+    let mut s = Story::interrupted(THEME);
+    let told = guide(&s.app.view);
+    assert!(told.text.contains("811 of 1,312 files"), "{}", told.text);
+    assert_eq!(told.command, Some(Id::GoOnRunning));
+    assert_eq!(press(&mut s, 'r'), [Command::Retry]);
+}
+
+#[test]
+fn after_the_run_the_verdicts_come_first_then_the_checklist() {
+    let mut s = Story::finished(THEME, true);
+    assert_eq!(s.app.view.page, Page::Validation);
+    assert_eq!(press(&mut s, 'v'), [Command::Validate]);
+    s.key(Key::Char('n'));
+    assert_eq!(s.app.view.page, Page::Checklist);
+    s.key(Key::Enter);
+    let done = |item: &str, done, evidence: &str| {
+        Command::Sign(SignOff { item: item.to_owned(), done, evidence: evidence.to_owned() })
+    };
+    s.key(Key::Ctrl('u'));
+    assert_eq!(write(&mut s, "psql works"), [done("database-accessible", true, "psql works")]);
+    s.entry(
+        "14:20:00",
+        J::ChecklistSigned(SignOff {
+            item: String::from("database-accessible"),
+            done: true,
+            evidence: String::from("x"),
+        }),
+    );
+    s.key(Key::Char('o'));
+    assert_eq!(write(&mut s, "too early"), [done("database-accessible", false, "too early")]);
+    s.key(Key::Char('6'));
+    assert_eq!(press(&mut s, 'w'), [Command::WriteReport]);
+    s.key(Key::Char('C'));
+    assert_eq!(write(&mut s, "All back"), [Command::Close { summary: String::from("All back") }]);
+}
+
+#[test]
+fn an_observer_sees_all_and_sends_nothing_that_changes() {
+    let mut s = Story::declared_as(THEME, false, Role::Observer);
+    for key in ['s', 'f', 'e', 'p', 'w', 'c', 'a'] {
+        assert_eq!(press(&mut s, key), [], "{key}");
+        assert!(s.app.view.layers.is_empty(), "{key} opens nothing");
+        assert!(s.app.view.notice.as_ref().is_some_and(|n| n.text.contains("operator")));
+    }
+    assert!(guide(&s.app.view).text.starts_with("Waiting for the operator"));
+}
+
+#[test]
+fn a_lost_runner_is_told_and_attached_again_by_itself() {
+    let mut s = Story::running(THEME, "replay").progress("replay");
+    s.lose();
+    assert!(
+        guide(&s.app.view).text.starts_with("Lost the runner; the restore may go on. Reconnecting")
+    );
+    assert_eq!(press(&mut s, 'p'), [], "nothing is sent into the void");
+    let generation = s.app.generation + 1;
+    let effects = s.event(Event::Tick(at("14:16:00")));
+    assert_eq!(effects, [Effect::Attach { incident: INCIDENT.to_owned(), generation }]);
+    assert_eq!(s.event(Event::Tick(at("14:16:01"))), [], "one attempt at a time");
+    let e = Explanation::new(Kind::Connection, "nobody listens", "", "");
+    s.event(Event::AttachFailed { generation, explanation: e });
+    assert_eq!(s.event(Event::Tick(at("14:16:01"))), [], "not at once");
+    let effects = s.event(Event::Tick(at("14:16:03")));
+    assert!(matches!(effects.as_slice(), [Effect::Attach { .. }]), "{effects:?}");
+}
+
+#[test]
+fn attached_again_the_past_replaces_what_was_known() {
+    let mut s = Story::running(THEME, "replay");
+    let (page, seq) = (s.app.view.page, s.app.view.incident.as_ref().unwrap().seq);
+    s.lose();
+    s.event(Event::Tick(at("14:16:00")));
+    let again = Story::interrupted(THEME);
+    let you = Actor { user: String::from("ann"), uid: 1000, role: Role::Commander };
+    s.message(Message::Hello { protocol: 1, incident: INCIDENT.to_owned(), you, runner_pid: 9 });
+    // Nothing of the past is shown half.
+    assert_eq!(s.app.view.incident.as_ref().unwrap().seq, seq);
+    assert_eq!(s.app.view.link, Link::Attaching);
+    s.app.incoming = again.app.view.incident.clone();
+    s.message(Message::Live);
+    assert_eq!(s.app.view.incident, again.app.view.incident);
+    assert_eq!((s.app.view.page, &s.app.view.link), (page, &Link::Live));
+}
+
+#[test]
+fn messages_of_an_older_link_are_dropped() {
+    let mut s = Story::running(THEME, "replay");
+    let old = s.app.generation;
+    s.key(Key::Char('h'));
+    let incoming = lifeboat::app::link::Incoming::Message(Box::new(Message::Live));
+    s.event(Event::Link { generation: old, incoming });
+    assert_eq!(s.app.view.page, Page::Home);
+    assert_eq!(s.app.view.link, Link::Idle);
+}
+
+#[test]
+fn leaving_asks_while_something_runs_and_stops_nothing() {
+    let mut s = Story::running(THEME, "replay");
+    assert_eq!(s.key(Key::Char('q')), []);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("goes on"), "{text}");
+    assert_eq!(s.key(Key::Char('y')), [Effect::Quit]);
+    let mut s = Story::assessed(THEME);
+    assert_eq!(s.key(Key::Char('q')), [Effect::Quit], "nothing runs");
+    let mut s = Story::planned(THEME);
+    s.key(Key::Char('g'));
+    assert_eq!(s.key(Key::Ctrl('c')), [Effect::Quit], "from a dialog, too");
+}
+
+#[test]
+fn pasted_text_is_never_taken_for_keys() {
+    let mut s = Story::held(THEME);
+    assert_eq!(s.event(Event::Paste(String::from("Pyq"))), []);
+    assert!(s.app.view.layers.is_empty());
+    s.key(Key::Char('a'));
+    s.event(Event::Paste(String::from("a\u{1b}[2J\nnote")));
+    let sent = sent(s.key(Key::Enter));
+    let text = String::from("a[2Jnote");
+    assert_eq!(sent, [Command::AddNote { topic: Topic::Note, text }]);
+}
+
+#[test]
+fn help_is_opened_everywhere_and_names_the_keys_of_the_screen() {
+    let mut s = Story::held(THEME);
+    s.key(Key::Char('?'));
+    let text = look::text(&look::draw(&mut s.app, 160, 45));
+    assert!(text.contains("Accept the data at the recovery point"), "{text}");
+}
+
+#[test]
+fn a_key_to_a_frame_takes_less_than_sixteen_milliseconds() {
+    let mut s = Story::running(THEME, "replay").progress("replay");
+    for i in 0..20_000_u64 {
+        let second = i64::try_from(i).unwrap();
+        s.entry_at(
+            at("14:16:00") + jiff::SignedDuration::from_millis(second),
+            J::StepNoted {
+                step: String::from("replay"),
+                name: String::from("n"),
+                text: format!("note {i}"),
+            },
+        );
+    }
+    let mut worst = Vec::new();
+    for _ in 0..50 {
+        let begun = std::time::Instant::now();
+        s.key(Key::Down);
+        let _ = look::draw(&mut s.app, 160, 45);
+        worst.push(begun.elapsed());
+    }
+    worst.sort_unstable();
+    // The middle one: others may run on this machine. The limit itself is measured in benches.
+    assert!(worst[25].as_millis() < 16, "{:?}", worst[25]);
+}

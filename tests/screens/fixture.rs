@@ -1,0 +1,1061 @@
+//! One incident told event by event, and the scenes that are drawn of it. Everything goes through
+//! the journal's own events and the UI's own `update`, so that no scene can be one that does not
+//! occur.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use lifeboat::app::link::Incoming;
+use lifeboat::app::model::{App, Effect, Event};
+use lifeboat::app::update::update;
+use lifeboat::engine::explain::{Explanation, Kind};
+use lifeboat::engine::incident::event::{Declaration, Entry, Event as J};
+use lifeboat::engine::incident::facts::*;
+use lifeboat::engine::incident::model::{Phase, RunStatus};
+use lifeboat::engine::postgres::Lsn;
+use lifeboat::engine::runbook::Runbook;
+use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
+use lifeboat::engine::runner::protocol::{Answer, Command, Message, Progress, Unit};
+use lifeboat::screens::commands::Key;
+use lifeboat::screens::theme::Theme;
+use lifeboat::screens::view::{Briefing, ClusterRow, IncidentRow, Listing, Page, View};
+
+pub const INCIDENT: &str = "INC-20261122-001";
+pub const CLUSTER: &str = "orders-prod";
+const DATA: &str = "/var/lib/postgresql/15/orders-prod/main";
+
+pub fn at(time: &str) -> Timestamp {
+    format!("2026-11-22T{time}Z").parse().unwrap()
+}
+
+fn actor(user: &str, role: Role) -> Actor {
+    Actor { user: user.to_owned(), uid: 1000, role }
+}
+
+pub fn identity(role: ServerRole) -> Identity {
+    Identity {
+        system_identifier: 7_312_345_678_901_234_567,
+        host: String::from("db1.example"),
+        data_directory: String::from(DATA),
+        role,
+        version: 15,
+        timeline: 1,
+    }
+}
+
+pub fn commit(time: &str, xid: u32, lsn: u64, rows: (u64, u64, u64)) -> Commit {
+    Commit {
+        at: at(time),
+        xid,
+        first_lsn: Lsn(lsn),
+        lsn: Lsn(lsn + 0x800),
+        end_lsn: Lsn(lsn + 0x830),
+        timeline: 1,
+        inserts: rows.0,
+        updates: rows.1,
+        deletes: rows.2,
+    }
+}
+
+pub fn target() -> Target {
+    Target { point: TargetPoint::Lsn(Lsn(0x1_2A4F_3C18)), inclusive: false, timeline: None }
+}
+
+pub fn time_target() -> Target {
+    Target { point: TargetPoint::Time(at("13:57:40")), inclusive: false, timeline: None }
+}
+
+pub fn base() -> BaseSummary {
+    BaseSummary {
+        set: String::from("set-20261122-020000"),
+        repository: String::from("vault"),
+        started: at("02:00:00"),
+        finished: at("02:03:12"),
+        start_lsn: Lsn(0x1_0400_0028),
+        stop_lsn: Lsn(0x1_0400_0190),
+        timeline: 1,
+        system_identifier: 7_312_345_678_901_234_567,
+        version: 15,
+        size: 5_612_000_000,
+        stored: 1_902_000_000,
+        encrypted: true,
+    }
+}
+
+pub fn check(id: &str, title: &str, verdict: Verdict, found: &str, detail: &str) -> Check {
+    Check {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        verdict,
+        expected: None,
+        found: (!found.is_empty()).then(|| found.to_owned()),
+        detail: detail.to_owned(),
+        duration_ms: 42,
+    }
+}
+
+fn proofs(unbroken: bool) -> Vec<Check> {
+    use Verdict::{Failed, Verified};
+    let log = if unbroken { Verified } else { Failed };
+    vec![
+        check(
+            "base",
+            "A backup ended before the point",
+            Verified,
+            "02:03:12 UTC",
+            "set-20261122-020000 ended before it.",
+        ),
+        check(
+            "wal",
+            "The archived log is unbroken up to it",
+            log,
+            if unbroken { "86 log files" } else { "1 missing" },
+            if unbroken {
+                "Every log file from the backup to the point is there."
+            } else {
+                "Log file 00000001000000010000001F is missing from the archive."
+            },
+        ),
+        check(
+            "beyond",
+            "A commit lies beyond the point",
+            Verified,
+            "transaction 74215",
+            "The server can tell that it reached the point.",
+        ),
+        check(
+            "keys",
+            "The keys open",
+            Verified,
+            "2 keys",
+            "Backup and log open with the keys at hand.",
+        ),
+        check("version", "Server and backup fit", Verified, "15", "Both are version 15."),
+        check(
+            "space",
+            "There is space",
+            Verified,
+            "211 GB free",
+            "6 GB are needed beside the damaged directory.",
+        ),
+        check(
+            "settings",
+            "Settings are high enough",
+            Verified,
+            "max_connections 200",
+            "All five settings are at least what the log needs.",
+        ),
+    ]
+}
+
+pub fn reach(target: Target, reachable: bool) -> Reach {
+    Reach {
+        target,
+        reachable,
+        checks: proofs(reachable),
+        base: Some(base()),
+        last_kept: Some(commit("14:02:48", 74210, 0x1_2A4F_3000, (2, 1, 0))),
+        first_lost: Some(commit("14:02:51.312", 74211, 0x1_2A4F_3C18, (0, 0, 48_211))),
+        lost_commits: Some(412),
+        lost_seconds: Some(191.0),
+        nearest: if reachable { Vec::new() } else { vec![time_target()] },
+        wal_bytes: 642_000_000,
+        minimum_settings: vec![(String::from("max_connections"), 200)],
+        forecast: Some(Forecast { copy: (22.0, 31.0), replay: (9.0, 14.0), measured: true }),
+    }
+}
+
+pub fn survey() -> Survey {
+    let suspect = |time: &str, xid, lsn, what: &str, relation: &str, score| Suspect {
+        commit: commit(time, xid, lsn, (0, 0, 48_211)),
+        relation: relation.to_owned(),
+        what: what.to_owned(),
+        score,
+        target: Target { point: TargetPoint::Lsn(Lsn(lsn)), inclusive: false, timeline: None },
+    };
+    let start = at("02:00:00");
+    Survey {
+        at: at("14:10:05"),
+        current_lsn: Some(Lsn(0x1_2B01_99F0)),
+        bases: vec![
+            BaseSummary {
+                set: String::from("set-20261121-020000"),
+                started: "2026-11-21T02:00:00Z".parse().unwrap(),
+                finished: "2026-11-21T02:03:01Z".parse().unwrap(),
+                ..base()
+            },
+            base(),
+        ],
+        wal: vec![
+            WalStretch {
+                timeline: 1,
+                from: Lsn(0xF000_0000),
+                to: Lsn(0x1_0000_0000),
+                segments: 16,
+                first_commit: Some("2026-11-21T02:00:04Z".parse().unwrap()),
+                last_commit: Some("2026-11-21T21:12:04Z".parse().unwrap()),
+            },
+            WalStretch {
+                timeline: 1,
+                from: Lsn(0x1_0300_0000),
+                to: Lsn(0x1_2B00_0000),
+                segments: 41,
+                first_commit: Some("2026-11-21T23:02:04Z".parse().unwrap()),
+                last_commit: Some(at("14:09:41")),
+            },
+        ],
+        newest_commit: Some(commit("14:09:41", 74623, 0x1_2B00_0000, (1, 0, 0))),
+        density: (0..730)
+            .map(|i| {
+                let slice = start + SignedDuration::from_mins(i);
+                (slice, 20 + (i as u64 * 7919) % 90 + if i == 722 { 400 } else { 0 })
+            })
+            .collect(),
+        suspects: vec![
+            suspect(
+                "14:02:51.312",
+                74211,
+                0x1_2A4F_3C18,
+                "deleted 48,211 of about 51,000 rows of public.orders",
+                "public.orders",
+                97.0,
+            ),
+            suspect(
+                "13:41:07",
+                73902,
+                0x1_2911_0000,
+                "updated 3,120 of about 9,800 rows of public.customers",
+                "public.customers",
+                31.0,
+            ),
+        ],
+        suggestions: vec![
+            Suggestion {
+                target: target(),
+                why: String::from(
+                    "Its last rows before the damage are all kept: just before the transaction's first record in the log.",
+                ),
+            },
+            Suggestion {
+                target: time_target(),
+                why: String::from("15 minutes before it was detected, as the runbook says."),
+            },
+        ],
+        warnings: Vec::new(),
+    }
+}
+
+pub fn plan() -> Plan {
+    let runbook = Runbook::load(None).unwrap();
+    let aside = "/var/lib/postgresql/15/orders-prod/main.damaged.20261122-141502";
+    let rescue = "/var/lib/lifeboat/incidents/INC-20261122-001/rescued-wal";
+    let step = |id: &str, touches: &[&str], expected, cancel, undo: Option<&str>| {
+        let texts = runbook.step(id).unwrap();
+        PlanStep {
+            id: id.to_owned(),
+            title: texts.title.clone(),
+            why: texts.why.clone(),
+            runbook: texts.runbook.clone(),
+            touches: touches.iter().map(|t| (*t).to_owned()).collect(),
+            expected,
+            cancel,
+            destructive: matches!(id, "stop-server" | "move-aside" | "promote"),
+            undo: undo.map(str::to_owned),
+        }
+    };
+    let no = |why: &str| Cancel::No(why.to_owned());
+    Plan {
+        incident: INCIDENT.to_owned(),
+        cluster: CLUSTER.to_owned(),
+        identity: identity(ServerRole::Primary),
+        target: target(),
+        base: base(),
+        aside: aside.to_owned(),
+        rescue: rescue.to_owned(),
+        replay_until: Some(Lsn(0x1_2A4F_3C18)),
+        minimum_settings: vec![],
+        steps: vec![
+            step("confirm-identity", &[], Some((0.2, 1.0)), Cancel::AtOnce, None),
+            step("rescue-wal", &[rescue], Some((1.0, 3.0)), Cancel::AtOnce, None),
+            step(
+                "stop-server",
+                &["the server on db1.example, port 5432"],
+                Some((1.0, 20.0)),
+                no("a server that stops must be let finish"),
+                Some("the server is started again"),
+            ),
+            step(
+                "move-aside",
+                &[DATA, aside],
+                Some((0.1, 0.5)),
+                no("it is one rename"),
+                Some("the directory is moved back"),
+            ),
+            step(
+                "restore-base",
+                &[DATA],
+                Some((22.0, 31.0)),
+                Cancel::SafePoint(String::from("after the file that is being written")),
+                Some("the new directory is moved aside"),
+            ),
+            step(
+                "configure-recovery",
+                &["postgresql.auto.conf and recovery.signal in the new directory"],
+                Some((0.1, 0.5)),
+                Cancel::AtOnce,
+                None,
+            ),
+            step(
+                "start-recovery",
+                &["the server on db1.example, closed to the application"],
+                Some((1.0, 3.0)),
+                Cancel::AtOnce,
+                Some("the server is stopped"),
+            ),
+            step(
+                "replay",
+                &[DATA],
+                Some((9.0, 14.0)),
+                Cancel::SafePoint(String::from("the server is stopped between two log files")),
+                None,
+            ),
+            step("inspect", &[], None, Cancel::AtOnce, None),
+            step(
+                "promote",
+                &["the server: it begins timeline 2"],
+                Some((1.0, 3.0)),
+                no("a promotion cannot be taken back"),
+                None,
+            ),
+            step(
+                "open",
+                &["connections of the application"],
+                Some((1.0, 2.0)),
+                Cancel::AtOnce,
+                None,
+            ),
+            step("validate", &[], Some((3.0, 9.0)), Cancel::AtOnce, None),
+        ],
+        hash: String::new(),
+    }
+    .seal()
+    .unwrap()
+}
+
+pub fn checks(failed: bool) -> Vec<Check> {
+    use Verdict::*;
+    let mut list = vec![
+        check(
+            "counts:public.orders",
+            "public.orders",
+            Verified,
+            "50,988 rows",
+            "As many as the last statistics before the damage say, less what came after the point.",
+        ),
+        check(
+            "counts:public.customers",
+            "public.customers",
+            Verified,
+            "9,812 rows",
+            "As expected.",
+        ),
+        check(
+            "counts:public.audit_log",
+            "public.audit_log",
+            Verified,
+            "402,177 rows",
+            "As expected.",
+        ),
+        check(
+            "fk:orders_customer_id_fkey",
+            "orders without their customer",
+            Verified,
+            "0 rows",
+            "Every order has its customer.",
+        ),
+        check(
+            "fk:order_items_order_id_fkey",
+            "order_items without their order",
+            Verified,
+            "0 rows",
+            "Every item has its order.",
+        ),
+        check(
+            "recent:public.orders",
+            "Newest row of public.orders",
+            Verified,
+            "14:02:48 UTC",
+            "From just before the recovery point.",
+        ),
+        check(
+            "indexes:invalid",
+            "Indexes present and valid",
+            Verified,
+            "23 of 23",
+            "None is missing or invalid.",
+        ),
+        check(
+            "plans:orders_by_customer",
+            "Plan of orders_by_customer",
+            Verified,
+            "Index Scan",
+            "The same plan as before.",
+        ),
+        check("analyze:all", "ANALYZE", Verified, "11 tables", "Statistics are new."),
+        check(
+            "application:connection",
+            "Connects as the application",
+            Verified,
+            "12 ms",
+            "shop connects and reads.",
+        ),
+        check(
+            "application:health",
+            "Health address answers",
+            CouldNotVerify,
+            "",
+            "http://app.example/api/health/database gave no answer within 5 s. Ask whoever runs the application, then run the checks again.",
+        ),
+        check(
+            "probes:stock",
+            "Stock adds up",
+            NotRun,
+            "",
+            "No expectation is configured for this probe.",
+        ),
+    ];
+    if failed {
+        list[3] = Check {
+            expected: Some(String::from("0 rows")),
+            ..check(
+                "fk:orders_customer_id_fkey",
+                "orders without their customer",
+                Failed,
+                "17 rows",
+                "17 rows of public.orders name a customer that does not exist. They were wrong before the damage too, or the point is a little late. Look at them, then choose another point or repair them by hand.",
+            )
+        };
+    }
+    list
+}
+
+pub fn progress(job: &str) -> Progress {
+    let log = [
+        "2026-11-22 14:15:41.101 UTC [4211] LOG:  starting point-in-time recovery to WAL location (LSN) \"1/2A4F3C18\"",
+        "2026-11-22 14:15:41.240 UTC [4211] LOG:  restored log file \"000000010000000100000004\" from archive",
+        "2026-11-22 14:15:41.255 UTC [4211] LOG:  redo starts at 1/4000028",
+        "2026-11-22 14:15:44.019 UTC [4211] LOG:  restored log file \"000000010000000100000018\" from archive",
+    ];
+    let copying = job == "restore-base";
+    Progress {
+        job: job.to_owned(),
+        label: if copying {
+            String::from("base/16384/16402")
+        } else {
+            String::from("replaying log file 000000010000000100000018")
+        },
+        started: at("14:15:20"),
+        done: if copying { 3_421_000_000 } else { 321_000_000 },
+        total: Some(if copying { 5_612_000_000 } else { 642_000_000 }),
+        unit: Unit::Bytes,
+        rate: Some(if copying { 241_000_000.0 } else { 88_000_000.0 }),
+        eta: Some(9.2),
+        history: (0..60)
+            .map(|i| {
+                200.0e6 + f64::from((i * 37) % 60) * 1.4e6 - if i % 17 == 0 { 90.0e6 } else { 0.0 }
+            })
+            .collect(),
+        lsn: (!copying).then_some(Lsn(0x1_1824_0000)),
+        replayed_until: (!copying).then(|| at("11:20:09")),
+        log: if copying { Vec::new() } else { log.iter().map(|l| (*l).to_owned()).collect() },
+    }
+}
+
+/// Tells an incident to an [`App`].
+pub struct Story {
+    pub app: App,
+    seq: u64,
+    live: bool,
+}
+
+impl Story {
+    pub fn home(theme: Theme) -> Self {
+        let view = View::new(at("14:10:00"), TimeZone::UTC, theme, Runbook::load(None).unwrap());
+        let mut app = App::new(view);
+        app.start(None);
+        let mut story = Self { app, seq: 0, live: false };
+        story.event(Event::Listed(Ok(listing())));
+        story
+    }
+
+    /// The incident's screen, as the commander.
+    pub fn declared(theme: Theme, drill: bool) -> Self {
+        Self::declared_as(theme, drill, Role::Commander)
+    }
+
+    pub fn declared_as(theme: Theme, drill: bool, role: Role) -> Self {
+        let mut story = Self::home(theme);
+        if drill {
+            story.app.view.briefing = Some(briefing());
+            story.app.brief = true;
+        }
+        lifeboat::app::update::open(&mut story.app, INCIDENT.to_owned());
+        story.message(Message::Hello {
+            protocol: 1,
+            incident: INCIDENT.to_owned(),
+            you: actor("ann", role),
+            runner_pid: 4242,
+        });
+        story.entry(
+            "14:09:30",
+            J::IncidentDeclared(Declaration {
+                id: INCIDENT.to_owned(),
+                cluster: CLUSTER.to_owned(),
+                tier: Tier::High,
+                environment: String::from("production"),
+                title: String::from("Orders of the last hour are gone"),
+                identity: Some(identity(ServerRole::Primary)),
+                drill: drill.then(|| String::from("corruption")),
+            }),
+        );
+        story.entry(
+            "14:09:31",
+            J::RunnerStarted { pid: 4242, version: String::from("0.1.0"), resumed: false },
+        );
+        story.message(Message::Live);
+        story.live = true;
+        story
+    }
+
+    pub fn assessed(theme: Theme) -> Self {
+        let mut s = Self::declared(theme, false);
+        s.assess();
+        s
+    }
+
+    pub fn assess(&mut self) {
+        self.entry("14:09:50", J::SeveritySet { severity: Severity::Sev2 });
+        self.entry(
+            "14:09:58",
+            J::MomentStated { moment: Moment::FirstDetected, at: at("14:05:30") },
+        );
+        self.entry(
+            "14:10:01",
+            J::ServerProbed(ServerProbe {
+                at: at("14:10:01"),
+                reachable: true,
+                version: Some(String::from("PostgreSQL 15.18 (Debian 15.18-0+deb12u1) on x86_64-pc-linux-gnu, compiled by gcc")),
+                now: Some(at("14:10:01")),
+                current_lsn: Some(Lsn(0x1_2B01_99F0)),
+                sessions: Some(14),
+                identity: Some(identity(ServerRole::Primary)),
+                error: None,
+            }),
+        );
+        self.entry(
+            "14:10:02",
+            J::ProbesRun {
+                checks: vec![
+                    check(
+                        "probes:recent",
+                        "Orders of the last hour",
+                        Verdict::Failed,
+                        "0",
+                        "Expected at least 1,000 in working hours.",
+                    ),
+                    check("probes:customers", "Customers in all", Verdict::Verified, "9,812", ""),
+                ],
+            },
+        );
+        self.entry(
+            "14:10:03",
+            J::MomentStated { moment: Moment::LastKnownGood, at: at("13:55:00") },
+        );
+        self.entry(
+            "14:10:04",
+            J::NoteAdded {
+                topic: Topic::ChangesBefore,
+                text: String::from(
+                    "Release 4.2 at 13:40; the nightly clean-up job was run by hand at about 14:00",
+                ),
+            },
+        );
+        self.tick("14:10:06");
+    }
+
+    pub fn pointing(theme: Theme, reachable: bool) -> Self {
+        let mut s = Self::assessed(theme);
+        s.key(Key::Char('n'));
+        s.message(Message::Survey(survey()));
+        s.answer_all(reachable);
+        s
+    }
+
+    /// Answers what the screen asked for by itself, until it asks no more.
+    pub fn answer_all(&mut self, reachable: bool) {
+        for _ in 0..8 {
+            let waiting: Vec<_> =
+                self.app.view.waiting.iter().map(|(id, w)| (*id, w.purpose.clone())).collect();
+            for (id, purpose) in waiting {
+                use lifeboat::screens::view::Purpose as P;
+                let answer = match purpose {
+                    P::Reach(target) => Answer::Reach(reach(target, reachable)),
+                    P::Commits(_) => Answer::Commits(vec![
+                        commit("14:02:44.101", 74208, 0x1_2A4F_1000, (1, 1, 0)),
+                        commit("14:02:46.290", 74209, 0x1_2A4F_2000, (3, 0, 0)),
+                        commit("14:02:48.004", 74210, 0x1_2A4F_3000, (2, 1, 0)),
+                        commit("14:02:51.312", 74211, 0x1_2A4F_3C18, (0, 0, 48_211)),
+                        commit("14:02:53.900", 74215, 0x1_2B00_0000, (1, 0, 0)),
+                    ]),
+                    _ => Answer::Done,
+                };
+                self.message(Message::Reply { id, result: Ok(answer) });
+            }
+        }
+    }
+
+    pub fn chosen(theme: Theme) -> Self {
+        let mut s = Self::pointing(theme, true);
+        s.entry("14:12:10", J::TargetChosen(reach(target(), true)));
+        s.tick("14:12:12");
+        s
+    }
+
+    pub fn half_answered(theme: Theme) -> Self {
+        let mut s = Self::chosen(theme);
+        s.entry(
+            "14:12:40",
+            J::PrerequisiteAnswered {
+                prerequisite: Prerequisite::IncidentDeclared,
+                met: true,
+                note: String::from("#incident-42, on-call DBA and head of operations called"),
+            },
+        );
+        s.entry(
+            "14:13:05",
+            J::PrerequisiteAnswered {
+                prerequisite: Prerequisite::MaintenanceWindow,
+                met: true,
+                note: String::from("Shop in maintenance mode since 14:08"),
+            },
+        );
+        s.tick("14:13:07");
+        s
+    }
+
+    pub fn planned(theme: Theme) -> Self {
+        let mut s = Self::half_answered(theme);
+        s.entry(
+            "14:13:40",
+            J::IntegrityChecked {
+                set: base().set,
+                checks: vec![
+                    check("members", "Every part authentic", Verdict::Verified, "1,804 parts", ""),
+                    check("files", "Every file as listed", Verdict::Verified, "1,312 files", ""),
+                ],
+            },
+        );
+        s.entry(
+            "14:14:10",
+            J::PrerequisiteAnswered {
+                prerequisite: Prerequisite::TargetConfirmed,
+                met: true,
+                note: String::from("Head of orders, by phone"),
+            },
+        );
+        s.entry("14:14:20", J::PlanMade(plan()));
+        s.tick("14:14:25");
+        s
+    }
+
+    pub fn running(theme: Theme, until: &str) -> Self {
+        let mut s = Self::planned(theme);
+        let plan = plan();
+        s.entry("14:15:00", J::GatePassed { plan_hash: plan.hash.clone() });
+        s.entry("14:15:01", J::RunStarted { plan_hash: plan.hash.clone() });
+        let mut clock = at("14:15:02");
+        for step in &plan.steps {
+            s.entry_at(clock, J::StepStarted { step: step.id.clone(), attempt: 1 });
+            if step.id == "rescue-wal" {
+                s.entry_at(
+                    clock,
+                    J::StepNoted {
+                        step: step.id.clone(),
+                        name: String::from("rescued"),
+                        text: String::from("2 log files rescued, up to LSN 1/2B0199F0"),
+                    },
+                );
+            }
+            if step.id == until {
+                break;
+            }
+            clock += SignedDuration::from_secs(if step.id == "restore-base" { 24 } else { 2 });
+            if step.id == "replay" {
+                s.entry_at(
+                    clock,
+                    J::StepNoted {
+                        step: step.id.clone(),
+                        name: String::from("reached_lsn"),
+                        text: String::from("1/2A4F3C18"),
+                    },
+                );
+                s.entry_at(
+                    clock,
+                    J::StepNoted {
+                        step: step.id.clone(),
+                        name: String::from("reached_time"),
+                        text: String::from("2026-11-22 14:02:48.004+00"),
+                    },
+                );
+            }
+            if step.id == "inspect" {
+                s.entry_at(clock, J::StepHeld { step: step.id.clone(), question: question() });
+                s.entry_at(
+                    clock,
+                    J::Decided {
+                        step: step.id.clone(),
+                        decision: lifeboat::engine::incident::event::Decision::Promote,
+                    },
+                );
+            }
+            s.entry_at(clock, J::StepFinished { step: step.id.clone() });
+        }
+        s.event(Event::Tick(clock + SignedDuration::from_secs(12)));
+        s
+    }
+
+    pub fn held(theme: Theme) -> Self {
+        let mut s = Self::running(theme, "inspect");
+        s.entry(
+            "14:15:58",
+            J::StepNoted {
+                step: String::from("inspect"),
+                name: String::from("reached_lsn"),
+                text: String::from("1/2A4F3C18"),
+            },
+        );
+        s.entry(
+            "14:15:58",
+            J::StepNoted {
+                step: String::from("inspect"),
+                name: String::from("public.orders"),
+                text: String::from("50,988 rows"),
+            },
+        );
+        s.entry("14:15:59", J::StepHeld { step: String::from("inspect"), question: question() });
+        s.tick("14:16:20");
+        s
+    }
+
+    pub fn failed(theme: Theme) -> Self {
+        let mut s = Self::running(theme, "restore-base");
+        s.entry("14:15:40", J::StepFailed {
+            step: String::from("restore-base"),
+            explanation: Explanation::new(
+                Kind::Storage,
+                "The disk of /var/lib/postgresql is full: base/16384/16402 could not be written after 3.4 GB.",
+                "The damaged directory is kept whole at main.damaged.20261122-141502; the backup was only read.",
+                "Free 2.3 GB or more on that disk, then try the step again: it goes on with the file that failed.",
+            ),
+        });
+        s.tick("14:15:50");
+        s
+    }
+
+    pub fn interrupted(theme: Theme) -> Self {
+        let mut s = Self::running(theme, "restore-base");
+        s.entry(
+            "14:16:40",
+            J::RunnerStarted { pid: 4300, version: String::from("0.1.0"), resumed: true },
+        );
+        s.entry(
+            "14:16:40",
+            J::StepInterrupted {
+                step: String::from("restore-base"),
+                finding: String::from(
+                    "811 of 1,312 files are there and whole, pg_control is not there yet",
+                ),
+            },
+        );
+        s.tick("14:16:45");
+        s
+    }
+
+    pub fn finished(theme: Theme, failed: bool) -> Self {
+        let mut s = Self::running(theme, "validate");
+        s.entry("14:17:10", J::ValidationRun { checks: checks(failed) });
+        s.entry("14:17:11", J::StepFinished { step: String::from("validate") });
+        s.entry("14:17:11", J::RunFinished);
+        s.tick("14:17:20");
+        s
+    }
+
+    pub fn ending(theme: Theme) -> Self {
+        let mut s = Self::finished(theme, false);
+        s.key(Key::Char('n'));
+        let sign = |item: &str, evidence: &str| {
+            J::ChecklistSigned(SignOff {
+                item: item.to_owned(),
+                done: true,
+                evidence: evidence.to_owned(),
+            })
+        };
+        s.entry("14:20:00", sign("database-accessible", "psql as shop from app1 and app2"));
+        s.entry("14:24:00", sign("critical-functions", "Order placed, paid and cancelled by hand"));
+        for _ in 0..2 {
+            s.key(Key::Down);
+        }
+        s.tick("14:25:00");
+        s
+    }
+
+    pub fn reported(theme: Theme) -> Self {
+        let mut s = Self::ending(theme);
+        for kind in ["md", "html", "json"] {
+            s.entry(
+                "14:26:00",
+                J::ReportWritten {
+                    path: format!(
+                        "/var/lib/lifeboat/incidents/{INCIDENT}/report/recovery-report.{kind}"
+                    ),
+                },
+            );
+        }
+        s.key(Key::Char('6'));
+        s.tick("14:26:10");
+        s
+    }
+
+    pub fn event(&mut self, event: Event) -> Vec<Effect> {
+        update(&mut self.app, event)
+    }
+
+    pub fn key(&mut self, key: Key) -> Vec<Effect> {
+        self.event(Event::Key(key))
+    }
+
+    pub fn keys(&mut self, text: &str) -> Vec<Effect> {
+        text.chars().flat_map(|c| self.key(Key::Char(c))).collect()
+    }
+
+    pub fn tick(&mut self, time: &str) {
+        self.event(Event::Tick(at(time)));
+    }
+
+    pub fn message(&mut self, message: Message) -> Vec<Effect> {
+        let generation = self.app.generation;
+        self.event(Event::Link { generation, incoming: Incoming::Message(Box::new(message)) })
+    }
+
+    pub fn lose(&mut self) -> Vec<Effect> {
+        let generation = self.app.generation;
+        self.event(Event::Link {
+            generation,
+            incoming: Incoming::Lost(String::from("the connection was closed")),
+        })
+    }
+
+    pub fn entry(&mut self, time: &str, event: J) {
+        self.entry_at(at(time), event);
+    }
+
+    pub fn entry_at(&mut self, time: Timestamp, event: J) {
+        self.seq += 1;
+        let who = match &event {
+            J::StepStarted { .. }
+            | J::StepFinished { .. }
+            | J::StepNoted { .. }
+            | J::StepHeld { .. } => actor("lifeboat", Role::Commander),
+            _ => actor("ann", Role::Commander),
+        };
+        self.message(Message::Entry(Entry {
+            seq: self.seq,
+            at: time,
+            actor: who,
+            event,
+            prev: String::new(),
+        }));
+    }
+
+    pub fn progress(mut self, job: &str) -> Self {
+        self.message(Message::Progress(Some(progress(job))));
+        self
+    }
+}
+
+fn question() -> String {
+    String::from(
+        "The server stands just before LSN 1/2A4F3C18, closed to the application. Is the data right?",
+    )
+}
+
+pub fn listing() -> Listing {
+    let cluster = |name: &str, tier, environment: &str, host: &str| ClusterRow {
+        name: name.to_owned(),
+        tier,
+        environment: environment.to_owned(),
+        data_directory: format!("/var/lib/postgresql/15/{name}/main"),
+        host: host.to_owned(),
+        probes: 2,
+        state: None,
+    };
+    let row =
+        |id: &str, cluster: &str, title: &str, phase, status, declared: &str, drill| IncidentRow {
+            id: id.to_owned(),
+            cluster: cluster.to_owned(),
+            title: title.to_owned(),
+            declared: declared.parse().unwrap(),
+            phase,
+            status,
+            drill,
+        };
+    Listing {
+        clusters: vec![
+            cluster(CLUSTER, Tier::High, "production", "db1.example"),
+            cluster("analytics", Tier::Standard, "production", "db2.example"),
+            cluster("orders-staging", Tier::Archive, "staging", "this host"),
+        ],
+        incidents: vec![
+            row(
+                INCIDENT,
+                CLUSTER,
+                "Orders of the last hour are gone",
+                Phase::Restore,
+                RunStatus::Running,
+                "2026-11-22T14:09:30Z",
+                false,
+            ),
+            row(
+                "INC-20261015-002",
+                "analytics",
+                "GameDay: partial table loss",
+                Phase::Closed,
+                RunStatus::Finished,
+                "2026-10-15T09:00:00Z",
+                true,
+            ),
+            row(
+                "INC-20261015-001",
+                "analytics",
+                "Report tables empty after migration",
+                Phase::Closed,
+                RunStatus::Finished,
+                "2026-10-15T07:12:00Z",
+                false,
+            ),
+        ],
+        warnings: Vec::new(),
+    }
+}
+
+pub fn briefing() -> Briefing {
+    Briefing {
+        title: String::from("Recent data corruption"),
+        story: vec![
+            String::from(
+                "It is the middle of the night. The shop's people call: the orders of the last hour have vanished from every screen. New orders still come in.",
+            ),
+            String::from("Somebody ran a clean-up by hand. Nobody remembers exactly when."),
+        ],
+        objective: String::from(
+            "Bring the orders back. Lose at most 5 minutes of data (RPO), be back within 15 minutes (RTO).",
+        ),
+    }
+}
+
+/// Every scene by name.
+pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
+    let mut out: Vec<(&'static str, App)> = Vec::new();
+    let mut add = |name, story: Story| out.push((name, story.app));
+    let with = |mut story: Story, keys: &[Key]| {
+        for key in keys {
+            story.key(*key);
+        }
+        story
+    };
+    add("home", Story::home(theme));
+    let mut empty = Story::home(theme);
+    empty.event(Event::Listed(Ok(Listing::default())));
+    add("home_empty", empty);
+    add("declare", {
+        let mut s = with(Story::home(theme), &[Key::Down, Key::Char('d')]);
+        s.keys("Report tables are empty");
+        s
+    });
+    add("briefing", Story::declared(theme, true));
+    add("assessment_new", with(Story::declared(theme, true), &[Key::Esc]));
+    add("severity", with(Story::declared(theme, false), &[Key::Char('s'), Key::Down]));
+    add("moment", {
+        let mut s = with(Story::declared(theme, false), &[Key::Char('f')]);
+        s.keys("14:05");
+        s
+    });
+    add("assessment", Story::assessed(theme));
+    add("observer", Story::declared_as(theme, false, Role::Observer));
+    add("point_reading", with(Story::assessed(theme), &[Key::Char('n')]));
+    add("point", Story::pointing(theme, true));
+    add("point_zoomed", with(Story::pointing(theme, true), &[Key::Char('z'), Key::Char('z')]));
+    add("point_unreachable", Story::pointing(theme, false));
+    add("point_proof", with(Story::pointing(theme, true), &[Key::Tab, Key::Tab]));
+    add("point_kind", with(Story::pointing(theme, true), &[Key::Char('k')]));
+    add("commits", {
+        let mut s = with(Story::pointing(theme, true), &[Key::Char('c'), Key::Enter]);
+        s.answer_all(true);
+        s
+    });
+    add("prerequisites", Story::half_answered(theme));
+    add("answer", with(Story::chosen(theme), &[Key::Char('e')]));
+    add("plan", with(Story::planned(theme), &[Key::Down; 8]));
+    add("gate", {
+        let mut s = with(Story::planned(theme), &[Key::Char('g')]);
+        s.keys("orders");
+        s
+    });
+    add("copying", Story::running(theme, "restore-base").progress("restore-base"));
+    add("replaying", Story::running(theme, "replay").progress("replay"));
+    add(
+        "cancel",
+        with(Story::running(theme, "restore-base").progress("restore-base"), &[Key::Char('X')]),
+    );
+    add(
+        "quit",
+        with(Story::running(theme, "restore-base").progress("restore-base"), &[Key::Char('q')]),
+    );
+    add("held", Story::held(theme));
+    add("promote", with(Story::held(theme), &[Key::Char('P')]));
+    add("failed", Story::failed(theme));
+    add("interrupted", Story::interrupted(theme));
+    add("put_back", {
+        let mut s = Story::failed(theme);
+        s.key(Key::Char('U'));
+        s
+    });
+    add("lost", {
+        let mut s = Story::running(theme, "replay").progress("replay");
+        s.lose();
+        s
+    });
+    add("validation", Story::finished(theme, false));
+    add(
+        "validation_failed",
+        with(Story::finished(theme, true), &[Key::Down, Key::Down, Key::Down]),
+    );
+    add("checklist", Story::ending(theme));
+    add("sign", with(Story::ending(theme), &[Key::Enter]));
+    add("report", Story::reported(theme));
+    add("help", with(Story::pointing(theme, true), &[Key::Char('?')]));
+    add("timeline", with(Story::finished(theme, false), &[Key::Char('t')]));
+    debug_assert!(out.iter().all(|(_, app)| app.view.page != Page::Home || app.open.is_none()));
+    out
+}
+
+/// Whether a command changes a server or ends a choice.
+pub fn is_destructive(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::PassGate { .. }
+            | Command::Start { .. }
+            | Command::Decide { .. }
+            | Command::Undo
+            | Command::Cancel
+    )
+}

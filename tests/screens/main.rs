@@ -1,0 +1,10 @@
+//! The terminal UI, without a terminal and without a runner: every screen as a picture, every
+//! command by what it sends, and random use.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod commands;
+mod fixture;
+mod look;
+mod random;
+mod snapshots;
