@@ -1,0 +1,44 @@
+# Lifeboat. `make drill` and `make test` work on a fresh machine; see README.md.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# A toolchain that was installed a moment ago is not yet on every shell's PATH.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+CARGO ?= cargo
+# Megabytes of the drill's database; further words for `lifeboat drill`.
+SIZE ?=
+ARGS ?=
+# The drill that is run.
+SCENARIO ?= corruption
+
+.PHONY: help build drill test lint
+
+help: ## Shows this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@echo
+	@echo '  SIZE=1000 make drill        a database of about 1000 MB'
+	@echo '  ARGS="--auto" make drill    without a person'
+
+drill: ## A GameDay drill on a throwaway cluster; gets what is missing first
+	@scripts/ensure-build.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	$(CARGO) build --release --locked; \
+	LIFEBOAT_PG_BIN="$$pg" exec target/release/lifeboat drill $(SCENARIO) $(if $(SIZE),--size $(SIZE)) $(ARGS)
+
+test: ## All tests; gets what is missing first
+	@scripts/ensure-build.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked $(ARGS)
+
+build: ## target/release/lifeboat
+	@scripts/ensure-build.sh
+	$(CARGO) build --release --locked
+
+lint: ## Format, lints, and the dependencies' licences and advisories where cargo-deny is there
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
+	else echo 'cargo-deny is not installed: licences and advisories were not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; \
+	else echo 'shellcheck is not installed: the scripts were not checked'; fi

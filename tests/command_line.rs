@@ -1,0 +1,334 @@
+//! The commands as programs and people call them: exit codes as docs/OPERATIONS.md states them,
+//! JSON and nothing else on standard output, reasons on standard error.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper of tests fails by panicking"
+)]
+
+use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};
+use lifeboat::engine::drill::scenario;
+use lifeboat::engine::drill::seat::Seat;
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+struct Program {
+    config: PathBuf,
+}
+
+impl Program {
+    fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command.arg("--config").arg(&self.config).args(arguments).output().unwrap()
+    }
+
+    /// Ends well, with one JSON value on standard output.
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        let output = self.run(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said(&output)))
+    }
+
+    #[track_caller]
+    fn well(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Fails with that code: the reason is on standard error, nothing on standard output.
+    #[track_caller]
+    fn fails(&self, code: i32, words: &[&str], arguments: &[&str]) {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        assert!(output.stdout.is_empty(), "{arguments:?}: {}", said(&output));
+        let reason = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        for word in words {
+            assert!(reason.contains(&word.to_lowercase()), "\"{word}\" is not in: {reason}");
+        }
+        assert!(!reason.contains("panicked"), "{reason}");
+    }
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{:?}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within 60 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn every_command_ends_as_the_documentation_says() {
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(home.path(), PermissionsExt::from_mode(0o711)).unwrap();
+    let options = Options {
+        size_mb: 16,
+        directory: Some(home.path().to_owned()),
+        keep: None,
+        seed: 9,
+        programs: None,
+        user: None,
+        lifeboat: PathBuf::from(env!("CARGO_BIN_EXE_lifeboat")),
+    };
+    let sandbox = Sandbox::create(&options, &Sandbox::make_repository, &|_| {}).unwrap();
+    let program = Program { config: sandbox.config().path.clone() };
+    let work = home.path().join("work");
+    fs::create_dir(&work).unwrap();
+
+    let [first, second] = backups(&program);
+    lists(&program, &first, &second);
+    server_and_sets(&program, &first, &sandbox);
+    restores(&program, &first, &work);
+    files(&program, &work);
+    incidents(&program, &sandbox, &work);
+    wal(&program, &sandbox, &work);
+    configuration(&program, &sandbox, &work);
+    sandbox.close().unwrap();
+}
+
+fn backups(program: &Program) -> [Value; 2] {
+    program.fails(3, &["no backup", "lifeboat backup"], &["verify"]);
+    let empty = program.json(&["list-backups"]);
+    assert_eq!(empty["backups"], serde_json::json!([]));
+    let taken = program.json(&["backup", "--cluster", CLUSTER]);
+    let first = taken["backup"].clone();
+    assert!(first["set"].as_str().unwrap().starts_with("set-"), "{taken}");
+    let told = program.well(&["backup"]);
+    assert!(told.contains("set-"), "{told}");
+    let second = program.json(&["list-backups"])["backups"][0].clone();
+    assert_ne!(first["set"], second["set"]);
+    [first, second]
+}
+
+fn lists(program: &Program, first: &Value, second: &Value) {
+    let sets = |arguments: &[&str]| -> Vec<Value> {
+        let listed = program.json(arguments);
+        assert_eq!(listed["faults"], serde_json::json!([]));
+        let list = listed["backups"].as_array().unwrap().iter();
+        list.map(|backup| backup["set"].clone()).collect()
+    };
+    let (one, two) = (&first["set"], &second["set"]);
+    assert_eq!(sets(&["list-backups"]), [two.clone(), one.clone()], "newest first");
+    assert_eq!(sets(&["list-backups", "--limit", "1"]), std::slice::from_ref(two));
+    let between = second["finished"].as_str().unwrap();
+    assert_eq!(sets(&["list-backups", "--before", between]), std::slice::from_ref(one));
+    let early = first["finished"].as_str().unwrap();
+    assert_eq!(sets(&["list-backups", "--before", early]), Vec::<Value>::new());
+    assert_eq!(program.json(&["find-backup", "--before", "now"])["set"], *two);
+    assert_eq!(program.json(&["find-backup", "--before", between])["set"], *one);
+    program.fails(3, &["no backup ended before"], &["find-backup", "--before", early]);
+    program.fails(2, &["tomorrowish"], &["find-backup", "--before", "tomorrowish"]);
+    program.fails(2, &["--before"], &["find-backup"]);
+    program.fails(2, &["limit"], &["list-backups", "--limit", "many"]);
+}
+
+fn server_and_sets(program: &Program, first: &Value, sandbox: &Sandbox) {
+    until("the status is sound", || program.run(&["status"]).status.code() == Some(0));
+    let pages = program.json(&["status"]);
+    let page = &pages[0];
+    assert_eq!(page["cluster"], CLUSTER);
+    assert_eq!(page["backups"], 2);
+    assert_eq!(page["problems"], serde_json::json!([]));
+    assert_eq!(page["server"]["reachable"], true);
+    sandbox.server().stop().unwrap();
+    let down = program.run(&["status", "--json"]);
+    assert_eq!(down.status.code(), Some(12), "{}", said(&down));
+    let pages: Value = serde_json::from_slice(&down.stdout).unwrap();
+    assert!(pages[0]["problems"][0].as_str().unwrap().contains("does not answer"));
+    program.fails(8, &["server"], &["backup", "--json"]);
+    sandbox.server().start(&[]).unwrap();
+
+    let verified = program.json(&["verify"]);
+    assert_eq!(verified["verdict"], "VERIFIED");
+    let set = first["set"].as_str().unwrap();
+    assert_eq!(program.json(&["verify", "--backup-set-id", set])["set"], set);
+    program.fails(
+        3,
+        &["set-20010101-000000"],
+        &["verify", "--backup-set-id", "set-20010101-000000"],
+    );
+}
+
+fn restores(program: &Program, first: &Value, work: &Path) {
+    let empty = work.join("restored");
+    let directory = empty.to_str().unwrap();
+    let set = first["set"].as_str().unwrap();
+    let restored = program.json(&["restore", "--set", set, "--target-directory", directory]);
+    assert_eq!(restored["set"], set);
+    // To the end of the archive, and waiting there.
+    assert!(empty.join("standby.signal").exists() && empty.join("global/pg_control").exists());
+    let before = fs::read(empty.join("postgresql.auto.conf")).unwrap();
+    program.fails(
+        6,
+        &[directory, "empty"],
+        &["restore", "--set", set, "--target-directory", directory, "--json"],
+    );
+    assert_eq!(fs::read(empty.join("postgresql.auto.conf")).unwrap(), before);
+    let other = work.join("other");
+    let other = other.to_str().unwrap();
+    program.fails(
+        3,
+        &["no set set-20010101-000000"],
+        &["restore", "--set", "set-20010101-000000", "--target-directory", other],
+    );
+    let early = first["started"].as_str().unwrap();
+    program.fails(
+        5,
+        &["cannot reach it"],
+        &["restore", "--set", set, "--time", early, "--target-directory", other],
+    );
+    assert!(!Path::new(other).exists());
+}
+
+fn files(program: &Program, work: &Path) {
+    let path = |name: &str| work.join(name).display().to_string();
+    let (plain, sealed, opened) = (path("plain"), path("sealed"), path("opened"));
+    let content: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(&plain, &content).unwrap();
+    program.well(&["encrypt", &plain, &sealed]);
+    assert_ne!(fs::read(&sealed).unwrap(), content);
+    program.well(&["decrypt", &sealed, &opened]);
+    assert_eq!(fs::read(&opened).unwrap(), content);
+    let (pass, wrong) = (path("pass"), path("wrong"));
+    for (file, text) in [(&pass, "a long passphrase\n"), (&wrong, "another passphrase\n")] {
+        fs::write(file, text).unwrap();
+        fs::set_permissions(file, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let (sealed, opened) = (path("sealed-2"), path("opened-2"));
+    program.well(&["encrypt", &plain, &sealed, "--passphrase-file", &pass]);
+    program.fails(4, &[], &["decrypt", &sealed, &opened, "--passphrase-file", &wrong]);
+    assert!(!Path::new(&opened).exists(), "nothing is left of a file that did not open");
+    program.well(&["decrypt", &sealed, &opened, "--passphrase-file", &pass]);
+    assert_eq!(fs::read(&opened).unwrap(), content);
+    let missing = path("missing");
+    program.fails(7, &[&missing], &["decrypt", &missing, &path("opened-3")]);
+}
+
+fn incidents(program: &Program, sandbox: &Sandbox, work: &Path) {
+    assert_eq!(program.json(&["incidents"]), serde_json::json!([]));
+    let seat = Seat::take(sandbox, &scenario::load("corruption").unwrap()).unwrap();
+    let id = seat.incident().declaration.id.clone();
+    assert_eq!(program.json(&["incidents"]).as_array().unwrap().len(), 1);
+    let report = program.json(&["recovery-report", "--incident-id", &id]);
+    assert_eq!(report["incident"]["id"], id.as_str());
+    let folder = work.join("report");
+    let told = program.well(&[
+        "recovery-report",
+        "--incident-id",
+        &id,
+        "--output",
+        folder.to_str().unwrap(),
+    ]);
+    assert_eq!(told.lines().count(), 3);
+    assert!(told.lines().all(|path| Path::new(path).is_file()), "{told}");
+    let verified = program.well(&["journal", "verify", &id]);
+    assert!(verified.contains("the chain holds"), "{verified}");
+    for arguments in [
+        ["recovery-report", "--incident-id", "INC-20010101-001"],
+        ["journal", "verify", "INC-20010101-001"],
+    ] {
+        program.fails(3, &["INC-20010101-001"], &arguments);
+    }
+    let copy = sandbox.state().join("incidents/INC-20010101-002");
+    fs::create_dir(&copy).unwrap();
+    let journal =
+        fs::read_to_string(sandbox.state().join("incidents").join(&id).join("journal.jsonl"));
+    let changed = journal.unwrap().replacen("corruption", "corruptiom", 1);
+    fs::write(copy.join("journal.jsonl"), changed).unwrap();
+    program.fails(4, &["journal"], &["journal", "verify", "INC-20010101-002"]);
+    fs::remove_dir_all(copy).unwrap();
+}
+
+/// PostgreSQL takes 1 to 125 for "not in the archive", which ends a recovery early: only a proven
+/// absence may say so.
+fn wal(program: &Program, sandbox: &Sandbox, work: &Path) {
+    let archive = sandbox.root().join("repository/wal-archive");
+    let folder = fs::read_dir(archive).unwrap().map(|entry| entry.unwrap().path());
+    let folder = folder.filter(|path| path.is_dir()).min().unwrap();
+    let object = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).min().unwrap();
+    let name = object.to_str().unwrap()[..24].to_owned();
+    let destination = work.join("fetched").display().to_string();
+    let (name, to) = (name.as_str(), destination.as_str());
+    program.well(&["restore-wal", name, to]);
+    assert_eq!(fs::metadata(to).unwrap().len(), 16 << 20);
+    fs::remove_file(to).unwrap();
+    program.fails(1, &["in no repository"], &["restore-wal", "0000000100000FFF000000AA", to]);
+    program.fails(1, &["in no repository"], &["restore-wal", "00000002.history", to]);
+    let stops: [(&[&str], &str); 7] = [
+        (&["restore-wal"], "required"),
+        (&["restore-wal", name], "required"),
+        (&["restore-wal", name, to, "--nonsense"], "--nonsense"),
+        (&["restore-wal", name, to, "and", "more"], "unexpected"),
+        (&["restore-wal", "--cluster", "nobody", name, to], "nobody"),
+        (&["restore-wal", "not-a-segment", to], "not-a-segment"),
+        (&["restore-wal", name, "/no/such/folder/file"], "/no/such/folder"),
+    ];
+    for (arguments, word) in stops {
+        program.fails(200, &[word], arguments);
+    }
+    let nowhere = Program { config: work.join("nowhere.toml") };
+    nowhere.fails(200, &["nowhere.toml"], &["restore-wal", name, to]);
+    nowhere.fails(2, &["nowhere.toml"], &["archive-wal", to]);
+    // A repository that is not there is no empty archive.
+    let (here, away) = (sandbox.root().join("repository"), sandbox.root().join("unmounted"));
+    fs::rename(&here, &away).unwrap();
+    fs::create_dir(&here).unwrap();
+    program.fails(200, &[], &["restore-wal", "0000000100000FFF000000AA", to]);
+    fs::remove_dir(&here).unwrap();
+    program.fails(200, &[], &["restore-wal", "0000000100000FFF000000AA", to]);
+    fs::rename(&away, &here).unwrap();
+    let help = program.run(&["restore-wal", "--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(!Path::new(to).exists());
+    let missing = work.join("000000010000000000000001").display().to_string();
+    let archived = program.run(&["archive-wal", &missing]);
+    assert!((1..126).contains(&archived.status.code().unwrap()), "{}", said(&archived));
+}
+
+fn configuration(program: &Program, sandbox: &Sandbox, work: &Path) {
+    for verb in ["backup", "list-backups", "status", "verify", "create-repository"] {
+        program.fails(
+            2,
+            &["no cluster \"nobody\"", CLUSTER],
+            &[verb, "--cluster", "nobody", "--json"],
+        );
+        let nowhere = Program { config: work.join("nowhere.toml") };
+        nowhere.fails(2, &["nowhere.toml"], &[verb, "--json"]);
+    }
+    program.fails(2, &["no repository \"cellar\""], &["list-backups", "--repository", "cellar"]);
+    program.fails(2, &["unrecognized", "sail"], &["sail"]);
+    program.fails(2, &["json"], &["drill", "corruption", "--json"]);
+    program.fails(3, &["no-such-scenario"], &["drill", "no-such-scenario", "--auto"]);
+    let text = fs::read_to_string(&program.config).unwrap();
+    let broken = Program { config: work.join("broken.toml") };
+    fs::write(&broken.config, format!("{text}\n[nonsense]\nkey = 1\n")).unwrap();
+    fs::set_permissions(&broken.config, PermissionsExt::from_mode(0o600)).unwrap();
+    broken.fails(2, &["broken.toml", "nonsense"], &["status"]);
+    // Another key opens nothing, and says so.
+    let key = sandbox.root().join("keys/master");
+    let right = fs::read(&key).unwrap();
+    fs::write(&key, "11".repeat(32) + "\n").unwrap();
+    program.fails(4, &["key"], &["list-backups", "--json"]);
+    program.fails(200, &["key"], &["restore-wal", "0000000100000FFF000000AA", "/nowhere"]);
+    fs::write(&key, right).unwrap();
+    assert_eq!(program.json(&["list-backups"])["backups"].as_array().unwrap().len(), 2);
+    assert!(program.well(&["--version"]).starts_with("lifeboat "));
+    assert!(program.well(&["--help"]).contains("restore-wal"));
+}
