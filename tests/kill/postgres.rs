@@ -1,0 +1,153 @@
+//! PostgreSQL killed: together with the runner, as a power cut does, in every step in which it
+//! runs; and alone, in the middle of a step that goes on without it.
+
+use crate::outcome::{as_undisturbed, clocks_go_on};
+use crate::stage::{LIMIT, Stage, next_command, until};
+use lifeboat::engine::incident::Incident;
+use lifeboat::engine::incident::model::{RunStatus, StepStatus};
+use lifeboat::engine::runner::protocol::Command;
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Instant;
+
+/// Where the server of the damaged directory, then that of the restored one, runs when the power
+/// goes.
+const CUTS: [&str; 11] = [
+    "step.rescue-wal.after_run",
+    "step.start-recovery.after_run",
+    "step.replay.before",
+    "step.replay.after_run",
+    "step.inspect.before",
+    "step.inspect.after",
+    "step.promote.before",
+    "step.promote.after_run",
+    "step.open.before",
+    "step.open.after_run",
+    "step.validate.after_run",
+];
+
+#[test]
+fn after_a_power_cut_in_any_step_the_recovery_goes_on_to_the_same_end() {
+    let stage = Stage::new();
+    let mut next = CUTS.iter().skip(1).copied().map(Some).chain([None]);
+    let mut client = stage.runner(Some(CUTS[0]));
+    stage.to_gate(&client);
+    let mut clocks = client.incident().unwrap().clocks.clone();
+    for cut in CUTS {
+        stage.go_on(&client);
+        stage.until_lost(&client, cut);
+        if stage.postmaster().is_some() {
+            stage.kill_postgres();
+        } else {
+            // A server that an earlier cut ended is started by the step, not by its edge.
+            assert!(cut.ends_with("before"), "{cut}: no server runs");
+        }
+        let left = stage.left();
+        client = stage.runner(next.next().flatten());
+        let found = stage.wait(&client, &format!("the finding at {cut}"), |incident| {
+            incident.seq >= left.seq + 2 && incident.status != RunStatus::Running
+        });
+        let held = cut == "step.inspect.after";
+        let expected = if held { RunStatus::Held } else { RunStatus::Interrupted };
+        assert_eq!(found.status, expected, "{cut}");
+        let step = cut.split('.').nth(1).unwrap();
+        assert_eq!(found.current_step().unwrap().id, step, "{cut}");
+        assert_eq!(found.clocks, left.clocks, "{cut}");
+        clocks_go_on(&clocks, &found.clocks);
+        clocks = found.clocks.clone();
+    }
+    stage.go_on(&client);
+    stage.wait(&client, "the end", |incident| incident.status == RunStatus::Finished);
+    as_undisturbed(&stage);
+}
+
+/// Steps in whose middle the server is killed while the runner lives. Those of the damaged server
+/// come first: it is started again before each, as a watchdog would.
+const DAMAGED: [&str; 3] = ["confirm-identity", "rescue-wal", "stop-server"];
+const RESTORED: [&str; 5] = ["replay", "inspect", "promote", "open", "validate"];
+
+#[test]
+fn a_server_that_is_killed_alone_is_told_of_and_retry_goes_on() {
+    let stage = Stage::new();
+    let client = stage.runner(None);
+    stage.to_gate(&client);
+    let mut killed = BTreeSet::new();
+    for step in DAMAGED {
+        if stage.postmaster().is_none() {
+            stage.sandbox.server().start(&[]).unwrap();
+        }
+        stage.go_on(&client);
+        stage.wait(&client, step, |incident| in_step(incident, step));
+        if step != "stop-server" {
+            stage.ask(&client, Command::Pause);
+        }
+        if stage.postmaster().is_some() {
+            stage.kill_postgres();
+            killed.insert(step.to_owned());
+        }
+        if step != "stop-server" {
+            stage.wait(&client, "the pause", |i| i.status == RunStatus::Paused);
+        }
+    }
+    let mut retries = 0;
+    let begun = Instant::now();
+    let mut clocks = client.incident().unwrap().clocks.clone();
+    loop {
+        let incident = client.incident().unwrap();
+        clocks_go_on(&clocks, &incident.clocks);
+        clocks = incident.clocks.clone();
+        let step = incident.current_step().map(|step| step.id.clone()).unwrap_or_default();
+        let waits = RESTORED.contains(&step.as_str()) && !killed.contains(&step);
+        match incident.status {
+            RunStatus::Finished => break,
+            RunStatus::Running | RunStatus::Held if waits && stage.postmaster().is_some() => {
+                stage.kill_postgres();
+                killed.insert(step.clone());
+            }
+            RunStatus::Held => stage.ask(&client, next_command(&incident)),
+            RunStatus::Failed => {
+                let failure = incident.current_step().unwrap().failure.clone().unwrap();
+                retries += 1;
+                assert!(retries < 20, "{step} fails again and again: {failure}");
+                assert!(!failure.what.is_empty() && !failure.next.is_empty(), "{failure:?}");
+                stage.ask(&client, Command::Retry);
+            }
+            _ => {}
+        }
+        assert!(begun.elapsed() < 2 * LIMIT, "{step}: {:?}", incident.status);
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+    eprintln!("killed in {killed:?}");
+    for step in ["confirm-identity", "rescue-wal", "replay", "inspect"] {
+        assert!(killed.contains(step), "{step} was too short to be caught: {killed:?}");
+    }
+    as_undisturbed(&stage);
+}
+
+fn in_step(incident: &Incident, step: &str) -> bool {
+    incident.steps.iter().any(|s| s.id == step && s.status != StepStatus::Pending)
+}
+
+/// A promotion takes `recovery.signal` away before its end: a server killed then would, at an
+/// ordinary start, replay the bad transaction too.
+#[test]
+fn a_promotion_that_was_broken_off_goes_back_to_the_target_first() {
+    let stage = Stage::new();
+    let client = stage.runner(Some("step.promote.before"));
+    stage.to_gate(&client);
+    stage.go_on(&client);
+    stage.wait(&client, "the question", |incident| incident.status == RunStatus::Held);
+    stage.go_on(&client);
+    stage.until_lost(&client, "promote");
+    stage.kill_postgres();
+    let data = &stage.sandbox.server().data;
+    fs::remove_file(data.join("recovery.signal")).unwrap();
+    let client = stage.runner(None);
+    let found = stage.wait(&client, "the finding", |i| i.status == RunStatus::Interrupted);
+    assert_eq!(found.current_step().unwrap().id, "promote");
+    stage.go_on(&client);
+    stage.wait(&client, "the end", |incident| incident.status == RunStatus::Finished);
+    assert!(client.incident().unwrap().noted("promotion_broken_off").is_some());
+    until("the server", || stage.postmaster().is_some());
+    as_undisturbed(&stage);
+}
