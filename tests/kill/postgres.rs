@@ -117,7 +117,6 @@ fn a_server_that_is_killed_alone_is_told_of_and_retry_goes_on() {
         assert!(begun.elapsed() < 2 * LIMIT, "{step}: {:?}", incident.status);
         std::thread::park_timeout(std::time::Duration::from_millis(5));
     }
-    eprintln!("killed in {killed:?}");
     for step in ["confirm-identity", "rescue-wal", "replay", "inspect"] {
         assert!(killed.contains(step), "{step} was too short to be caught: {killed:?}");
     }

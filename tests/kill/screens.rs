@@ -39,7 +39,6 @@ fn a_new_window_shows_the_same_step_and_the_recovery_never_notices() {
             break;
         }
     }
-    eprintln!("killed in {seen:?}");
     // A step too short to be caught is passed with the one before it.
     for step in ["confirm-identity", "rescue-wal", "restore-base", "inspect"] {
         assert!(seen.contains(step), "{step} is not among {seen:?}");
