@@ -12,7 +12,7 @@ ARGS ?=
 # The drill that is run.
 SCENARIO ?= corruption
 
-.PHONY: help build drill test lint
+.PHONY: help build drill test test-s3 bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -30,6 +30,16 @@ test: ## All tests; gets what is missing first
 	@scripts/ensure-build.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked $(ARGS)
+
+test-s3: ## The S3 store (build feature s3) against real servers, which are fetched or built first
+	@scripts/ensure-build.sh
+	@scripts/ensure-s3.sh --heavy
+	$(CARGO) test --locked --features s3 --test s3 -- --include-ignored
+
+bench: ## Speed, as ratios against peers in the same run
+	@scripts/ensure-build.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) bench --locked
 
 build: ## target/release/lifeboat
 	@scripts/ensure-build.sh

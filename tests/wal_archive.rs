@@ -263,7 +263,7 @@ fn every_doubt_is_200_and_only_proven_absence_is_1() {
     let near = scene.config.repositories[0].clone();
     let mut far = near.clone();
     far.name = "far".to_owned();
-    let StoreConfig::File { path } = &mut far.store;
+    let StoreConfig::File { path } = &mut far.store else { unreachable!() };
     *path = scene.cluster.root.path().join("not mounted");
     let destination = scene.cluster.root.path().join("RECOVERYXLOG");
     let rescue = scene.cluster.root.path().join("rescue");

@@ -2,12 +2,14 @@
 //! [`load`]. Never holds a secret: keys and passwords are named by the file that holds them.
 
 pub mod load;
+pub mod s3;
 
 use crate::engine::incident::facts::{Role, Tier};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use load::{ConfigError, example, load};
+pub use s3::{LockMode, ObjectLock, S3Config, S3Credentials};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -156,7 +158,11 @@ pub struct RepositoryConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum StoreConfig {
-    File { path: PathBuf },
+    File {
+        path: PathBuf,
+    },
+    /// A bucket at Amazon or at any server that speaks S3.
+    S3(Box<S3Config>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

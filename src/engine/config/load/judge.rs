@@ -37,6 +37,9 @@ pub(super) fn files(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
         judge.readable(&[Key("runbook")], path, "the runbook file");
     }
     for (at, repository) in config.repositories.iter().enumerate() {
+        if let StoreConfig::S3(s3) = &repository.store {
+            judge.s3_files(at, s3);
+        }
         let Encryption::Aes256Cbc { master_key_file: Some(path), .. } = &repository.encryption
         else {
             continue;
@@ -64,17 +67,17 @@ fn connections(cluster: &Cluster) -> impl Iterator<Item = (&'static str, &Connec
     std::iter::once(("connection", &cluster.connection)).chain(application)
 }
 
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     lines: &'a Lines<'a>,
     problems: Vec<Problem>,
 }
 
 impl Judge<'_> {
-    fn problem(&mut self, place: &[Into<'_>], text: String) {
+    pub(super) fn problem(&mut self, place: &[Into<'_>], text: String) {
         self.problems.push(Problem { line: self.lines.of_value(place), text });
     }
 
-    fn absolute(&mut self, place: &[Into<'_>], path: Option<&Path>) {
+    pub(super) fn absolute(&mut self, place: &[Into<'_>], path: Option<&Path>) {
         if let Some(path) = path
             && !path.is_absolute()
         {
@@ -267,21 +270,32 @@ impl Judge<'_> {
         self.store(at, repository, config);
     }
 
-    #[allow(irrefutable_let_patterns, reason = "other kinds of store have no path")]
     fn store(&mut self, at: usize, repository: &RepositoryConfig, config: &Config) {
-        let StoreConfig::File { path } = &repository.store else { return };
-        let place = [Key("repositories"), At(at), Key("store"), Key("path")];
+        let key = match &repository.store {
+            StoreConfig::File { .. } => "path",
+            StoreConfig::S3(_) => "prefix",
+        };
+        let place = [Key("repositories"), At(at), Key("store"), Key(key)];
         let name = &repository.name;
-        self.absolute(&place, Some(path));
+        let path = match &repository.store {
+            StoreConfig::File { path } => {
+                self.absolute(&place, Some(path));
+                path.display().to_string()
+            }
+            StoreConfig::S3(s3) => {
+                self.s3(at, s3);
+                s3.prefix.clone()
+            }
+        };
         let users: Vec<&str> = config
             .clusters
             .iter()
             .filter(|cluster| cluster.repositories.contains(name))
             .map(|cluster| cluster.name.as_str())
             .collect();
-        if users.len() > 1 && !path.display().to_string().contains("{cluster}") {
+        if users.len() > 1 && !path.contains("{cluster}") {
             let text = format!(
-                "\"{name}\" serves {}, so its path must contain {{cluster}}, or their WAL would mix",
+                "\"{name}\" serves {}, so its {key} must contain {{cluster}}, or their WAL would mix",
                 users.join(" and ")
             );
             self.problem(&place, text);
@@ -291,6 +305,7 @@ impl Judge<'_> {
             let text = format!("\"{name}\" lies at the same path as \"{}\"", other.name);
             self.problem(&place, text);
         }
+        let StoreConfig::File { path } = &repository.store else { return };
         if let Some(cluster) =
             config.clusters.iter().find(|cluster| path.starts_with(&cluster.data_directory))
         {
@@ -302,7 +317,7 @@ impl Judge<'_> {
         }
     }
 
-    fn readable(&mut self, place: &[Into<'_>], path: &Path, what: &str) -> bool {
+    pub(super) fn readable(&mut self, place: &[Into<'_>], path: &Path, what: &str) -> bool {
         let opened = File::open(path).and_then(|file| file.metadata());
         match opened {
             Ok(metadata) if metadata.is_file() => true,
@@ -317,7 +332,7 @@ impl Judge<'_> {
         }
     }
 
-    fn secret(&mut self, place: &[Into<'_>], path: &Path, what: &str) {
+    pub(super) fn secret(&mut self, place: &[Into<'_>], path: &Path, what: &str) {
         if !self.readable(place, path, what) {
             return;
         }

@@ -2,6 +2,8 @@
 //! never interprets an object's content, and never overwrites one.
 
 pub mod posix;
+#[cfg(feature = "s3")]
+pub mod s3;
 #[cfg(test)]
 pub mod suite;
 
@@ -20,8 +22,13 @@ pub const MARKER: &str = "lifeboat-repository.json";
 /// # Errors
 /// Where it is not, or cannot be reached.
 pub fn open(config: &StoreConfig, cluster: &str) -> Result<Arc<dyn Store>, StoreError> {
-    let StoreConfig::File { path } = config;
-    Ok(Arc::new(posix::FileStore::open(&root(path, cluster)?)?))
+    Ok(match config {
+        StoreConfig::File { path } => Arc::new(posix::FileStore::open(&root(path, cluster)?)?),
+        #[cfg(feature = "s3")]
+        StoreConfig::S3(s3) => Arc::new(s3::S3Store::open(s3, cluster)?),
+        #[cfg(not(feature = "s3"))]
+        StoreConfig::S3(s3) => return Err(without_s3(&s3.bucket)),
+    })
 }
 
 /// The store of `cluster`, made where it is missing: a place that holds the marker or nothing.
@@ -29,8 +36,25 @@ pub fn open(config: &StoreConfig, cluster: &str) -> Result<Arc<dyn Store>, Store
 /// # Errors
 /// [`StoreFault::Exists`] where it holds something else.
 pub fn make(config: &StoreConfig, cluster: &str) -> Result<Arc<dyn Store>, StoreError> {
-    let StoreConfig::File { path } = config;
-    Ok(Arc::new(posix::FileStore::make(&root(path, cluster)?)?))
+    Ok(match config {
+        StoreConfig::File { path } => Arc::new(posix::FileStore::make(&root(path, cluster)?)?),
+        #[cfg(feature = "s3")]
+        StoreConfig::S3(s3) => Arc::new(s3::S3Store::make(s3, cluster)?),
+        #[cfg(not(feature = "s3"))]
+        StoreConfig::S3(s3) => return Err(without_s3(&s3.bucket)),
+    })
+}
+
+#[cfg(not(feature = "s3"))]
+fn without_s3(bucket: &str) -> StoreError {
+    StoreError {
+        fault: StoreFault::Unavailable,
+        what: format!(
+            "the bucket {bucket} cannot be reached: this program was built without S3 (build it \
+             with --features s3)"
+        ),
+        source: None,
+    }
 }
 
 /// The path with the cluster's name in the place of `{cluster}`.
