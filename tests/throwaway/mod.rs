@@ -26,9 +26,10 @@ pub struct Cluster {
     user: Option<(u32, u32)>,
 }
 
-/// Where the server's programs are: `LIFEBOAT_TEST_PG_BIN`, the path, the distribution's folder.
+/// Where the server's programs are: `LIFEBOAT_TEST_PG_BIN`, what `make test` found, the path, the distribution's folder.
 pub fn binaries() -> PathBuf {
-    if let Some(bin) = std::env::var_os("LIFEBOAT_TEST_PG_BIN") {
+    let named = std::env::var_os("LIFEBOAT_TEST_PG_BIN");
+    if let Some(bin) = named.or_else(|| std::env::var_os("LIFEBOAT_PG_BIN")) {
         return PathBuf::from(bin);
     }
     let mut found: Vec<PathBuf> = std::env::var_os("PATH")
