@@ -151,7 +151,10 @@ pub fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Typed, Momen
     let relative = |at| Typed { at, zone: zone.clone(), zone_assumed: true, day_assumed: false };
     match words.as_slice() {
         [] => return Err(MomentError::Empty),
-        ["now"] => return Ok(relative(whole_seconds(now))),
+        // To the last digit that PostgreSQL knows: a backup that ended a moment ago ended before.
+        ["now"] => {
+            return Ok(relative(Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)));
+        }
         [quantity @ .., "ago"] => {
             let seconds = ago_seconds(quantity).ok_or_else(not_a_time)?;
             let at = whole_seconds(now)
@@ -361,12 +364,12 @@ fn resolve(
     Err(MomentError::Which { text: text.to_owned(), why, readings })
 }
 
-/// Seconds of `15 minutes`, `2h`, `1 h 30 min`, … A day is 24 hours.
 /// Nobody means a fraction who says "ago".
 fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
+/// Seconds of `15 minutes`, `2h`, `1 h 30 min`, … A day is 24 hours.
 fn ago_seconds(words: &[&str]) -> Option<i64> {
     let joined = words.concat();
     let mut rest = joined.as_str();
@@ -516,6 +519,15 @@ mod tests {
         }
         let unknown = read("2026-01-13 10:00 Europe/Nowhere").unwrap_err();
         assert_eq!(unknown, MomentError::UnknownZone { name: String::from("Europe/Nowhere") });
+    }
+
+    #[test]
+    fn now_is_after_what_ended_in_the_same_second() {
+        let now = stamp("2026-01-13T10:30:00.987654321Z");
+        let typed = parse("now", now, &TimeZone::UTC).unwrap();
+        assert_eq!(typed.at, stamp("2026-01-13T10:30:00.987654Z"));
+        let ago = parse("5 minutes ago", now, &TimeZone::UTC).unwrap();
+        assert_eq!(ago.at, stamp("2026-01-13T10:25:00Z"), "nobody means a fraction");
     }
 
     #[test]
