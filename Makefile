@@ -31,10 +31,10 @@ test: ## All tests; gets what is missing first
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked $(ARGS)
 
-test-s3: ## The S3 store (build feature s3) against real servers, which are fetched or built first
+test-s3: ## The S3 store against real servers, which are fetched or built first
 	@scripts/ensure-build.sh
 	@scripts/ensure-s3.sh --heavy
-	$(CARGO) test --locked --features s3 --test s3 -- --include-ignored
+	$(CARGO) test --locked --test s3 -- --include-ignored
 
 bench: ## Speed, as ratios against peers in the same run
 	@scripts/ensure-build.sh

@@ -2,13 +2,14 @@
 //! never interprets an object's content, and never overwrites one.
 
 pub mod posix;
-#[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(test)]
 pub mod suite;
 
 use crate::engine::config::StoreConfig;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,10 +25,7 @@ pub const MARKER: &str = "lifeboat-repository.json";
 pub fn open(config: &StoreConfig, cluster: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match config {
         StoreConfig::File { path } => Arc::new(posix::FileStore::open(&root(path, cluster)?)?),
-        #[cfg(feature = "s3")]
         StoreConfig::S3(s3) => Arc::new(s3::S3Store::open(s3, cluster)?),
-        #[cfg(not(feature = "s3"))]
-        StoreConfig::S3(s3) => return Err(without_s3(&s3.bucket)),
     })
 }
 
@@ -38,23 +36,8 @@ pub fn open(config: &StoreConfig, cluster: &str) -> Result<Arc<dyn Store>, Store
 pub fn make(config: &StoreConfig, cluster: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match config {
         StoreConfig::File { path } => Arc::new(posix::FileStore::make(&root(path, cluster)?)?),
-        #[cfg(feature = "s3")]
         StoreConfig::S3(s3) => Arc::new(s3::S3Store::make(s3, cluster)?),
-        #[cfg(not(feature = "s3"))]
-        StoreConfig::S3(s3) => return Err(without_s3(&s3.bucket)),
     })
-}
-
-#[cfg(not(feature = "s3"))]
-fn without_s3(bucket: &str) -> StoreError {
-    StoreError {
-        fault: StoreFault::Unavailable,
-        what: format!(
-            "the bucket {bucket} cannot be reached: this program was built without S3 (build it \
-             with --features s3)"
-        ),
-        source: None,
-    }
 }
 
 /// The path with the cluster's name in the place of `{cluster}`.
@@ -79,6 +62,19 @@ pub fn check_key(key: &str) -> Result<(), StoreError> {
     }
     let what = format!("{key:?} is not a name that an object in a repository can have");
     Err(StoreError::new(StoreFault::Denied, what))
+}
+
+/// Refuses a key whose object must never be removed.
+///
+/// # Errors
+/// [`StoreFault::Denied`].
+pub fn check_removable(key: &str) -> Result<(), StoreError> {
+    check_key(key)?;
+    if key == MARKER {
+        let what = format!("{MARKER} makes the place a repository; it is never removed");
+        return Err(StoreError::new(StoreFault::Denied, what));
+    }
+    Ok(())
 }
 
 /// Refuses a folder that is neither empty (the repository itself) nor `name/`.
@@ -171,7 +167,19 @@ impl Explain for StoreError {
 pub struct ObjectInfo {
     /// From the repository's prefix, with `/`.
     pub key: String,
+    /// Bytes.
     pub size: u64,
+    /// When the store says that it was written; `None` where it does not say.
+    pub written: Option<Timestamp>,
+}
+
+/// What a store itself promises of an object: nobody, whatever their rights here, removes it
+/// before then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The store's own word for it, such as `COMPLIANCE`.
+    pub mode: String,
+    pub until: Timestamp,
 }
 
 /// An object being written. Dropped without [`finish`](ObjectWriter::finish), nothing of it stays.
@@ -242,5 +250,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn settle(&self, key: &str) -> Result<(), StoreError> {
         let _ = key;
         Ok(())
+    }
+
+    /// Removes an object for good, durably. For what the operator or the retention policy named,
+    /// and for nothing else; the marker is never removed.
+    ///
+    /// # Errors
+    /// [`StoreFault::NotFound`] where it is not there, [`StoreFault::Denied`] where the store keeps
+    /// it. Then nothing of it is gone.
+    fn remove(&self, key: &str) -> Result<(), StoreError>;
+
+    /// What keeps the object in the store, where the store can say.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    fn hold(&self, key: &str) -> Result<Option<Hold>, StoreError> {
+        self.size(key).map(|_| None)
     }
 }

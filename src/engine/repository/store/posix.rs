@@ -4,8 +4,10 @@
 
 use super::{
     MARKER, ObjectInfo, ObjectWriter, Store, StoreError, StoreFault, check_folder, check_key,
+    check_removable,
 };
 use crate::engine::files;
+use jiff::Timestamp;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -237,7 +239,10 @@ impl Store for FileStore {
             let key = format!("{folder}{name}");
             match fs::metadata(entry.path()) {
                 Ok(found) if found.is_dir() => {}
-                Ok(found) => objects.push(ObjectInfo { key, size: found.len() }),
+                Ok(found) => {
+                    let written = found.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+                    objects.push(ObjectInfo { key, size: found.len(), written });
+                }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(StoreError::io(&self.doing("look at", &key), e)),
             }
@@ -309,6 +314,13 @@ impl Store for FileStore {
         file.sync_all()
             .and_then(|()| self.sync_folders(&path))
             .map_err(|e| StoreError::io(&self.doing("sync", key), e))
+    }
+
+    fn remove(&self, key: &str) -> Result<(), StoreError> {
+        check_removable(key)?;
+        let path = self.path(key)?;
+        self.proven("remove", key, || fs::remove_file(&path))?;
+        self.sync_folders(&path).map_err(|e| StoreError::io(&self.doing("remove", key), e))
     }
 }
 

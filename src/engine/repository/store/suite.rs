@@ -15,6 +15,7 @@ pub fn run(store: &dyn Store) {
     lists_one_level_in_order(store);
     proves_absence(store);
     refuses_bad_keys(store);
+    removes_what_is_named(store);
 }
 
 /// The error of each way to read `key`.
@@ -92,12 +93,31 @@ fn proves_absence(store: &dyn Store) {
     }
 }
 
+fn removes_what_is_named(store: &dyn Store) {
+    store.put("remove/one", b"1").unwrap();
+    store.put("remove/other", b"2").unwrap();
+    assert_eq!(store.hold("remove/one").unwrap(), None, "nothing keeps it");
+    store.remove("remove/one").unwrap();
+    assert_eq!(store.read("remove/one").unwrap_err().fault, StoreFault::NotFound);
+    assert_eq!(store.remove("remove/one").unwrap_err().fault, StoreFault::NotFound);
+    assert_eq!(store.hold("remove/one").unwrap_err().fault, StoreFault::NotFound);
+    assert_eq!(store.read("remove/other").unwrap(), b"2");
+    store.put("remove/one", b"again").unwrap();
+    assert_eq!(store.read("remove/one").unwrap(), b"again");
+    assert_eq!(store.remove(super::MARKER).unwrap_err().fault, StoreFault::Denied);
+    let listed = store.list("remove/", "").unwrap();
+    let now = jiff::Timestamp::now();
+    let age = |at: jiff::Timestamp| now.duration_since(at).as_secs().abs();
+    assert!(listed.iter().all(|o| o.written.is_some_and(|at| age(at) < 3600)), "{listed:?}");
+}
+
 fn refuses_bad_keys(store: &dyn Store) {
     let bad = ["", "/", "/etc/passwd", "..", "../x", "a/../b", "a//b", "a/", "./a", "a/.", ".a"];
     for key in bad.into_iter().chain(["a\0b", "a\nb", "a\\b"]) {
         assert_eq!(store.put(key, b"").unwrap_err().fault, StoreFault::Denied, "{key:?}");
         assert_eq!(store.read(key).unwrap_err().fault, StoreFault::Denied, "{key:?}");
         assert_eq!(store.size(key).unwrap_err().fault, StoreFault::Denied, "{key:?}");
+        assert_eq!(store.remove(key).unwrap_err().fault, StoreFault::Denied, "{key:?}");
     }
     for folder in ["/", "../", "a/../", "a"] {
         assert_eq!(store.list(folder, "").unwrap_err().fault, StoreFault::Denied, "{folder:?}");

@@ -1,7 +1,7 @@
 //! The few requests of S3 that a store needs, through rusoto, each tried again where that may help.
 //! Knows buckets and whole keys; what an absent object proves is the store's to say.
 
-use super::super::{StoreError, StoreFault};
+use super::super::{Hold, StoreError, StoreFault};
 use super::credentials::KeyRing;
 use super::dispatch::{Call, Line};
 use super::retry::{Again, Failure, Tries};
@@ -15,8 +15,9 @@ use md5::{Digest, Md5};
 use rusoto_core::{ByteStream, Region, RusotoError};
 use rusoto_s3::{
     AbortMultipartUploadRequest, CompleteMultipartUploadRequest, CompletedMultipartUpload,
-    CompletedPart, CreateMultipartUploadRequest, GetObjectRequest, HeadObjectRequest,
-    ListObjectsV2Output, ListObjectsV2Request, PutObjectRequest, S3, S3Client, UploadPartRequest,
+    CompletedPart, CreateMultipartUploadRequest, DeleteObjectRequest, GetObjectRequest,
+    HeadObjectRequest, ListObjectsV2Output, ListObjectsV2Request, PutObjectRequest, S3, S3Client,
+    UploadPartRequest,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +50,10 @@ pub struct Head {
     pub writer: Option<String>,
     /// Its tag is no digest of its content: the server has encrypted it with a key of its own.
     pub opaque: bool,
+    /// Where the bucket keeps versions.
+    pub version: Option<String>,
+    /// Object Lock's word, where the server tells it.
+    pub hold: Option<Hold>,
 }
 
 /// A part that the server has.
@@ -149,7 +154,29 @@ impl Client {
             etag: unquoted(head.e_tag),
             writer: head.metadata.and_then(|mut all| all.remove(WRITER)),
             opaque: head.server_side_encryption.is_some_and(|kind| kind != "AES256"),
+            version: head.version_id.filter(|version| version != "null"),
+            hold: head
+                .object_lock_mode
+                .zip(head.object_lock_retain_until_date)
+                .and_then(|(mode, until)| Some(Hold { mode, until: until.parse().ok()? })),
         })
+    }
+
+    /// Removes an object: in a bucket with versions its newest version, not merely its name, so
+    /// that a lock on it is heard.
+    pub async fn remove(&self, key: &str) -> Result<(), Failure> {
+        let version = self.head(key).await?.version;
+        self.call(false, &mut false, |client| {
+            let request = DeleteObjectRequest {
+                bucket: self.bucket.clone(),
+                key: key.to_owned(),
+                version_id: version.clone(),
+                ..Default::default()
+            };
+            async move { client.delete_object(request).await }
+        })
+        .await
+        .map(drop)
     }
 
     /// Gives the object's bytes from `start` on, `length` of them or all, to `sink`, in order.

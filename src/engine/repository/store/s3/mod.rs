@@ -14,7 +14,8 @@ mod transport;
 mod upload;
 
 use super::{
-    MARKER, ObjectInfo, ObjectWriter, Store, StoreError, StoreFault, check_folder, check_key,
+    Hold, MARKER, ObjectInfo, ObjectWriter, Store, StoreError, StoreFault, check_folder, check_key,
+    check_removable,
 };
 use crate::engine::config::{LockMode, S3Config};
 use bytes::Bytes;
@@ -280,7 +281,8 @@ impl Store for S3Store {
                 let key = object.key.as_deref().and_then(|k| k.strip_prefix(&self.shared.prefix));
                 let Some(key) = key.filter(|key| check_key(key).is_ok()) else { continue };
                 let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
-                objects.push(ObjectInfo { key: key.to_owned(), size });
+                let written = object.last_modified.and_then(|at| at.parse().ok());
+                objects.push(ObjectInfo { key: key.to_owned(), size, written });
             }
         })?;
         if objects.is_empty() {
@@ -331,6 +333,23 @@ impl Store for S3Store {
         let failed = |e| StoreError::io(&self.shared.doing("write", key), e);
         std::io::Write::write_all(&mut writer, content).map_err(failed)?;
         writer.finish()
+    }
+
+    fn remove(&self, key: &str) -> Result<(), StoreError> {
+        check_removable(key)?;
+        // A DELETE answers the same whether there was anything.
+        self.size(key)?;
+        let (shared, whole) = (Arc::clone(&self.shared), self.shared.whole(key));
+        let removed = wait(async move { shared.client.remove(&whole).await })?;
+        self.shared.proven(key, &self.shared.doing("remove", key), removed)
+    }
+
+    fn hold(&self, key: &str) -> Result<Option<Hold>, StoreError> {
+        self.size(key)?;
+        let (shared, whole) = (Arc::clone(&self.shared), self.shared.whole(key));
+        let head = wait(async move { shared.client.head(&whole).await })?;
+        let head = self.shared.proven(key, &self.shared.doing("look at", key), head)?;
+        Ok(head.hold)
     }
 }
 
