@@ -62,6 +62,21 @@ pub enum Verb {
         before: String,
     },
 
+    /// Whether every point between two times or LSNs can be recovered to.
+    ///
+    /// Lists WAL without a hole, gaps, forks, which backups serve, and what is reachable. Ends
+    /// with 0 only where all of it is.
+    CheckWalContinuity {
+        #[command(flatten)]
+        common: Common,
+        /// A time or an LSN.
+        #[arg(long, value_name = "TIME|LSN")]
+        from: String,
+        /// A time or an LSN.
+        #[arg(long, value_name = "TIME|LSN")]
+        to: String,
+    },
+
     /// Reads, authenticates and inflates a whole set.
     Verify {
         #[command(flatten)]

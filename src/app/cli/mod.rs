@@ -3,6 +3,7 @@
 
 mod args;
 mod backups;
+mod continuity;
 mod crypt;
 mod drill;
 mod incidents;
@@ -72,6 +73,9 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
             backups::list(&loaded(path)?, &common, before.as_deref(), limit)
         }
         Verb::FindBackup { common, before } => backups::find(&loaded(path)?, &common, &before),
+        Verb::CheckWalContinuity { common, from, to } => {
+            continuity::check(&loaded(path)?, &common, &from, &to)
+        }
         Verb::Verify { common, backup_set_id } => {
             backups::verify(&loaded(path)?, &common, backup_set_id.as_deref())
         }

@@ -9,8 +9,11 @@ use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::{BaseSummary, ServerProbe};
 use crate::engine::recovery_point::RepositoryArchive;
+use crate::engine::runbook::Runbook;
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::{Coverage, Stretch};
+use crate::engine::wal::debts::{self, Ledger};
+use crate::engine::wal::settings::{self, ArchiverSettings};
 use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -30,6 +33,10 @@ struct Page {
     newest_backup_age_seconds: Option<i64>,
     /// Stretches of archived WAL without a gap, as one line each.
     wal: Vec<String>,
+    /// What the server says of its archiving; absent where it does not answer.
+    archiving: Option<ArchiverSettings>,
+    /// WAL that a repository lacks and another holds.
+    debts: Ledger,
     /// Everything that a monitor should wake somebody for.
     problems: Vec<String>,
 }
@@ -43,7 +50,13 @@ pub(super) fn status(config: &Config, common: &Common) -> Result<ExitCode, Expla
     let mut pages = Vec::new();
     for cluster in chosen {
         let server = runtime.block_on(assess::probe_server(cluster));
-        pages.push(page(config, cluster, common.repository.as_deref(), server));
+        let archiving = match server.reachable {
+            true => Some(runtime.block_on(settings::read(cluster))),
+            false => None,
+        };
+        let mut page = page(config, cluster, common.repository.as_deref(), server);
+        add_archiving(config, cluster, archiving, &mut page);
+        pages.push(page);
     }
     if common.json {
         output::json(&pages)?;
@@ -64,6 +77,8 @@ fn page(config: &Config, cluster: &Cluster, repository: Option<&str>, server: Se
         newest_backup: None,
         newest_backup_age_seconds: None,
         wal: Vec::new(),
+        archiving: None,
+        debts: Ledger::default(),
         problems: Vec::new(),
         server,
     };
@@ -75,6 +90,38 @@ fn page(config: &Config, cluster: &Cluster, repository: Option<&str>, server: Se
         page.problems.push(explanation.to_string());
     }
     page
+}
+
+/// Archiving as it is set and as it goes, and what each repository lacks.
+fn add_archiving(
+    config: &Config,
+    cluster: &Cluster,
+    archiving: Option<Result<ArchiverSettings, String>>,
+    page: &mut Page,
+) {
+    let runbook = Runbook::load(config.runbook.as_deref());
+    match (archiving, runbook) {
+        (Some(Ok(found)), Ok(runbook)) => {
+            let rpo = runbook.tier(cluster.tier).rpo_seconds;
+            page.problems.extend(settings::problems(&found, rpo));
+            page.archiving = Some(found);
+        }
+        (Some(Err(why)), _) => {
+            page.problems.push(format!("Archiving could not be checked: {why}"));
+        }
+        (Some(Ok(_)), Err(error)) => {
+            page.problems.push(format!("Archiving could not be checked: {error}"));
+        }
+        (None, _) => {}
+    }
+    if cluster.repositories.len() < 2 {
+        return;
+    }
+    page.debts = debts::owed(config, cluster);
+    page.problems.extend(page.debts.owed.iter().map(debts::Owed::told));
+    page.problems.extend(page.debts.unasked.iter().map(|(name, why)| {
+        format!("What the repository {name} holds and lacks is not known: {why}")
+    }));
 }
 
 fn fill(

@@ -23,7 +23,7 @@ pub(super) fn archive(config: Option<&Path>, name: Option<&str>, file: &Path) ->
         let config = loaded(config).map_err(below_126)?;
         let cluster = cluster(&config, name).map_err(below_126)?;
         archive::archive_file(&config, cluster, file)
-            .map(|_| ())
+            .map(|archived| tell(&archived))
             .map_err(|error| (error.explanation(), error.exit_code()))
     };
     match attempt() {
@@ -33,6 +33,23 @@ pub(super) fn archive(config: Option<&Path>, name: Option<&str>, file: &Path) ->
             ExitCode::from(code)
         }
     }
+}
+
+/// A line in the server's log when a repository is found to be away, or has caught up; not one
+/// for each segment in between.
+fn tell(archived: &archive::Archived) {
+    use std::io::Write;
+    let mut text = String::new();
+    for lacking in archived.owed.iter().filter(|lacking| lacking.asked) {
+        text.push_str(&format!(
+            "lifeboat: {} is archived, but not in {}; the debt is written down. {}\n",
+            archived.name, lacking.repository, lacking.why
+        ));
+    }
+    for (repository, file) in &archived.paid {
+        text.push_str(&format!("lifeboat: {repository} has {file} now, which it lacked.\n"));
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 fn below_126(explanation: Explanation) -> (Explanation, u8) {

@@ -1,6 +1,7 @@
 //! `lifeboat.toml`: what it may say. Owns the types; reading and judging the file is in
 //! [`load`]. Never holds a secret: keys and passwords are named by the file that holds them.
 
+pub mod archiving;
 pub mod load;
 pub mod s3;
 
@@ -8,6 +9,7 @@ use crate::engine::incident::facts::{Role, Tier};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+pub use archiving::Archiving;
 pub use load::{ConfigError, example, load};
 pub use s3::{LockMode, ObjectLock, S3Config, S3Credentials};
 
@@ -63,6 +65,8 @@ pub struct Cluster {
     /// How the application connects, where it is not as above.
     #[serde(default)]
     pub application: Option<Connection>,
+    #[serde(default)]
+    pub archiving: Archiving,
 }
 
 /// A connection to PostgreSQL. A password comes from a passfile in PostgreSQL's own format.

@@ -9,6 +9,7 @@ mod survey;
 pub mod suspects;
 pub mod timelines;
 mod trace;
+pub mod window;
 mod words;
 
 pub use archive::{Archive, ClosedArchive, Relation, Relations, RepositoryArchive};

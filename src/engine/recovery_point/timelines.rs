@@ -58,6 +58,11 @@ impl Timelines {
         latest
     }
 
+    /// Those whose line is known, ascending.
+    pub fn known(&self) -> impl Iterator<Item = TimelineId> {
+        self.lines.keys().copied()
+    }
+
     #[must_use]
     pub fn line(&self, timeline: TimelineId) -> Option<&Line> {
         self.lines.get(&timeline)

@@ -101,6 +101,18 @@ impl Repository {
         Ok(Some(content.len() as u64))
     }
 
+    /// The objects of one WAL file: none where the archive is there and proves that it has none,
+    /// one, or rarely more. Opens nothing.
+    ///
+    /// # Errors
+    /// Where the archive could not be asked.
+    pub fn find_wal(&self, name: &str) -> Result<Vec<WalObject>, RepositoryError> {
+        let objects = self.store.list(&folder_of(name)?, &format!("{name}."))?;
+        let named = |key: &str| ObjectName::parse(key).is_some_and(|parsed| parsed.file == name);
+        let found = objects.into_iter().filter(|object| named(&object.key));
+        Ok(found.map(|o| WalObject { name: name.to_owned(), key: o.key, size: o.size }).collect())
+    }
+
     /// Segments of one timeline from `from` (a segment's name) on, by name, at most `limit`.
     /// Reads only the folders that it must.
     ///

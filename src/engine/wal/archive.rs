@@ -1,15 +1,27 @@
-//! `archive-wal %p`: one file of `pg_wal` into every repository of its cluster. Owns the judgement
-//! whether the file is what it says; says "archived" only when it is durable everywhere.
+//! `archive-wal %p`: one file of `pg_wal` into the repositories of its cluster. Owns the judgement
+//! whether the file is what it says, and when it may be called archived: durable in as many
+//! repositories as the configuration asks for, and a debt for each other one durable beside it.
 
+use super::ahead;
+use super::debts::{self, Debt, Limits, Paid};
 use super::identity::{self, NotTheSegment};
 use super::names::WalFile;
+use super::notes::{self, Notes};
+use super::offer::{self, Content, Door, Outcome};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
 use crate::engine::postgres::control_file::{self, ControlFileError};
+use crate::engine::repository::store::{StoreError, StoreFault};
 use crate::engine::repository::{PutWal, Repository, RepositoryError};
+use jiff::Timestamp;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What one call pays of a repository's debts at most, so that PostgreSQL waits little.
+const INSTALMENT: Limits = Limits { files: 4, time: Duration::from_secs(5), workers: 2 };
 
 /// What archiving one file came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +29,23 @@ pub struct Archived {
     pub name: String,
     /// Bytes of the file.
     pub size: u64,
-    /// By repository, in the cluster's order.
+    /// The repositories that hold it, in the cluster's order.
     pub repositories: Vec<(String, PutWal)>,
+    /// Those that do not, each with its debt written down.
+    pub owed: Vec<Lacking>,
+    /// Older debts that were paid by the way: repository and file.
+    pub paid: Vec<(String, String)>,
+    /// The next files, which were pushed ahead.
+    pub ahead: Vec<String>,
+}
+
+/// A repository that did not take the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    pub repository: String,
+    pub why: String,
+    /// It was asked by this call, not left alone because it failed a moment ago.
+    pub asked: bool,
 }
 
 /// Why a file was not archived. PostgreSQL keeps it and tries again.
@@ -44,6 +71,8 @@ pub enum ArchiveError {
         /// By repository.
         failed: Vec<(String, RepositoryError)>,
     },
+    #[error("{name} is not in {repository}, and that could not be written down anywhere")]
+    Debt { name: String, repository: String, source: Box<RepositoryError> },
 }
 
 impl Explain for ArchiveError {
@@ -71,6 +100,11 @@ impl Explain for ArchiveError {
                 let next = inner.first().map_or_else(String::new, |e| e.next.clone());
                 return Explanation::new(kind, what, untouched, next);
             }
+            Self::Debt { source, .. } => {
+                let inner = source.explanation();
+                let what = format!("{} {}", sentence(self), inner.what);
+                return Explanation::new(inner.kind, what, untouched, inner.next);
+            }
         };
         Explanation::new(kind, sentence(self), untouched, next)
     }
@@ -86,10 +120,11 @@ impl ArchiveError {
 }
 
 /// Archives the file at `path` (the server's `%p`, relative to where the server runs this).
-/// The same file twice is one object and a success; durable in every repository on return.
+/// The same file twice is one object and a success; durable on return.
 ///
 /// # Errors
-/// Where it is not durable in each of them. The others are tried all the same.
+/// Where fewer repositories hold it than the configuration asks for; where one holds another
+/// content or another cluster; where a debt could not be written down.
 pub fn archive_file(
     config: &Config,
     cluster: &Cluster,
@@ -103,37 +138,158 @@ pub fn archive_file(
     if cluster.repositories.is_empty() {
         return Err(ArchiveError::NoRepository(cluster.name.clone()));
     }
-    let content = read(cluster, path)?;
-    let expected = control_file::read(&cluster.data_directory)?.system_identifier;
-    check(cluster, name, &content, expected)?;
+    let (found, content) = read(cluster, path)?;
+    let system_identifier = control_file::read(&cluster.data_directory)?.system_identifier;
+    check(cluster, name, &content, system_identifier)?;
 
-    let (mut stored, mut failed) = (Vec::new(), Vec::new());
-    for repository in &cluster.repositories {
-        match push(config, cluster, repository, name, &content, expected) {
-            Ok(put) => stored.push((repository.clone(), put)),
-            Err(e) => failed.push((repository.clone(), e)),
-        }
+    let notes = Notes::open(&config.state_directory(), &cluster.name);
+    let size = content.len() as u64;
+    let file = Arc::new(Content {
+        receipt: notes.receipt(name).filter(|r| r.digest == notes::digest_of(name, &content)),
+        name: name.to_owned(),
+        bytes: content,
+    });
+    let doors = Door::all(config, cluster, system_identifier);
+    let outcomes = offer::offer(&doors, &file, &notes, &cluster.archiving);
+    drop(file);
+    let sorted = Sorted::new(name, &doors, outcomes, &notes, cluster.archiving.copies)?;
+    for lacking in &sorted.owed {
+        write_down(name, lacking, &sorted.holders)?;
+        notes.owes(&lacking.repository);
     }
-    if failed.is_empty() {
-        let size = content.len() as u64;
-        Ok(Archived { name: name.to_owned(), size, repositories: stored })
-    } else {
-        Err(ArchiveError::Repositories { name: name.to_owned(), failed })
+    notes.drop_receipt(name);
+    let paid = if doors.len() > 1 { instalments(&sorted.holders, &notes) } else { Vec::new() };
+    let job = ahead::Job { cluster, system_identifier, doors: &sorted.holders, notes: &notes };
+    let ahead = ahead::push(&job, &found, size);
+    let Sorted { repositories, owed, .. } = sorted;
+    Ok(Archived { name: name.to_owned(), size, repositories, owed, paid, ahead })
+}
+
+/// Who holds the file, and who does not.
+struct Sorted {
+    repositories: Vec<(String, PutWal)>,
+    holders: Vec<Arc<Door>>,
+    owed: Vec<Lacking>,
+}
+
+impl Sorted {
+    fn new(
+        name: &str,
+        doors: &[Arc<Door>],
+        outcomes: Vec<Outcome>,
+        notes: &Notes,
+        copies: usize,
+    ) -> Result<Self, ArchiveError> {
+        let mut sorted = Self { repositories: vec![], holders: vec![], owed: vec![] };
+        let (mut failed, mut refused) = (Vec::new(), false);
+        for (door, outcome) in doors.iter().zip(outcomes) {
+            let (error, asked) = match outcome {
+                Outcome::Stored(put) => {
+                    notes.is_up(&door.name);
+                    sorted.repositories.push((door.name.clone(), put));
+                    sorted.holders.push(Arc::clone(door));
+                    continue;
+                }
+                Outcome::Failed(error) => (error, true),
+                Outcome::Skipped(why) => {
+                    (StoreError::new(StoreFault::Unavailable, why).into(), false)
+                }
+            };
+            refused |= is_refusal(&error);
+            let why = error.explanation().what;
+            if asked {
+                notes.is_down(&door.name, &why, Timestamp::now());
+            }
+            sorted.owed.push(Lacking { repository: door.name.clone(), why, asked });
+            failed.push((door.name.clone(), error));
+        }
+        if refused || sorted.holders.len() < copies.max(1) {
+            if refused {
+                failed.retain(|(_, error)| is_refusal(error));
+            }
+            return Err(ArchiveError::Repositories { name: name.to_owned(), failed });
+        }
+        Ok(sorted)
     }
 }
 
-fn read(cluster: &Cluster, path: &Path) -> Result<Vec<u8>, ArchiveError> {
+/// What waiting does not mend and nobody may paper over: two servers that archive into one
+/// repository, or a repository that is not the one that is meant.
+fn is_refusal(error: &RepositoryError) -> bool {
+    matches!(
+        error,
+        RepositoryError::DifferentWal { .. }
+            | RepositoryError::OtherCluster { .. }
+            | RepositoryError::Unfit { .. }
+            | RepositoryError::MasterKeyUnnamed
+            | RepositoryError::BadName { .. }
+    )
+}
+
+/// The debt goes into every repository that holds the file; one of them is enough.
+fn write_down(name: &str, lacking: &Lacking, holders: &[Arc<Door>]) -> Result<(), ArchiveError> {
+    let debt = Debt::new(&lacking.repository, name, &lacking.why);
+    let (mut written, mut failed) = (false, None);
+    for holder in holders {
+        let recorded = holder
+            .open()
+            .and_then(|open| debts::record(&*open.store, &debt).map_err(RepositoryError::Store));
+        match recorded {
+            Ok(()) => written = true,
+            Err(e) => failed = Some(e),
+        }
+    }
+    match failed {
+        Some(source) if !written => Err(ArchiveError::Debt {
+            name: name.to_owned(),
+            repository: lacking.repository.clone(),
+            source: Box::new(source),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A few old debts of the repositories that took this file.
+fn instalments(holders: &[Arc<Door>], notes: &Notes) -> Vec<(String, String)> {
+    let now = Timestamp::now();
+    let debtors: Vec<_> = holders.iter().filter(|door| notes.may_owe(&door.name, now)).collect();
+    let mut all = Vec::new();
+    if debtors.is_empty() {
+        return all;
+    }
+    let open = |door: &Arc<Door>| door.open().ok().map(|open| (door.name.clone(), open));
+    let up: Vec<(String, Arc<Repository>)> = holders.iter().filter_map(open).collect();
+    for debtor in debtors {
+        let mut paid = Paid::default();
+        debts::pay_among(&up, Some(&debtor.name), INSTALMENT, &|| false, &mut paid);
+        // What a repository that is down now would say is not known.
+        if !paid.left && up.len() == holders.len() {
+            notes.is_clear(&debtor.name, now);
+        }
+        all.extend(paid.paid);
+    }
+    all
+}
+
+/// The content, and where it was found.
+fn read(cluster: &Cluster, path: &Path) -> Result<(PathBuf, Vec<u8>), ArchiveError> {
     let content = match fs::read(path) {
         // Run by hand from elsewhere: the server itself runs it in the data directory.
         Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_relative() => {
-            fs::read(cluster.data_directory.join(path))
+            let inside = cluster.data_directory.join(path);
+            fs::read(&inside).map(|content| (inside, content))
         }
-        read => read,
+        read => read.map(|content| (path.to_owned(), content)),
     };
     content.map_err(|source| ArchiveError::Read { path: path.to_owned(), source })
 }
 
-fn check(cluster: &Cluster, name: &str, content: &[u8], expected: u64) -> Result<(), ArchiveError> {
+pub(super) fn check(
+    cluster: &Cluster,
+    name: &str,
+    content: &[u8],
+    expected: u64,
+) -> Result<(), ArchiveError> {
     let segment = match WalFile::parse(name) {
         Some(WalFile::Segment { name, .. }) => name,
         Some(WalFile::Partial { name, .. }) => name.trim_end_matches(".partial").to_owned(),
@@ -150,21 +306,4 @@ fn check(cluster: &Cluster, name: &str, content: &[u8], expected: u64) -> Result
         cluster: cluster.name.clone(),
         expected,
     })
-}
-
-fn push(
-    config: &Config,
-    cluster: &Cluster,
-    repository: &str,
-    name: &str,
-    content: &[u8],
-    system_identifier: u64,
-) -> Result<PutWal, RepositoryError> {
-    let known = config.repository(repository).ok_or_else(|| RepositoryError::Unfit {
-        place: repository.to_owned(),
-        why: "the configuration has no repository of that name".to_owned(),
-    })?;
-    let repository = Repository::open(known, &cluster.name)?;
-    repository.claim_for(system_identifier)?;
-    repository.put_wal(name, content)
 }

@@ -166,6 +166,15 @@ impl Judge<'_> {
                 self.problem(&place, format!("\"{name}\" names \"{repository}\" twice"));
             }
         }
+        let copies = cluster.archiving.copies;
+        if copies == 0 || copies > cluster.repositories.len().max(1) {
+            let text = format!(
+                "copies = {copies} cannot be kept: \"{name}\" has {} repositories, and one copy is \
+                 the least",
+                cluster.repositories.len()
+            );
+            self.problem(&[Key("clusters"), At(at), Key("archiving"), Key("copies")], text);
+        }
         if let Some(url) = &cluster.health_url
             && !url.starts_with("http://")
             && !url.starts_with("https://")

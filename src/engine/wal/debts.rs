@@ -1,0 +1,539 @@
+//! Debts: WAL files that one repository of a cluster lacks and others hold. Owns
+//! `debts/<repository>/…` in the repositories that hold the file; a debt is durable before
+//! PostgreSQL may drop the file, and goes only once its repository has proved that it holds it.
+//!
+//! A debt is forged by nobody's gain: it makes nothing but a copy of a file that its own tag
+//! vouches for. So it carries no tag.
+
+use super::names::WalFile;
+use crate::engine::config::{Cluster, Config};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::repository::store::{Store, StoreError, StoreFault};
+use crate::engine::repository::{Repository, RepositoryError};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The folder of all debts.
+pub const FOLDER: &str = "debts/";
+const FORMAT: u32 = 1;
+const SUFFIX: &str = ".json";
+/// Beside a debt that its store does not let go: it is paid all the same.
+const PAID: &str = ".paid";
+/// Files taken on at a time.
+const PAGE: usize = 256;
+/// A debtor that refuses so many files is left alone for this time.
+const MOST_FAILURES: usize = 10;
+/// [`owed`] counts no further.
+pub const MOST_COUNTED: usize = 10_000;
+
+/// A file that a repository lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Debt {
+    pub format: u32,
+    /// `000000010000000000000003`, `00000002.history`, …
+    pub file: String,
+    /// The repository that lacks it, by its name in the configuration.
+    pub repository: String,
+    pub recorded: Timestamp,
+    /// Why it did not take the file then.
+    pub why: String,
+}
+
+impl Debt {
+    #[must_use]
+    pub fn new(repository: &str, file: &str, why: &str) -> Self {
+        Self {
+            format: FORMAT,
+            file: file.to_owned(),
+            repository: repository.to_owned(),
+            recorded: Timestamp::now(),
+            why: why.to_owned(),
+        }
+    }
+}
+
+/// `debts/<repository>/<first 16 digits>/<file>`, without an ending; histories one folder higher.
+fn stem(repository: &str, file: &str) -> String {
+    match WalFile::parse(file) {
+        Some(WalFile::History { .. }) | None => format!("{FOLDER}{repository}/{file}"),
+        Some(_) => {
+            format!("{FOLDER}{repository}/{}/{file}", file.get(..16).unwrap_or_default())
+        }
+    }
+}
+
+/// Writes a debt into a repository that holds the file. Durable on return; one that is there
+/// already says the same.
+///
+/// # Errors
+/// Where it could not be written.
+pub fn record(store: &dyn Store, debt: &Debt) -> Result<(), StoreError> {
+    let key = format!("{}{SUFFIX}", stem(&debt.repository, &debt.file));
+    let text = serde_json::to_vec_pretty(debt)
+        .map_err(|e| StoreError::new(StoreFault::Unavailable, e.to_string()))?;
+    match store.put(&key, &text) {
+        Err(e) if e.fault == StoreFault::Exists => store.settle(&key),
+        put => put,
+    }
+}
+
+/// Files that `repository` lacks by what `store` holds: histories, then the rest by name, at most
+/// `limit`. Reads only the folders that it must.
+///
+/// # Errors
+/// Where they could not be listed.
+pub fn list(store: &dyn Store, repository: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+    let top = format!("{FOLDER}{repository}/");
+    let mut files = open_in(store, &top)?;
+    for folder in store.folders(&top)? {
+        if files.len() >= limit {
+            break;
+        }
+        files.extend(open_in(store, &format!("{top}{folder}/"))?);
+    }
+    files.truncate(limit);
+    Ok(files)
+}
+
+/// The debts right in one folder that are not paid.
+fn open_in(store: &dyn Store, folder: &str) -> Result<Vec<String>, StoreError> {
+    let objects = store.list(folder, "")?;
+    let names: BTreeSet<&str> =
+        objects.iter().filter_map(|object| object.key.strip_prefix(folder)).collect();
+    let files = names.iter().filter_map(|name| name.strip_suffix(SUFFIX));
+    let unpaid = files.filter(|file| {
+        WalFile::parse(file).is_some() && !names.contains(format!("{file}{PAID}").as_str())
+    });
+    Ok(unpaid.map(str::to_owned).collect())
+}
+
+/// Takes a debt off `store`, or marks it as paid where the store lets nothing go.
+fn strike(store: &dyn Store, repository: &str, file: &str) -> Result<(), StoreError> {
+    let stem = stem(repository, file);
+    let key = format!("{stem}{SUFFIX}");
+    match store.remove(&key) {
+        Err(e) if e.fault == StoreFault::NotFound => Ok(()),
+        Err(e) if e.fault == StoreFault::Denied => match store.put(&format!("{stem}{PAID}"), b"") {
+            Err(e) if e.fault == StoreFault::Exists => Ok(()),
+            put => put,
+        },
+        removed => removed,
+    }
+}
+
+/// What one repository lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Owed {
+    pub repository: String,
+    pub files: usize,
+    /// There are more: counting stopped at [`MOST_COUNTED`].
+    pub more: bool,
+    /// The first file's name.
+    pub first: String,
+    /// When the first was written down, and why.
+    pub since: Option<Timestamp>,
+    pub why: Option<String>,
+}
+
+/// All that the repositories of a cluster lack.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    pub owed: Vec<Owed>,
+    /// Repositories that could not be asked, with the reason: what they would say is not known.
+    pub unasked: Vec<(String, Explanation)>,
+}
+
+/// What the repositories of `cluster` lack. Reads names, and one small object a debtor.
+#[must_use]
+pub fn owed(config: &Config, cluster: &Cluster) -> Ledger {
+    let mut ledger = Ledger::default();
+    let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut holders = Vec::new();
+    for name in &cluster.repositories {
+        let listed = open(config, cluster, name).and_then(|holder| {
+            for debtor in holder.store.folders(FOLDER)? {
+                let listed = list(&*holder.store, &debtor, MOST_COUNTED + 1)?;
+                files.entry(debtor).or_default().extend(listed);
+            }
+            Ok(holder)
+        });
+        match listed {
+            Ok(holder) => holders.push(holder),
+            Err(e) => ledger.unasked.push((name.clone(), e.explanation())),
+        }
+    }
+    for (repository, files) in files {
+        let Some(first) = files.first().cloned() else { continue };
+        let key = format!("{}{SUFFIX}", stem(&repository, &first));
+        let read = |holder: &Repository| -> Option<Debt> {
+            serde_json::from_slice(&holder.store.read(&key).ok()?).ok()
+        };
+        let debt = holders.iter().find_map(read);
+        ledger.owed.push(Owed {
+            files: files.len().min(MOST_COUNTED),
+            more: files.len() > MOST_COUNTED,
+            since: debt.as_ref().map(|debt| debt.recorded),
+            why: debt.map(|debt| debt.why),
+            repository,
+            first,
+        });
+    }
+    ledger
+}
+
+/// How much is paid at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub files: usize,
+    pub time: Duration,
+    pub workers: usize,
+}
+
+impl Limits {
+    /// All of it.
+    #[must_use]
+    pub fn all(workers: usize) -> Self {
+        Self { files: usize::MAX, time: Duration::MAX, workers }
+    }
+}
+
+/// What paying came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Paid {
+    /// Repository and file; proven to be there.
+    pub paid: Vec<(String, String)>,
+    /// Repository, file and why it could not be paid. The debt stays.
+    pub failed: Vec<(String, String, Explanation)>,
+    /// Repositories that could not be asked, with the reason.
+    pub unasked: Vec<(String, Explanation)>,
+    /// Whether debts stay, or may stay where somebody could not be asked.
+    pub left: bool,
+}
+
+/// Pays what the repositories of `cluster` owe: each file is read from one that holds it, written
+/// with the debtor's own protection, read back and compared; then the debt goes. Oldest first.
+/// Stopped anywhere, it is gone on with by the next call.
+#[must_use]
+pub fn pay(
+    config: &Config,
+    cluster: &Cluster,
+    limits: Limits,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Paid {
+    let mut paid = Paid::default();
+    let mut up = Vec::new();
+    for name in &cluster.repositories {
+        match open(config, cluster, name) {
+            Ok(repository) => up.push((name.clone(), Arc::new(repository))),
+            Err(e) => {
+                paid.left = true;
+                paid.unasked.push((name.clone(), e.explanation()));
+            }
+        }
+    }
+    pay_among(&up, None, limits, cancelled, &mut paid);
+    paid
+}
+
+/// As [`pay`], among repositories that are open; only what `debtor` owes, where it is given.
+pub(super) fn pay_among(
+    up: &[(String, Arc<Repository>)],
+    debtor: Option<&str>,
+    limits: Limits,
+    cancelled: &(dyn Fn() -> bool + Sync),
+    paid: &mut Paid,
+) {
+    let until = Instant::now().checked_add(limits.time);
+    let mut debtors = BTreeSet::new();
+    for (name, holder) in up {
+        match holder.store.folders(FOLDER) {
+            Ok(found) => debtors.extend(found),
+            Err(e) => {
+                paid.left = true;
+                paid.unasked.push((name.clone(), e.explanation()));
+            }
+        }
+    }
+    debtors.retain(|name| debtor.is_none_or(|only| only == name));
+    for name in debtors {
+        let over = || cancelled() || until.is_some_and(|until| Instant::now() >= until);
+        let mut teller = Teller {
+            up,
+            name: &name,
+            debtor: up.iter().find(|(n, _)| *n == name).map(|(_, repository)| &**repository),
+            over: &over,
+            paid,
+        };
+        teller.all(limits);
+    }
+}
+
+/// Pays one debtor's debts.
+struct Teller<'a> {
+    up: &'a [(String, Arc<Repository>)],
+    name: &'a str,
+    /// `None` where it is not up, or no longer in the configuration.
+    debtor: Option<&'a Repository>,
+    over: &'a (dyn Fn() -> bool + Sync),
+    paid: &'a mut Paid,
+}
+
+impl Teller<'_> {
+    fn all(&mut self, limits: Limits) {
+        let mut seen = BTreeSet::new();
+        for (holder, repository) in self.up {
+            if holder == self.name {
+                continue;
+            }
+            loop {
+                let room = limits.files.saturating_sub(self.paid.paid.len());
+                // Those that failed stay in the list: behind them lie the next.
+                let listed = list(&*repository.store, self.name, seen.len().saturating_add(PAGE));
+                let mut files = match listed {
+                    Ok(files) => files,
+                    Err(e) => {
+                        self.paid.left = true;
+                        self.paid.unasked.push((holder.clone(), e.explanation()));
+                        break;
+                    }
+                };
+                files.retain(|file| !seen.contains(file));
+                if files.is_empty() {
+                    break;
+                }
+                let Some(debtor) = self.debtor.filter(|_| room > 0 && !(self.over)()) else {
+                    self.paid.left = true;
+                    return;
+                };
+                files.truncate(room.min(PAGE));
+                seen.extend(files.iter().cloned());
+                if !self.page(debtor, &files, limits.workers) {
+                    self.paid.left = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// False where the debtor takes no more.
+    fn page(&mut self, debtor: &Repository, files: &[String], workers: usize) -> bool {
+        let next = AtomicUsize::new(0);
+        let stop = AtomicBool::new(false);
+        let done = Mutex::new(Vec::new());
+        let (up, name, over) = (self.up, self.name, self.over);
+        std::thread::scope(|scope| {
+            for _ in 0..workers.clamp(1, files.len().max(1)) {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Acquire) && !over() {
+                        let Some(file) = files.get(next.fetch_add(1, Ordering::AcqRel)) else {
+                            return;
+                        };
+                        let result = settle(up, debtor, name, file);
+                        if result.as_ref().is_err_and(|e| e.fault().is_some_and(is_down)) {
+                            stop.store(true, Ordering::Release);
+                        }
+                        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                        done.push((file.clone(), result));
+                    }
+                });
+            }
+        });
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let whole = done.len() == files.len();
+        for (file, result) in done {
+            match result {
+                Ok(()) => self.paid.paid.push((name.to_owned(), file)),
+                Err(e) => {
+                    self.paid.left = true;
+                    self.paid.failed.push((name.to_owned(), file, e.explanation()));
+                }
+            }
+        }
+        let failed = self.paid.failed.iter().filter(|(repository, ..)| repository == name).count();
+        whole && !stop.into_inner() && failed < MOST_FAILURES
+    }
+}
+
+/// A store that would say the same of every file.
+pub(super) fn is_down(fault: StoreFault) -> bool {
+    !matches!(fault, StoreFault::NotFound | StoreFault::Exists)
+}
+
+/// Brings one file to its debtor and strikes the debt everywhere.
+fn settle(
+    up: &[(String, Arc<Repository>)],
+    debtor: &Repository,
+    name: &str,
+    file: &str,
+) -> Result<(), RepositoryError> {
+    let mut content = None;
+    let mut doubt = None;
+    for (_, holder) in up.iter().filter(|(holder, _)| holder != name) {
+        match holder.get_wal(file) {
+            Ok(Some(found)) => {
+                if let Some(id) = holder.system_identifier()? {
+                    debtor.claim_for(id)?;
+                }
+                content = Some(found);
+                break;
+            }
+            Ok(None) => {}
+            Err(e) => doubt = Some(e),
+        }
+    }
+    match (content, doubt) {
+        (Some(content), _) => {
+            debtor.put_wal(file, &content)?;
+            if debtor.get_wal(file)?.as_deref() != Some(&content[..]) {
+                let why = "what was written a moment ago reads back as something else";
+                return Err(debtor.damaged(file, why));
+            }
+        }
+        (None, Some(doubt)) => return Err(doubt),
+        // It came there by another way, such as a second call of archive-wal.
+        (None, None) if debtor.get_wal(file)?.is_some() => {}
+        (None, None) => {
+            let what = format!("no repository holds {file} any more, which {name} lacks");
+            return Err(RepositoryError::Store(StoreError::new(StoreFault::NotFound, what)));
+        }
+    }
+    for (_, holder) in up {
+        strike(&*holder.store, name, file)?;
+    }
+    Ok(())
+}
+
+fn open(config: &Config, cluster: &Cluster, name: &str) -> Result<Repository, RepositoryError> {
+    let known = config.repository(name).ok_or_else(|| RepositoryError::Unfit {
+        place: name.to_owned(),
+        why: "the configuration has no repository of that name".to_owned(),
+    })?;
+    Repository::open(known, &cluster.name)
+}
+
+impl Owed {
+    /// In one sentence, for status.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let more = if self.more { "more than " } else { "" };
+        let files = if self.files == 1 { "WAL file" } else { "WAL files" };
+        let since = self.since.map_or_else(String::new, |at| format!(" since {at:.0} (UTC)"));
+        let why = self.why.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+        format!(
+            "The repository {} lacks {more}{} {files}{since}, the first {}{why}",
+            self.repository, self.files, self.first
+        )
+    }
+}
+
+impl Paid {
+    /// The worst of what stays, where anything does.
+    #[must_use]
+    pub fn problem(&self) -> Option<Explanation> {
+        let failed = self.failed.first().map(|(.., explanation)| explanation.clone());
+        let unasked = self.unasked.first().map(|(_, explanation)| explanation.clone());
+        let left = self.left.then(|| {
+            Explanation::new(
+                Kind::Storage,
+                "Some WAL files are still missing in a repository.",
+                "The repositories that hold them keep them.",
+                "Try again.",
+            )
+        });
+        failed.or(unasked).or(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::repository::testing::Place;
+    use std::fs;
+
+    const SEGMENT: &str = "000000010000000000000003";
+
+    fn two() -> (Place, Place, Vec<(String, Arc<Repository>)>) {
+        let (near, mut far) = (Place::encrypted(), Place::encrypted());
+        far.config.name = "far".to_owned();
+        let up = [("near", &near), ("far", &far)];
+        let up = up.map(|(name, place)| (name.to_owned(), Arc::new(place.repository())));
+        (near, far, up.to_vec())
+    }
+
+    fn all(up: &[(String, Arc<Repository>)]) -> Paid {
+        let mut paid = Paid::default();
+        pay_among(up, None, Limits::all(2), &|| false, &mut paid);
+        paid
+    }
+
+    fn owe(up: &[(String, Arc<Repository>)], files: &[&str]) {
+        let near = &up[0].1;
+        near.claim_for(7).unwrap();
+        for file in files {
+            near.put_wal(file, file.as_bytes()).unwrap();
+            record(&*near.store, &Debt::new("far", file, "it was away")).unwrap();
+        }
+    }
+
+    #[test]
+    fn debts_are_paid_oldest_first_and_only_once() {
+        let (_near, _far, up) = two();
+        let files = ["00000002.history", SEGMENT, "000000010000000100000000"];
+        owe(&up, &files);
+        record(&*up[0].1.store, &Debt::new("far", SEGMENT, "again")).unwrap();
+        assert_eq!(list(&*up[0].1.store, "far", 10).unwrap(), files);
+        assert_eq!(list(&*up[0].1.store, "far", 2).unwrap(), files[..2]);
+        let limits = Limits { files: 1, ..Limits::all(1) };
+        let mut first = Paid::default();
+        pay_among(&up, Some("far"), limits, &|| false, &mut first);
+        assert_eq!(first.paid, [("far".to_owned(), files[0].to_owned())]);
+        assert!(first.left);
+        let rest = all(&up);
+        assert_eq!((rest.paid.len(), rest.left, rest.failed.len()), (2, false, 0));
+        for file in files {
+            assert_eq!(up[1].1.get_wal(file).unwrap().unwrap(), file.as_bytes());
+        }
+        assert!(list(&*up[0].1.store, "far", 10).unwrap().is_empty());
+        assert_eq!(all(&up), Paid::default());
+        assert_eq!(up[1].1.system_identifier().unwrap(), Some(7));
+    }
+
+    #[test]
+    fn a_debt_stays_where_it_cannot_be_paid() {
+        let (near, far, up) = two();
+        owe(&up, &[SEGMENT, "000000010000000000000004"]);
+        // The debtor holds something else under that name.
+        up[1].1.put_wal(SEGMENT, b"other").unwrap();
+        let paid = all(&up);
+        assert_eq!(paid.paid.len(), 1);
+        assert_eq!(paid.failed.len(), 1, "{paid:?}");
+        assert!(paid.failed[0].2.what.contains("another content") && paid.left);
+        assert_eq!(list(&*up[0].1.store, "far", 10).unwrap(), [SEGMENT]);
+        assert_eq!(up[1].1.get_wal(SEGMENT).unwrap().unwrap(), b"other", "never overwritten");
+
+        // Nobody holds it any more; and a debtor that is away again.
+        owe(&up, &["000000010000000000000005"]);
+        fs::remove_dir_all(near.root().join("wal-archive")).unwrap();
+        let paid = all(&up);
+        assert!(paid.failed.iter().any(|(.., e)| e.what.contains("no repository holds")
+            || e.what.contains("No repository holds")));
+        fs::rename(far.root(), far.root().with_extension("away")).unwrap();
+        let paid = all(&up[..1]);
+        assert!(paid.left && paid.paid.is_empty());
+    }
+
+    #[test]
+    fn a_store_that_lets_nothing_go_has_it_marked_as_paid() {
+        let (_near, _far, up) = two();
+        owe(&up, &[SEGMENT]);
+        let store = &*up[0].1.store;
+        store.put(&format!("{}{PAID}", stem("far", SEGMENT)), b"").unwrap();
+        assert!(list(store, "far", 10).unwrap().is_empty());
+        let debt = "debts/far/0000000100000000/000000010000000000000003.json";
+        assert!(store.read(debt).is_ok(), "it is still there, and counts no more");
+    }
+}
