@@ -117,7 +117,7 @@ impl Scene {
         let mut named = cluster.config();
         named.repositories = vec!["near".to_owned()];
         let config = Config {
-            state_directory: None,
+            state_directory: Some(at("state")),
             runbook: None,
             clusters: vec![named],
             repositories: vec![repository],

@@ -7,6 +7,7 @@
 mod throwaway;
 
 use lifeboat::engine::config::{self, Config};
+use lifeboat::engine::explain::Explain;
 use lifeboat::engine::repository::{PutWal, Repository};
 use lifeboat::engine::wal::archive::{ArchiveError, Archived, archive_file};
 use lifeboat::engine::wal::debts::{self, Limits};
@@ -177,6 +178,15 @@ fn a_repository_that_is_away_owes_what_it_missed_and_catches_up() {
     for name in &names {
         assert!(near.get_wal(name).unwrap().is_some());
         assert!(near.get_wal(name).unwrap() == far.get_wal(name).unwrap(), "{name}");
+    }
+
+    // One of them holds another content: refused, again and again, whatever the other says.
+    let history = root.join("00000007.history");
+    far.put_wal("00000007.history", b"1\t0/3000000\tanother server\n").unwrap();
+    fs::write(&history, "1\t0/4000000\tthis server\n").unwrap();
+    for _ in 0..2 {
+        let refused = archive(&later, &history).unwrap_err();
+        assert!(refused.explanation().what.contains("another content"), "{refused}");
     }
 
     // None is up: PostgreSQL must keep the file.

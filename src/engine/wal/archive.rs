@@ -195,9 +195,11 @@ impl Sorted {
                     (StoreError::new(StoreFault::Unavailable, why).into(), false)
                 }
             };
-            refused |= is_refusal(&error);
             let why = error.explanation().what;
-            if asked {
+            if is_refusal(&error) {
+                // Never left alone by the next call, which would then pass without it.
+                refused = true;
+            } else if asked {
                 notes.is_down(&door.name, &why, Timestamp::now());
             }
             sorted.owed.push(Lacking { repository: door.name.clone(), why, asked });

@@ -211,3 +211,57 @@ fn ask(index: usize, door: &Arc<Door>, file: &Arc<Content>, say: &Sender<(usize,
         let _ = say.send((index, Word::Done(done)));
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::repository::testing::Place;
+    use std::fs;
+    use std::process::Command;
+
+    fn door(name: &str, place: &Place) -> Arc<Door> {
+        Arc::new(Door {
+            name: name.to_owned(),
+            settings: Some(place.config.clone()),
+            cluster: "shop".to_owned(),
+            system_identifier: 7,
+            opened: Mutex::default(),
+        })
+    }
+
+    #[test]
+    fn a_repository_that_hangs_costs_a_bounded_time_and_then_none() {
+        let (near, far) = (Place::plain(), Place::plain());
+        // Whoever reads the marker waits until somebody writes it: as on a volume that hangs.
+        let marker = far.root().join(store::MARKER);
+        fs::remove_file(&marker).unwrap();
+        assert!(Command::new("mkfifo").arg(&marker).status().unwrap().success());
+        let folder = tempfile::tempdir().unwrap();
+        let notes = Notes::open(folder.path(), "shop");
+        let archiving = Archiving { patience_seconds: 1, ..Archiving::default() };
+        let file = |name: &str| {
+            let (name, bytes) = (name.to_owned(), b"content".to_vec());
+            Arc::new(Content { name, bytes, receipt: None })
+        };
+        let doors = [door("near", &near), door("far", &far)];
+        let begun = Instant::now();
+        let outcomes = offer(&doors, &file("00000002.history"), &notes, &archiving);
+        assert!(matches!(outcomes[0], Outcome::Stored(PutWal::Stored)), "{outcomes:?}");
+        let Outcome::Failed(late) = &outcomes[1] else { panic!("{outcomes:?}") };
+        assert_eq!(late.fault(), Some(StoreFault::TimedOut));
+        assert!(begun.elapsed() >= Duration::from_secs(1));
+
+        notes.is_down("far", "it hangs", Timestamp::now());
+        let outcomes = offer(&doors, &file("00000003.history"), &notes, &archiving);
+        assert!(matches!(&outcomes[1], Outcome::Skipped(why) if why == "it hangs"), "{outcomes:?}");
+
+        // A file that has no copy without it asks it all the same.
+        notes.is_down("near", "it is away", Timestamp::now());
+        fs::rename(near.root(), near.root().with_extension("away")).unwrap();
+        fs::remove_file(&marker).unwrap();
+        // As the next process: the thread that hangs has the door in its hands.
+        let doors = [door("near", &near), door("far", &far)];
+        let outcomes = offer(&doors, &file("00000004.history"), &notes, &archiving);
+        assert!(outcomes.iter().all(|o| matches!(o, Outcome::Failed(_))), "{outcomes:?}");
+    }
+}
