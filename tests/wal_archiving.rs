@@ -165,7 +165,7 @@ fn a_repository_that_is_away_owes_what_it_missed_and_catches_up() {
     fs::rename(root.join("away"), root.join("far")).unwrap();
     let mut later = scene.config.clone();
     later.state_directory = Some(root.join("state of another day"));
-    scene.plain(&root.join("again"), &[lost.clone()]);
+    scene.plain(&root.join("again"), std::slice::from_ref(&lost));
     let archived = archive(&later, &root.join("again").join(&lost)).unwrap();
     assert_eq!((archived.paid.len(), archived.owed.len()), (4, 0), "{archived:?}");
     let limits = Limits::all(2);
