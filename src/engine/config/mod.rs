@@ -2,6 +2,7 @@
 //! [`load`]. Never holds a secret: keys and passwords are named by the file that holds them.
 
 pub mod load;
+pub mod retention;
 pub mod s3;
 
 use crate::engine::incident::facts::{Role, Tier};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use load::{ConfigError, example, load};
+pub use retention::Retention;
 pub use s3::{LockMode, ObjectLock, S3Config, S3Credentials};
 
 /// The whole configuration.
@@ -63,6 +65,9 @@ pub struct Cluster {
     /// How the application connects, where it is not as above.
     #[serde(default)]
     pub application: Option<Connection>,
+    /// How long backups and WAL are kept.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// A connection to PostgreSQL. A password comes from a passfile in PostgreSQL's own format.

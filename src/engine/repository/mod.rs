@@ -4,6 +4,7 @@
 pub mod descriptor;
 pub mod error;
 pub mod file;
+pub mod hold;
 pub mod manifest;
 pub mod marker;
 pub mod member;
@@ -14,8 +15,10 @@ pub mod sealed;
 pub mod store;
 #[cfg(test)]
 pub mod testing;
+pub mod verification;
 pub mod verify;
 pub mod wal;
+pub mod wal_listing;
 pub mod wal_object;
 
 use crate::engine::config::{Encryption, RepositoryConfig};
