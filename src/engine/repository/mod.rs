@@ -10,6 +10,7 @@ pub mod marker;
 pub mod member;
 pub mod meter;
 pub mod open_set;
+pub mod reverify;
 pub mod scan;
 pub mod sealed;
 pub mod store;

@@ -19,8 +19,12 @@ mod tests;
 
 use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::repository::Repository;
+use crate::engine::recovery_point::RepositoryArchive;
+use crate::engine::recovery_point::timelines::{Timelines, end_of};
+use crate::engine::repository::hold::WalPoint;
+use crate::engine::repository::{Repository, RepositoryError};
 use crate::engine::runner::work::Report;
+use crate::engine::wal::{Segment, TimelineId};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -87,6 +91,36 @@ impl<'a> Cleanup<'a> {
     fn uses(&self) -> Result<Vec<Use>, Explanation> {
         in_use::uses(&self.config.state_directory(), &self.cluster.name)
     }
+}
+
+/// The end of what is archived now of the way that leads on from `set`: what a hold with WAL
+/// keeps up to.
+///
+/// # Errors
+/// Where there is no such set, or the archive could not be read.
+pub fn held_wal(repository: &Arc<Repository>, set: &str) -> Result<WalPoint, Explanation> {
+    let told = |e: RepositoryError| e.explanation();
+    let base = repository.read_set(set).map_err(told)?;
+    let lines = Timelines::read(&RepositoryArchive::new(Arc::clone(repository)))?;
+    let leads = |timeline: &TimelineId| {
+        let end = lines.line(*timeline).and_then(|line| end_of(line, base.timeline));
+        end.is_some_and(|end| base.stop_lsn <= end)
+    };
+    let mut timelines = repository.timelines().map_err(told)?;
+    timelines.retain(leads);
+    let timeline = timelines.last().copied().unwrap_or(base.timeline);
+    let folders = repository.wal_folders().map_err(told)?;
+    let mut end = base.stop_lsn;
+    for folder in folders.iter().rev().filter(|folder| folder.timeline == timeline) {
+        let files = repository.wal_files(folder).map_err(told)?;
+        let last = files.iter().rev().find(|file| file.is_segment());
+        let last = last.and_then(|file| Segment::parse(&file.name, base.segment_size));
+        if let Some(last) = last {
+            end = end.max(last.end(base.segment_size));
+            break;
+        }
+    }
+    Ok(WalPoint { timeline, lsn: end })
 }
 
 /// Plans and carries out in one go, for a scheduler.
