@@ -16,6 +16,7 @@ pub mod recovery_point;
 pub mod report;
 pub mod repository;
 pub mod restore;
+pub mod retention;
 pub mod runbook;
 pub mod runner;
 pub mod validate;

@@ -12,7 +12,7 @@
     reason = "a helper of tests fails by panicking"
 )]
 
-use lifeboat::engine::config::{Cluster, Connection, Control, Tls};
+use lifeboat::engine::config::{Cluster, Connection, Control, Retention, Tls};
 use lifeboat::engine::incident::facts::Tier;
 use lifeboat::engine::postgres::child;
 use lifeboat::engine::postgres::connect::{ConnectOptions, connect_within};
@@ -175,6 +175,7 @@ impl TestCluster {
             health_url: None,
             application: None,
             archiving: lifeboat::engine::config::Archiving::default(),
+            retention: Retention::default(),
         }
     }
 

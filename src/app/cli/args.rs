@@ -77,14 +77,24 @@ pub enum Verb {
         to: String,
     },
 
-    /// Reads, authenticates and inflates a whole set.
-    Verify {
+    /// Reads, authenticates and inflates whole sets, and records the result.
+    Verify(Verify),
+
+    /// Removes what the retention policy does not keep.
+    Cleanup {
         #[command(flatten)]
         common: Common,
-        /// set-YYYYMMDD-HHMMSS; the newest where absent.
-        #[arg(long, value_name = "SET")]
-        backup_set_id: Option<String>,
+        /// Says what would go, why and how much; removes nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Does not ask; needed where nobody can be asked.
+        #[arg(long, conflicts_with = "dry_run")]
+        yes: bool,
     },
+
+    /// Keeps a set whatever its age, under a name, until the name is released.
+    #[command(subcommand)]
+    Hold(Hold),
 
     /// Makes an empty repository for a cluster, or confirms the one that is there.
     CreateRepository(Common),
@@ -145,6 +155,57 @@ pub struct Common {
     /// One JSON object on standard output, nothing else.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub common: Common,
+    /// set-YYYYMMDD-HHMMSS; the newest where absent.
+    #[arg(long, value_name = "SET", group = "which")]
+    pub backup_set_id: Option<String>,
+    /// Every set in every repository of the cluster, or in the one that is named.
+    #[arg(long, group = "which")]
+    pub all: bool,
+    /// So many in a hundred of the sets, whose last verification is the oldest; they are read
+    /// whether or not they changed.
+    #[arg(long, group = "which", value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub sample: Option<u8>,
+    /// Reads also what has not changed since it was last verified.
+    #[arg(long)]
+    pub full: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Hold {
+    /// Places a hold, in every repository of the cluster that has the set.
+    Add {
+        /// set-YYYYMMDD-HHMMSS
+        set: String,
+        /// Such as the number of a case; one name may hold several sets.
+        #[arg(long)]
+        name: String,
+        /// After this time the hold keeps nothing.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// Also all WAL from the set to what is archived now.
+        #[arg(long)]
+        with_wal: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Lists holds.
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Takes every hold of a name away; cleanup may then remove what it held.
+    Release {
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,13 @@
-//! `backup`, `list-backups`, `find-backup`, `verify`, `create-repository`.
+//! `backup`, `list-backups`, `find-backup`, `create-repository`.
 
 use super::args::Common;
 use super::output::{self, Bar};
-use super::{cluster, no_set, opened, repository_config, time};
+use super::{cluster, opened, repository_config, time};
 use crate::engine::backup;
 use crate::engine::config::Config;
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::facts::{BaseSummary, Verdict};
-use crate::engine::repository::{Repository, verify as verification};
+use crate::engine::incident::facts::BaseSummary;
+use crate::engine::repository::Repository;
 use humansize::{DECIMAL, format_size};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -118,60 +118,6 @@ pub(super) fn find(
         output::line(&row(base))?
     }
     Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn verify(
-    config: &Config,
-    common: &Common,
-    set: Option<&str>,
-) -> Result<ExitCode, Explanation> {
-    let cluster = cluster(config, common.cluster.as_deref())?;
-    let repository = opened(config, cluster, common.repository.as_deref())?;
-    let set = match set {
-        Some(set) => {
-            let names = repository.set_names().map_err(|e| e.explanation())?;
-            names.into_iter().find(|name| name == set).ok_or_else(|| no_set(set))?
-        }
-        None => newest(&repository)?,
-    };
-    let bar = Bar::new(common.json);
-    let checks =
-        verification::verify_base(&repository, &set, &|progress| bar.show(&progress), &|| false);
-    bar.finish();
-    let verdict = Verdict::of_all(checks.iter().map(|c| c.verdict));
-    if common.json {
-        #[derive(Serialize)]
-        struct Verified<'a> {
-            set: &'a str,
-            verdict: Verdict,
-            checks: &'a [crate::engine::incident::facts::Check],
-        }
-        output::json(&Verified { set: &set, verdict, checks: &checks })?;
-    } else {
-        for check in &checks {
-            output::line(&format!("{:17} {}", check.verdict.word(), check.title))?;
-            if check.verdict != Verdict::Verified && !check.detail.is_empty() {
-                output::line(&format!("{:17} {}", "", check.detail))?;
-            }
-        }
-        output::line(&format!("{set}: {}", verdict.word()))?;
-    }
-    Ok(match verdict {
-        Verdict::Verified => ExitCode::SUCCESS,
-        _ => ExitCode::from(Kind::Integrity.exit_code()),
-    })
-}
-
-fn newest(repository: &Repository) -> Result<String, Explanation> {
-    let (bases, _) = repository.bases().map_err(|e| e.explanation())?;
-    bases.last().map(|base| base.set.clone()).ok_or_else(|| {
-        Explanation::new(
-            Kind::NotFound,
-            "The repository holds no backup.",
-            "Nothing was touched.",
-            "Take one: lifeboat backup.",
-        )
-    })
 }
 
 pub(super) fn create_repository(config: &Config, common: &Common) -> Result<ExitCode, Explanation> {

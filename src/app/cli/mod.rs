@@ -4,12 +4,15 @@
 mod args;
 mod backups;
 mod continuity;
+mod cleanup;
 mod crypt;
 mod drill;
+mod hold;
 mod incidents;
 mod output;
 mod restore;
 mod status;
+mod verify;
 mod wal;
 
 pub use args::Cli;
@@ -76,9 +79,11 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::CheckWalContinuity { common, from, to } => {
             continuity::check(&loaded(path)?, &common, &from, &to)
         }
-        Verb::Verify { common, backup_set_id } => {
-            backups::verify(&loaded(path)?, &common, backup_set_id.as_deref())
+        Verb::Verify(args) => verify::verify(&loaded(path)?, &args),
+        Verb::Cleanup { common, dry_run, yes } => {
+            cleanup::cleanup(&loaded(path)?, &common, dry_run, yes)
         }
+        Verb::Hold(args) => hold::hold(&loaded(path)?, &args),
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
@@ -162,6 +167,18 @@ fn opened(
 ) -> Result<Repository, Explanation> {
     let settings = repository_config(config, cluster, name)?;
     Repository::open(settings, &cluster.name).map_err(|e| e.explanation())
+}
+
+/// The named repository of a cluster, or all of them, nearest first.
+fn repository_names(
+    config: &Config,
+    cluster: &Cluster,
+    name: Option<&str>,
+) -> Result<Vec<String>, Explanation> {
+    match name {
+        Some(_) => Ok(vec![repository_config(config, cluster, name)?.name.clone()]),
+        None => Ok(cluster.repositories.clone()),
+    }
 }
 
 /// A time as typed on the command line, where nobody can be asked back; or an instant as our own

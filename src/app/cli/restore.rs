@@ -11,6 +11,7 @@ use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
 use crate::engine::repository::Repository;
 use crate::engine::restore::base;
+use crate::engine::retention::in_use;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     let target = target(args)?;
     let base = choose(&repository, args.set.as_deref(), &target)?;
     let owner = owner_for(config, cluster)?;
+    // Without the mark the restore is as good; only a cleanup at the same time knows less.
+    let _in_use = in_use::Mark::restore(&config.state_directory(), &cluster.name, &base.set).ok();
     let bar = Bar::new(args.common.json);
     let progress = |progress| bar.show(&progress);
     let options = base::Options {

@@ -3,6 +3,7 @@
 
 pub mod archiving;
 pub mod load;
+pub mod retention;
 pub mod s3;
 
 use crate::engine::incident::facts::{Role, Tier};
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 pub use archiving::Archiving;
 pub use load::{ConfigError, example, load};
+pub use retention::Retention;
 pub use s3::{LockMode, ObjectLock, S3Config, S3Credentials};
 
 /// The whole configuration.
@@ -67,6 +69,9 @@ pub struct Cluster {
     pub application: Option<Connection>,
     #[serde(default)]
     pub archiving: Archiving,
+    /// How long backups and WAL are kept.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// A connection to PostgreSQL. A password comes from a passfile in PostgreSQL's own format.

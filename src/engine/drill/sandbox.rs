@@ -24,7 +24,7 @@ use super::traffic::Traffic;
 use super::user::{self, name_of};
 use crate::engine::config::{
     Cluster, Codec, Config, Connection, Control, Encryption, Operator, Probe, RepositoryConfig,
-    StoreConfig, Tls,
+    Retention, StoreConfig, Tls,
 };
 use crate::engine::explain::{Explain, Kind};
 use crate::engine::files;
@@ -499,6 +499,7 @@ fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
         health_url: None,
         application: Some(connection("shop_app")),
         archiving: crate::engine::config::Archiving::default(),
+        retention: Retention::default(),
     }
 }
 

@@ -130,6 +130,10 @@ pub fn encrypt(
     if protection.is_some() && tag_path.symlink_metadata().is_ok() {
         return Err(FileError::Exists(tag_path));
     }
+    if let (Some(used), KeyFrom::Repository(repository)) = (&protection, key) {
+        // The file leaves the repository: nothing else there would tell that its key is needed.
+        repository.pin_key(&used.id)?;
+    }
     let salt = *random::<{ envelope::SALT_LEN }>()?;
     let stream = match (&protection, key) {
         (Some(key), _) => StreamKey::derive(key.passphrase(), &salt),

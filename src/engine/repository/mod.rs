@@ -4,18 +4,22 @@
 pub mod descriptor;
 pub mod error;
 pub mod file;
+pub mod hold;
 pub mod manifest;
 pub mod marker;
 pub mod member;
 pub mod meter;
 pub mod open_set;
+pub mod reverify;
 pub mod scan;
 pub mod sealed;
 pub mod store;
 #[cfg(test)]
 pub mod testing;
+pub mod verification;
 pub mod verify;
 pub mod wal;
+pub mod wal_listing;
 pub mod wal_object;
 
 use crate::engine::config::{Encryption, RepositoryConfig};

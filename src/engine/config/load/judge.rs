@@ -4,8 +4,8 @@
 use super::Problem;
 use super::locate::{Into, Into::At, Into::Key, Lines};
 use crate::engine::config::{
-    Cluster, Codec, Config, Connection, Control, Encryption, Probe, RepositoryConfig, StoreConfig,
-    Tls,
+    Cluster, Codec, Config, Connection, Control, Encryption, Probe, RepositoryConfig, Retention,
+    StoreConfig, Tls,
 };
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -150,6 +150,7 @@ impl Judge<'_> {
         for (key, connection) in connections(cluster) {
             self.connection(at, key, connection);
         }
+        self.retention(at, cluster.retention);
         if cluster.repositories.is_empty() {
             let text = format!("\"{name}\" names no repository, so nothing could be restored");
             self.problem(&here("repositories"), text);
@@ -196,6 +197,18 @@ impl Judge<'_> {
             }
             if let Some(text) = probe_problem(probe) {
                 self.problem(&place, format!("the probe \"{}\" {text}", probe.name));
+            }
+        }
+    }
+
+    fn retention(&mut self, at: usize, retention: Retention) {
+        let Retention { days, minimum, verify_every_days } = retention;
+        for (key, value) in
+            [("days", days), ("minimum", minimum), ("verify_every_days", verify_every_days)]
+        {
+            if value.is_some_and(|value| !(1..=36_500).contains(&value)) {
+                let place = [Key("clusters"), At(at), Key("retention"), Key(key)];
+                self.problem(&place, format!("{key} must be between 1 and 36500"));
             }
         }
     }

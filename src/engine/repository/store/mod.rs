@@ -1,6 +1,7 @@
 //! Where objects are kept: one contract, several stores. Owns the contract's words; a store
 //! never interprets an object's content, and never overwrites one.
 
+pub mod counting;
 pub mod posix;
 pub mod s3;
 #[cfg(test)]

@@ -1,0 +1,157 @@
+//! `hold add`, `list` and `release`. Owns the words; a hold is an object of the repository.
+
+use super::args::{Common, Hold as Args};
+use super::output;
+use super::{cluster, no_set, opened, repository_names, time};
+use crate::engine::config::Config;
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::repository::Repository;
+use crate::engine::repository::hold::{Held, Hold};
+use crate::engine::retention::held_wal;
+use jiff::Timestamp;
+use nix::unistd::{User, getuid};
+use serde::Serialize;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub(super) fn hold(config: &Config, args: &Args) -> Result<ExitCode, Explanation> {
+    match args {
+        Args::Add { set, name, until, with_wal, common } => {
+            let until = until.as_deref().map(time).transpose()?;
+            let mut hold = Hold::new(name, set, Timestamp::now(), &user());
+            hold.until = until;
+            add(config, common, hold, *with_wal)
+        }
+        Args::List { common } => list(config, common),
+        Args::Release { name, common } => release(config, common, name),
+    }
+}
+
+fn repositories(config: &Config, common: &Common) -> Result<Vec<Arc<Repository>>, Explanation> {
+    let cluster = cluster(config, common.cluster.as_deref())?;
+    let names = repository_names(config, cluster, common.repository.as_deref())?;
+    names.iter().map(|name| opened(config, cluster, Some(name)).map(Arc::new)).collect()
+}
+
+fn add(
+    config: &Config,
+    common: &Common,
+    mut hold: Hold,
+    with_wal: bool,
+) -> Result<ExitCode, Explanation> {
+    if hold.name.trim().is_empty() {
+        return Err(Explanation::new(
+            Kind::Config,
+            "A hold needs a name.",
+            "Nothing was changed.",
+            "Give it one with --name, such as the number of the case.",
+        ));
+    }
+    let mut placed = Vec::new();
+    for repository in repositories(config, common)? {
+        let told = |e: crate::engine::repository::RepositoryError| e.explanation();
+        if !repository.set_names().map_err(told)?.contains(&hold.set) {
+            continue;
+        }
+        hold.wal_to = if with_wal { Some(held_wal(&repository, &hold.set)?) } else { None };
+        repository.place_hold(&hold).map_err(told)?;
+        placed.push(repository.config.name.clone());
+    }
+    if placed.is_empty() {
+        return Err(no_set(&hold.set));
+    }
+    if common.json {
+        output::json(&serde_json::json!({ "hold": hold, "repositories": placed }))?;
+    } else {
+        let place = placed.join(" and ");
+        output::line(&format!("{} is held as \"{}\" in {place}.", hold.set, hold.name))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Serialize)]
+struct Line {
+    repository: String,
+    set: String,
+    /// Whether it keeps its set now.
+    counts: bool,
+    hold: Option<Hold>,
+    fault: Option<Explanation>,
+}
+
+fn list(config: &Config, common: &Common) -> Result<ExitCode, Explanation> {
+    let (mut lines, now) = (Vec::new(), Timestamp::now());
+    for repository in repositories(config, common)? {
+        for held in repository.holds().map_err(|e| e.explanation())? {
+            let set = held.set().to_owned();
+            let (counts, hold, fault) = match held {
+                Held::Known(hold) => (hold.holds_at(now), Some(hold), None),
+                Held::Unreadable { reason, .. } => (true, None, Some(reason)),
+            };
+            let repository = repository.config.name.clone();
+            lines.push(Line { repository, set, counts, hold, fault });
+        }
+    }
+    let unread = lines.iter().any(|line| line.fault.is_some());
+    if common.json {
+        output::json(&serde_json::json!({ "holds": lines }))?;
+    } else if lines.is_empty() {
+        output::line("No hold.")?;
+    } else {
+        for line in &lines {
+            output::line(&row(line))?;
+        }
+    }
+    let code = if unread { Kind::Integrity.exit_code() } else { 0 };
+    Ok(ExitCode::from(code))
+}
+
+fn row(line: &Line) -> String {
+    let place = format!("{}  {}", line.set, line.repository);
+    match (&line.hold, &line.fault) {
+        (Some(hold), _) => {
+            let until = match hold.until {
+                Some(until) if line.counts => format!(", until {until:.0} (UTC)"),
+                Some(until) => format!(", ran out on {until:.0} (UTC)"),
+                None => String::new(),
+            };
+            let wal = if hold.wal_to.is_some() { ", with WAL" } else { "" };
+            format!(
+                "{place}  \"{}\", placed by {} on {:.0} (UTC){until}{wal}",
+                hold.name, hold.placed_by, hold.placed
+            )
+        }
+        (None, Some(fault)) => format!("{place}  ! {fault}"),
+        (None, None) => place,
+    }
+}
+
+fn release(config: &Config, common: &Common, name: &str) -> Result<ExitCode, Explanation> {
+    let mut released = Vec::new();
+    for repository in repositories(config, common)? {
+        for set in repository.release_hold(name).map_err(|e| e.explanation())? {
+            released.push((repository.config.name.clone(), set));
+        }
+    }
+    if released.is_empty() {
+        return Err(Explanation::new(
+            Kind::NotFound,
+            format!("There is no hold named \"{name}\"."),
+            "Nothing was changed.",
+            "See what there is: lifeboat hold list.",
+        ));
+    }
+    if common.json {
+        output::json(&serde_json::json!({ "name": name, "released": released }))?;
+    } else {
+        for (repository, set) in &released {
+            output::line(&format!("{set} in {repository} is not held as \"{name}\" any more."))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn user() -> String {
+    let user = User::from_uid(getuid()).ok().flatten();
+    user.map_or_else(|| getuid().to_string(), |user| user.name)
+}

@@ -1,0 +1,100 @@
+//! Data keys that nothing needs any more. Owns the caution: a key that is gone cannot be made
+//! again, and what it protects is lost with it.
+
+use super::inventory::Seen;
+use super::plan::{Plan, Removal};
+use crate::engine::explain::{Explain, Explanation};
+use crate::engine::repository::Repository;
+use crate::engine::repository::descriptor::set_time;
+use crate::engine::repository::store::StoreError;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
+
+/// A backup that still runs is named by nothing; no backup runs so long.
+const YOUNG: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// How far a key's time may lie from its backup's.
+const SLACK: SignedDuration = SignedDuration::from_hours(24);
+
+/// Keys that might go: those that turn out to be needed are taken out.
+#[derive(Debug, Default)]
+pub struct Spare {
+    ids: BTreeSet<String>,
+}
+
+impl Spare {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    pub fn needed(&mut self, id: Option<&str>) {
+        if let Some(id) = id {
+            self.ids.remove(id);
+        }
+    }
+
+    #[must_use]
+    pub fn into_removals(self) -> Vec<Removal> {
+        let removal = |id: String| Removal {
+            key: id,
+            bytes: 0,
+            why: String::from("no backup and no WAL file that is kept is encrypted with it"),
+        };
+        self.ids.into_iter().map(removal).collect()
+    }
+}
+
+/// Keys that no kept set names. The newest is never among them, nor a young one, nor one that a
+/// file outside the repository needs.
+///
+/// # Errors
+/// Where they could not be listed.
+pub fn unneeded_by_sets(
+    repository: &Repository,
+    seen: &Seen,
+    plan: &Plan,
+) -> Result<Spare, Explanation> {
+    let Some(keyring) = repository.keyring() else { return Ok(Spare::default()) };
+    // What cannot be read may name any key.
+    if !seen.inventory.unreadable.is_empty() {
+        return Ok(Spare::default());
+    }
+    let mut ids = keyring.list().map_err(|e| e.explanation())?;
+    ids.pop();
+    let unpublished = seen.unpublished();
+    let staying = unpublished.keys().filter(|set| {
+        let stem = set.replacen("set-", "base-", 1);
+        !plan.unpublished.iter().any(|one| one.key.starts_with(&stem))
+    });
+    let youngest = staying
+        .filter_map(|set| set_time(set)?.checked_sub(SLACK).ok())
+        .chain(plan.as_of.checked_sub(YOUNG).ok())
+        .min();
+    let old = |id: &String| match (made(id), youngest) {
+        (Some(made), Some(limit)) => made < limit,
+        _ => false,
+    };
+    let mut spare = Spare { ids: ids.into_iter().filter(old).collect() };
+    for id in repository.pinned_keys().map_err(|e| e.explanation())? {
+        spare.needed(Some(&id));
+    }
+    for line in plan.sets.iter().filter(|line| !line.remove) {
+        let descriptor = seen.descriptors.get(&line.set);
+        spare.needed(descriptor.and_then(|descriptor| descriptor.key_id.as_deref()));
+    }
+    Ok(spare)
+}
+
+/// When a key was made, by its id.
+fn made(id: &str) -> Option<Timestamp> {
+    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S", id.get(..15)?).ok()?;
+    civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+/// Removes a data key from the repository.
+///
+/// # Errors
+/// As [`crate::engine::repository::store::Store::remove`].
+pub fn remove(repository: &Repository, id: &str) -> Result<(), StoreError> {
+    repository.store.remove(&format!("{}{id}.json", crate::engine::crypto::keyring::FOLDER))
+}

@@ -1,0 +1,511 @@
+//! What is kept and what may go, from values alone. Owns the rules and their words; never lists,
+//! reads or removes anything.
+//!
+//! A point of time is kept reachable where it lies in the policy's window. Recovery to a point
+//! needs a whole backup that ended before it and all WAL from that backup's start to the point,
+//! along the timelines on the way. What is not known, or could not be read, counts as needed.
+
+use crate::engine::postgres::Lsn;
+use crate::engine::recovery_point::timelines::{Line, end_of};
+use crate::engine::repository::hold::WalPoint;
+use crate::engine::wal::{Segment, TimelineId};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// The written policy of one cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Every point of the last so many days stays reachable.
+    pub days: u32,
+    /// So many of the newest whole backups stay, whatever their age; at least one.
+    pub minimum: usize,
+}
+
+impl Policy {
+    /// Where the window begins.
+    #[must_use]
+    pub fn window(self, now: Timestamp) -> Timestamp {
+        let span = SignedDuration::from_hours(24 * i64::from(self.days));
+        now.checked_sub(span).unwrap_or(Timestamp::MIN)
+    }
+}
+
+/// A published backup whose descriptor was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetSeen {
+    pub set: String,
+    pub timeline: TimelineId,
+    pub start_lsn: Lsn,
+    pub stop_lsn: Lsn,
+    pub started: Timestamp,
+    pub finished: Timestamp,
+    /// Why it cannot serve a recovery; `None` where nothing is known against it.
+    pub fault: Option<String>,
+}
+
+/// A published backup whose descriptor could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    pub set: String,
+    /// From its name.
+    pub began: Timestamp,
+    pub why: String,
+}
+
+/// A hold that counts now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldSet {
+    pub set: String,
+    /// `None` where the hold could not be read: then it keeps all that it might mean.
+    pub name: Option<String>,
+    pub wal_to: Option<WalPoint>,
+}
+
+/// Something on this machine that reads the repository now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// `None` where it has not said yet which backup it needs.
+    pub set: Option<String>,
+    /// Such as "incident INC-20250113-001".
+    pub by: String,
+}
+
+/// Everything that the rules look at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inventory {
+    /// Bytes.
+    pub segment_size: u64,
+    pub sets: Vec<SetSeen>,
+    pub unreadable: Vec<Unreadable>,
+    /// Each timeline whose ancestry is known.
+    pub lines: BTreeMap<TimelineId, Line>,
+    /// When the newest WAL of each timeline, or its history, was written; `None` where the store
+    /// does not say.
+    pub tails: BTreeMap<TimelineId, Option<Timestamp>>,
+    pub holds: Vec<HeldSet>,
+    pub uses: Vec<Use>,
+}
+
+/// Keep or remove, and why, in plain words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    pub remove: bool,
+    pub why: String,
+}
+
+impl Judgement {
+    fn keep(why: impl Into<String>) -> Self {
+        Self { remove: false, why: why.into() }
+    }
+}
+
+/// Segments of one timeline that are needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Needed {
+    first: u64,
+    last: u64,
+    why: String,
+}
+
+/// What the policy says of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// By backup, oldest first.
+    pub sets: Vec<(String, Judgement)>,
+    /// What kept more than the policy alone would.
+    pub notes: Vec<String>,
+    window: Timestamp,
+    /// WAL that was written at this time or later stays in any case.
+    limit: Timestamp,
+    needed: BTreeMap<TimelineId, Vec<Needed>>,
+    /// Nothing may go, for this reason.
+    everything: Option<String>,
+}
+
+impl Decision {
+    /// Of one file of the archive, by the segment that it is or belongs to.
+    #[must_use]
+    pub fn wal(&self, segment: Segment, written: Option<Timestamp>) -> Judgement {
+        if let Some(why) = &self.everything {
+            return Judgement::keep(why);
+        }
+        let Segment { timeline, number } = segment;
+        let needed = self.needed.get(&timeline).map(Vec::as_slice).unwrap_or_default();
+        if let Some(one) = needed.iter().find(|one| (one.first..=one.last).contains(&number)) {
+            return Judgement::keep(&one.why);
+        }
+        match written {
+            None => return Judgement::keep("the store does not say when it was written"),
+            Some(written) if written >= self.limit => {
+                let why = if written >= self.window {
+                    "it was written within the policy's days"
+                } else {
+                    "it was written after the newest whole backup began"
+                };
+                return Judgement::keep(why);
+            }
+            Some(_) => {}
+        }
+        let why = if needed.is_empty() {
+            format!("no kept backup and no kept point lies on timeline {timeline}")
+        } else if needed.iter().all(|one| number < one.first) {
+            String::from("it lies before every kept backup of its timeline")
+        } else {
+            String::from("no kept backup and no kept point needs it")
+        };
+        Judgement { remove: true, why }
+    }
+
+    /// Whether segments `first` to `last` of a timeline are all needed, so that nobody has to
+    /// look at them one by one.
+    #[must_use]
+    pub fn needs_all(&self, timeline: TimelineId, first: u64, last: u64) -> bool {
+        self.everything.is_some()
+            || self.needed.get(&timeline).is_some_and(|needed| {
+                needed.iter().any(|one| one.first <= first && last <= one.last)
+            })
+    }
+
+    /// Why nothing at all may go, where that is so.
+    #[must_use]
+    pub fn everything(&self) -> Option<&str> {
+        self.everything.as_deref()
+    }
+}
+
+/// Applies `policy` as of `now`.
+#[must_use]
+pub fn decide(inventory: &Inventory, policy: Policy, now: Timestamp) -> Decision {
+    let mut whole: Vec<&SetSeen> = inventory.sets.iter().filter(|s| s.fault.is_none()).collect();
+    whole.sort_by_key(|set| (set.finished, &set.set));
+    let window = policy.window(now);
+    let newest = whole.last().copied();
+    let mut rules = Rules {
+        inventory,
+        window,
+        kept: BTreeMap::new(),
+        notes: Vec::new(),
+        needed: BTreeMap::new(),
+    };
+    let everything = rules.why_everything(newest);
+    if let (None, Some(newest)) = (&everything, newest) {
+        let newest_ones: Vec<&SetSeen> =
+            whole.iter().rev().take(policy.minimum.max(1)).copied().collect();
+        rules.holds();
+        rules.uses();
+        rules.window(policy.days);
+        rules.lines(newest, policy.days);
+        rules.newest(&newest_ones, policy.minimum);
+        rules.unreadable();
+        rules.own_wal();
+    }
+    let Rules { kept, notes, needed, .. } = rules;
+    let mut sets: Vec<(Timestamp, String, Judgement)> = Vec::new();
+    for set in &inventory.sets {
+        let judgement = match (&everything, kept.get(set.set.as_str())) {
+            (Some(why), _) => Judgement::keep(why),
+            (None, Some(why)) => Judgement::keep(why),
+            (None, None) => Judgement { remove: true, why: too_old(set, policy.days) },
+        };
+        sets.push((set.started, set.set.clone(), judgement));
+    }
+    for set in &inventory.unreadable {
+        let why = format!("it could not be read, so that it may still be needed: {}", set.why);
+        sets.push((set.began, set.set.clone(), Judgement::keep(why)));
+    }
+    sets.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    Decision {
+        sets: sets.into_iter().map(|(_, set, judgement)| (set, judgement)).collect(),
+        notes,
+        window,
+        limit: newest.map_or(window, |newest| window.min(newest.started)),
+        needed,
+        everything,
+    }
+}
+
+fn too_old(set: &SetSeen, days: u32) -> String {
+    let damage = match &set.fault {
+        Some(fault) => format!("; it could not serve anyway: {fault}"),
+        None => String::new(),
+    };
+    format!(
+        "it ended {:.0} (UTC), and newer whole backups serve every point of the last {days} \
+         days{damage}",
+        set.finished
+    )
+}
+
+/// A damaged set is kept for the same reason as a whole one, and the reader is told.
+fn with_fault(why: String, set: &SetSeen) -> String {
+    match &set.fault {
+        Some(fault) => format!("{why}; it could not serve now: {fault}"),
+        None => why,
+    }
+}
+
+/// The rules, one after another; the first reason that keeps a set is the one that is told.
+struct Rules<'a> {
+    inventory: &'a Inventory,
+    window: Timestamp,
+    kept: BTreeMap<&'a str, String>,
+    notes: Vec<String>,
+    needed: BTreeMap<TimelineId, Vec<Needed>>,
+}
+
+impl<'a> Rules<'a> {
+    fn why_everything(&self, newest: Option<&SetSeen>) -> Option<String> {
+        if let Some(one) = self.inventory.uses.iter().find(|one| one.set.is_none()) {
+            return Some(format!("{} may need it, and has not chosen a backup yet", one.by));
+        }
+        newest.is_none().then(|| String::from("there is no whole backup that could replace it"))
+    }
+
+    fn keep(&mut self, set: &'a SetSeen, why: impl Into<String>) {
+        self.kept.entry(&set.set).or_insert_with(|| why.into());
+    }
+
+    fn find(&self, set: &str) -> Option<&'a SetSeen> {
+        self.inventory.sets.iter().find(|seen| seen.set == set)
+    }
+
+    /// Lines on which recovery can go on from the end of `set`.
+    fn lines_of(&self, set: &SetSeen) -> impl Iterator<Item = (TimelineId, &'a Line)> {
+        let (timeline, stop) = (set.timeline, set.stop_lsn);
+        self.inventory
+            .lines
+            .iter()
+            .filter(move |(_, line)| end_of(line, timeline).is_some_and(|end| stop <= end))
+            .map(|(timeline, line)| (*timeline, line))
+    }
+
+    fn need(&mut self, timeline: TimelineId, first: u64, last: u64, why: &str) {
+        let why = why.to_owned();
+        self.needed.entry(timeline).or_default().push(Needed { first, last, why });
+    }
+
+    fn number(&self, lsn: Lsn) -> u64 {
+        lsn.0 / self.inventory.segment_size.max(1)
+    }
+
+    /// WAL that the set itself needs to be consistent, on its own timeline.
+    fn need_own(&mut self, set: &SetSeen, why: &str) {
+        let last = self.number(Lsn(set.stop_lsn.0.saturating_sub(1)));
+        self.need(set.timeline, self.number(set.start_lsn), last, why);
+    }
+
+    /// WAL from `start` on, from `timeline` on, along `line` up to `end`. Where a timeline begins
+    /// in the middle of a segment, recovery may take that segment from either.
+    fn need_along(
+        &mut self,
+        line: &Line,
+        timeline: TimelineId,
+        start: Lsn,
+        end: Option<Lsn>,
+        why: &str,
+    ) {
+        let from = line.iter().position(|(one, _)| *one == timeline).unwrap_or(0);
+        for (index, (one, begins)) in line.iter().enumerate().skip(from) {
+            let first = self.number(start.max(*begins));
+            let fork = line.get(index + 1).map(|(_, at)| *at);
+            let last = match (fork, end) {
+                (Some(fork), Some(end)) => self.number(fork.min(end)),
+                (Some(at), None) | (None, Some(at)) => self.number(at),
+                (None, None) => u64::MAX,
+            };
+            if first <= last {
+                self.need(*one, first, last, why);
+            }
+        }
+    }
+
+    /// The set's own WAL, and all that leads on from it on every timeline.
+    fn need_onward(&mut self, set: &'a SetSeen, why: &str) {
+        self.need_own(set, why);
+        let lines: Vec<&'a Line> = self.lines_of(set).map(|(_, line)| line).collect();
+        if lines.is_empty() {
+            self.need(set.timeline, self.number(set.start_lsn), u64::MAX, why);
+        }
+        for line in lines {
+            self.need_along(line, set.timeline, set.start_lsn, None, why);
+        }
+    }
+
+    fn holds(&mut self) {
+        let inventory = self.inventory;
+        for hold in &inventory.holds {
+            let Some(set) = self.find(&hold.set) else {
+                let unread = inventory.unreadable.iter().any(|one| one.set == hold.set);
+                if !unread {
+                    self.notes.push(format!("A hold names {}, which is not there.", hold.set));
+                }
+                continue;
+            };
+            match (&hold.name, hold.wal_to) {
+                (Some(name), wal_to) => {
+                    let why = format!("held as \"{name}\"");
+                    self.need_own(set, &why);
+                    if let Some(WalPoint { timeline, lsn }) = wal_to {
+                        match inventory.lines.get(&timeline) {
+                            Some(line) => self.need_along(
+                                line,
+                                set.timeline,
+                                set.start_lsn,
+                                Some(lsn),
+                                &why,
+                            ),
+                            None => self.need_onward(set, &why),
+                        }
+                    }
+                    self.keep(set, why);
+                }
+                (None, _) => {
+                    let why = "held by a hold that could not be read";
+                    self.notes.push(format!("{} is {why}.", set.set));
+                    self.need_onward(set, why);
+                    self.keep(set, why);
+                }
+            }
+        }
+    }
+
+    fn uses(&mut self) {
+        let inventory = self.inventory;
+        for one in &inventory.uses {
+            if let Some(set) = one.set.as_deref().and_then(|set| self.find(set)) {
+                let why = format!("in use by {}", one.by);
+                self.need_onward(set, &why);
+                self.keep(set, why);
+            }
+        }
+    }
+
+    fn window(&mut self, days: u32) {
+        let (inventory, window) = (self.inventory, self.window);
+        for set in inventory.sets.iter().filter(|set| set.finished > window) {
+            self.keep(set, with_fault(format!("it ended within the last {days} days"), set));
+        }
+    }
+
+    /// On every timeline that a kept point can lie on: the backup that the window begins with.
+    fn lines(&mut self, newest: &SetSeen, days: u32) {
+        let inventory = self.inventory;
+        let limit = self.window.min(newest.started);
+        for (timeline, line) in &inventory.lines {
+            let old = match inventory.tails.get(timeline) {
+                Some(Some(written)) => *written < limit,
+                Some(None) => false,
+                None => true,
+            };
+            if old {
+                continue;
+            }
+            let on_line = |set: &&SetSeen| {
+                end_of(line, set.timeline).is_some_and(|end| set.stop_lsn <= end)
+            };
+            let whole = || inventory.sets.iter().filter(|set| set.fault.is_none()).filter(on_line);
+            let anchor = whole()
+                .filter(|set| set.finished <= self.window)
+                .max_by_key(|set| (set.stop_lsn, set.finished));
+            let begins = match anchor {
+                Some(anchor) => {
+                    let why = format!(
+                        "the points of the last {days} days on timeline {timeline} begin with it"
+                    );
+                    self.keep(anchor, why);
+                    anchor
+                }
+                // Everything is younger than the window.
+                None => match whole().min_by_key(|set| (set.stop_lsn, set.finished)) {
+                    Some(oldest) => oldest,
+                    None => {
+                        let why = format!("no whole backup serves timeline {timeline} yet");
+                        self.need(*timeline, 0, u64::MAX, &why);
+                        continue;
+                    }
+                },
+            };
+            let why = format!("the last {days} days need it, from {} on", begins.set);
+            self.need_along(line, begins.timeline, begins.start_lsn, None, &why);
+            for set in inventory.sets.iter().filter(on_line) {
+                if set.stop_lsn >= begins.stop_lsn {
+                    self.keep(set, with_fault(format!("it is newer than {}", begins.set), set));
+                }
+            }
+        }
+        for timeline in inventory.tails.keys() {
+            if !inventory.lines.contains_key(timeline) {
+                let why = format!("where timeline {timeline} begins is not known");
+                self.notes.push(format!("All of timeline {timeline} is kept: {why}."));
+                self.need(*timeline, 0, u64::MAX, &why);
+            }
+        }
+        for set in &inventory.sets {
+            if !inventory.lines.contains_key(&set.timeline) {
+                self.keep(set, format!("where its timeline {} begins is not known", set.timeline));
+            }
+        }
+    }
+
+    /// The newest recoverable chain, and so many chains behind it as the policy says.
+    fn newest(&mut self, newest: &[&'a SetSeen], minimum: usize) {
+        let inventory = self.inventory;
+        for set in newest {
+            let why = format!("one of the newest {minimum} whole backups");
+            self.need_onward(set, &why);
+            self.keep(set, why);
+        }
+        let Some(first) = newest.first() else { return };
+        for set in inventory.sets.iter().filter(|set| set.finished > first.started) {
+            let why = format!("it ended after {} began", first.set);
+            self.keep(set, with_fault(why, set));
+        }
+        if newest.len() < minimum {
+            for set in &inventory.sets {
+                let why = format!("there are fewer than {minimum} whole backups");
+                self.keep(set, with_fault(why, set));
+            }
+        }
+    }
+
+    /// A set that could not be read begins after every set that ended before it.
+    fn unreadable(&mut self) {
+        let inventory = self.inventory;
+        for unread in &inventory.unreadable {
+            let why = format!("{} may need it, and could not be read", unread.set);
+            self.notes.push(format!(
+                "{} could not be read; it and all WAL that it may need are kept: {}",
+                unread.set, unread.why
+            ));
+            for line in inventory.lines.values() {
+                let before = inventory
+                    .sets
+                    .iter()
+                    .filter(|set| set.finished <= unread.began)
+                    .filter(|set| {
+                        end_of(line, set.timeline).is_some_and(|end| set.stop_lsn <= end)
+                    })
+                    .max_by_key(|set| set.stop_lsn);
+                match before {
+                    Some(set) => {
+                        self.need_along(line, set.timeline, set.stop_lsn, None, &why);
+                    }
+                    None => {
+                        let first = line.first().map_or(1, |(timeline, _)| *timeline);
+                        self.need_along(line, first, Lsn(0), None, &why);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whatever keeps a set keeps the WAL without which it is nothing.
+    fn own_wal(&mut self) {
+        let inventory = self.inventory;
+        for set in &inventory.sets {
+            if self.kept.contains_key(set.set.as_str()) {
+                self.need_own(set, &format!("{} cannot be used without it", set.set));
+            }
+        }
+    }
+}
