@@ -354,7 +354,7 @@ impl Keyring {
         Arc::clone(opened.entry(key.id.clone()).or_insert_with(|| Arc::new(key)))
     }
 
-    fn damaged(&self, id: &str, why: &str) -> KeyError {
+    pub(in crate::engine) fn damaged(&self, id: &str, why: &str) -> KeyError {
         let place = self.store.describe();
         KeyError::Damaged { id: id.to_owned(), place, why: why.to_owned() }
     }
