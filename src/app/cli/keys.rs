@@ -280,9 +280,8 @@ fn new_master(
 ) -> Result<Option<(MasterKeySource, Arc<MasterKey>)>, Explanation> {
     let source = match (&args.new_key_file, &args.new_key_command) {
         (Some(path), _) => {
-            let path = std::path::absolute(path).map_err(|source| {
-                told(KeysError::File { path: path.clone(), source })
-            })?;
+            let path = std::path::absolute(path)
+                .map_err(|source| told(KeysError::File { path: path.clone(), source }))?;
             if args.make {
                 let made = MasterKey::make().map_err(|e| e.explanation())?;
                 escrow::write_key(&made, &path).map_err(|error| already_made(&path, error))?;
@@ -299,9 +298,8 @@ fn new_master(
 fn already_made(path: &Path, error: KeysError) -> Explanation {
     let mut explanation = told(error);
     if path.exists() {
-        explanation.next = String::from(
-            "To go on with the key file that is there, say the same without --make.",
-        );
+        explanation.next =
+            String::from("To go on with the key file that is there, say the same without --make.");
     }
     explanation
 }

@@ -386,7 +386,10 @@ mod tests {
         let said = run("echo sesame-stays-inside >&2; exit 1").unwrap_err();
         let said = format!("{said} {said:?} {}", said.explanation());
         assert!(said.contains("exit status: 1"), "{said}");
-        assert!(!said.contains("sesame"), "what it says on standard error is not passed on: {said}");
+        assert!(
+            !said.contains("sesame"),
+            "what it says on standard error is not passed on: {said}"
+        );
         assert!(matches!(run("yes 0123456789 | tr -d '\\n'"), Err(KeyError::Command { .. })));
     }
 
@@ -394,7 +397,10 @@ mod tests {
     fn a_command_that_does_not_end_is_ended_with_all_that_it_started() {
         let folder = tempfile::tempdir().unwrap();
         let pids = folder.path().join("pids");
-        for script in ["sleep 600 & echo $! > PIDS; wait", "sleep 600 <&- >&- & echo $! > PIDS; exec >&-; wait"] {
+        for script in [
+            "sleep 600 & echo $! > PIDS; wait",
+            "sleep 600 <&- >&- & echo $! > PIDS; exec >&-; wait",
+        ] {
             let script = script.replace("PIDS", pids.to_str().unwrap());
             let words = ["/bin/sh", "-c", &script].map(str::to_owned);
             let refused = read_command(&words, Duration::from_millis(300)).unwrap_err();

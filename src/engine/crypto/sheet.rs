@@ -34,7 +34,9 @@ pub enum SheetError {
     Twice(Vec<usize>),
     #[error("its lines belong to two sheets")]
     Mixed,
-    #[error("every line is right in itself, and together they are not the key of the fingerprint on the sheet")]
+    #[error(
+        "every line is right in itself, and together they are not the key of the fingerprint on the sheet"
+    )]
     OtherFingerprint,
     #[error("its lines are right, and what they hold is no master key")]
     NoKey,
@@ -100,8 +102,8 @@ fn hex_digit(c: char) -> Option<char> {
 /// The lines of a sheet for a master key.
 #[must_use]
 pub fn encode(key: &[u8]) -> Zeroizing<String> {
-    let hex = !key.is_empty()
-        && key.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
+    let hex =
+        !key.is_empty() && key.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
     let (form, text) = if hex {
         (Form::Hex, Zeroizing::new(String::from_utf8_lossy(key).into_owned()))
     } else {
@@ -113,7 +115,13 @@ pub fn encode(key: &[u8]) -> Zeroizing<String> {
         let number = index + 1;
         let _ = write!(sheet, "{}{number}/{total}:", form.letter());
         for (at, byte) in line.iter().enumerate() {
-            sheet.push_str(if at == 0 { "  " } else if at % 4 == 0 { " " } else { "" });
+            sheet.push_str(if at == 0 {
+                "  "
+            } else if at % 4 == 0 {
+                " "
+            } else {
+                ""
+            });
             sheet.push(char::from(*byte));
         }
         let _ = writeln!(sheet, "  {:04x}", checksum(form, number, total, line));
@@ -175,9 +183,7 @@ pub fn decode(text: &str) -> Result<(Zeroizing<Vec<u8>>, Option<String>), SheetE
         Form::Hex => Zeroizing::new(whole.as_bytes().to_vec()),
         Form::Base32 => {
             let upper = Zeroizing::new(whole.to_uppercase());
-            Zeroizing::new(
-                BASE32_NOPAD.decode(upper.as_bytes()).map_err(|_| SheetError::NoKey)?,
-            )
+            Zeroizing::new(BASE32_NOPAD.decode(upper.as_bytes()).map_err(|_| SheetError::NoKey)?)
         }
     };
     if key.len() < SHORTEST || key.contains(&b'\n') {
@@ -207,8 +213,7 @@ fn content(
     let (key, check) = characters.split_at(length);
     let key: Option<String> = key.iter().map(|c| form.read(*c)).collect();
     let key = Zeroizing::new(key.ok_or(Fault::Unreadable)?);
-    let check: Option<String> =
-        check.iter().map(|c| hex_digit(c.to_ascii_lowercase())).collect();
+    let check: Option<String> = check.iter().map(|c| hex_digit(c.to_ascii_lowercase())).collect();
     let check = check.and_then(|digits| u16::from_str_radix(&digits, 16).ok());
     let check = check.ok_or(Fault::Unreadable)?;
     if checksum(form, number, total, key.as_bytes()) == check {
@@ -232,8 +237,7 @@ fn label(line: &str) -> Option<(Form, usize, usize, &str)> {
 }
 
 fn figure(text: &str) -> Option<usize> {
-    let digits: Option<String> =
-        text.chars().map(|c| hex_digit(c.to_ascii_lowercase())).collect();
+    let digits: Option<String> = text.chars().map(|c| hex_digit(c.to_ascii_lowercase())).collect();
     digits?.parse().ok()
 }
 

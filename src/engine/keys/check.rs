@@ -154,11 +154,8 @@ fn key(ring: &Keyring, id: &str, wraps: &[Wrap]) -> Result<String, KeyError> {
             None => {}
         }
     }
-    let other = if others > 0 {
-        format!("; {others} for another master key")
-    } else {
-        String::new()
-    };
+    let other =
+        if others > 0 { format!("; {others} for another master key") } else { String::new() };
     Ok(format!("opens ({opening} of {} objects{other})", wraps.len()))
 }
 
@@ -221,7 +218,8 @@ fn first_range(
         source,
     };
     let plain = usize::try_from(member.tar_length).unwrap_or(usize::MAX);
-    let plain = if plain <= (128 << 20) { plain } else { return Err(whole("a member is too long")) };
+    let plain =
+        if plain <= (128 << 20) { plain } else { return Err(whole("a member is too long")) };
     let mut unpacker = Unpacker::new(header.codec).map_err(unpack)?;
     unpacker.unpack(&stored, plain, &mut Vec::new()).map_err(unpack)
 }

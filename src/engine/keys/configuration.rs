@@ -46,11 +46,9 @@ impl Change {
     #[must_use]
     pub fn told(&self) -> String {
         match self {
-            Self::Begin { new, old } => format!(
-                "{CURRENT} = \"{}\"\n{PREVIOUS} = \"{}\"",
-                new.display(),
-                old.display()
-            ),
+            Self::Begin { new, old } => {
+                format!("{CURRENT} = \"{}\"\n{PREVIOUS} = \"{}\"", new.display(), old.display())
+            }
             Self::End => format!("(without {PREVIOUS})"),
         }
     }
@@ -199,7 +197,10 @@ mod tests {
     }
 
     fn begin() -> Change {
-        Change::Begin { new: "/etc/lifeboat/new.key".into(), old: "/etc/lifeboat/master.key".into() }
+        Change::Begin {
+            new: "/etc/lifeboat/new.key".into(),
+            old: "/etc/lifeboat/master.key".into(),
+        }
     }
 
     #[test]
@@ -207,7 +208,10 @@ mod tests {
         let begun = edited(TEXT, &names(&["local", "far"]), &begin()).unwrap();
         let lines: Vec<&str> = begun.lines().collect();
         assert!(lines.contains(&"master_key_file = \"/etc/lifeboat/new.key\" # closed to others"));
-        assert!(lines.contains(&"previous_master_key_file = \"/etc/lifeboat/master.key\""), "{begun}");
+        assert!(
+            lines.contains(&"previous_master_key_file = \"/etc/lifeboat/master.key\""),
+            "{begun}"
+        );
         assert!(begun.starts_with("# ours\n[[repositories]] # near\n") && begun.contains("'gzip'"));
         config::load::parse(&begun, Path::new("x")).unwrap();
         let ended = edited(&begun, &names(&["local", "far"]), &Change::End).unwrap();

@@ -201,11 +201,8 @@ fn refuse_if_needed(
     now: Timestamp,
 ) -> Result<(), KeysError> {
     let place = &holding.place;
-    let needed = |why: String| KeysError::Needed {
-        id: id.to_owned(),
-        place: place.to_string(),
-        why,
-    };
+    let needed =
+        |why: String| KeysError::Needed { id: id.to_owned(), place: place.to_string(), why };
     let ids = ring.list().map_err(|e| place.at(e))?;
     if ids.last().is_some_and(|newest| newest == id) {
         return Err(needed(String::from("it is the newest, under which WAL is archived now")));

@@ -63,14 +63,12 @@ impl Explain for KeysError {
                 "Say with --repository which one is meant: all repositories that share its master \
                  key are taken together.",
             ),
-            Self::SameMaster => {
-                (
+            Self::SameMaster => (
                 Kind::Refused,
                 untouched,
                 "Where a rotation to it has begun, end it with --retire; else name another file, \
                  or let --make fill a new one.",
-            )
-            }
+            ),
             Self::NoPrevious { .. } => (
                 Kind::Refused,
                 untouched,
