@@ -173,7 +173,7 @@ fn holdings(places: &[Place], left: &Arc<AtomicUsize>) -> Vec<Holding> {
 
 #[test]
 fn a_rotation_that_is_stopped_at_any_write_or_removal_loses_nothing() {
-    let (keys, repositories) = (2, 2);
+    let (keys, repositories) = (1, 2);
     let all = keys * repositories;
     // Each stop goes on from where the one before left it, which is one operation further.
     let scene = Scene::new(keys);

@@ -279,7 +279,12 @@ impl Keyring {
             let master = holder.get()?;
             let mut opened = first.as_ref().map(|text| wrap::unwrap(master, id, text));
             if !matches!(opened, Some(Ok(_))) {
-                let later = self.read(&wrap::later_name(id, master.fingerprint()))?;
+                // A fingerprint is slow to make: only where an object could have it in its name.
+                let later = if self.was_rewrapped(id)? {
+                    self.read(&wrap::later_name(id, master.fingerprint()))?
+                } else {
+                    None
+                };
                 let later = later.map(|text| wrap::unwrap(master, id, &text));
                 if let Some(Err(WrapFault::Damaged(why))) = &opened {
                     damage.get_or_insert(why.clone());
@@ -299,7 +304,7 @@ impl Keyring {
         if let Some(why) = damage {
             return Err(self.damaged(id, &why));
         }
-        if other || self.wraps()?.iter().any(|wrap| wrap.id == id) {
+        if other || self.was_rewrapped(id)? {
             let mut place = self.current.source.to_string();
             if let Some(previous) = &self.previous {
                 place = format!("{place} (and {} before it)", previous.source);
@@ -307,6 +312,12 @@ impl Keyring {
             return Err(KeyError::WrongMasterKey { id: id.to_owned(), place });
         }
         Err(self.missing(id))
+    }
+
+    fn was_rewrapped(&self, id: &str) -> Result<bool, StoreError> {
+        let objects = self.store.list(FOLDER, &format!("{id}."))?;
+        let mut wraps = objects.iter().filter_map(|object| Wrap::parse(&object.key));
+        Ok(wraps.any(|wrap| wrap.fingerprint.is_some()))
     }
 
     #[allow(clippy::type_complexity, reason = "read, there, and opened are three questions")]

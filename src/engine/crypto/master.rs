@@ -56,7 +56,7 @@ pub struct MasterKey {
 /// Salt and rounds of the fingerprint: one master key has one, in whatever repository. More rounds
 /// than the keys' own, since all who use Lifeboat share the salt.
 const FINGERPRINT_SALT: &[u8] = b"lifeboat/1/master key fingerprint";
-const FINGERPRINT_ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(99_999);
+const FINGERPRINT_ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(29_999);
 /// Hexadecimal digits of a fingerprint.
 pub const FINGERPRINT_DIGITS: usize = 16;
 

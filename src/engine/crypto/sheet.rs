@@ -350,7 +350,7 @@ mod tests {
     fn what_is_wrong_is_named_by_its_line() {
         let text = encode("0123456789abcdef".repeat(4).as_bytes());
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "K1/4:  0123 4567 89ab cdef  1f97");
+        assert_eq!(lines[0], "K1/4:  0123 4567 89ab cdef  cb37");
         assert_eq!(decode(""), Err(SheetError::NoLines));
         assert_eq!(decode(&lines[1..].join("\n")), Err(SheetError::Missing(vec![1])));
         let two = text.replace("89ab", "89ac");
