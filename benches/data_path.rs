@@ -64,6 +64,7 @@ fn main() {
             encryption: Encryption::Aes256Cbc {
                 master_key_file: Some(key.clone()),
                 master_key_command: None,
+                previous_master_key_file: None,
             },
             codec,
             level: None,

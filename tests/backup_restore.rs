@@ -65,7 +65,11 @@ impl Scene {
         fs::write(&key, format!("{KEY}\n")).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         let encryption = if encrypted {
-            Encryption::Aes256Cbc { master_key_file: Some(key), master_key_command: None }
+            Encryption::Aes256Cbc {
+                master_key_file: Some(key),
+                master_key_command: None,
+                previous_master_key_file: None,
+            }
         } else {
             Encryption::None
         };

@@ -88,6 +88,7 @@ fn an_archived_segment_is_restored_without_lifeboat() {
         encryption: Encryption::Aes256Cbc {
             master_key_file: Some(at("master.key")),
             master_key_command: None,
+            previous_master_key_file: None,
         },
         codec: Codec::Gzip,
         level: None,

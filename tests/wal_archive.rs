@@ -105,6 +105,7 @@ impl Scene {
             encryption: Encryption::Aes256Cbc {
                 master_key_file: Some(at("master.key")),
                 master_key_command: None,
+                previous_master_key_file: None,
             },
             codec: Codec::Gzip,
             level: None,

@@ -9,6 +9,7 @@ mod crypt;
 mod drill;
 mod hold;
 mod incidents;
+mod keys;
 mod output;
 mod restore;
 mod status;
@@ -89,6 +90,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::Status(common) => status::status(&loaded(path)?, &common),
         Verb::Decrypt(args) => crypt::decrypt(path, &args),
         Verb::Encrypt(args) => crypt::encrypt(path, &args),
+        Verb::Keys(verb) => keys::run(|| loaded(path), verb),
         Verb::RecoveryReport { incident_id, output, json } => {
             incidents::report(&loaded(path)?, &incident_id, output.as_deref(), json)
         }

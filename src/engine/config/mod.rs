@@ -189,6 +189,10 @@ pub enum Encryption {
         /// A program and its arguments that print the key on the first line.
         #[serde(default)]
         master_key_command: Option<Vec<String>>,
+        /// While the master key is being replaced: a file with the one before. What it wraps
+        /// still opens, and new data keys are wrapped by both.
+        #[serde(default)]
+        previous_master_key_file: Option<PathBuf>,
     },
 }
 

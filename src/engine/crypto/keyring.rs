@@ -1,22 +1,19 @@
 //! Data keys: made at random, kept in the repository wrapped by the master key, opened once.
-//! Owns `keys/<key id>.json`. Never writes a key in clear, and never overwrites a key object.
+//! Owns the objects under `keys/`: which there are, and which of them a master key opens. Never
+//! writes a key in clear, and never overwrites a key object.
 
 use super::envelope;
 use super::master::{KeyError, MasterKey, MasterKeySource};
 use super::tag::{self, TAG_LEN};
-use crate::engine::repository::store::{Store, StoreFault};
-use data_encoding::{BASE64, HEXLOWER};
+use super::wrap::{self, Wrap, WrapFault, time_of};
+use crate::engine::repository::store::{Store, StoreError, StoreFault};
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zeroize::Zeroizing;
 
-/// The folder of key objects.
-pub const FOLDER: &str = "keys/";
-const FORMAT: u32 = 1;
-const CIPHER: &str = "aes-256-cbc";
-const DERIVATION: &str = "pbkdf2-hmac-sha256";
+pub use super::wrap::{FOLDER, is_key_id};
 
 /// A key that protects one base backup and the WAL archived while it is the newest.
 pub struct DataKey {
@@ -59,46 +56,58 @@ impl DataKey {
     }
 }
 
-/// A key object as it is stored.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyObject {
-    format: u32,
-    id: String,
-    created: Timestamp,
-    cipher: String,
-    derivation: String,
-    iterations: u32,
-    /// The passphrase in an OpenSSL envelope under the master key, as base64 on one line.
-    wrapped: String,
-    /// SHA-256 over all of the above: tells damage from a wrong master key.
-    digest: String,
-    /// The master key's fingerprint with this object's salt, made as slowly as its key.
-    fingerprint: String,
-    /// HMAC-SHA256 over the same as the digest, under a key from the master key.
-    mac: String,
-}
-
-/// What the master key becomes for one key object.
-struct Derived {
-    mac_key: [u8; TAG_LEN],
-    fingerprint: [u8; 8],
-}
-
 /// The data keys of one repository.
 #[derive(Debug)]
 pub struct Keyring {
     store: Arc<dyn Store>,
-    source: MasterKeySource,
-    master: OnceLock<MasterKey>,
+    current: Holder,
+    /// While a master key is being replaced: the one before, which other hosts may still have.
+    previous: Option<Holder>,
     opened: Mutex<HashMap<String, Arc<DataKey>>>,
+}
+
+/// A master key that is read when it is first needed.
+#[derive(Debug)]
+struct Holder {
+    source: MasterKeySource,
+    master: OnceLock<Arc<MasterKey>>,
+}
+
+impl Holder {
+    fn new(source: MasterKeySource) -> Self {
+        Self { source, master: OnceLock::new() }
+    }
+
+    fn get(&self) -> Result<&Arc<MasterKey>, KeyError> {
+        if let Some(master) = self.master.get() {
+            return Ok(master);
+        }
+        let loaded = Arc::new(MasterKey::load(&self.source)?);
+        Ok(self.master.get_or_init(|| loaded))
+    }
 }
 
 impl Keyring {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, source: MasterKeySource) -> Self {
-        Self { store, source, master: OnceLock::new(), opened: Mutex::default() }
+        Self { store, current: Holder::new(source), previous: None, opened: Mutex::default() }
+    }
+
+    /// With the master key that was in use before: what it wraps opens too, and new data keys are
+    /// wrapped by both, so that hosts with either work with each other's.
+    #[must_use]
+    pub fn with_previous(mut self, source: Option<MasterKeySource>) -> Self {
+        self.previous = source.map(Holder::new);
+        self
+    }
+
+    /// With a master key that was read already; `source` is for messages.
+    #[must_use]
+    pub fn given(store: Arc<dyn Store>, source: MasterKeySource, master: Arc<MasterKey>) -> Self {
+        let ring = Self::new(store, source);
+        ring.current.master.get_or_init(|| master);
+        ring
     }
 
     /// The ids of all data keys, oldest first.
@@ -106,12 +115,19 @@ impl Keyring {
     /// # Errors
     /// Where they could not be listed.
     pub fn list(&self) -> Result<Vec<String>, KeyError> {
+        let ids: BTreeSet<String> = self.wraps()?.into_iter().map(|wrap| wrap.id).collect();
+        Ok(ids.into_iter().collect())
+    }
+
+    /// All key objects, oldest data key first.
+    ///
+    /// # Errors
+    /// Where they could not be listed.
+    pub fn wraps(&self) -> Result<Vec<Wrap>, KeyError> {
         let objects = self.store.list(FOLDER, "")?;
-        let id = |key: &str| Some(key.strip_prefix(FOLDER)?.strip_suffix(".json")?.to_owned());
-        let mut ids: Vec<_> =
-            objects.iter().filter_map(|o| id(&o.key)).filter(|i| is_key_id(i)).collect();
-        ids.sort_unstable();
-        Ok(ids)
+        let mut wraps: Vec<Wrap> = objects.iter().filter_map(|o| Wrap::parse(&o.key)).collect();
+        wraps.sort_unstable();
+        Ok(wraps)
     }
 
     /// The newest data key; `None` where there is none yet.
@@ -140,28 +156,13 @@ impl Keyring {
         let created = Timestamp::now();
         let id = next_id(created, self.list()?.last().map(String::as_str))?;
         let passphrase = Zeroizing::new(HEXLOWER.encode(&random::<32>()?[..]));
-        let salt = *random::<{ envelope::SALT_LEN }>()?;
-        let wrapped = envelope::seal(master.bytes(), &salt, passphrase.as_bytes());
-        let mut object = KeyObject {
-            format: FORMAT,
-            id: id.clone(),
-            created,
-            cipher: CIPHER.to_owned(),
-            derivation: DERIVATION.to_owned(),
-            iterations: envelope::ITERATIONS,
-            wrapped: BASE64.encode(&wrapped),
-            digest: String::new(),
-            fingerprint: String::new(),
-            mac: String::new(),
-        };
-        let derived = derive(master, &salt);
-        object.digest = HEXLOWER.encode(&object.digest());
-        object.fingerprint = HEXLOWER.encode(&derived.fingerprint);
-        object.mac = HEXLOWER.encode(&object.mac(&derived));
-        let mut text = serde_json::to_vec_pretty(&object)
-            .map_err(|e| self.damaged(&id, &format!("it could not be written as JSON: {e}")))?;
-        text.push(b'\n');
-        self.store.put(&format!("{FOLDER}{id}.json"), &text)?;
+        // For those who have the older master key alone, and first: once the key can be seen by
+        // its first name, everybody can open it.
+        if let Some(previous) = self.previous_master()?.filter(|one| !one.same(master)) {
+            let name = wrap::later_name(&id, previous.fingerprint());
+            self.put(previous, &name, &id, created, &passphrase)?;
+        }
+        self.put(master, &wrap::first_name(&id), &id, created, &passphrase)?;
         Ok(self.keep(DataKey { id, passphrase }))
     }
 
@@ -177,80 +178,186 @@ impl Keyring {
         if !is_key_id(id) {
             return Err(self.missing(id));
         }
-        let master = self.master()?;
-        let text = self.store.read(&format!("{FOLDER}{id}.json")).map_err(|e| match e.fault {
-            StoreFault::NotFound => self.missing(id),
-            _ => KeyError::Store(e),
-        })?;
-        let object: KeyObject = serde_json::from_slice(&text)
-            .map_err(|e| self.damaged(id, &format!("it is not a key object: {e}")))?;
-        let passphrase = self.unwrap(id, &object, master)?;
+        let (passphrase, _) = self.unwrapped(id)?;
         Ok(self.keep(DataKey { id: id.to_owned(), passphrase }))
     }
 
-    fn unwrap(
-        &self,
-        id: &str,
-        object: &KeyObject,
-        master: &MasterKey,
-    ) -> Result<Zeroizing<String>, KeyError> {
-        let damaged = |why: &str| self.damaged(id, why);
-        if object.id != id {
-            return Err(damaged(&format!("it says that it is the key {}", object.id)));
-        }
-        let hex = |text: &str, name: &str| {
-            HEXLOWER
-                .decode(text.as_bytes())
-                .map_err(|_| damaged(&format!("its {name} is not hexadecimal")))
+    /// Makes sure that `to` opens the data key, by an object beside those that are there. Durable
+    /// when this returns; true where an object was written.
+    ///
+    /// # Errors
+    /// Where the key does not open with the master keys of this ring, or the object could not be
+    /// written or is there and damaged.
+    pub fn rewrap(&self, id: &str, to: &MasterKey) -> Result<bool, KeyError> {
+        let (passphrase, created) = self.unwrapped(id)?;
+        let same = |found: &Zeroizing<String>| {
+            let fits = tag::same(found.as_bytes(), passphrase.as_bytes());
+            fits.then_some(()).ok_or_else(|| self.damaged(id, "two of its objects hold two keys"))
         };
-        if !tag::same(&object.digest(), &hex(&object.digest, "digest")?) {
-            return Err(damaged("its content does not match its digest"));
+        match self.unwrap_object(&wrap::first_name(id), id, to) {
+            Ok(Some(Ok((found, _)))) => return same(&found).map(|()| false),
+            // Wrapped by another, or damaged and of no use: then by the other name.
+            Ok(_) => {}
+            Err(error) => return Err(error),
         }
-        if object.format != FORMAT
-            || object.cipher != CIPHER
-            || object.derivation != DERIVATION
-            || object.iterations != envelope::ITERATIONS
-        {
-            return Err(damaged("it is in a form that this version does not know"));
-        }
-        let wrapped = BASE64
-            .decode(object.wrapped.as_bytes())
-            .map_err(|_| damaged("its wrapped key is not base64"))?;
-        let salt = envelope::salt_of(&wrapped).map_err(|e| damaged(&e.to_string()))?;
-        let derived = derive(master, &salt);
-        let mac = hex(&object.mac, "mac")?;
-        let mac_fits = tag::same(&object.mac(&derived), &mac);
-        if !mac_fits {
-            let fingerprint = hex(&object.fingerprint, "fingerprint")?;
-            if !tag::same(&derived.fingerprint, &fingerprint) {
-                let place = self.source.to_string();
-                return Err(KeyError::WrongMasterKey { id: id.to_owned(), place });
+        let name = wrap::later_name(id, to.fingerprint());
+        let written = match self.put(to, &name, id, created, &passphrase) {
+            Ok(()) => true,
+            Err(KeyError::Store(e)) if e.fault == StoreFault::Exists => {
+                self.store.settle(&name)?;
+                false
             }
-            return Err(damaged("its authentication tag does not fit"));
-        }
-        let passphrase = envelope::open(master.bytes(), wrapped)
-            .map_err(|e| damaged(&format!("its wrapped key does not open: {e}")))?;
-        match String::from_utf8(passphrase) {
-            Ok(text) if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
-                Ok(Zeroizing::new(text))
-            }
-            Ok(text) => {
-                drop(Zeroizing::new(text));
-                Err(damaged("what it wraps is not a data key"))
-            }
-            Err(e) => {
-                drop(Zeroizing::new(e.into_bytes()));
-                Err(damaged("what it wraps is not a data key"))
-            }
+            Err(error) => return Err(error),
+        };
+        // What counts is what is read back.
+        match self.unwrap_object(&name, id, to)? {
+            Some(Ok((found, _))) => same(&found).map(|()| written),
+            Some(Err(fault)) => Err(self.damaged(id, &format!("{name}: {fault}"))),
+            None => Err(self.damaged(id, &format!("{name} was written and is not there"))),
         }
     }
 
-    fn master(&self) -> Result<&MasterKey, KeyError> {
-        if let Some(master) = self.master.get() {
-            return Ok(master);
+    /// Whether `master` opens this very object; `None` where it is not there any more.
+    ///
+    /// # Errors
+    /// Where it could not be read.
+    pub fn opens(
+        &self,
+        wrap: &Wrap,
+        master: &MasterKey,
+    ) -> Result<Option<Result<(), WrapFault>>, KeyError> {
+        let outcome = self.unwrap_object(&wrap.name(), &wrap.id, master)?;
+        Ok(outcome.map(|opened| opened.map(drop)))
+    }
+
+    /// Removes one object of a data key. The caller has proven that another opens it.
+    ///
+    /// # Errors
+    /// Where the store keeps it.
+    pub fn remove_wrap(&self, wrap: &Wrap) -> Result<(), KeyError> {
+        self.removed(&wrap.name())
+    }
+
+    /// Destroys a data key: what it protects can never be opened again. The caller has proven
+    /// that nothing needs it.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`] where there is none; where the store keeps an object of it.
+    pub fn remove(&self, id: &str) -> Result<(), KeyError> {
+        let mut wraps: Vec<Wrap> = self.wraps()?.into_iter().filter(|w| w.id == id).collect();
+        if wraps.is_empty() {
+            return Err(self.missing(id));
         }
-        let loaded = MasterKey::load(&self.source)?;
-        Ok(self.master.get_or_init(|| loaded))
+        // The first object last: a removal that was interrupted is seen and can be repeated.
+        wraps.sort_by_key(|wrap| wrap.fingerprint.is_none());
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        wraps.iter().try_for_each(|wrap| self.removed(&wrap.name()))
+    }
+
+    /// The master key.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn master(&self) -> Result<&Arc<MasterKey>, KeyError> {
+        self.current.get()
+    }
+
+    /// The master key before, where the configuration names one.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn previous_master(&self) -> Result<Option<&Arc<MasterKey>>, KeyError> {
+        self.previous.as_ref().map(Holder::get).transpose()
+    }
+
+    /// By whichever object a master key of this ring opens. An intact object opens the key even
+    /// where another is damaged.
+    fn unwrapped(&self, id: &str) -> Result<(Zeroizing<String>, Timestamp), KeyError> {
+        let first = self.read(&wrap::first_name(id))?;
+        let (mut damage, mut other) = (None, false);
+        for holder in std::iter::once(&self.current).chain(&self.previous) {
+            let master = holder.get()?;
+            let mut opened = first.as_ref().map(|text| wrap::unwrap(master, id, text));
+            if !matches!(opened, Some(Ok(_))) {
+                // A fingerprint is slow to make: only where an object could have it in its name.
+                let later = if self.was_rewrapped(id)? {
+                    self.read(&wrap::later_name(id, master.fingerprint()))?
+                } else {
+                    None
+                };
+                let later = later.map(|text| wrap::unwrap(master, id, &text));
+                if let Some(Err(WrapFault::Damaged(why))) = &opened {
+                    damage.get_or_insert(why.clone());
+                }
+                other |= opened.is_some();
+                opened = later;
+            }
+            match opened {
+                Some(Ok(found)) => return Ok(found),
+                Some(Err(WrapFault::Damaged(why))) => {
+                    damage.get_or_insert(why);
+                }
+                Some(Err(WrapFault::OtherMaster)) => other = true,
+                None => {}
+            }
+        }
+        if let Some(why) = damage {
+            return Err(self.damaged(id, &why));
+        }
+        if other || self.was_rewrapped(id)? {
+            let mut place = self.current.source.to_string();
+            if let Some(previous) = &self.previous {
+                place = format!("{place} (and {} before it)", previous.source);
+            }
+            return Err(KeyError::WrongMasterKey { id: id.to_owned(), place });
+        }
+        Err(self.missing(id))
+    }
+
+    fn was_rewrapped(&self, id: &str) -> Result<bool, StoreError> {
+        let objects = self.store.list(FOLDER, &format!("{id}."))?;
+        let mut wraps = objects.iter().filter_map(|object| Wrap::parse(&object.key));
+        Ok(wraps.any(|wrap| wrap.fingerprint.is_some()))
+    }
+
+    #[allow(clippy::type_complexity, reason = "read, there, and opened are three questions")]
+    fn unwrap_object(
+        &self,
+        name: &str,
+        id: &str,
+        master: &MasterKey,
+    ) -> Result<Option<Result<(Zeroizing<String>, Timestamp), WrapFault>>, KeyError> {
+        Ok(self.read(name)?.map(|text| wrap::unwrap(master, id, &text)))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.store.read(name) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.fault == StoreFault::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn put(
+        &self,
+        master: &MasterKey,
+        name: &str,
+        id: &str,
+        created: Timestamp,
+        passphrase: &str,
+    ) -> Result<(), KeyError> {
+        let salt = random::<{ envelope::SALT_LEN }>()?;
+        let text = wrap::wrap(master, &salt, id, created, passphrase.as_bytes())
+            .map_err(|e| self.damaged(id, &format!("it could not be written as JSON: {e}")))?;
+        Ok(self.store.put(name, &text)?)
+    }
+
+    fn removed(&self, name: &str) -> Result<(), KeyError> {
+        match self.store.remove(name) {
+            // Somebody else was first.
+            Err(e) if e.fault == StoreFault::NotFound => Ok(()),
+            removed => Ok(removed?),
+        }
     }
 
     fn keep(&self, key: DataKey) -> Arc<DataKey> {
@@ -258,7 +365,7 @@ impl Keyring {
         Arc::clone(opened.entry(key.id.clone()).or_insert_with(|| Arc::new(key)))
     }
 
-    fn damaged(&self, id: &str, why: &str) -> KeyError {
+    pub(in crate::engine) fn damaged(&self, id: &str, why: &str) -> KeyError {
         let place = self.store.describe();
         KeyError::Damaged { id: id.to_owned(), place, why: why.to_owned() }
     }
@@ -266,39 +373,6 @@ impl Keyring {
     fn missing(&self, id: &str) -> KeyError {
         KeyError::Missing { id: id.to_owned(), place: self.store.describe() }
     }
-}
-
-impl KeyObject {
-    fn digest(&self) -> [u8; TAG_LEN] {
-        self.with_parts(|parts| tag::digest("key object", parts))
-    }
-
-    fn mac(&self, derived: &Derived) -> [u8; TAG_LEN] {
-        self.with_parts(|parts| tag::keyed(&derived.mac_key, "key object", parts))
-    }
-
-    fn with_parts<T>(&self, use_them: impl FnOnce(&[&[u8]]) -> T) -> T {
-        use_them(&[
-            &self.format.to_be_bytes(),
-            self.id.as_bytes(),
-            self.created.to_string().as_bytes(),
-            self.cipher.as_bytes(),
-            self.derivation.as_bytes(),
-            &self.iterations.to_be_bytes(),
-            self.wrapped.as_bytes(),
-        ])
-    }
-}
-
-/// MAC key and fingerprint are the third and fourth block of the same derivation whose first two
-/// are OpenSSL's key and IV: as slow to guess as the key itself, and unrelated to it.
-fn derive(master: &MasterKey, salt: &[u8; envelope::SALT_LEN]) -> Derived {
-    let mut blocks = Zeroizing::new([0_u8; 128]);
-    envelope::stretch(master.bytes(), salt, &mut blocks[..]);
-    let mut derived = Derived { mac_key: [0; TAG_LEN], fingerprint: [0; 8] };
-    derived.mac_key.copy_from_slice(&blocks[64..96]);
-    derived.fingerprint.copy_from_slice(&blocks[96..104]);
-    derived
 }
 
 /// Random bytes from the system.
@@ -320,27 +394,6 @@ fn next_id(now: Timestamp, newest: Option<&str>) -> Result<String, KeyError> {
     }
     let time = Timestamp::from_second(second).unwrap_or(now);
     Ok(format!("{}-{chance}", time.strftime("%Y%m%dT%H%M%S")))
-}
-
-fn time_of(id: &str) -> Option<Timestamp> {
-    let (time, _) = id.split_once('-')?;
-    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S", time).ok()?;
-    civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp())
-}
-
-/// `YYYYMMDDTHHMMSS-` and eight hexadecimal digits.
-#[must_use]
-pub fn is_key_id(text: &str) -> bool {
-    let digits = |range: std::ops::Range<usize>| {
-        text.get(range).is_some_and(|t| t.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let hex = |t: &str| t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    text.len() == 24
-        && digits(0..8)
-        && text.get(8..9) == Some("T")
-        && digits(9..15)
-        && text.get(15..16) == Some("-")
-        && text.get(16..).is_some_and(hex)
 }
 
 #[cfg(test)]
@@ -419,7 +472,7 @@ mod tests {
         assert!(matches!(ring.open(absent), Err(KeyError::Missing { .. })));
         assert!(matches!(ring.open("../../etc/passwd"), Err(KeyError::Missing { .. })));
         fs::remove_dir_all(folder.path().join("repository")).unwrap();
-        let gone = Keyring::new(store, ring.source.clone()).open(absent).unwrap_err();
+        let gone = Keyring::new(store, ring.current.source.clone()).open(absent).unwrap_err();
         assert_eq!(gone.fault(), Some(StoreFault::Unavailable), "{gone}");
     }
 

@@ -1,15 +1,18 @@
-//! The master key: where it comes from, and why it is refused. Owns reading it from a file or
-//! from a command's output; never writes it anywhere.
+//! The master key: where it comes from, and why it is refused. Owns reading it from a file, from
+//! a command's output or from an escrow sheet; never writes it anywhere.
 
+use super::sheet::{self, SheetError};
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
 use crate::engine::repository::store::{StoreError, StoreFault};
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroU32;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{OnceLock, mpsc};
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// The shortest master key that is taken, bytes.
@@ -18,6 +21,8 @@ pub const SHORTEST: usize = 16;
 const LONGEST: usize = 1000;
 /// How long the command may take to print the key.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+/// A sheet is at most this long, bytes.
+const SHEET_LIMIT: u64 = 1 << 20;
 
 /// Where the master key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub enum MasterKeySource {
     File(PathBuf),
     /// The first line that a program prints. The program and its arguments.
     Command(Vec<String>),
+    /// A printed sheet that was typed in again; see [`sheet`].
+    Sheet(PathBuf),
 }
 
 impl std::fmt::Display for MasterKeySource {
@@ -35,12 +42,30 @@ impl std::fmt::Display for MasterKeySource {
             Self::Command(words) => {
                 write!(f, "the command {}", words.first().map_or("", String::as_str))
             }
+            Self::Sheet(path) => write!(f, "the sheet {}", path.display()),
         }
     }
 }
 
 /// The master key itself. Overwritten when dropped, never printed.
-pub struct MasterKey(Zeroizing<Vec<u8>>);
+pub struct MasterKey {
+    bytes: Zeroizing<Vec<u8>>,
+    fingerprint: OnceLock<String>,
+}
+
+/// Salt and rounds of the fingerprint: one master key has one, in whatever repository. More rounds
+/// than the keys' own, since all who use Lifeboat share the salt.
+const FINGERPRINT_SALT: &[u8] = b"lifeboat/1/master key fingerprint";
+const FINGERPRINT_ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(29_999);
+/// Hexadecimal digits of a fingerprint.
+pub const FINGERPRINT_DIGITS: usize = 16;
+
+/// Whether `text` could be a fingerprint.
+#[must_use]
+pub fn is_fingerprint(text: &str) -> bool {
+    text.len() == FINGERPRINT_DIGITS
+        && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,6 +95,8 @@ pub enum KeyError {
     Damaged { id: String, place: String, why: String },
     #[error("the data key {id} is not in {place}")]
     Missing { id: String, place: String },
+    #[error("the sheet {} could not be read as a master key: {source}", path.display())]
+    Sheet { path: PathBuf, source: SheetError },
     #[error("no random bytes could be had from the system: {0}")]
     Random(String),
     #[error(transparent)]
@@ -113,6 +140,10 @@ impl Explain for KeyError {
                 "Take the key object from another copy of the repository: without it, what it \
                  protects cannot be opened.",
             ),
+            Self::Sheet { .. } => (
+                Kind::Integrity,
+                "Compare the lines that are named with the printed sheet, character by character.",
+            ),
             Self::Random(_) => (Kind::Internal, "Try again."),
             Self::Store(error) => return error.explanation(),
         };
@@ -139,7 +170,8 @@ impl MasterKey {
     pub fn load(source: &MasterKeySource) -> Result<Self, KeyError> {
         let text = match source {
             MasterKeySource::File(path) => read_secret_file(path)?,
-            MasterKeySource::Command(words) => read_command(words)?,
+            MasterKeySource::Command(words) => read_command(words, COMMAND_LIMIT)?,
+            MasterKeySource::Sheet(path) => return Self::from_sheet(path),
         };
         let key = first_line(&text)
             .map_err(|why| KeyError::Unusable { place: source.to_string(), why })?;
@@ -147,11 +179,57 @@ impl MasterKey {
             let why = "it is shorter than 16 characters";
             return Err(KeyError::Unusable { place: source.to_string(), why });
         }
-        Ok(Self(key))
+        Ok(Self::of(key))
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+    /// A new one: 64 hexadecimal digits by chance.
+    ///
+    /// # Errors
+    /// Where the system has no random bytes.
+    pub fn make() -> Result<Self, KeyError> {
+        let chance = super::keyring::random::<32>()?;
+        Ok(Self::of(Zeroizing::new(data_encoding::HEXLOWER.encode(&chance[..]).into_bytes())))
+    }
+
+    fn from_sheet(path: &Path) -> Result<Self, KeyError> {
+        let unreadable = |source| KeyError::Unreadable { path: path.to_owned(), source };
+        let mut text = Zeroizing::new(String::new());
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(SHEET_LIMIT).read_to_string(&mut text).map_err(unreadable)?;
+        let wrong = |source| KeyError::Sheet { path: path.to_owned(), source };
+        let (bytes, told) = sheet::decode(&text).map_err(wrong)?;
+        let key = Self::of(bytes);
+        match told {
+            Some(told) if told != key.fingerprint() => Err(wrong(SheetError::OtherFingerprint)),
+            _ => Ok(key),
+        }
+    }
+
+    fn of(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self { bytes, fingerprint: OnceLock::new() }
+    }
+
+    /// The key itself, for a cipher or a sheet; never for a message.
+    pub(in crate::engine) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// 16 hexadecimal digits that tell one master key from another and give nothing of it away.
+    /// Made slowly, and once.
+    pub fn fingerprint(&self) -> &str {
+        self.fingerprint.get_or_init(|| {
+            let mut digest = [0; FINGERPRINT_DIGITS / 2];
+            let algorithm = ring::pbkdf2::PBKDF2_HMAC_SHA256;
+            let (rounds, salt) = (FINGERPRINT_ROUNDS, FINGERPRINT_SALT);
+            ring::pbkdf2::derive(algorithm, rounds, salt, &self.bytes, &mut digest);
+            data_encoding::HEXLOWER.encode(&digest)
+        })
+    }
+
+    /// Whether both are the same key.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        super::tag::same(&self.bytes, &other.bytes)
     }
 }
 
@@ -202,16 +280,20 @@ fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     Ok(text)
 }
 
-fn read_command(words: &[String]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+/// What the command says on standard error is not kept: it may hold a secret.
+fn read_command(words: &[String], limit: Duration) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let [program, arguments @ ..] = words else {
         return Err(KeyError::Command { program: String::new(), why: "none is named".to_owned() });
     };
     let failed = |why: String| KeyError::Command { program: program.clone(), why };
+    let began = Instant::now();
+    // A process group of its own, so that what it started ends with it.
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .map_err(|e| failed(e.to_string()))?;
     let Some(output) = child.stdout.take() else {
@@ -223,12 +305,23 @@ fn read_command(words: &[String]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let read = output.take(LONGEST as u64 + 2).read_to_end(&mut text).map(|_| text);
         let _ = sender.send(read);
     });
-    let Ok(read) = receiver.recv_timeout(COMMAND_LIMIT) else {
+    let late = |mut child: std::process::Child| {
+        if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
         let _ = child.kill();
         let _ = child.wait();
-        return Err(failed(format!("it gave no key within {} s", COMMAND_LIMIT.as_secs())));
+        failed(format!("it gave no key within {} s", limit.as_secs_f32()))
     };
-    let status = child.wait().map_err(|e| failed(e.to_string()))?;
+    let Ok(read) = receiver.recv_timeout(limit) else { return Err(late(child)) };
+    // It may have closed its output and go on.
+    let status = loop {
+        match child.try_wait().map_err(|e| failed(e.to_string()))? {
+            Some(status) => break status,
+            None if began.elapsed() >= limit => return Err(late(child)),
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
     if !status.success() {
         return Err(failed(format!("it ended with {status}")));
     }
@@ -290,5 +383,48 @@ mod tests {
         assert_eq!(run("echo a key of good length").unwrap().bytes(), b"a key of good length");
         assert!(matches!(run("echo a key of good length; exit 3"), Err(KeyError::Command { .. })));
         assert!(matches!(run("true"), Err(KeyError::Unusable { .. })));
+        let said = run("echo sesame-stays-inside >&2; exit 1").unwrap_err();
+        let said = format!("{said} {said:?} {}", said.explanation());
+        assert!(said.contains("exit status: 1"), "{said}");
+        assert!(
+            !said.contains("sesame"),
+            "what it says on standard error is not passed on: {said}"
+        );
+        assert!(matches!(run("yes 0123456789 | tr -d '\\n'"), Err(KeyError::Command { .. })));
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let pids = folder.path().join("pids");
+        for script in [
+            "sleep 600 & echo $! > PIDS; wait",
+            "sleep 600 <&- >&- & echo $! > PIDS; exec >&-; wait",
+        ] {
+            let script = script.replace("PIDS", pids.to_str().unwrap());
+            let words = ["/bin/sh", "-c", &script].map(str::to_owned);
+            let refused = read_command(&words, Duration::from_millis(300)).unwrap_err();
+            assert!(refused.to_string().contains("within 0.3 s"), "{refused}");
+            let pid = fs::read_to_string(&pids).unwrap();
+            let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            // Gone, or only waiting for whoever adopted it to take notice.
+            let gone = state.is_err() || state.is_ok_and(|s| s.contains(") Z"));
+            assert!(gone, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_keys_own_and_shows_nothing_of_it() {
+        let keys: Vec<MasterKey> = ["a key of good length", "another of good length"]
+            .iter()
+            .map(|text| {
+                let (_folder, path) = file_with(text.as_bytes(), 0o600);
+                MasterKey::load(&MasterKeySource::File(path)).unwrap()
+            })
+            .collect();
+        assert!(is_fingerprint(keys[0].fingerprint()));
+        assert_ne!(keys[0].fingerprint(), keys[1].fingerprint());
+        assert!(!keys[0].same(&keys[1]) && keys[0].same(&keys[0]));
+        assert_ne!(MasterKey::make().unwrap().bytes(), MasterKey::make().unwrap().bytes());
     }
 }

@@ -5,9 +5,11 @@
 pub mod envelope;
 pub mod keyring;
 pub mod master;
+pub mod sheet;
 pub mod tag;
+pub mod wrap;
 
 pub use envelope::{Decryptor, Encryptor, EnvelopeError, StreamKey};
 pub use keyring::{DataKey, Keyring};
-pub use master::{KeyError, MasterKeySource};
+pub use master::{KeyError, MasterKey, MasterKeySource};
 pub use tag::{Protection, TAG_LEN};

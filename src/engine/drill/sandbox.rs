@@ -510,6 +510,7 @@ fn configuration(root: &Path, cluster: &Cluster) -> Config {
         encryption: Encryption::Aes256Cbc {
             master_key_file: Some(root.join("keys/master")),
             master_key_command: None,
+            previous_master_key_file: None,
         },
         codec: Codec::Gzip,
         level: None,

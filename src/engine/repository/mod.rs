@@ -82,14 +82,27 @@ impl Repository {
         config: &RepositoryConfig,
         cluster: &str,
     ) -> Result<Self, RepositoryError> {
-        let keyring = master_key_source(&config.encryption)?
-            .map(|source| Keyring::new(Arc::clone(&store), source));
-        let repository =
-            Self { store, config: config.clone(), cluster: cluster.to_owned(), keyring };
-        repository.read_marker()?;
+        let keyring = keyring_of(&store, &config.encryption)?;
+        let repository = Self::with_keyring(store, config, cluster, keyring)?;
         if let Some(keyring) = &repository.keyring {
             keyring.check()?;
         }
+        Ok(repository)
+    }
+
+    /// Opens the repository with a keyring of the caller's, and tries no key.
+    ///
+    /// # Errors
+    /// Where it is not a repository, or another than the configuration means.
+    pub fn with_keyring(
+        store: Arc<dyn Store>,
+        config: &RepositoryConfig,
+        cluster: &str,
+        keyring: Option<Keyring>,
+    ) -> Result<Self, RepositoryError> {
+        let repository =
+            Self { store, config: config.clone(), cluster: cluster.to_owned(), keyring };
+        repository.read_marker()?;
         Ok(repository)
     }
 
@@ -181,8 +194,31 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, RepositoryError> {
     Ok(text)
 }
 
-fn master_key_source(encryption: &Encryption) -> Result<Option<MasterKeySource>, RepositoryError> {
-    let Encryption::Aes256Cbc { master_key_file, master_key_command } = encryption else {
+/// The keyring that the configuration asks for; `None` where the repository is not encrypted.
+///
+/// # Errors
+/// Where the master key is not named exactly once.
+pub fn keyring_of(
+    store: &Arc<dyn Store>,
+    encryption: &Encryption,
+) -> Result<Option<Keyring>, RepositoryError> {
+    let Some(source) = master_key_source(encryption)? else { return Ok(None) };
+    let previous = match encryption {
+        Encryption::Aes256Cbc { previous_master_key_file, .. } => previous_master_key_file.clone(),
+        Encryption::None => None,
+    };
+    let ring = Keyring::new(Arc::clone(store), source);
+    Ok(Some(ring.with_previous(previous.map(MasterKeySource::File))))
+}
+
+/// Where the configuration has the master key from; `None` where there is no encryption.
+///
+/// # Errors
+/// Where it is not named exactly once.
+pub fn master_key_source(
+    encryption: &Encryption,
+) -> Result<Option<MasterKeySource>, RepositoryError> {
+    let Encryption::Aes256Cbc { master_key_file, master_key_command, .. } = encryption else {
         return Ok(None);
     };
     match (master_key_file, master_key_command) {

@@ -35,7 +35,11 @@ impl Place {
         fs::write(&key, "the master key of this test\n").unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         let encryption = if encrypted {
-            Encryption::Aes256Cbc { master_key_file: Some(key), master_key_command: None }
+            Encryption::Aes256Cbc {
+                master_key_file: Some(key),
+                master_key_command: None,
+                previous_master_key_file: None,
+            }
         } else {
             Encryption::None
         };

@@ -40,12 +40,19 @@ pub(super) fn files(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
         if let StoreConfig::S3(s3) = &repository.store {
             judge.s3_files(at, s3);
         }
-        let Encryption::Aes256Cbc { master_key_file: Some(path), .. } = &repository.encryption
+        let Encryption::Aes256Cbc { master_key_file, previous_master_key_file, .. } =
+            &repository.encryption
         else {
             continue;
         };
-        let place = [Key("repositories"), At(at), Key("encryption"), Key("master_key_file")];
-        judge.secret(&place, path, "the master key file");
+        for (key, path, what) in [
+            ("master_key_file", master_key_file, "the master key file"),
+            ("previous_master_key_file", previous_master_key_file, "the previous master key file"),
+        ] {
+            let Some(path) = path else { continue };
+            let place = [Key("repositories"), At(at), Key("encryption"), Key(key)];
+            judge.secret(&place, path, what);
+        }
     }
     for (at, cluster) in config.clusters.iter().enumerate() {
         for (key, connection) in connections(cluster) {
@@ -243,14 +250,18 @@ impl Judge<'_> {
         let name = &repository.name;
         match &repository.encryption {
             Encryption::None => {
-                for key in ["master_key_file", "master_key_command"] {
+                for key in ["master_key_file", "master_key_command", "previous_master_key_file"] {
                     if self.lines.has(&[Key("repositories"), At(at), Key("encryption"), Key(key)]) {
                         let text = format!("{key} is set, but cipher is \"none\"");
                         self.problem(&here("encryption"), text);
                     }
                 }
             }
-            Encryption::Aes256Cbc { master_key_file, master_key_command } => {
+            Encryption::Aes256Cbc {
+                master_key_file,
+                master_key_command,
+                previous_master_key_file,
+            } => {
                 match (master_key_file, master_key_command) {
                     (Some(_), Some(_)) => self.problem(
                         &here("encryption"),
@@ -264,6 +275,8 @@ impl Judge<'_> {
                 }
                 let inner = |key| [Key("repositories"), At(at), Key("encryption"), Key(key)];
                 self.absolute(&inner("master_key_file"), master_key_file.as_deref());
+                let previous = previous_master_key_file.as_deref();
+                self.absolute(&inner("previous_master_key_file"), previous);
                 let program = master_key_command.as_ref().map(|command| command.first());
                 if let Some(program) = program
                     && !program.is_some_and(|program| program.starts_with('/'))
