@@ -146,7 +146,7 @@ fn a_cluster_comes_back_from_a_bucket_on_a_bad_day() {
     cluster.sql(
         "CREATE TABLE orders AS SELECT g AS id, md5(g::text) AS code FROM generate_series(1, 20000) g;
          CREATE TABLE ballast AS SELECT string_agg(md5(g::text || h::text), '') AS text
-         FROM generate_series(1, 200) g, generate_series(1, 2000) h GROUP BY g",
+         FROM generate_series(1, 200) g, generate_series(1, 1700) h GROUP BY g",
     );
     let set = town.json(&["backup"])["backup"]["set"].as_str().unwrap().to_owned();
     cluster.sql("INSERT INTO orders SELECT g, 'later' FROM generate_series(30001, 31000) g");

@@ -105,7 +105,8 @@ fn keys_come_from_wherever_the_machine_has_them() {
     let here = format!("http://{}", cloud.address);
     let task = format!("{here}/task");
     store_at(&server, &server.address).put("object", b"content").unwrap();
-    let mut config = config(&server, &server.address, SECRET);
+    let proxy = Proxy::before(&server);
+    let mut config = config(&server, &proxy.address, SECRET);
     let token = secret_file(folder, "token", "who-i-am");
     let (token_path, profile_path) = (token.display().to_string(), folder.join("config"));
     let keys =
@@ -114,6 +115,15 @@ fn keys_come_from_wherever_the_machine_has_them() {
     let process = format!("[profile far]\ncredential_process = cat {}\n", printed.display());
     fs::write(&profile_path, process).unwrap();
     let profile_path = profile_path.display().to_string();
+    let keys = format!(
+        "[default]\naws_access_key_id = nobody\naws_secret_access_key = none\n[far]\n\
+         aws_access_key_id = {ID}\naws_secret_access_key = {SECRET}\n\
+         aws_session_token = of-a-session\n"
+    );
+    let path = secret_file(folder, "profiles", &keys);
+    let file = |profile| S3Credentials::File { path: path.clone(), profile };
+    let session = ("AWS_SESSION_TOKEN", "of-a-session");
+    let fixed = [("AWS_ACCESS_KEY_ID", ID), ("AWS_SECRET_ACCESS_KEY", SECRET)];
     let metadata = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", here.as_str());
     let no_metadata = ("AWS_EC2_METADATA_DISABLED", "true");
     let chain = || S3Credentials::Chain { profile: None };
@@ -123,9 +133,12 @@ fn keys_come_from_wherever_the_machine_has_them() {
         token_file: token,
         session_name: None,
     };
-    for (source, environment) in [
-        (chain(), vec![("AWS_ACCESS_KEY_ID", ID), ("AWS_SECRET_ACCESS_KEY", SECRET)]),
-        (far, vec![("AWS_CONFIG_FILE", profile_path.as_str())]),
+    // The source, the environment, and whether the keys are a session's.
+    for (source, environment, in_session) in [
+        (chain(), fixed.to_vec(), false),
+        (chain(), [&fixed[..], &[session]].concat(), true),
+        (file(Some("far".into())), vec![], true),
+        (far, vec![("AWS_CONFIG_FILE", profile_path.as_str())], false),
         (
             chain(),
             vec![
@@ -133,17 +146,28 @@ fn keys_come_from_wherever_the_machine_has_them() {
                 ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"),
                 ("AWS_ENDPOINT_URL_STS", here.as_str()),
             ],
+            true,
         ),
-        (identity, vec![("AWS_ENDPOINT_URL_STS", here.as_str())]),
-        (S3Credentials::Ecs, vec![("AWS_CONTAINER_CREDENTIALS_FULL_URI", task.as_str())]),
-        (chain(), vec![metadata]),
-        (S3Credentials::Ec2, vec![metadata]),
+        (identity, vec![("AWS_ENDPOINT_URL_STS", here.as_str())], true),
+        (S3Credentials::Ecs, vec![("AWS_CONTAINER_CREDENTIALS_FULL_URI", task.as_str())], true),
+        (chain(), vec![metadata], true),
+        (S3Credentials::Ec2, vec![metadata], true),
     ] {
         config.credentials = source.clone();
         if let Err(said) = read_in_a_child(&config, &environment) {
             panic!("{source:?} with {environment:?}: {said}\n{:?}", cloud.seen());
         }
+        let head = proxy.heads().pop().unwrap();
+        let sent = head.contains("\r\nx-amz-security-token: of-a-session\r\n");
+        assert_eq!(sent, in_session, "{source:?}: {head}");
     }
+    // The wrong profile of a file that is right, and a file without that profile.
+    config.credentials = file(None);
+    let said = read_in_a_child(&config, &[]).unwrap_err();
+    assert!(said.contains("InvalidAccessKeyId") || said.contains("403"), "{said}");
+    config.credentials = file(Some("nowhere".into()));
+    let said = read_in_a_child(&config, &[]).unwrap_err();
+    assert!(said.contains("there are no access keys from the file"), "{said}");
     config.credentials = chain();
     let said = read_in_a_child(&config, &[no_metadata]).unwrap_err();
     assert!(said.contains("there are no access keys from"), "{said}");

@@ -94,3 +94,27 @@ fn what_was_damaged_on_the_way_is_noticed() {
     }
     assert_eq!(proxy.left(), 0);
 }
+
+#[test]
+#[ignore = "heavy: moto is fetched first, see make test-s3"]
+fn a_server_that_keeps_locks_keeps_ours() {
+    let Some(server) = Server::moto() else { return };
+    let mut config = config(&server, &server.address, SECRET);
+    config.region = "us-east-1".into();
+    let store = S3Store::make(&config, "shop").unwrap();
+    store.put(MARKER, b"{}").unwrap();
+    suite::run(&store);
+    config.object_lock = Some(ObjectLock { mode: LockMode::Compliance, days: 3 });
+    let locking = S3Store::open(&config, "shop").unwrap();
+    let day = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72);
+    for (key, size) in [("locked/small", 10), ("locked/large", 9 * MIB)] {
+        let object = content(size);
+        locking.put(key, &object).unwrap();
+        let hold = store.hold(key).unwrap().unwrap();
+        assert_eq!(hold.mode, "COMPLIANCE");
+        assert!(day.duration_since(hold.until).as_secs().abs() < 60, "{hold:?}");
+        let error = store.remove(key).unwrap_err();
+        assert_eq!(error.fault, StoreFault::Denied, "{error}");
+        assert!(store.read(key).unwrap() == object);
+    }
+}

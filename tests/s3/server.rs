@@ -1,6 +1,6 @@
 //! S3 servers of a test's own, on the loopback.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -71,6 +71,33 @@ impl Server {
             command.args(["--access-key", ID, "--secret-key", SECRET]).arg(folder);
             command
         }))
+    }
+
+    /// One that keeps locks and versions, and takes any keys. Its bucket is made here, with both.
+    pub fn moto() -> Option<Self> {
+        let Some(moto) = program("moto_server", "LIFEBOAT_MOTO") else {
+            not_run("moto is not here; make test-s3 gets it");
+            return None;
+        };
+        let server = Self::start(|address, _| {
+            let (host, port) = address.split_once(':').unwrap();
+            let mut command = Command::new(&moto);
+            command.args(["-H", host, "-p", port]);
+            command
+        });
+        let mut asked = TcpStream::connect(&server.address).unwrap();
+        let request = format!(
+            "PUT /backups HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\
+             x-amz-bucket-object-lock-enabled: true\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential={ID}/20260101/us-east-1/s3/aws4_request, \
+             SignedHeaders=host, Signature=00\r\n\r\n",
+            server.address
+        );
+        asked.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        asked.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        Some(server)
     }
 
     fn start(command: impl Fn(&str, &Path) -> Command) -> Self {
