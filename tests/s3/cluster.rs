@@ -128,6 +128,21 @@ impl Town {
     }
 }
 
+/// The page that `status` shows through a server of that kind, with Object Lock configured.
+fn status_with_locks(town: &Town, deed: Option<Deed>) -> Value {
+    let proxy = Proxy::before(&town.server);
+    if let Some(deed) = deed {
+        proxy.outage(deed);
+    }
+    town.write_config("locked.toml", &proxy.address);
+    let text = text(&town.at("locked.toml"));
+    let lock = "[repositories.store.object_lock]\nmode = \"governance\"\ndays = 7\n";
+    town.own("locked.toml", &format!("{text}{lock}"));
+    let done = child::run(town.command("locked.toml", &["status", "--json"]), LIMIT).unwrap();
+    let pages: Value = serde_json::from_str(&done.stdout).unwrap();
+    pages[0].clone()
+}
+
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -212,6 +227,16 @@ fn a_cluster_comes_back_from_a_bucket_on_a_bad_day() {
     town.verify_backup(&again);
     let sessions = town.proxy.sessions() - before;
     assert!(sessions >= 2, "{sessions} sessions");
+
+    town.proxy.sessions_of(usize::MAX);
+    let page = status_with_locks(&town, None);
+    assert_eq!(page["newest_backup_hold"], Value::Null, "{page}");
+    assert!(page["problems"].to_string().contains("shows no lock"), "{page}");
+    let kept = "x-amz-object-lock-mode: GOVERNANCE\r\n\
+                x-amz-object-lock-retain-until-date: 2099-01-02T03:04:05Z\r\n";
+    let page = status_with_locks(&town, Some(Deed::Add(kept)));
+    assert_eq!(page["newest_backup_hold"]["mode"], "GOVERNANCE", "{page}");
+    assert!(!page["problems"].to_string().contains("lock"), "{page}");
 
     let throttled = throttled.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&throttled.stderr).into_owned();

@@ -92,9 +92,13 @@ fn readings(store: &S3Store, key: &str) -> [StoreError; 5] {
 /// Bytes that differ everywhere.
 fn content(size: usize) -> Vec<u8> {
     let mut state = 7_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_le_bytes()[7]
-    };
-    (0..size).map(|_| next()).collect()
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
 }
