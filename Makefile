@@ -28,13 +28,15 @@ drill: ## A GameDay drill on a throwaway cluster; gets what is missing first
 
 test: ## All tests; gets what is missing first
 	@scripts/ensure-build.sh
+	@scripts/ensure-s3.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked $(ARGS)
 
 test-s3: ## The S3 store against real servers, which are fetched or built first
 	@scripts/ensure-build.sh
 	@scripts/ensure-s3.sh --heavy
-	$(CARGO) test --locked --test s3 -- --include-ignored
+	@pg=$$(scripts/ensure-postgres.sh); \
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test s3 -- --include-ignored
 
 bench: ## Speed, as ratios against peers in the same run
 	@scripts/ensure-build.sh

@@ -4,12 +4,14 @@ use super::args::Common;
 use super::output;
 use super::{opened, runtime};
 use crate::engine::assess;
-use crate::engine::config::{Cluster, Config};
+use crate::engine::config::{Cluster, Config, StoreConfig};
 use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::{BaseSummary, ServerProbe};
 use crate::engine::recovery_point::RepositoryArchive;
 use crate::engine::runbook::Runbook;
+use crate::engine::repository::store::Hold;
+use crate::engine::repository::{Repository, SetDescriptor};
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::{Coverage, Stretch};
 use crate::engine::wal::debts::{self, Ledger};
@@ -31,6 +33,8 @@ struct Page {
     backups: usize,
     newest_backup: Option<BaseSummary>,
     newest_backup_age_seconds: Option<i64>,
+    /// What the store keeps it by, and until when at least; absent where it shows nothing.
+    newest_backup_hold: Option<Hold>,
     /// Stretches of archived WAL without a gap, as one line each.
     wal: Vec<String>,
     /// What the server says of its archiving; absent where it does not answer.
@@ -76,6 +80,7 @@ fn page(config: &Config, cluster: &Cluster, repository: Option<&str>, server: Se
         backups: 0,
         newest_backup: None,
         newest_backup_age_seconds: None,
+        newest_backup_hold: None,
         wal: Vec::new(),
         archiving: None,
         debts: Ledger::default(),
@@ -149,7 +154,9 @@ fn fill(
     let Some(oldest) = bases.iter().map(|base| base.start_lsn).min() else { return Ok(()) };
     let newest = repository.set_names().map_err(|e| e.explanation())?;
     let Some(newest) = newest.last() else { return Ok(()) };
-    let size = repository.read_set(newest).map_err(|e| e.explanation())?.segment_size;
+    let newest = repository.read_set(newest).map_err(|e| e.explanation())?;
+    page.newest_backup_hold = hold_of(&repository, &newest, &mut page.problems)?;
+    let size = newest.segment_size;
     let archive = RepositoryArchive::new(Arc::new(repository));
     let coverage = Coverage::list(&archive, size, oldest)?;
     page.wal = coverage.stretches.iter().map(|stretch| told(stretch, size)).collect();
@@ -162,6 +169,32 @@ fn fill(
         )
     }));
     Ok(())
+}
+
+/// The shortest that the store keeps an object of the set. A bucket without Object Lock may take
+/// objects that ask for it, and keep nothing: that is a problem where it is configured.
+fn hold_of(
+    repository: &Repository,
+    set: &SetDescriptor,
+    problems: &mut Vec<String>,
+) -> Result<Option<Hold>, Explanation> {
+    let mut shortest: Option<Hold> = None;
+    for object in &set.objects {
+        let hold = repository.store.hold(&object.name).map_err(|e| e.explanation())?;
+        let Some(hold) = hold else {
+            if matches!(&repository.config.store, StoreConfig::S3(s3) if s3.object_lock.is_some()) {
+                problems.push(format!(
+                    "object_lock is configured, but the store shows no lock on {}.",
+                    object.name
+                ));
+            }
+            return Ok(None);
+        };
+        if shortest.as_ref().is_none_or(|before| hold.until < before.until) {
+            shortest = Some(hold);
+        }
+    }
+    Ok(shortest)
 }
 
 fn told(stretch: &Stretch, size: u64) -> String {
@@ -208,6 +241,9 @@ fn show(page: &Page) -> Result<(), Explanation> {
             },
         ),
     );
+    if let Some(hold) = &page.newest_backup_hold {
+        add("kept until", format!("{:.0} (UTC), {}", hold.until, hold.mode));
+    }
     for stretch in &page.wal {
         add("WAL", stretch.clone());
     }

@@ -100,3 +100,100 @@ impl Judge<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::config::load;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    /// A configuration with this store; `@` stands for the folder that it lies in.
+    fn text(folder: &Path, store: &str) -> String {
+        let store = store.replace('@', &folder.display().to_string());
+        format!(
+            "[[clusters]]\nname = \"shop\"\ntier = \"standard\"\nenvironment = \"drill\"\n\
+             data_directory = \"/data\"\nrepositories = [\"far\"]\n\
+             [clusters.connection]\nhost = \"/run\"\n[clusters.control]\ndriver = \"pg_ctl\"\n\
+             [[repositories]]\nname = \"far\"\n[repositories.store]\nkind = \"s3\"\n{store}"
+        )
+    }
+
+    /// What is said of that store: nothing where it holds.
+    fn said(store: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, mode) in [("keys", 0o600), ("open", 0o644), ("ca.pem", 0o644)] {
+            let path = folder.path().join(name);
+            fs::write(&path, "not a real one\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let path = folder.path().join("lifeboat.toml");
+        fs::write(&path, text(folder.path(), store)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        load(Some(&path)).map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    const GOOD: &str = "bucket = \"backups\"\nregion = \"eu-central-1\"\n";
+
+    #[test]
+    fn stores_that_hold_are_taken() {
+        for more in [
+            "",
+            "prefix = \"\"\n",
+            "prefix = \"a/{cluster}/b\"\n",
+            "endpoint = \"http://127.0.0.1:9000\"\n",
+            "endpoint = \"https://[::1]:9000\"\nroot_certificate = \"@/ca.pem\"\n",
+            "parallel = 64\ntimeout_seconds = 3600\n",
+            "[repositories.store.object_lock]\nmode = \"governance\"\ndays = 36500\n",
+            "[repositories.store.credentials]\nsource = \"chain\"\nprofile = \"far\"\n",
+            "[repositories.store.credentials]\nsource = \"file\"\npath = \"@/keys\"\n",
+            "[repositories.store.credentials]\nsource = \"process\"\ncommand = [\"/bin/keys\"]\n",
+            "[repositories.store.credentials]\nsource = \"web_identity\"\nrole_arn = \"a\"\n\
+             token_file = \"/run/token\"\n",
+            "[repositories.store.credentials]\nsource = \"ecs\"\n",
+            "[repositories.store.credentials]\nsource = \"ec2\"\n",
+        ] {
+            assert_eq!(said(&format!("{GOOD}{more}")), "", "{more}");
+        }
+    }
+
+    #[test]
+    fn stores_that_cannot_work_are_refused_in_words() {
+        let credentials = "[repositories.store.credentials]\n";
+        let lock = "[repositories.store.object_lock]\n";
+        for (more, words) in [
+            ("prefix = \"/a\"\n".to_owned(), "the prefix is words"),
+            ("prefix = \"a/../b\"\n".to_owned(), "the prefix is words"),
+            ("endpoint = \"s3.example.net\"\n".to_owned(), "https://host"),
+            ("endpoint = \"https://s3.example.net/bucket\"\n".to_owned(), "https://host"),
+            ("endpoint = \"https://me:secret@host\"\n".to_owned(), "https://host"),
+            ("endpoint = \"http://h\"\nroot_certificate = \"@/ca.pem\"\n".to_owned(), "not https"),
+            ("root_certificate = \"ca.pem\"\n".to_owned(), "absolute"),
+            ("root_certificate = \"@/nothing\"\n".to_owned(), "cannot be read"),
+            ("parallel = 0\n".to_owned(), "parallel is 1 to 64"),
+            ("timeout_seconds = 3601\n".to_owned(), "the time-out is 1"),
+            ("access_key = \"x\"\n".to_owned(), "access_key"),
+            (format!("{lock}mode = \"compliance\"\ndays = 0\n"), "the days of a retention"),
+            (format!("{lock}mode = \"compliance\"\ndays = 36501\n"), "the days of a retention"),
+            (format!("{lock}mode = \"forever\"\ndays = 1\n"), "forever"),
+            (format!("{credentials}source = \"file\"\npath = \"keys\"\n"), "absolute"),
+            (format!("{credentials}source = \"file\"\npath = \"@/open\"\n"), "chmod 600"),
+            (format!("{credentials}source = \"file\"\npath = \"@/none\"\n"), "cannot be read"),
+            (format!("{credentials}source = \"process\"\ncommand = []\n"), "absolute path"),
+            (format!("{credentials}source = \"process\"\ncommand = [\"keys\"]\n"), "absolute path"),
+            (format!("{credentials}source = \"wallet\"\n"), "wallet"),
+        ] {
+            let said = said(&format!("{GOOD}{more}"));
+            assert!(said.contains(words), "{more}: \"{words}\" is not in: {said}");
+        }
+        for (from, to, words) in [
+            ("\"backups\"", "\"a\"", "no bucket's name"),
+            ("\"backups\"", "\"a/b/c\"", "no bucket's name"),
+            ("eu-central-1", "", "the region is a word"),
+            ("eu-central-1", "eu central", "the region is a word"),
+        ] {
+            let said = said(&GOOD.replace(from, to));
+            assert!(said.contains(words), "{to}: \"{words}\" is not in: {said}");
+        }
+    }
+}

@@ -331,7 +331,17 @@ impl Client {
             .await;
         let hex = HEXLOWER.encode(&digest);
         match put {
-            Ok(answer) => Ok(Written { proven: unquoted(answer.e_tag) == hex }),
+            Ok(answer) => {
+                let tag = unquoted(answer.e_tag);
+                if answer.server_side_encryption.is_none() && is_another_digest(&tag, &hex) {
+                    let what = format!(
+                        "the server took {key}, but its tag is not the digest of what was sent; \
+                         what it has under that name is not to be trusted"
+                    );
+                    return Err(Failure::new(StoreFault::Unavailable, Again::Never, what));
+                }
+                Ok(Written { proven: tag == hex })
+            }
             Err(failure) if doubt => {
                 self.settle_doubt(key, writer, content.len() as u64, &hex, failure).await
             }
@@ -369,26 +379,35 @@ impl Client {
         content: Bytes,
     ) -> Result<Part, Failure> {
         let md5 = md5(&content);
-        let sent = self
-            .call(false, &mut false, |client| {
-                let request = UploadPartRequest {
-                    bucket: self.bucket.clone(),
-                    key: key.to_owned(),
-                    upload_id: upload.to_owned(),
-                    part_number: number,
-                    content_md5: Some(BASE64.encode(&md5)),
-                    body: Some(stream_of(&content)),
-                    ..Default::default()
-                };
-                async move { client.upload_part(request).await }
-            })
-            .await?;
-        match sent.e_tag {
-            Some(etag) => Ok(Part { number, etag, md5 }),
-            None => {
+        let hex = HEXLOWER.encode(&md5);
+        let mut tries = Tries::new(self.tries);
+        loop {
+            let sent = self
+                .call(false, &mut false, |client| {
+                    let request = UploadPartRequest {
+                        bucket: self.bucket.clone(),
+                        key: key.to_owned(),
+                        upload_id: upload.to_owned(),
+                        part_number: number,
+                        content_md5: Some(BASE64.encode(&md5)),
+                        body: Some(stream_of(&content)),
+                        ..Default::default()
+                    };
+                    async move { client.upload_part(request).await }
+                })
+                .await?;
+            let Some(etag) = sent.e_tag else {
                 let what = format!("the server took part {number} without a receipt");
-                Err(Failure::new(StoreFault::Unavailable, Again::Never, what))
+                return Err(Failure::new(StoreFault::Unavailable, Again::Never, what));
+            };
+            if sent.server_side_encryption.is_none()
+                && is_another_digest(etag.trim_matches('"'), &hex)
+            {
+                let what = format!("the server's tag of part {number} is not the digest of it");
+                tries.pause(Failure::new(StoreFault::Unavailable, Again::Soon, what)).await?;
+                continue;
             }
+            return Ok(Part { number, etag, md5 });
         }
     }
 
@@ -507,6 +526,12 @@ fn stream_of(content: &Bytes) -> ByteStream {
 
 fn unquoted(etag: Option<String>) -> String {
     etag.map(|etag| etag.trim_matches('"').to_owned()).unwrap_or_default()
+}
+
+/// Whether a tag has the form of a digest and is not this one. Tags of other forms say nothing, and
+/// neither do those of what the server has encrypted.
+fn is_another_digest(tag: &str, digest: &str) -> bool {
+    tag.len() == digest.len() && tag.bytes().all(|b| b.is_ascii_hexdigit()) && tag != digest
 }
 
 /// From `bytes 7-9/10`.

@@ -152,7 +152,11 @@ impl KeyRing {
     /// fetched meanwhile stay.
     pub async fn forget(&self, keys: &Keys) {
         let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|now| now.access_key_id() == keys.0.access_key_id()) {
+        let same = |now: &Credentials| {
+            now.access_key_id() == keys.0.access_key_id()
+                && now.session_token() == keys.0.session_token()
+        };
+        if current.as_ref().is_some_and(same) {
             *current = None;
         }
     }
