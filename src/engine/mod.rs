@@ -10,6 +10,7 @@ pub mod drill;
 pub mod explain;
 pub mod files;
 pub mod incident;
+pub mod init;
 pub mod moments;
 pub mod postgres;
 pub mod recovery_point;
