@@ -74,15 +74,9 @@ impl Outcome {
     /// Whether WAL is archived and a proven backup is there.
     #[must_use]
     pub fn complete(&self) -> bool {
-        let proven = self.proof.as_ref().is_some_and(|proof| sound(proof.verdict));
+        let proven = self.proof.as_ref().is_some_and(|proof| proof.verdict == Verdict::Verified);
         self.archiving.is_some() && self.backup.is_some() && (self.proven_before || proven)
     }
-}
-
-/// A program of PostgreSQL's that is not installed leaves a check NOT RUN and the proof sound:
-/// bytes, start and rows were looked at by ourselves.
-fn sound(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Verified)
 }
 
 /// Carries the order out. Blocks.
@@ -202,9 +196,8 @@ fn back_up(
     } else {
         Vec::new()
     };
-    let taken =
-        backup::run(cluster, repository, &backup::Options::default(), report, &|| false)
-            .map_err(|error| error.explanation())?;
+    let taken = backup::run(cluster, repository, &backup::Options::default(), report, &|| false)
+        .map_err(|error| error.explanation())?;
     let base = taken.descriptor.summary(&order.repository);
     outcome.warnings.extend(taken.warnings);
     outcome.oldest = Some(base.clone());
@@ -236,7 +229,7 @@ fn prove(
         directory: order.proof_directory.as_deref().or(config.sandbox.directory.as_deref()),
     };
     let proof = proof::prove(&subject, runtime, report, say);
-    if sound(proof.verdict) {
+    if proof.verdict == Verdict::Verified {
         record::add(&order.record, proven)?;
     }
     outcome.proof = Some(proof);

@@ -143,7 +143,9 @@ mod tests {
             },
             repository: Some(RepositoryConfig {
                 name: repository.to_owned(),
-                store: StoreConfig::File { path: PathBuf::from(format!("/backups/{repository}/{{cluster}}")) },
+                store: StoreConfig::File {
+                    path: PathBuf::from(format!("/backups/{repository}/{{cluster}}")),
+                },
                 encryption: Encryption::Aes256Cbc {
                     master_key_file: Some(PathBuf::from("/etc/lifeboat/master.key")),
                     master_key_command: None,

@@ -98,8 +98,7 @@ pub fn servers() -> Servers {
 /// The server of one data directory, where one runs in it.
 #[must_use]
 pub fn look(data_directory: &Path) -> Option<Found> {
-    let version =
-        crate::engine::postgres::control_file::major_version(data_directory).ok()?;
+    let version = crate::engine::postgres::control_file::major_version(data_directory).ok()?;
     let owner: Owner = discovery::owner(data_directory).ok()?;
     let Running::Yes(postmaster) = discovery::running(data_directory).ok()? else { return None };
     Some(Found {

@@ -77,7 +77,8 @@ impl From<Explanation> for InitError {
 }
 
 const NOTHING: &str = "Nothing was changed.";
-const SO_FAR: &str = "What was done before it stays; running lifeboat init again goes on from there.";
+const SO_FAR: &str =
+    "What was done before it stays; running lifeboat init again goes on from there.";
 
 impl Explain for InitError {
     fn explanation(&self) -> Explanation {
@@ -132,7 +133,9 @@ impl Explain for InitError {
             Self::DoesNotFit { .. } => of(
                 Kind::Config,
                 "The file was not written to.",
-                String::from("Add the cluster to it by hand (docs/OPERATIONS.md), then run it again."),
+                String::from(
+                    "Add the cluster to it by hand (docs/OPERATIONS.md), then run it again.",
+                ),
             ),
             Self::ForeignArchiving { .. } => of(
                 Kind::Refused,

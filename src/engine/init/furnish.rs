@@ -103,10 +103,10 @@ pub fn repository_folder(
 #[must_use]
 pub fn folder_of(store: &StoreConfig, cluster: &str) -> Option<PathBuf> {
     let StoreConfig::File { path } = store else { return None };
-    Some(path.to_str().map_or_else(
-        || path.clone(),
-        |text| PathBuf::from(text.replace("{cluster}", cluster)),
-    ))
+    Some(
+        path.to_str()
+            .map_or_else(|| path.clone(), |text| PathBuf::from(text.replace("{cluster}", cluster))),
+    )
 }
 
 /// Whether two places are on one volume; `None` where it cannot be told. A place that is not

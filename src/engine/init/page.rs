@@ -78,9 +78,10 @@ fn protected(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
         lines.push(format!("WAL arrives in the repository: {}.", archiving.segment));
     }
     if outcome.backup.is_some() && around.encrypted {
-        let key = around.key.as_ref().map_or_else(String::new, |key| {
-            format!("; the master key is in {}", key.display())
-        });
+        let key = around
+            .key
+            .as_ref()
+            .map_or_else(String::new, |key| format!("; the master key is in {}", key.display()));
         lines.push(format!("Everything in the repository is encrypted{key}."));
     }
     if outcome.proven_before {
@@ -94,9 +95,7 @@ fn protected(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
 
 fn proven(proof: &Proof) -> String {
     let tables = proof.checks.iter().filter(|check| check.id.starts_with("rows:")).count();
-    let seconds = |milliseconds: u64| {
-        std::time::Duration::from_millis(milliseconds).as_secs_f64()
-    };
+    let seconds = |milliseconds: u64| std::time::Duration::from_millis(milliseconds).as_secs_f64();
     format!(
         "The backup was restored in {:.1} s, started, and {tables} tables were counted ({:.1} s in all).",
         seconds(proof.restore_ms.unwrap_or_default()),
@@ -201,9 +200,7 @@ fn next(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
         lines.push(format!("copy {} to a safe on another machine", key.display()));
     }
     lines.push(format!("{command} status --cluster {cluster}"));
-    lines.push(format!(
-        "cron, daily:  {command} backup --cluster {cluster}"
-    ));
+    lines.push(format!("cron, daily:  {command} backup --cluster {cluster}"));
     lines.push(String::from("lifeboat drill corruption"));
     if !outcome.changed.is_empty() {
         lines.push(format!(

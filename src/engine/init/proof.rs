@@ -40,7 +40,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     pub set: String,
-    /// The worst of the checks; [`Verdict::NotRun`] where the operator left the proof out.
+    /// The worst of the checks that could be run: a program of PostgreSQL's that is not installed
+    /// leaves its check NOT RUN, which the page says.
     pub verdict: Verdict,
     pub checks: Vec<Check>,
     /// The restore alone, milliseconds; absent where it failed.
@@ -89,7 +90,7 @@ pub fn prove(subject: &Subject<'_>, runtime: &Runtime, report: Report<'_>, say: 
         }
         Err(error) => proof.checks.push(clock.could_not_verify(error.explanation().to_string())),
     }
-    proof.verdict = Verdict::of_all(proof.checks.iter().map(|check| check.verdict));
+    proof.verdict = Verdict::overall(proof.checks.iter().map(|check| check.verdict));
     proof.total_ms = milliseconds(begun);
     proof
 }
@@ -209,7 +210,8 @@ impl Copy {
         write(&data.join("postgresql.auto.conf"), b"")?;
         let standby = data.join("standby.signal");
         if standby.exists() {
-            fs::remove_file(&standby).map_err(InitError::file(&standby, "it could not be removed"))?;
+            fs::remove_file(&standby)
+                .map_err(InitError::file(&standby, "it could not be removed"))?;
         }
         write(&data.join("recovery.signal"), b"")?;
         say("Starting the copy: closed to everybody, archiving nothing");

@@ -67,8 +67,11 @@ pub fn propose(facts: &Facts, wishes: &Wishes) -> Proposal {
     let mut proposal = Proposal::default();
     let mut want = |name: &str, good: &dyn Fn(&str) -> bool, value: &str, why: &str| {
         let Some(setting) = facts.setting(name) else { return };
-        let takes =
-            if matches!(name, "wal_level" | "archive_mode") { Takes::Restart } else { Takes::Reload };
+        let takes = if matches!(name, "wal_level" | "archive_mode") {
+            Takes::Restart
+        } else {
+            Takes::Reload
+        };
         if !good(setting.next()) {
             proposal.changes.push(change(setting, value, why, takes));
         } else if takes == Takes::Restart && !good(&setting.active) {
@@ -150,7 +153,11 @@ fn change(setting: &Setting, value: &str, why: &str, takes: Takes) -> Change {
 /// A value as SQL has it, however the server reads backslashes.
 fn literal(value: &str) -> String {
     let doubled = value.replace('\'', "''");
-    if doubled.contains('\\') { format!("E'{}'", doubled.replace('\\', r"\\")) } else { format!("'{doubled}'") }
+    if doubled.contains('\\') {
+        format!("E'{}'", doubled.replace('\\', r"\\"))
+    } else {
+        format!("'{doubled}'")
+    }
 }
 
 #[cfg(test)]

@@ -82,7 +82,8 @@ mod tests {
     fn only_a_service_of_postgresql_counts() {
         let service = "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n";
         assert_eq!(service_in(service), Some(String::from("postgresql@15-main.service")));
-        for other in ["0::/\n", "0::/user.slice/session-3.scope\n", "0::/system.slice/ssh.service"] {
+        for other in ["0::/\n", "0::/user.slice/session-3.scope\n", "0::/system.slice/ssh.service"]
+        {
             assert_eq!(service_in(other), None, "{other}");
         }
     }

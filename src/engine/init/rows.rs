@@ -88,7 +88,8 @@ pub fn judge(
     let restored = match restored {
         Ok(count) => count.rows,
         Err(reason) => {
-            return begun.could_not_verify(format!("It could not be counted in the copy: {reason}"));
+            return begun
+                .could_not_verify(format!("It could not be counted in the copy: {reason}"));
         }
     };
     let begun = begun.found(restored.to_string());
@@ -129,10 +130,8 @@ pub fn judge(
 }
 
 async fn open(connection: &Connection, database: &str) -> Result<Session, String> {
-    let options = ConnectOptions::default()
-        .database(database)
-        .statement_limit(Some(COUNT_LIMIT))
-        .read_only();
+    let options =
+        ConnectOptions::default().database(database).statement_limit(Some(COUNT_LIMIT)).read_only();
     connect::connect(connection, &options).await.map_err(|error| error.to_string())
 }
 
