@@ -16,6 +16,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use support::TestCluster;
@@ -113,6 +114,16 @@ fn flags_set_a_cluster_up_over_a_restart_and_a_third_run_changes_nothing() {
     let place = Place::of(TestCluster::start(&["wal_level = minimal", "max_wal_senders = 0"]));
     place.cluster.sql("CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 1000) i");
 
+    // Another user of the machine may not even look.
+    if nix::unistd::geteuid().is_root() {
+        let mut stranger = Command::new(&place.program);
+        stranger.uid(4_000_000).arg("--config").arg(&place.config);
+        stranger.args(["init", "--yes", "--data-directory"]).arg(&place.cluster.data);
+        let refused = stranger.output().unwrap();
+        assert_eq!(refused.status.code(), Some(6), "{}", said(&refused));
+        assert!(said(&refused).contains("as root or as the server's own user"));
+    }
+
     // A restart is due and was not agreed to.
     let due = place.json(12, &["--tier", "critical"]);
     assert_eq!(due["awaits_restart"], serde_json::json!(["wal_level", "archive_mode"]));
@@ -190,6 +201,11 @@ fn configured_elsewhere() -> TestCluster {
         TestCluster::init(&["archive_mode = on", "archive_command = 'test -f %p && true'"]);
     let elsewhere = cluster.root.path().join("etc");
     cluster.make_folder(&elsewhere, 0o755);
+    let file = |name: &str| elsewhere.join(name).display().to_string();
+    cluster.append_conf(&[
+        &format!("hba_file = '{}'", file("pg_hba.conf")),
+        &format!("ident_file = '{}'", file("pg_ident.conf")),
+    ]);
     for name in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
         fs::rename(cluster.data.join(name), elsewhere.join(name)).unwrap();
     }

@@ -88,7 +88,11 @@ pub(super) fn errand(quiet: bool) -> Result<ExitCode, Explanation> {
     let runtime = runtime()?;
     let say = |text: &str| progress(quiet, text);
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
-    errand::serve(&mut input, &mut output, &runtime, &say).map_err(|error| {
+    let bar = Bar::new(quiet);
+    let report = |progress| bar.show(&progress);
+    let served = errand::serve(&mut input, &mut output, &runtime, &report, &say);
+    bar.finish();
+    served.map_err(|error| {
         Explanation::new(
             Kind::Internal,
             format!("The errand could not be read or answered: {error}."),

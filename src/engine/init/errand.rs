@@ -98,12 +98,13 @@ pub fn serve(
     input: &mut dyn io::Read,
     output: &mut dyn Write,
     runtime: &Runtime,
+    report: Report<'_>,
     say: Say<'_>,
 ) -> io::Result<()> {
     let mut question = Vec::new();
     input.read_to_end(&mut question)?;
     let errand: Errand = serde_json::from_slice(&question)?;
-    let answer = run(&errand, runtime, &|_| {}, say).map_err(|error| error.explanation());
+    let answer = run(&errand, runtime, report, say).map_err(|error| error.explanation());
     output.write_all(&serde_json::to_vec(&answer)?)?;
     output.flush()
 }
