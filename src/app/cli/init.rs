@@ -330,6 +330,11 @@ impl<'a> Ground<'a> {
             config: self.config_path.clone(),
             record,
             command: format!("{} --config {}", self.program.display(), self.config_path.display()),
+            as_server: if self.owner.is_current() {
+                String::new()
+            } else {
+                format!("sudo -u {} ", self.owner)
+            },
             service: restart::service_of(data),
         }
     }

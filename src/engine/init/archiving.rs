@@ -56,9 +56,12 @@ pub fn prove(
     };
     let session = runtime.block_on(connect::connect(connection, &options))?;
     let before = runtime.block_on(archiver(&session)).map_err(failed)?;
-    if let Some(segment) = before.last_archived.filter(|_| !before.failing)
-        && holds(repository, &segment)?
+    // Labels are archived too, under the name of their segment and more.
+    let last = before.last_archived.as_deref().and_then(|name| name.get(..24));
+    if let Some(segment) = last.filter(|_| !before.failing)
+        && holds(repository, segment)?
     {
+        let segment = segment.to_owned();
         return Ok(Archiving { segment, was_working: true, milliseconds: 0 });
     }
     let mark = log_of(data_directory).and_then(|log| {
@@ -118,13 +121,10 @@ async fn archiver(session: &Session) -> Result<Archiver, tokio_postgres::Error> 
 }
 
 fn holds(repository: &Repository, segment: &str) -> Result<bool, InitError> {
-    // Labels and histories are archived too, under longer and shorter names.
-    let name = segment.get(..24).unwrap_or_default();
-    let Some(timeline) = name.get(..8).and_then(|text| u32::from_str_radix(text, 16).ok()) else {
-        return Ok(false);
-    };
-    let listed = repository.list_wal(timeline, name, 1)?;
-    Ok(listed.first().is_some_and(|object| object.name == name))
+    let timeline = segment.get(..8).and_then(|text| u32::from_str_radix(text, 16).ok());
+    let Some(timeline) = timeline else { return Ok(false) };
+    let listed = repository.list_wal(timeline, segment, 1)?;
+    Ok(listed.first().is_some_and(|object| object.name == segment))
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub struct Circumstances {
     pub record: PathBuf,
     /// The program and its configuration as they are typed.
     pub command: String,
+    /// Before the command where it must run as another user, such as `sudo -u postgres `.
+    pub as_server: String,
     /// The service that must restart the server, where one must.
     pub service: Option<String>,
 }
@@ -185,7 +187,7 @@ fn not_protected(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
 }
 
 fn next(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
-    let command = &around.command;
+    let (command, as_server) = (&around.command, &around.as_server);
     let cluster = &around.cluster;
     let mut lines = Vec::new();
     if !outcome.awaits_restart.is_empty() {
@@ -199,8 +201,8 @@ fn next(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
     if let (Some(key), true) = (&around.key, around.encrypted) {
         lines.push(format!("copy {} to a safe on another machine", key.display()));
     }
-    lines.push(format!("{command} status --cluster {cluster}"));
-    lines.push(format!("cron, daily:  {command} backup --cluster {cluster}"));
+    lines.push(format!("{as_server}{command} status --cluster {cluster}"));
+    lines.push(format!("daily, by a scheduler: {as_server}{command} backup --cluster {cluster}"));
     lines.push(String::from("lifeboat drill corruption"));
     if !outcome.changed.is_empty() {
         lines.push(format!(
@@ -250,6 +252,7 @@ mod tests {
             config: PathBuf::from("/etc/lifeboat/lifeboat.toml"),
             record: PathBuf::from("/etc/lifeboat/init-orders.jsonl"),
             command: String::from("lifeboat"),
+            as_server: String::from("sudo -u postgres "),
             service: None,
         }
     }
@@ -261,6 +264,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_said() {
         let page = page(&outcome(), &around());
+        assert!(says(&page.next, "sudo -u postgres lifeboat status"), "{page:#?}");
         assert!(page.headline.contains("NOT PROTECTED"), "{page:?}");
         for words in ["one copy", "own volume", "master key", "No schedule", "1min"] {
             assert!(says(&page.not_protected, words), "{words}: {page:#?}");
