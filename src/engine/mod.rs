@@ -11,6 +11,7 @@ pub mod explain;
 pub mod files;
 pub mod incident;
 pub mod keys;
+pub mod init;
 pub mod moments;
 pub mod postgres;
 pub mod recovery_point;

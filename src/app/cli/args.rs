@@ -19,6 +19,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Sets up a cluster that runs: configuration, keys, WAL archiving, a first backup, its proof.
+    Init(Box<Init>),
+
+    /// The part of init that runs as the server's user.
+    #[command(hide = true)]
+    InitErrand {
+        #[arg(long)]
+        quiet: bool,
+    },
+
     /// Takes a base backup of a running cluster and publishes it as a set.
     Backup(Common),
 
@@ -146,6 +156,80 @@ pub enum Verb {
         #[arg(long)]
         incident: PathBuf,
     },
+}
+
+/// What is not given is asked; with --yes the proposed answers are taken.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The server's data directory; the running servers are offered where absent.
+    #[arg(long, value_name = "DIR")]
+    pub data_directory: Option<PathBuf>,
+    /// The socket's folder, or a host name.
+    #[arg(long)]
+    pub host: Option<String>,
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// A superuser of the server.
+    #[arg(long)]
+    pub user: Option<String>,
+    #[arg(long)]
+    pub database: Option<String>,
+    /// The cluster's name, typed at the gate before a recovery.
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: Option<String>,
+    /// critical, high, standard or archive.
+    #[arg(long)]
+    pub tier: Option<String>,
+    /// production, staging, …
+    #[arg(long)]
+    pub environment: Option<String>,
+    /// Keep backups in this folder; {cluster} stands for the cluster's name.
+    #[arg(long, value_name = "DIR", conflicts_with = "s3_bucket")]
+    pub repository_path: Option<PathBuf>,
+    /// Keep backups in this S3 bucket, which must be there.
+    #[arg(long, value_name = "BUCKET", requires = "s3_region")]
+    pub s3_bucket: Option<String>,
+    #[arg(long, value_name = "REGION")]
+    pub s3_region: Option<String>,
+    /// https://host[:port]; Amazon's own where absent.
+    #[arg(long, value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+    /// A file of mode 0600 with the access keys; the usual places are searched where absent.
+    #[arg(long, value_name = "FILE")]
+    pub s3_credentials_file: Option<PathBuf>,
+    /// Where the master key is, or is made.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_encryption")]
+    pub master_key_file: Option<PathBuf>,
+    /// Keep backups in the clear.
+    #[arg(long)]
+    pub no_encryption: bool,
+    /// The longest that WAL may wait in an unfinished segment.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub archive_timeout: u64,
+    /// Take the place of another program that archives this server's WAL.
+    #[arg(long)]
+    pub replace_archive_command: bool,
+    /// Restart the server where a setting needs it.
+    #[arg(long)]
+    pub restart: bool,
+    /// Do not restore the backup to prove it.
+    #[arg(long)]
+    pub no_proof: bool,
+    /// Where the backup is restored to for its proof, and removed again.
+    #[arg(long, value_name = "DIR")]
+    pub proof_directory: Option<PathBuf>,
+    /// The longest wait for a WAL segment to arrive.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub archive_wait: u64,
+    /// The program that the server archives with; this one where absent.
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+    /// Ask nothing: agree to what is proposed, except what has a flag of its own.
+    #[arg(long)]
+    pub yes: bool,
+    /// One JSON object on standard output, nothing else.
+    #[arg(long, requires = "yes")]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod drill;
 mod hold;
 mod incidents;
 mod keys;
+mod init;
 mod output;
 mod restore;
 mod status;
@@ -64,6 +65,7 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Some(Verb::RestoreWal(args)) => return wal::fetch(path, &args),
         Some(Verb::PrefetchWal(args)) => return wal::prefetch(path, &args),
+        Some(Verb::InitErrand { quiet }) => init::errand(quiet),
         Some(verb) => dispatch(path, verb),
         None => screens(path, None),
     }
@@ -72,6 +74,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
     match verb {
+        Verb::Init(args) => init::init(path, &args),
         Verb::Backup(common) => backups::take(&loaded(path)?, &common),
         Verb::ListBackups { common, before, limit } => {
             backups::list(&loaded(path)?, &common, before.as_deref(), limit)
@@ -101,9 +104,10 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::Drill(args) => drill::drill(path, &args),
         Verb::Screens { scenario } => screens(path, Some(&scenario)),
         Verb::Runner { incident } => incidents::runner(&loaded(path)?, &incident),
-        Verb::ArchiveWal { .. } | Verb::RestoreWal(_) | Verb::PrefetchWal(_) => {
-            Ok(ExitCode::from(1))
-        }
+        Verb::ArchiveWal { .. }
+        | Verb::RestoreWal(_)
+        | Verb::PrefetchWal(_)
+        | Verb::InitErrand { .. } => Ok(ExitCode::from(1)),
     }
 }
 

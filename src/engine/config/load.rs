@@ -128,6 +128,23 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     if problems.is_empty() { Ok(config) } else { Err(invalid(problems)) }
 }
 
+/// Where the configuration is, or where a new one belongs: at the path that was asked for, else
+/// where one is found, else the system's for root and the user's own for others.
+///
+/// # Errors
+/// Where one is there and cannot be looked at.
+pub fn place(explicit: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    let known = well_known();
+    match find(explicit, std::env::var_os(VARIABLE).map(PathBuf::from), &known) {
+        Err(ConfigError::NotFound { .. }) => {
+            let root = nix::unistd::Uid::effective().is_root();
+            let own = known.into_iter().next().filter(|_| !root);
+            Ok(own.unwrap_or_else(|| PathBuf::from(SYSTEM)))
+        }
+        found => found,
+    }
+}
+
 /// A complete configuration with comments, as the documentation shows it.
 #[must_use]
 pub fn example() -> String {

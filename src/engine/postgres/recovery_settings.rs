@@ -202,7 +202,10 @@ pub fn configured(
 }
 
 /// A value as it stands between quotes in a configuration file.
-fn quoted(value: &str) -> Result<String, SettingsError> {
+///
+/// # Errors
+/// Where it has a line break.
+pub fn quoted(value: &str) -> Result<String, SettingsError> {
     if value.contains(['\n', '\r', '\0']) {
         return Err(SettingsError::LineBreak { what: value.escape_debug().to_string() });
     }
