@@ -3,13 +3,16 @@
 pub mod assess;
 pub mod backup;
 pub mod checklist;
+pub mod compliance;
 pub mod config;
+pub mod copies;
 pub mod crypto;
 pub mod desk;
 pub mod drill;
 pub mod explain;
 pub mod files;
 pub mod incident;
+pub mod ledger;
 pub mod moments;
 pub mod postgres;
 pub mod recovery_point;

@@ -5,10 +5,12 @@ use super::output;
 use super::{opened, runtime};
 use crate::engine::assess;
 use crate::engine::config::{Cluster, Config};
+use crate::engine::copies::{self, debts};
 use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::{BaseSummary, ServerProbe};
 use crate::engine::recovery_point::RepositoryArchive;
+use crate::engine::runbook::Runbook;
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::{Coverage, Stretch};
 use humansize::{DECIMAL, format_size};
@@ -73,6 +75,17 @@ fn page(config: &Config, cluster: &Cluster, repository: Option<&str>, server: Se
     }
     if let Err(explanation) = fill(config, cluster, repository, &mut page) {
         page.problems.push(explanation.to_string());
+    }
+    // With one repository, what is wrong with it was just told.
+    if cluster.repositories.len() > 1 {
+        match Runbook::load(config.runbook.as_deref()) {
+            Ok(runbook) => {
+                let since = debts::retained_since(&runbook, cluster, Timestamp::now());
+                let opened = copies::open_all(config, cluster);
+                page.problems.extend(debts::debts(cluster, &opened, since).lines());
+            }
+            Err(error) => page.problems.push(error.explanation().to_string()),
+        }
     }
     page
 }

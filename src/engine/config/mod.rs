@@ -2,6 +2,7 @@
 //! [`load`]. Never holds a secret: keys and passwords are named by the file that holds them.
 
 pub mod load;
+pub mod place;
 pub mod s3;
 
 use crate::engine::incident::facts::{Role, Tier};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use load::{ConfigError, example, load};
+pub use place::{Immutability, Place, PlaceConfig};
 pub use s3::{LockMode, ObjectLock, S3Config, S3Credentials};
 
 /// The whole configuration.
@@ -153,6 +155,9 @@ pub struct RepositoryConfig {
     /// Worker threads; the machine's cores where absent.
     #[serde(default)]
     pub workers: Option<usize>,
+    /// Where it lies and what keeps it, for the 3-2-1-1-0 rule.
+    #[serde(default)]
+    pub place: PlaceConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
