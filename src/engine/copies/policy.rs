@@ -462,7 +462,7 @@ mod tests {
             offline: bool,
             locked: bool,
             hold in prop::option::of(-2_i64..3),
-            verified in prop::option::of(0..4),
+            verified in prop::option::of(0_usize..4),
         ) -> Copy {
             let until = |hours| Timestamp::from_second(now().as_second() + hours * 3600).unwrap();
             Copy {
