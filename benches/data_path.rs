@@ -69,6 +69,7 @@ fn main() {
             codec,
             level: None,
             workers: Some(workers),
+            place: Default::default(),
         };
         let ours = ours(&cluster, &root, &spool, &config, name);
         println!(

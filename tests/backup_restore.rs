@@ -80,6 +80,7 @@ impl Scene {
             codec,
             level: None,
             workers: Some(2),
+            place: Default::default(),
         };
         let repository = Repository::create(&config, NAME).unwrap();
         let feeding = Arc::new(AtomicBool::new(true));

@@ -93,6 +93,7 @@ fn an_archived_segment_is_restored_without_lifeboat() {
         codec: Codec::Gzip,
         level: None,
         workers: None,
+        place: Default::default(),
     };
     let segment = "000000010000000000000003";
     let mut bytes = content(3 << 20);

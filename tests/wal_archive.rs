@@ -110,6 +110,7 @@ impl Scene {
             codec: Codec::Gzip,
             level: None,
             workers: None,
+            place: Default::default(),
         };
         Repository::create(&repository, "test").unwrap();
         for entry in fs::read_dir(at("backups")).unwrap() {

@@ -2,6 +2,7 @@
 //! and the newest survey; decides nothing by itself and keeps no state that is not recomputable.
 
 use crate::engine::config::{Cluster, Config};
+use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
@@ -226,7 +227,18 @@ impl Work for Desk {
     }
 
     fn verify_integrity(&self, set: &str, report: Report<'_>) -> Result<Vec<Check>, Explanation> {
-        Ok(verify::verify_base(&self.repository()?, set, report, &|| false))
+        // The copy that a restore would read first.
+        let copies = copies::choose(&self.site.config, &self.site.cluster, set, None, None);
+        let checked =
+            |repository: &Repository| verify::verify_base(repository, set, report, &|| false);
+        match copies.as_ref().map(|copies| copies.repositories()) {
+            Ok(repositories) => match repositories.first() {
+                Some(first) => Ok(checked(first)),
+                None => Ok(checked(&self.repository()?)),
+            },
+            // Nobody has it whole: the checks say what is wrong with it in the first.
+            Err(_) => Ok(checked(&self.repository()?)),
+        }
     }
 
     fn plan(&self, incident: &Incident) -> Result<Plan, Explanation> {

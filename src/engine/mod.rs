@@ -3,7 +3,9 @@
 pub mod assess;
 pub mod backup;
 pub mod checklist;
+pub mod compliance;
 pub mod config;
+pub mod copies;
 pub mod crypto;
 pub mod desk;
 pub mod drill;
@@ -12,6 +14,7 @@ pub mod files;
 pub mod incident;
 pub mod keys;
 pub mod init;
+pub mod ledger;
 pub mod moments;
 pub mod postgres;
 pub mod recovery_point;

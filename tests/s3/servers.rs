@@ -76,6 +76,7 @@ fn a_repository_lives_in_a_bucket() {
         codec: Codec::Gzip,
         level: None,
         workers: None,
+        place: Default::default(),
     };
     let opened = Repository::open(&repository, "shop").unwrap_err();
     assert_eq!(opened.fault(), Some(StoreFault::Unavailable), "{opened}");

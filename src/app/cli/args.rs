@@ -30,7 +30,20 @@ pub enum Verb {
     },
 
     /// Takes a base backup of a running cluster and publishes it as a set.
+    /// Takes a base backup of a running cluster and copies it to all of its repositories.
+    ///
+    /// With --repository, into that one alone. Ends with 13 where the backup is good and a
+    /// repository lacks its copy; catch-up brings it.
     Backup(Common),
+
+    /// Brings repositories what they lack: backups that another repository of the cluster has.
+    CatchUp(CatchUp),
+
+    /// Where the 3-2-1-1-0 rule holds and where not, by cluster. Ends with 12 where it does not.
+    Policy(Policy),
+
+    /// Adds a recovery or drill to the compliance record, against the cluster's RPO and RTO.
+    RecordRecovery(RecordRecovery),
 
     /// Archives one WAL file; for the server's archive_command.
     ArchiveWal {
@@ -237,7 +250,8 @@ pub struct Common {
     /// The cluster's name; may be left out where the configuration has one cluster.
     #[arg(long)]
     pub cluster: Option<String>,
-    /// The repository's name; the cluster's first where absent.
+    /// The repository's name. Where absent: all of them to back up, the best to restore, the first
+    /// that answers else.
     #[arg(long)]
     pub repository: Option<String>,
     /// One JSON object on standard output, nothing else.
@@ -294,6 +308,69 @@ pub enum Hold {
         #[command(flatten)]
         common: Common,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct CatchUp {
+    /// This cluster alone; all of them where absent.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// Says what is owed, and copies nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object on standard output, nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Policy {
+    /// This cluster alone; all of them where absent.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// One JSON object on standard output, nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RecordRecovery {
+    /// Whether the data were recovered.
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        required_unless_present = "list"
+    )]
+    pub success: Option<bool>,
+    /// Minutes of data that were lost; parts are allowed.
+    #[arg(long, value_name = "N", value_parser = minutes, required_unless_present = "list")]
+    pub rpo_minutes: Option<f64>,
+    /// Minutes without service; parts are allowed.
+    #[arg(long, value_name = "N", value_parser = minutes, required_unless_present = "list")]
+    pub rto_minutes: Option<f64>,
+    #[arg(long, value_name = "INC-…")]
+    pub incident_id: Option<String>,
+    #[arg(long)]
+    pub note: Option<String>,
+    /// May be left out where there is one, or where the incident on this machine says it.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// Shows what was recorded, oldest first; records nothing.
+    #[arg(long, conflicts_with_all = ["success", "rpo_minutes", "rto_minutes", "note", "incident_id"])]
+    pub list: bool,
+    /// One JSON object on standard output, nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Up to a hundred years.
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if (0.0..=52_560_000.0).contains(&minutes) => Ok(minutes),
+        _ => Err(String::from("write minutes as a number such as 5 or 0.5")),
+    }
 }
 
 #[derive(Debug, Args)]

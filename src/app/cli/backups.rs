@@ -78,7 +78,7 @@ pub(super) fn list(
     })
 }
 
-fn row(base: &BaseSummary) -> String {
+pub(super) fn row(base: &BaseSummary) -> String {
     format!(
         "{}  {:.0} to {:.0} (UTC)  {:>10} ({} stored)  LSN {} to {}, timeline {}, PostgreSQL {}{}",
         base.set,
@@ -120,15 +120,31 @@ pub(super) fn find(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The named repository, or all of the cluster's.
 pub(super) fn create_repository(config: &Config, common: &Common) -> Result<ExitCode, Explanation> {
     let cluster = cluster(config, common.cluster.as_deref())?;
-    let settings = repository_config(config, cluster, common.repository.as_deref())?;
-    let repository = Repository::create(settings, &cluster.name).map_err(|e| e.explanation())?;
-    let place = repository.store.describe();
+    let names: Vec<&str> = match &common.repository {
+        Some(name) => vec![name.as_str()],
+        None => cluster.repositories.iter().map(String::as_str).collect(),
+    };
+    let mut made = Vec::new();
+    for name in names {
+        let settings = repository_config(config, cluster, Some(name))?;
+        let repository =
+            Repository::create(settings, &cluster.name).map_err(|e| e.explanation())?;
+        let place = repository.store.describe();
+        if !common.json {
+            output::line(&format!("The repository \"{name}\" is at {place}."))?;
+        }
+        made.push(serde_json::json!({ "repository": name, "place": place }));
+    }
     if common.json {
-        output::json(&serde_json::json!({ "repository": settings.name, "place": place }))?;
-    } else {
-        output::line(&format!("The repository \"{}\" is at {place}.", settings.name))?;
+        // The first one's members stand at the top too, as for a cluster with one repository.
+        let mut all = made.first().cloned().unwrap_or_default();
+        if let Some(members) = all.as_object_mut() {
+            members.insert(String::from("repositories"), serde_json::Value::Array(made));
+        }
+        output::json(&all)?;
     }
     Ok(ExitCode::SUCCESS)
 }

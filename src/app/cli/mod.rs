@@ -5,6 +5,8 @@ mod args;
 mod backups;
 mod continuity;
 mod cleanup;
+mod compliance;
+mod copies;
 mod crypt;
 mod drill;
 mod hold;
@@ -75,7 +77,13 @@ pub fn run(cli: Cli) -> ExitCode {
 fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
     match verb {
         Verb::Init(args) => init::init(path, &args),
+        Verb::Backup(common) if common.repository.is_none() => {
+            copies::back_up(&loaded(path)?, &common)
+        }
         Verb::Backup(common) => backups::take(&loaded(path)?, &common),
+        Verb::CatchUp(args) => copies::catch_up(&loaded(path)?, &args),
+        Verb::Policy(args) => copies::policy(&loaded(path)?, &args),
+        Verb::RecordRecovery(args) => compliance::record(&loaded(path)?, &args),
         Verb::ListBackups { common, before, limit } => {
             backups::list(&loaded(path)?, &common, before.as_deref(), limit)
         }
@@ -171,6 +179,9 @@ fn opened(
     cluster: &Cluster,
     name: Option<&str>,
 ) -> Result<Repository, Explanation> {
+    if name.is_none() {
+        return desk::open_first(config, cluster);
+    }
     let settings = repository_config(config, cluster, name)?;
     Repository::open(settings, &cluster.name).map_err(|e| e.explanation())
 }

@@ -3,13 +3,13 @@
 
 use super::args;
 use super::output::{self, Bar};
-use super::{cluster, no_set, opened, time};
+use super::{cluster, no_set, repository_config, time};
 use crate::engine::config::{Cluster, Config, Control};
+use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{BaseSummary, Target, TargetPoint};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
-use crate::engine::repository::Repository;
 use crate::engine::restore::base;
 use crate::engine::retention::in_use;
 use std::path::Path;
@@ -17,9 +17,13 @@ use std::process::ExitCode;
 
 pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode, Explanation> {
     let cluster = cluster(config, args.common.cluster.as_deref())?;
-    let repository = opened(config, cluster, args.common.repository.as_deref())?;
+    let only = args.common.repository.as_deref();
+    if only.is_some() {
+        repository_config(config, cluster, only)?;
+    }
     let target = target(args)?;
-    let base = choose(&repository, args.set.as_deref(), &target)?;
+    let base = choose(&bases(config, cluster, only)?, args.set.as_deref(), &target)?;
+    let copies = copies::choose(config, cluster, &base.set, only, None)?;
     let owner = owner_for(config, cluster)?;
     // Without the mark the restore is as good; only a cleanup at the same time knows less.
     let _in_use = in_use::Mark::restore(&config.state_directory(), &cluster.name, &base.set).ok();
@@ -29,9 +33,11 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
         owner: nix::unistd::geteuid().is_root().then_some((owner.uid, owner.gid)),
         ..base::Options::new("restore", &progress, &|| false)
     };
-    let restored = base::restore(&repository, &base.set, &args.target_directory, &options);
+    let repositories = copies.repositories();
+    let restored = base::restore_from(&repositories, &base.set, &args.target_directory, &options);
     bar.finish();
     let restored = restored.map_err(|e| e.explanation())?;
+    let notes: Vec<&String> = copies.notes.iter().chain(&restored.notes).collect();
     let Control::PgCtl { bin_directory, .. } = &cluster.control;
     let binaries =
         discovery::binaries(bin_directory.as_deref(), Some(args.target_directory.as_path()))
@@ -52,14 +58,18 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
             "seconds": restored.seconds,
             "directory": args.target_directory,
             "target": target,
-            "notes": restored.notes,
+            "copies": repositories.iter().map(|one| &one.config.name).collect::<Vec<_>>(),
+            "notes": notes,
         }))?;
     } else {
         output::line(&format!(
             "Restored {} into {directory} in {:.1} s: {} files.",
             restored.set, restored.seconds, restored.files
         ))?;
-        for note in &restored.notes {
+        if repositories.len() > 1 {
+            output::line(&format!("Copies, fastest first: {}.", copies.order()))?;
+        }
+        for note in notes {
             output::line(&format!("Note: {note}"))?;
         }
         output::line(&format!("It is set to recover {target}, and to wait there."))?;
@@ -89,13 +99,40 @@ fn target(args: &args::Restore) -> Result<Target, Explanation> {
     Ok(Target { point, inclusive: !args.exclusive, timeline: args.timeline })
 }
 
+/// The sets of every repository that answers, oldest first, each once.
+fn bases(
+    config: &Config,
+    cluster: &Cluster,
+    only: Option<&str>,
+) -> Result<Vec<BaseSummary>, Explanation> {
+    let (mut bases, mut failure): (Vec<BaseSummary>, _) = (Vec::new(), None);
+    let mut answered = false;
+    for (settings, opened) in copies::open_all(config, cluster) {
+        if only.is_some_and(|only| only != settings.name) {
+            continue;
+        }
+        match opened.and_then(|repository| repository.bases().map_err(|e| e.explanation())) {
+            Ok((found, _)) => {
+                answered = true;
+                bases.extend(found);
+            }
+            Err(reason) => failure = failure.or(Some(reason)),
+        }
+    }
+    if let (false, Some(failure)) = (answered, failure) {
+        return Err(failure);
+    }
+    bases.sort_by(|a, b| a.set.cmp(&b.set));
+    bases.dedup_by(|a, b| a.set == b.set);
+    Ok(bases)
+}
+
 /// The named set, or the newest that ended before the target.
 fn choose(
-    repository: &Repository,
+    bases: &[BaseSummary],
     set: Option<&str>,
     target: &Target,
 ) -> Result<BaseSummary, Explanation> {
-    let (bases, _) = repository.bases().map_err(|e| e.explanation())?;
     let serves = |base: &&BaseSummary| match &target.point {
         TargetPoint::Time(at) => base.finished < *at,
         TargetPoint::Lsn(lsn) => base.stop_lsn <= *lsn,

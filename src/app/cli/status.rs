@@ -5,6 +5,7 @@ use super::output;
 use super::{opened, runtime};
 use crate::engine::assess;
 use crate::engine::config::{Cluster, Config, StoreConfig};
+use crate::engine::copies::{self, debts as set_debts};
 use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::{BaseSummary, ServerProbe};
@@ -93,6 +94,12 @@ fn page(config: &Config, cluster: &Cluster, repository: Option<&str>, server: Se
     }
     if let Err(explanation) = fill(config, cluster, repository, &mut page) {
         page.problems.push(explanation.to_string());
+    }
+    // With one repository, what is wrong with it was just told.
+    if cluster.repositories.len() > 1 {
+        let since = set_debts::retained_since(cluster, Timestamp::now());
+        let opened = copies::open_all(config, cluster);
+        page.problems.extend(set_debts::debts(cluster, &opened, since).lines());
     }
     page
 }

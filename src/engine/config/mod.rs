@@ -4,6 +4,7 @@
 pub mod archiving;
 pub mod load;
 pub mod retention;
+pub mod place;
 pub mod s3;
 
 use crate::engine::incident::facts::{Role, Tier};
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 pub use archiving::Archiving;
 pub use load::{ConfigError, example, load};
 pub use retention::Retention;
+pub use place::{Immutability, Place, PlaceConfig};
 pub use s3::{LockMode, ObjectLock, S3Config, S3Credentials};
 
 /// The whole configuration.
@@ -162,6 +164,9 @@ pub struct RepositoryConfig {
     /// Worker threads; the machine's cores where absent.
     #[serde(default)]
     pub workers: Option<usize>,
+    /// Where it lies and what keeps it, for the 3-2-1-1-0 rule.
+    #[serde(default)]
+    pub place: PlaceConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

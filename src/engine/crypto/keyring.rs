@@ -152,18 +152,59 @@ impl Keyring {
     /// # Errors
     /// Where the master key cannot be read, or the object not be written.
     pub fn new_data_key(&self) -> Result<Arc<DataKey>, KeyError> {
-        let master = self.master()?;
         let created = Timestamp::now();
         let id = next_id(created, self.list()?.last().map(String::as_str))?;
         let passphrase = Zeroizing::new(HEXLOWER.encode(&random::<32>()?[..]));
+        let key = DataKey { id, passphrase };
+        self.store_key(&key, created)?;
+        Ok(self.keep(key))
+    }
+
+    /// Takes on a data key of another repository, wrapped by this one's master key: what was
+    /// encrypted with it opens here too. Durable when this returns; nothing to do where the same
+    /// key is here already.
+    ///
+    /// # Errors
+    /// Where another key of that id is here, or it could not be written.
+    pub fn import(&self, key: &DataKey) -> Result<(), KeyError> {
+        let created = time_of(&key.id).unwrap_or_else(Timestamp::now);
+        let here = match self.open(&key.id) {
+            Ok(here) => here,
+            Err(KeyError::Missing { .. }) => {
+                let ours = DataKey { id: key.id.clone(), passphrase: key.passphrase.clone() };
+                match self.store_key(&ours, created) {
+                    Ok(()) => {
+                        self.keep(ours);
+                        return Ok(());
+                    }
+                    // Somebody else imported it at the same moment.
+                    Err(KeyError::Store(e)) if e.fault == StoreFault::Exists => {
+                        self.open(&key.id)?
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        if !tag::same(here.passphrase(), key.passphrase()) {
+            return Err(self.damaged(&key.id, "it holds another key than the one to be copied"));
+        }
+        Ok(self.store.settle(&wrap::first_name(&key.id))?)
+    }
+
+    /// Writes the key's objects: one for each master key of this ring.
+    fn store_key(&self, key: &DataKey, created: Timestamp) -> Result<(), KeyError> {
+        let (master, passphrase) = (self.master()?, &key.passphrase);
         // For those who have the older master key alone, and first: once the key can be seen by
         // its first name, everybody can open it.
         if let Some(previous) = self.previous_master()?.filter(|one| !one.same(master)) {
-            let name = wrap::later_name(&id, previous.fingerprint());
-            self.put(previous, &name, &id, created, &passphrase)?;
+            let name = wrap::later_name(&key.id, previous.fingerprint());
+            match self.put(previous, &name, &key.id, created, passphrase) {
+                Err(KeyError::Store(e)) if e.fault == StoreFault::Exists => {}
+                put => put?,
+            }
         }
-        self.put(master, &wrap::first_name(&id), &id, created, &passphrase)?;
-        Ok(self.keep(DataKey { id, passphrase }))
+        self.put(master, &wrap::first_name(&key.id), &key.id, created, passphrase)
     }
 
     /// Opens a data key; the second time from memory.
@@ -439,6 +480,27 @@ mod tests {
         assert_eq!(newest.passphrase(), second.passphrase());
         assert_eq!(other.open(&first.id).unwrap().passphrase(), first.passphrase());
         assert_ne!(first.passphrase(), second.passphrase());
+    }
+
+    #[test]
+    fn a_key_of_another_repository_opens_under_this_ones_master_key() {
+        let (_folder, _store, theirs) = ring();
+        let (other, store, _) = ring();
+        let source = || master_file(other.path(), "other.key", "quite another master key\n");
+        let ours = Keyring::new(store.clone(), source());
+        let key = theirs.new_data_key().unwrap();
+        ours.import(&key).unwrap();
+        ours.import(&key).unwrap();
+        let again = Keyring::new(store.clone(), source());
+        assert_eq!(again.list().unwrap(), [key.id.clone()]);
+        assert_eq!(again.open(&key.id).unwrap().passphrase(), key.passphrase());
+        // The same id with another content is never taken for it.
+        let impostor = DataKey { id: key.id.clone(), passphrase: "0".repeat(64).into() };
+        assert!(matches!(again.import(&impostor), Err(KeyError::Damaged { .. })));
+        assert_eq!(
+            Keyring::new(store, source()).open(&key.id).unwrap().passphrase(),
+            key.passphrase()
+        );
     }
 
     #[test]

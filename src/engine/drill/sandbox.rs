@@ -515,6 +515,7 @@ fn configuration(root: &Path, cluster: &Cluster) -> Config {
         codec: Codec::Gzip,
         level: None,
         workers: None,
+        place: Default::default(),
     };
     let us = name_of(nix::unistd::geteuid().as_raw());
     Config {

@@ -140,6 +140,8 @@ mod tests {
                 tables: Vec::new(),
                 health_url: None,
                 application: None,
+                archiving: Default::default(),
+                retention: Default::default(),
             },
             repository: Some(RepositoryConfig {
                 name: repository.to_owned(),
@@ -149,10 +151,12 @@ mod tests {
                 encryption: Encryption::Aes256Cbc {
                     master_key_file: Some(PathBuf::from("/etc/lifeboat/master.key")),
                     master_key_command: None,
+                    previous_master_key_file: None,
                 },
                 codec: Codec::Gzip,
                 level: None,
                 workers: None,
+                place: Default::default(),
             }),
             operators: vec![Operator { user: String::from("root"), role: Role::Commander }],
         }

@@ -309,14 +309,19 @@ type Opened = (Vec<Arc<dyn Archive>>, Vec<BaseSummary>);
 
 /// The archives that can be read, and their bases of this cluster, oldest first.
 fn open_archives(inputs: &Inputs, warnings: &mut Vec<String>) -> Result<Opened, LandscapeError> {
-    let (mut archives, mut bases) = (Vec::new(), Vec::new());
+    let (mut archives, mut bases) = (Vec::new(), Vec::<BaseSummary>::new());
     let mut failure = None;
     for archive in &inputs.archives {
         match archive.timelines().and_then(|_| archive.bases()) {
             Ok((found, unreadable)) => {
                 archives.push(Arc::clone(archive));
                 warnings.extend(unreadable.iter().map(ToString::to_string));
-                bases.extend(found);
+                // A copy in a further repository is the same base; the nearest one names it.
+                for base in found {
+                    if !bases.iter().any(|known| is_copy(known, &base)) {
+                        bases.push(base);
+                    }
+                }
             }
             Err(e) => {
                 warnings.push(format!("The repository {} could not be read: {e}", archive.name()));
@@ -344,6 +349,12 @@ fn open_archives(inputs: &Inputs, warnings: &mut Vec<String>) -> Result<Opened, 
     }
     bases.sort_by_key(|b| b.stop_lsn);
     Ok((archives, bases))
+}
+
+/// The same backup, wherever it lies.
+fn is_copy(one: &BaseSummary, other: &BaseSummary) -> bool {
+    one.set == other.set
+        && *one == BaseSummary { repository: one.repository.clone(), ..other.clone() }
 }
 
 /// Reading begins at the newest base that ended well before the incident: what did the damage
@@ -406,14 +417,20 @@ fn relations(
         wanted.push(newest);
     }
     for base in wanted {
-        let owner = archives.iter().find(|a| a.name() == base.repository).or(archives.first());
-        match owner.map(|archive| archive.relations(&base.set)) {
-            Some(Ok(found)) => all.complete_with(found),
-            Some(Err(e)) => warnings.push(format!(
+        // Its own archive first, then whoever else may have a copy.
+        let (own, others): (Vec<_>, Vec<_>) =
+            archives.iter().partition(|archive| archive.name() == base.repository);
+        let mut failure = None;
+        let found = own.into_iter().chain(others).find_map(|archive| {
+            archive.relations(&base.set).map_err(|e| failure.get_or_insert(e).clone()).ok()
+        });
+        match (found, failure) {
+            (Some(found), _) => all.complete_with(found),
+            (None, Some(e)) => warnings.push(format!(
                 "The names of tables in {} could not be read; files are shown by number: {e}",
                 base.set
             )),
-            None => {}
+            (None, None) => {}
         }
     }
     all

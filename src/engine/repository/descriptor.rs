@@ -161,6 +161,15 @@ impl Repository {
         self.put_json(&format!("{}{SUFFIX}", set.set), &value)
     }
 
+    /// Makes sure that a published set's descriptor would survive a power cut.
+    ///
+    /// # Errors
+    /// Where it is not there, or could not be synced.
+    pub fn settle_set(&self, name: &str) -> Result<(), RepositoryError> {
+        check_set_name(name)?;
+        Ok(self.store.settle(&format!("{name}{SUFFIX}"))?)
+    }
+
     /// A set's descriptor, authenticated.
     ///
     /// # Errors

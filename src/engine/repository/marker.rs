@@ -58,7 +58,11 @@ impl Marker {
 }
 
 impl Repository {
-    pub(super) fn read_marker(&self) -> Result<Marker, RepositoryError> {
+    /// The marker, which must be this cluster's and of the configured cipher.
+    ///
+    /// # Errors
+    /// Where it could not be read, or is another's.
+    pub fn read_marker(&self) -> Result<Marker, RepositoryError> {
         let marker: Marker = self.read_json(MARKER)?;
         let (place, wants) = (self.store.describe(), cipher_name(&self.config.encryption));
         let refused = |why: String| RepositoryError::Unfit { place, why };

@@ -1,6 +1,7 @@
 //! The repository: where a cluster's base backups, WAL and keys are kept, in format version 1
 //! (docs/REPOSITORY_FORMAT.md). Owns names and formats; never runs a server, never overwrites.
 
+pub mod alternates;
 pub mod descriptor;
 pub mod error;
 pub mod file;

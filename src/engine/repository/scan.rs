@@ -6,12 +6,13 @@ use super::manifest::{self, Directory, Footer, Header, Member, Record};
 use super::member::{BLOCK, Unpacker};
 use super::meter::Meter;
 use super::sealed::{self, SealedError};
+use super::store::Store;
 use crate::engine::crypto::envelope::{self, HEADER_LEN, StreamKey};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-pub use super::open_set::{Manifest, OpenSet, ScanError, relation_map};
+pub use super::open_set::{Manifest, OpenSet, ScanError, relation_map, relation_map_from};
 
 /// More workers than this are not faster, and memory is bounded by it.
 const MOST_WORKERS: usize = 16;
@@ -133,30 +134,51 @@ struct Source<'a> {
     set: &'a OpenSet<'a>,
     header: Header,
     size: u64,
-    key: Option<StreamKey>,
+    encrypted: bool,
+    /// By copy, once its object was looked at: a damaged salt spoils that copy alone.
+    keys: Vec<OnceLock<Option<StreamKey>>>,
 }
 
 impl<'a> Source<'a> {
     fn new(set: &'a OpenSet<'a>, header: &Header) -> Result<Self, ScanError> {
         let size = set.data_object(header)?.size;
-        let store = set.repository.store.as_ref();
-        let found = store.size(&header.object)?;
-        if found != size {
-            let why = format!("{} is {found} bytes long instead of {size}", header.object);
-            return Err(set.mismatch(&why));
+        let source = Self {
+            set,
+            header: header.clone(),
+            size,
+            encrypted: set.protection.key().is_some(),
+            keys: (0..set.copies.count()).map(|_| OnceLock::new()).collect(),
+        };
+        let what = || header.object.clone();
+        set.copies.attempt(&what, |number, store| source.key(number, store).map(drop))?;
+        Ok(source)
+    }
+
+    /// The stream's key by that copy, whose object must have the right size.
+    fn key(&self, number: usize, store: &dyn Store) -> Result<&Option<StreamKey>, ScanError> {
+        let slot = self.keys.get(number);
+        let slot = slot.ok_or_else(|| ScanError::Internal(String::from("no such copy")))?;
+        if let Some(key) = slot.get() {
+            return Ok(key);
         }
-        let key = sealed::stream_key(store, &header.object, &set.protection)?;
-        Ok(Self { set, header: header.clone(), size, key })
+        let found = store.size(&self.header.object)?;
+        if found != self.size {
+            let why =
+                format!("{} is {found} bytes long instead of {}", self.header.object, self.size);
+            return Err(self.set.mismatch(&why));
+        }
+        let key = sealed::stream_key(store, &self.header.object, &self.set.protection)?;
+        Ok(slot.get_or_init(|| key))
     }
 
     /// Where the members begin.
     fn first(&self) -> u64 {
-        if self.key.is_some() { HEADER_LEN as u64 } else { 0 }
+        if self.encrypted { HEADER_LEN as u64 } else { 0 }
     }
 
     /// Where they end: encryption adds one block at the end.
     fn end(&self) -> u64 {
-        let padding = if self.key.is_some() { BLOCK as u64 } else { 0 };
+        let padding = if self.encrypted { BLOCK as u64 } else { 0 };
         self.size.saturating_sub(padding)
     }
 }
@@ -170,9 +192,26 @@ struct MemberReader<'a> {
 }
 
 impl MemberReader<'_> {
-    /// The member's tar bytes, proven.
+    /// The member's tar bytes, proven, from the first copy that gives them.
     fn read(&mut self, member: &Member, holds: &dyn Fn() -> String) -> Result<(), ScanError> {
-        let Source { set, header, key, .. } = self.source;
+        let source = self.source;
+        let what =
+            || format!("bytes {} to {} of {}", member.offset, member.end(), source.header.object);
+        source
+            .set
+            .copies
+            .attempt(&what, |number, store| self.read_from(number, store, member, holds))
+    }
+
+    fn read_from(
+        &mut self,
+        number: usize,
+        store: &dyn Store,
+        member: &Member,
+        holds: &dyn Fn() -> String,
+    ) -> Result<(), ScanError> {
+        let key = self.source.key(number, store)?;
+        let Source { set, header, .. } = self.source;
         // With the block before it, which is the member's IV; the first has the stream's own.
         let before = if member.index == 0 { 0 } else { BLOCK as u64 };
         let from = member.offset.checked_sub(before);
@@ -180,7 +219,7 @@ impl MemberReader<'_> {
         let length = usize::try_from(member.length + before)
             .map_err(|_| set.mismatch("a member is too long"))?;
         self.stored.resize(length, 0);
-        set.repository.store.read_range(&header.object, from, &mut self.stored)?;
+        store.read_range(&header.object, from, &mut self.stored)?;
         let own_iv = || key.as_ref().map_or([0; BLOCK], |key| *key.iv());
         let (previous, stored) = match self.stored.split_first_chunk_mut::<BLOCK>() {
             Some((previous, stored)) if before > 0 => (*previous, stored),

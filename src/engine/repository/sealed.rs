@@ -2,7 +2,9 @@
 //! read. Owns the object's outer form (OpenSSL's envelope, or plain bytes where the repository is
 //! not encrypted) and the tags of a base backup's members; knows nothing of what is inside.
 
+use super::alternates::Alternates;
 use super::member::BLOCK;
+use super::open_set::ScanError;
 use super::store::{ObjectWriter, Store, StoreError};
 use crate::engine::crypto::envelope::{self, Encryptor, HEADER_LEN, SALT_LEN, StreamKey};
 use crate::engine::crypto::{Decryptor, EnvelopeError, Protection};
@@ -203,7 +205,7 @@ pub fn stream_key(
 /// is held: a first pass compares the whole with the descriptor's digest and keeps a digest of
 /// each piece, the second compares each piece with its own before it is used.
 pub struct SealedReader<'a> {
-    store: &'a dyn Store,
+    copies: &'a Alternates<'a>,
     sum: Sum,
     pieces: Vec<[u8; 32]>,
     next: usize,
@@ -223,64 +225,50 @@ impl<'a> SealedReader<'a> {
     /// Reads the whole object once and proves it.
     ///
     /// # Errors
-    /// Where it could not be read, or is not what the descriptor says.
+    /// Where no copy of it could be read or is what the descriptor says.
     pub fn open(
-        store: &'a dyn Store,
+        copies: &'a Alternates<'_>,
         sum: Sum,
         protection: &Protection,
-    ) -> Result<Self, SealedError> {
-        let digest = || SealedError::Digest { key: sum.key.clone() };
-        let mut reader = Self {
-            store,
-            pieces: Vec::new(),
-            next: 0,
-            cipher: None,
-            plain: Vec::new(),
-            at: 0,
-            ended: false,
-            sum: sum.clone(),
-        };
-        let mut whole = Sha256::new();
-        while let Some(piece) = reader.fetch(reader.pieces.len())? {
-            whole.update(&piece);
-            reader.pieces.push(Sha256::digest(&piece).into());
-        }
-        let whole: [u8; 32] = whole.finalize().into();
-        if whole != sum.sha256 || store.size(&sum.key)? != sum.size {
-            return Err(digest());
-        }
-        if let Some(key) = stream_key(store, &sum.key, protection)? {
-            reader.cipher = Some(Decryptor::new(&key));
-        }
-        Ok(reader)
+    ) -> Result<Self, ScanError> {
+        let what = || sum.key.clone();
+        let (pieces, cipher) = copies.attempt(&what, |_, store| {
+            let (mut whole, mut pieces) = (Sha256::new(), Vec::new());
+            while let Some(piece) = fetch(store, &sum, pieces.len())? {
+                whole.update(&piece);
+                pieces.push(Sha256::digest(&piece).into());
+            }
+            let whole: [u8; 32] = whole.finalize().into();
+            if whole != sum.sha256 || store.size(&sum.key)? != sum.size {
+                return Err(SealedError::Digest { key: sum.key.clone() }.into());
+            }
+            let key = stream_key(store, &sum.key, protection)?;
+            Ok((pieces, key.map(|key| Decryptor::new(&key))))
+        })?;
+        Ok(Self { copies, pieces, next: 0, cipher, plain: Vec::new(), at: 0, ended: false, sum })
     }
 
-    fn fetch(&self, index: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        let from = (index as u64).saturating_mul(PIECE as u64);
-        let length = self.sum.size.saturating_sub(from).min(PIECE as u64);
-        if length == 0 {
-            return Ok(None);
-        }
-        let mut piece = vec![0; length as usize];
-        self.store.read_range(&self.sum.key, from, &mut piece)?;
-        Ok(Some(piece))
-    }
-
-    fn refill(&mut self) -> Result<(), SealedError> {
+    fn refill(&mut self) -> Result<(), ScanError> {
         self.plain.clear();
         self.at = 0;
-        let Some(piece) = self.fetch(self.next)? else {
+        if self.next >= self.pieces.len() {
             self.ended = true;
             if let Some(cipher) = self.cipher.take() {
                 let failed = |source| SealedError::Envelope { key: self.sum.key.clone(), source };
                 cipher.finish(&mut self.plain).map_err(failed)?;
             }
             return Ok(());
-        };
-        let found: [u8; 32] = Sha256::digest(&piece).into();
-        if self.pieces.get(self.next) != Some(&found) {
-            return Err(SealedError::Digest { key: self.sum.key.clone() });
         }
+        let what = || format!("piece {} of {}", self.next, self.sum.key);
+        let piece = self.copies.attempt(&what, |_, store| {
+            let piece = fetch(store, &self.sum, self.next)?.unwrap_or_default();
+            let found: [u8; 32] = Sha256::digest(&piece).into();
+            if self.pieces.get(self.next) == Some(&found) {
+                Ok(piece)
+            } else {
+                Err(SealedError::Digest { key: self.sum.key.clone() }.into())
+            }
+        })?;
         let skip = if self.next == 0 && self.cipher.is_some() { HEADER_LEN } else { 0 };
         let content = piece.get(skip..).unwrap_or_default();
         match &mut self.cipher {
@@ -290,6 +278,18 @@ impl<'a> SealedReader<'a> {
         self.next += 1;
         Ok(())
     }
+}
+
+/// A piece as it is stored; `None` after the last.
+fn fetch(store: &dyn Store, sum: &Sum, index: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    let from = (index as u64).saturating_mul(PIECE as u64);
+    let length = sum.size.saturating_sub(from).min(PIECE as u64);
+    if length == 0 {
+        return Ok(None);
+    }
+    let mut piece = vec![0; length as usize];
+    store.read_range(&sum.key, from, &mut piece)?;
+    Ok(Some(piece))
 }
 
 impl Read for SealedReader<'_> {
@@ -330,7 +330,8 @@ mod tests {
                 content.extend_from_slice(&piece);
             }
             let sum = writer.finish().unwrap();
-            let mut reader = SealedReader::open(&store, sum, &Protection::Digest).unwrap();
+            let copies = Alternates::one(&store);
+            let mut reader = SealedReader::open(&copies, sum, &Protection::Digest).unwrap();
             let mut read = Vec::new();
             reader.read_to_end(&mut read).unwrap();
             prop_assert!(read == content);
@@ -344,7 +345,8 @@ mod tests {
         let mut writer = SealedWriter::create(&store, "object", &Protection::Digest).unwrap();
         writer.write_all(&vec![7; 3 << 20]).unwrap();
         let sum = writer.finish().unwrap();
-        let mut reader = SealedReader::open(&store, sum.clone(), &Protection::Digest).unwrap();
+        let copies = Alternates::one(&store);
+        let mut reader = SealedReader::open(&copies, sum.clone(), &Protection::Digest).unwrap();
         let path = folder.path().join("object");
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[2 << 20] ^= 1;
@@ -352,7 +354,7 @@ mod tests {
         let mut read = Vec::new();
         assert!(reader.read_to_end(&mut read).is_err());
         assert_eq!(read.len(), 2 << 20, "the changed piece was not handed out");
-        let again = SealedReader::open(&store, sum, &Protection::Digest);
-        assert!(matches!(again, Err(SealedError::Digest { .. })));
+        let again = SealedReader::open(&copies, sum, &Protection::Digest);
+        assert!(matches!(again, Err(ScanError::Sealed(SealedError::Digest { .. }))));
     }
 }

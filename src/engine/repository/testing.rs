@@ -50,6 +50,7 @@ impl Place {
             codec: Codec::Gzip,
             level: None,
             workers: None,
+            place: Default::default(),
         };
         Repository::create(&config, "shop").unwrap();
         Self { folder, config }
@@ -57,6 +58,13 @@ impl Place {
 
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("backups/shop")
+    }
+
+    /// The place, and its repository under another name.
+    pub fn repository_of(mut self, name: &str) -> (Self, Repository) {
+        name.clone_into(&mut self.config.name);
+        let repository = self.repository();
+        (self, repository)
     }
 
     /// Opened anew: nothing is remembered from before.

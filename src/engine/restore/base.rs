@@ -12,6 +12,7 @@ mod single_file;
 mod sink;
 
 use crate::engine::repository::Repository;
+use crate::engine::repository::alternates::Told;
 use crate::engine::repository::meter::Meter;
 use crate::engine::repository::scan::{self, OpenSet, ScanOptions};
 use crate::engine::runner::protocol::Unit;
@@ -45,6 +46,9 @@ pub struct Options<'a> {
     /// How often what was written is synced and noted, so that an interrupted restore goes on
     /// from there.
     pub note_every: Duration,
+    /// Hears at once that a copy failed and which one it went on from; see also
+    /// [`RestoreSummary::notes`].
+    pub told: Option<Told<'a>>,
 }
 
 impl<'a> Options<'a> {
@@ -63,6 +67,7 @@ impl<'a> Options<'a> {
             progress,
             job,
             note_every: Duration::from_secs(5),
+            told: None,
         }
     }
 }
@@ -99,9 +104,23 @@ pub fn restore(
     destination: &Path,
     options: &Options<'_>,
 ) -> Result<RestoreSummary, RestoreError> {
+    restore_from(&[repository], set, destination, options)
+}
+
+/// As [`restore`], from several repositories that hold the same set: the first is read, and where
+/// it fails in the middle or its bytes are not what was written, the next.
+///
+/// # Errors
+/// As [`restore`]; and where no copy gives a part that is needed.
+pub fn restore_from(
+    repositories: &[&Repository],
+    set: &str,
+    destination: &Path,
+    options: &Options<'_>,
+) -> Result<RestoreSummary, RestoreError> {
     let meter = Meter::new(options.progress, options.job, Unit::Bytes, 0);
     meter.phase("reading the backup's manifest");
-    let set = OpenSet::open(repository, set)?;
+    let set = OpenSet::open_copies(repositories, set, options.told)?;
     let total = set.descriptor.data_bytes;
     meter.set_total(total);
     let manifest = set.manifest()?;
@@ -113,14 +132,15 @@ pub fn restore(
     let sink = DataDirectory::new(&place);
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let scan_options = ScanOptions {
-        workers: options.workers.or(repository.config.workers).unwrap_or_else(cores),
+        workers: options.workers.or(set.repository.config.workers).unwrap_or_else(cores),
         meter: &meter,
         cancelled: options.cancelled,
     };
     let footer =
         sink.while_noting(options.note_every, || scan::scan(&set, manifest, &sink, &scan_options))?;
     meter.phase("making sure that everything is on the disk");
-    let notes = sink.finish()?;
+    let mut notes = set.copies.notes();
+    notes.extend(sink.finish()?);
     meter.phase("restored");
     Ok(RestoreSummary {
         set: set.descriptor.set.clone(),

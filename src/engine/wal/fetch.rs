@@ -8,18 +8,23 @@ use super::names::WalFile;
 use super::spool::{self, Spool};
 use crate::engine::config::RepositoryConfig;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
+use crate::engine::repository::store::StoreFault;
 use crate::engine::repository::{Repository, RepositoryError};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// For PostgreSQL: the file is not in the archive.
 pub const EXIT_ABSENT: u8 = 1;
 /// For PostgreSQL: stop, do not take this for the end of the archive. Anything above 125 is.
 pub const EXIT_STOP: u8 = 200;
+
+/// A repository that could not be asked is asked after the others for so long.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// Where the file came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub enum FetchError {
     Repository { name: String, repository: String, source: Box<RepositoryError> },
     #[error("{name} from {place} is not that segment: {why}")]
     Wrong { name: String, place: String, why: NotTheSegment },
+    #[error("{name} from the repository {repository} is not that segment: {why}")]
+    WrongFrom { name: String, repository: String, why: NotTheSegment },
     #[error("{} cannot be read: {source}", path.display())]
     Rescue { path: PathBuf, source: io::Error },
     #[error("{} cannot be written: {source}", path.display())]
@@ -76,7 +83,9 @@ impl Explain for FetchError {
                 let what = format!("{} {}", sentence(self), inner.what);
                 return Explanation::new(inner.kind, what, untouched, inner.next);
             }
-            Self::Wrong { .. } => (Kind::Integrity, "Use another copy of the repository."),
+            Self::Wrong { .. } | Self::WrongFrom { .. } => {
+                (Kind::Integrity, "Use another copy of the repository.")
+            }
             Self::Rescue { .. } | Self::Destination { .. } => {
                 (Kind::Storage, "Check space and permissions, and start the server again.")
             }
@@ -88,10 +97,16 @@ impl Explain for FetchError {
 /// Keeps WAL files by name; what a fetch and the prefetcher share.
 pub trait WalSource: Sync {
     /// Writes the file's content to `output`. What was written before an error is worth nothing.
+    /// The repositories in `avoid` gave a wrong file before and are not asked.
     ///
     /// # Errors
     /// [`FetchError::Absent`] only where the absence is proven.
-    fn fetch(&self, name: &str, output: &mut dyn Write) -> Result<Fetched, FetchError>;
+    fn fetch(
+        &self,
+        name: &str,
+        avoid: &[String],
+        output: &mut dyn Write,
+    ) -> Result<Fetched, FetchError>;
 }
 
 /// The repositories of a cluster, nearest first, and then the rescued files. Nothing is opened
@@ -99,8 +114,27 @@ pub trait WalSource: Sync {
 #[derive(Debug)]
 pub struct Sources {
     cluster: String,
-    repositories: Vec<(RepositoryConfig, OnceLock<Repository>)>,
+    repositories: Vec<Source>,
     rescue: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Source {
+    config: RepositoryConfig,
+    opened: OnceLock<Repository>,
+    /// When it last could not be asked: then others are asked first for a while.
+    failed: Mutex<Option<Instant>>,
+}
+
+impl Source {
+    fn failed_lately(&self) -> bool {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|at| at.elapsed() < AGAIN)
+    }
+
+    fn note_failure(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 impl Sources {
@@ -108,7 +142,14 @@ impl Sources {
     pub fn new(cluster: &str, repositories: &[RepositoryConfig], rescue: Option<&Path>) -> Self {
         Self {
             cluster: cluster.to_owned(),
-            repositories: repositories.iter().map(|r| (r.clone(), OnceLock::new())).collect(),
+            repositories: repositories
+                .iter()
+                .map(|config| Source {
+                    config: config.clone(),
+                    opened: OnceLock::new(),
+                    failed: Mutex::new(None),
+                })
+                .collect(),
             rescue: rescue.map(Path::to_owned),
         }
     }
@@ -116,7 +157,8 @@ impl Sources {
     /// What tells these places from others: files fetched ahead from others are never used.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let stores = self.repositories.iter().map(|(r, _)| format!("{} {:?}", r.name, r.store));
+        let stores = self.repositories.iter().map(|s| &s.config);
+        let stores = stores.map(|config| format!("{} {:?}", config.name, config.store));
         let stores = stores.collect::<Vec<_>>().join("\n");
         let rescue = format!("{:?}", self.rescue);
         let parts: [&[u8]; 3] = [self.cluster.as_bytes(), stores.as_bytes(), rescue.as_bytes()];
@@ -124,15 +166,12 @@ impl Sources {
         data_encoding::HEXLOWER.encode(digest.get(..8).unwrap_or_default())
     }
 
-    fn open<'a>(
-        &self,
-        (config, opened): &'a (RepositoryConfig, OnceLock<Repository>),
-    ) -> Result<&'a Repository, RepositoryError> {
-        match opened.get() {
+    fn open<'a>(&self, source: &'a Source) -> Result<&'a Repository, RepositoryError> {
+        match source.opened.get() {
             Some(repository) => Ok(repository),
             None => {
-                let repository = Repository::open(config, &self.cluster)?;
-                Ok(opened.get_or_init(|| repository))
+                let repository = Repository::open(&source.config, &self.cluster)?;
+                Ok(source.opened.get_or_init(|| repository))
             }
         }
     }
@@ -169,13 +208,23 @@ fn destination(name: &str, source: io::Error) -> FetchError {
 }
 
 impl WalSource for Sources {
-    fn fetch(&self, name: &str, output: &mut dyn Write) -> Result<Fetched, FetchError> {
+    fn fetch(
+        &self,
+        name: &str,
+        avoid: &[String],
+        output: &mut dyn Write,
+    ) -> Result<Fetched, FetchError> {
         if self.repositories.is_empty() {
             return Err(FetchError::NoRepository(name.to_owned()));
         }
+        let asked = self.repositories.iter().filter(|source| !avoid.contains(&source.config.name));
+        let mut asked: Vec<&Source> = asked.collect();
+        // Stable: nearest first among those that answered lately. All are asked before a file is
+        // said to be nowhere.
+        asked.sort_by_key(|source| source.failed_lately());
         let mut doubt = None;
-        for source in &self.repositories {
-            let repository = &source.0.name;
+        for source in asked {
+            let repository = &source.config.name;
             // Each repository writes from the start: nothing of a failed try may stay.
             let mut counted = Counted { output: &mut *output, count: 0 };
             match self.open(source).and_then(|open| open.read_wal(name, &mut counted)) {
@@ -184,10 +233,13 @@ impl WalSource for Sources {
                 Err(RepositoryError::Output { source, .. }) => {
                     return Err(destination(name, source));
                 }
-                Err(source) => {
+                Err(error) => {
+                    if error.fault().is_some_and(|fault| fault != StoreFault::NotFound) {
+                        source.note_failure();
+                    }
                     let written = counted.count;
                     let (name, repository) = (name.to_owned(), repository.clone());
-                    let source = Box::new(source);
+                    let source = Box::new(error);
                     let error = FetchError::Repository { name, repository, source };
                     if written > 0 {
                         return Err(error);
@@ -198,6 +250,8 @@ impl WalSource for Sources {
         }
         match doubt {
             Some(error) => Err(error),
+            // One that is not asked proves nothing, and then neither do the rescued files.
+            None if !avoid.is_empty() => Err(FetchError::Absent(name.to_owned())),
             None => self.rescued(name, output),
         }
     }
@@ -220,10 +274,43 @@ impl Write for Counted<'_> {
     }
 }
 
-/// Writes the file to `temporary` and checks it; the caller renames it.
+/// Writes the file to `temporary` and checks it; the caller renames it. A repository that gave
+/// something else than that file is passed over, and the next is asked.
 pub(super) fn fetch_to(
     source: &dyn WalSource,
     name: &str,
+    temporary: &Path,
+) -> Result<(Fetched, u64), FetchError> {
+    let mut avoid = Vec::new();
+    let mut first = None;
+    loop {
+        let error = match fetch_once(source, name, &avoid, temporary) {
+            Ok(fetched) => return Ok(fetched),
+            Err(error) => error,
+        };
+        let wrong = match &error {
+            FetchError::WrongFrom { repository, .. } => Some(repository),
+            // It failed in the middle, before the others were asked.
+            FetchError::Repository { repository, .. }
+                if fs::metadata(temporary).is_ok_and(|found| found.len() > 0) =>
+            {
+                Some(repository)
+            }
+            _ => None,
+        };
+        match wrong.filter(|name| !avoid.contains(name)).cloned() {
+            Some(repository) => avoid.push(repository),
+            // Whoever gave a wrong file has proven nothing: it is not absent.
+            None => return Err(first.unwrap_or(error)),
+        }
+        first.get_or_insert(error);
+    }
+}
+
+fn fetch_once(
+    source: &dyn WalSource,
+    name: &str,
+    avoid: &[String],
     temporary: &Path,
 ) -> Result<(Fetched, u64), FetchError> {
     let failed = |source| FetchError::Destination { path: temporary.to_owned(), source };
@@ -236,7 +323,7 @@ pub(super) fn fetch_to(
         .open(temporary)
         .map_err(failed)?;
     let mut output = io::BufWriter::with_capacity(256 << 10, &file);
-    let fetched = source.fetch(name, &mut output).map_err(|e| match e {
+    let fetched = source.fetch(name, avoid, &mut output).map_err(|e| match e {
         FetchError::Destination { source, .. } => failed(source),
         other => other,
     })?;
@@ -247,13 +334,16 @@ pub(super) fn fetch_to(
         let mut head = [0; 40];
         let read = std::os::unix::fs::FileExt::read_at(&file, &mut head, 0).map_err(failed)?;
         let head = head.get(..read).unwrap_or_default();
-        identity::check(name, head, length).map_err(|why| FetchError::Wrong {
-            name: name.to_owned(),
-            place: match &fetched {
-                Fetched::Repository(repository) => format!("the repository {repository}"),
-                Fetched::Spool | Fetched::Rescue => "the rescued files".to_owned(),
-            },
-            why,
+        identity::check(name, head, length).map_err(|why| {
+            let name = name.to_owned();
+            match &fetched {
+                Fetched::Repository(repository) => {
+                    FetchError::WrongFrom { name, repository: repository.clone(), why }
+                }
+                Fetched::Spool | Fetched::Rescue => {
+                    FetchError::Wrong { name, place: "the rescued files".to_owned(), why }
+                }
+            }
         })?;
     }
     Ok((fetched, length))

@@ -271,7 +271,12 @@ mod tests {
     }
 
     impl WalSource for Archive {
-        fn fetch(&self, name: &str, output: &mut dyn Write) -> Result<Fetched, FetchError> {
+        fn fetch(
+            &self,
+            name: &str,
+            _: &[String],
+            output: &mut dyn Write,
+        ) -> Result<Fetched, FetchError> {
             let segment = Segment::parse(name, SIZE).unwrap();
             if segment.number >= self.broken.load(Ordering::SeqCst) {
                 output.write_all(b"half of it").unwrap();

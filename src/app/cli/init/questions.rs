@@ -207,6 +207,8 @@ pub fn cluster(
         tables: Vec::new(),
         health_url: None,
         application: None,
+        archiving: Default::default(),
+        retention: Default::default(),
     })
 }
 
@@ -255,6 +257,7 @@ pub fn repository(
         codec: Codec::Gzip,
         level: None,
         workers: None,
+        place: Default::default(),
     };
     Ok((made, false))
 }
@@ -378,5 +381,6 @@ fn encryption(asker: &Asker, args: &Init, config: &Path) -> Result<Encryption, E
     Ok(Encryption::Aes256Cbc {
         master_key_file: Some(PathBuf::from(key)),
         master_key_command: None,
+        previous_master_key_file: None,
     })
 }

@@ -183,6 +183,7 @@ impl Judge<'_> {
             );
             self.problem(&[Key("clusters"), At(at), Key("archiving"), Key("copies")], text);
         }
+        self.one_cipher(at, cluster, config);
         if let Some(url) = &cluster.health_url
             && !url.starts_with("http://")
             && !url.starts_with("https://")
@@ -302,6 +303,7 @@ impl Judge<'_> {
         if repository.workers == Some(0) {
             self.problem(&here("workers"), String::from("workers must be 1 or more"));
         }
+        self.place(at, repository);
         self.store(at, repository, config);
     }
 

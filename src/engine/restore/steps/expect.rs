@@ -6,7 +6,7 @@ use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Check;
 use crate::engine::repository::manifest::Relation;
-use crate::engine::repository::scan::relation_map;
+use crate::engine::repository::scan::relation_map_from;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::work::Report;
 use crate::engine::validate::{self, Expectations, Limits, Rows, Subject};
@@ -34,8 +34,9 @@ impl Site {
     }
 
     fn expected(&self, plan: &Plan) -> Result<Expectations, Explanation> {
-        let repository = self.repository(plan)?;
-        let map = relation_map(&repository, &plan.base.set).map_err(|e| e.explanation())?;
+        let copies = self.copies(plan)?;
+        let map = relation_map_from(&copies.repositories(), &plan.base.set)
+            .map_err(|e| e.explanation())?;
         let mut expected = Expectations::default();
         let source = format!("{} (the planner's estimate at the backup)", plan.base.set);
         for relation in map.iter().filter(|relation| is_users(relation)) {

@@ -47,13 +47,23 @@ impl Step for RestoreBase {
             ));
         }
         if !matches!(self.probe(context)?, Standing::Done(_)) {
-            let repository = site.repository(plan)?;
+            let copies = site.copies(plan)?;
+            for left_out in &copies.notes {
+                context.note("copy_left_out", left_out)?;
+            }
+            context.note("copies", &copies.order())?;
             let owner = nix::unistd::geteuid().is_root().then(|| site.owner(plan)).transpose()?;
             let cancelled = || context.cancelled();
             let progress = |progress| context.progress(progress);
-            let options =
-                base::Options { owner, ..base::Options::new(self.id(), &progress, &cancelled) };
-            let restored = base::restore(&repository, &plan.base.set, site.data(), &options)
+            // A journal that cannot be written stops the step at its next note.
+            let told = |text: &str| drop(context.note("copy_failed", text));
+            let options = base::Options {
+                owner,
+                told: Some(&told),
+                ..base::Options::new(self.id(), &progress, &cancelled)
+            };
+            let set = &plan.base.set;
+            let restored = base::restore_from(&copies.repositories(), set, site.data(), &options)
                 .map_err(|e| e.explanation())?;
             site.learn(Work::Copy, restored.bytes, restored.seconds);
             context.note(

@@ -2,6 +2,7 @@
 //! target's identity again. Owns no step.
 
 use crate::engine::config::{Cluster, Config};
+use crate::engine::copies::{self, Chosen};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::Identity;
 use crate::engine::postgres::control::{self, Driver};
@@ -46,23 +47,13 @@ impl Site {
         control::driver(&self.cluster).map_err(|e| e.explanation())
     }
 
-    /// The repository that holds the plan's base.
+    /// Every copy of the plan's base in the cluster's repositories, fastest first.
     ///
     /// # Errors
-    /// Where the configuration has it no more, or it does not open.
-    pub fn repository(&self, plan: &Plan) -> Result<Repository, Explanation> {
-        let config = self.config.repository(&plan.base.repository).ok_or_else(|| {
-            Explanation::new(
-                Kind::Config,
-                format!(
-                    "The plan's repository \"{}\" is not in lifeboat.toml.",
-                    plan.base.repository
-                ),
-                "Nothing was touched.",
-                "Put it back, or make a new plan.",
-            )
-        })?;
-        Repository::open(config, &self.cluster.name).map_err(|e| e.explanation())
+    /// Where none of them has it as it was when the plan was made.
+    pub fn copies(&self, plan: &Plan) -> Result<Chosen, Explanation> {
+        let base = &plan.base;
+        copies::choose(&self.config, &self.cluster, &base.set, None, Some(base))
     }
 
     /// Every repository of the cluster, or why it cannot be asked.

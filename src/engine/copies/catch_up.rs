@@ -1,0 +1,92 @@
+//! All that the repositories of a cluster owe, paid: WAL first, which the next recovery needs
+//! most, then whole sets. Owns the order; what is owed and how it is paid is
+//! [`crate::engine::wal::debts`]' and [`super::debts`]'.
+
+use super::debts::{self, SetDebt, Unasked};
+use super::{CopiedSet, Report, open_all, pay};
+use crate::engine::config::{Cluster, Config};
+use crate::engine::explain::Explanation;
+use crate::engine::wal::debts as wal_debts;
+use crate::engine::wal::debts::{Limits, Paid};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// WAL files that are copied at the same time.
+const WORKERS: usize = 4;
+
+/// What catching up came to, or with nothing paid what is owed.
+#[derive(Debug, Serialize)]
+pub struct Caught {
+    pub cluster: String,
+    pub wal: Paid,
+    /// WAL that is owed still, one line a repository.
+    pub wal_owed: Vec<String>,
+    pub paid: Vec<CopiedSet>,
+    /// Still owed; with the reason where it was tried.
+    pub owed: Vec<Owed>,
+    pub unasked: Vec<Unasked>,
+}
+
+/// A set that is owed still.
+#[derive(Debug, Serialize)]
+pub struct Owed {
+    #[serde(flatten)]
+    pub debt: SetDebt,
+    pub why: Option<Explanation>,
+}
+
+impl Caught {
+    /// Nothing is owed any more, and every repository was asked.
+    #[must_use]
+    pub fn whole(&self) -> bool {
+        self.owed.is_empty() && self.unasked.is_empty() && self.wal_owed.is_empty()
+    }
+}
+
+/// Says what is owed, and pays nothing.
+#[must_use]
+pub fn owed(config: &Config, cluster: &Cluster) -> Caught {
+    let opened = open_all(config, cluster);
+    let debts = debts::debts(cluster, &opened, debts::retained_since(cluster, Timestamp::now()));
+    Caught {
+        cluster: cluster.name.clone(),
+        wal: Paid::default(),
+        wal_owed: wal_owed(config, cluster),
+        paid: Vec::new(),
+        owed: debts.sets.into_iter().map(|debt| Owed { debt, why: None }).collect(),
+        unasked: debts.unasked,
+    }
+}
+
+/// Pays what can be paid now.
+#[must_use]
+pub fn catch_up(
+    config: &Config,
+    cluster: &Cluster,
+    progress: Report<'_>,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Caught {
+    let wal = if cluster.repositories.len() > 1 {
+        wal_debts::pay(config, cluster, Limits::all(WORKERS), cancelled)
+    } else {
+        Paid::default()
+    };
+    let opened = open_all(config, cluster);
+    let debts = debts::debts(cluster, &opened, debts::retained_since(cluster, Timestamp::now()));
+    let (mut paid, mut owed) = (Vec::new(), Vec::new());
+    for debt in debts.sets {
+        match pay(&debt, &opened, progress, cancelled) {
+            Ok(copied) => paid.push(copied),
+            Err(why) => owed.push(Owed { debt, why: Some(why) }),
+        }
+    }
+    let wal_owed = wal_owed(config, cluster);
+    Caught { cluster: cluster.name.clone(), wal, wal_owed, paid, owed, unasked: debts.unasked }
+}
+
+fn wal_owed(config: &Config, cluster: &Cluster) -> Vec<String> {
+    if cluster.repositories.len() < 2 {
+        return Vec::new();
+    }
+    wal_debts::owed(config, cluster).owed.iter().map(wal_debts::Owed::told).collect()
+}

@@ -1,0 +1,146 @@
+//! Several repositories for one cluster: backups copied from one to the others, what one of them
+//! still owes, which copy a restore takes, and where the 3-2-1-1-0 rule holds. Never takes a
+//! backup, never overwrites an object, and never calls a repository complete that could not be
+//! asked.
+
+pub mod catch_up;
+pub mod choose;
+pub mod debts;
+pub mod error;
+pub mod policy;
+pub mod set;
+pub mod survey;
+
+pub use choose::{Chosen, choose};
+pub use debts::{Debts, debts};
+pub use error::CopyError;
+pub use set::{CopiedSet, copy_set};
+
+use crate::engine::backup::{self, BackupSummary};
+use crate::engine::config::{Cluster, Config, RepositoryConfig};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::repository::Repository;
+use crate::engine::runner::work::Report;
+use debts::SetDebt;
+use serde::Serialize;
+
+/// A repository of the cluster, or why it cannot be asked now.
+pub type Opened<'a> = (&'a RepositoryConfig, Result<Repository, Explanation>);
+
+/// Every repository of the cluster in the configuration's order.
+#[must_use]
+pub fn open_all<'a>(config: &'a Config, cluster: &Cluster) -> Vec<Opened<'a>> {
+    let settings = cluster.repositories.iter().filter_map(|name| config.repository(name));
+    settings
+        .map(|one| (one, Repository::open(one, &cluster.name).map_err(|e| e.explanation())))
+        .collect()
+}
+
+/// Pays one debt: copies the set from the first repository that has it whole.
+///
+/// # Errors
+/// The last source's reason, where none could give it.
+pub fn pay(
+    debt: &SetDebt,
+    opened: &[Opened<'_>],
+    progress: Report<'_>,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<CopiedSet, Explanation> {
+    let find = |name: &str| {
+        let found = opened.iter().find(|(one, _)| one.name == name);
+        found.and_then(|(_, repository)| repository.as_ref().ok())
+    };
+    let mut failure = None;
+    if let Some(target) = find(&debt.repository) {
+        for source in debt.sources.iter().filter_map(|name| find(name)) {
+            match copy_set(source, target, &debt.set, progress, cancelled) {
+                Ok(copied) => return Ok(copied),
+                // Another source cannot help a target that is full or down.
+                Err(error) if !error.is_the_sources() => return Err(error.explanation()),
+                Err(error) => failure = Some(error.explanation()),
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| debts::nobody(debt)))
+}
+
+/// What became of one repository when a backup was spread.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    pub repository: String,
+    #[serde(flatten)]
+    pub state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// The backup was taken into it.
+    Taken,
+    Copied(CopiedSet),
+    /// It has no copy yet; `catch-up` pays that.
+    Owed {
+        why: Explanation,
+    },
+}
+
+/// A backup that was taken, and its copies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spread {
+    pub backup: BackupSummary,
+    /// That it was taken into.
+    pub repository: RepositoryConfig,
+    /// In the configuration's order.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Spread {
+    /// A repository has no copy.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.outcomes.iter().any(|one| matches!(one.state, State::Owed { .. }))
+    }
+}
+
+/// Takes a base backup of `cluster` into the first of its repositories that is up, and copies it
+/// to the others. One that is down, or fails, is a debt and no failure of the backup. Blocks.
+///
+/// # Errors
+/// Where no repository is up, or the backup was not made.
+pub fn back_up(
+    config: &Config,
+    cluster: &Cluster,
+    options: &backup::Options,
+    progress: Report<'_>,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<Spread, Explanation> {
+    let opened = open_all(config, cluster);
+    let up = opened.iter().find_map(|(settings, one)| Some((*settings, one.as_ref().ok()?)));
+    let Some((settings, first)) = up else {
+        let reason = opened.into_iter().find_map(|(_, one)| one.err());
+        return Err(reason.unwrap_or_else(|| {
+            Explanation::new(
+                Kind::Config,
+                format!("The cluster \"{}\" names no repository.", cluster.name),
+                "Nothing was touched.",
+                "Name one in lifeboat.toml.",
+            )
+        }));
+    };
+    let backup = backup::run(cluster, first, options, progress, cancelled)
+        .map_err(|error| error.explanation())?;
+    let set = backup.descriptor.set.clone();
+    let outcome = |(other, one): &Opened<'_>| {
+        let state = match one {
+            Ok(_) if other.name == settings.name => State::Taken,
+            Ok(target) => match copy_set(first, target, &set, progress, cancelled) {
+                Ok(copied) => State::Copied(copied),
+                Err(error) => State::Owed { why: error.explanation() },
+            },
+            Err(why) => State::Owed { why: why.clone() },
+        };
+        Outcome { repository: other.name.clone(), state }
+    };
+    let outcomes = opened.iter().map(outcome).collect();
+    Ok(Spread { backup, repository: settings.clone(), outcomes })
+}
