@@ -18,5 +18,6 @@ pub mod repository;
 pub mod restore;
 pub mod runbook;
 pub mod runner;
+pub mod schedule;
 pub mod validate;
 pub mod wal;

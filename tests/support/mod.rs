@@ -174,6 +174,7 @@ impl TestCluster {
             tables: Vec::new(),
             health_url: None,
             application: None,
+            schedule: lifeboat::engine::config::schedule::Schedule::default(),
         }
     }
 

@@ -8,6 +8,7 @@ mod drill;
 mod incidents;
 mod output;
 mod restore;
+mod schedule;
 mod status;
 mod wal;
 
@@ -78,6 +79,8 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
+        Verb::Schedule(args) => schedule::schedule(&loaded(path)?, &args),
+        Verb::InstallUnits(args) => schedule::install_units(&loaded(path)?, &args),
         Verb::Decrypt(args) => crypt::decrypt(path, &args),
         Verb::Encrypt(args) => crypt::encrypt(path, &args),
         Verb::RecoveryReport { incident_id, output, json } => {

@@ -3,6 +3,7 @@
 
 pub mod load;
 pub mod s3;
+pub mod schedule;
 
 use crate::engine::incident::facts::{Role, Tier};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,9 @@ pub struct Cluster {
     /// How the application connects, where it is not as above.
     #[serde(default)]
     pub application: Option<Connection>,
+    /// When the scheduler does what.
+    #[serde(default)]
+    pub schedule: schedule::Schedule,
 }
 
 /// A connection to PostgreSQL. A password comes from a passfile in PostgreSQL's own format.

@@ -498,6 +498,7 @@ fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
         tables: TABLES.map(str::to_owned).to_vec(),
         health_url: None,
         application: Some(connection("shop_app")),
+        schedule: crate::engine::config::schedule::Schedule::default(),
     }
 }
 
