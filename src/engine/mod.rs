@@ -24,5 +24,6 @@ pub mod restore;
 pub mod retention;
 pub mod runbook;
 pub mod runner;
+pub mod schedule;
 pub mod validate;
 pub mod wal;

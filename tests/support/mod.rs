@@ -176,6 +176,7 @@ impl TestCluster {
             application: None,
             archiving: lifeboat::engine::config::Archiving::default(),
             retention: Retention::default(),
+            schedule: lifeboat::engine::config::schedule::Schedule::default(),
         }
     }
 

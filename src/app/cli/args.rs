@@ -122,6 +122,12 @@ pub enum Verb {
     /// Makes an empty repository for a cluster, or confirms the one that is there.
     CreateRepository(Common),
 
+    /// Takes backups, catches up copies, verifies and cleans up by schedule, in the foreground.
+    Schedule(Schedule),
+
+    /// Writes the systemd unit that runs the schedule.
+    InstallUnits(InstallUnits),
+
     /// Decrypts an object of a repository, or a file made by `openssl enc`.
     Decrypt(Crypt),
 
@@ -243,6 +249,32 @@ pub struct Init {
     /// One JSON object on standard output, nothing else.
     #[arg(long, requires = "yes")]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Schedule {
+    /// Only this cluster; all of them where absent.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// Does what is due now, and ends.
+    #[arg(long)]
+    pub once: bool,
+    /// One JSON object a line for each thing that happens.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InstallUnits {
+    /// Where units are.
+    #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
+    pub directory: PathBuf,
+    /// The operating-system user that it runs as; the owner of the data directories where absent.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Prints the unit instead of writing it.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ mod keys;
 mod init;
 mod output;
 mod restore;
+mod schedule;
 mod status;
 mod verify;
 mod wal;
@@ -99,6 +100,8 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
+        Verb::Schedule(args) => schedule::schedule(&loaded(path)?, &args),
+        Verb::InstallUnits(args) => schedule::install_units(&loaded(path)?, &args),
         Verb::Decrypt(args) => crypt::decrypt(path, &args),
         Verb::Encrypt(args) => crypt::encrypt(path, &args),
         Verb::Keys(verb) => keys::run(|| loaded(path), verb),

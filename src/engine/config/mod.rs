@@ -6,6 +6,7 @@ pub mod load;
 pub mod retention;
 pub mod place;
 pub mod s3;
+pub mod schedule;
 
 use crate::engine::incident::facts::{Role, Tier};
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,9 @@ pub struct Cluster {
     /// How long backups and WAL are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// When the scheduler does what.
+    #[serde(default)]
+    pub schedule: schedule::Schedule,
 }
 
 /// A connection to PostgreSQL. A password comes from a passfile in PostgreSQL's own format.

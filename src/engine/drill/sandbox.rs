@@ -500,6 +500,7 @@ fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
         application: Some(connection("shop_app")),
         archiving: crate::engine::config::Archiving::default(),
         retention: Retention::default(),
+        schedule: crate::engine::config::schedule::Schedule::default(),
     }
 }
 

@@ -142,6 +142,7 @@ mod tests {
                 application: None,
                 archiving: Default::default(),
                 retention: Default::default(),
+                schedule: Default::default(),
             },
             repository: Some(RepositoryConfig {
                 name: repository.to_owned(),

@@ -209,6 +209,7 @@ pub fn cluster(
         application: None,
         archiving: Default::default(),
         retention: Default::default(),
+        schedule: Default::default(),
     })
 }
 

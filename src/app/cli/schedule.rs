@@ -1,0 +1,172 @@
+//! `schedule`, `install-units`: the scheduler in the foreground, and its systemd unit.
+
+use super::args::{InstallUnits, Schedule};
+use super::output;
+use crate::engine::config::Config;
+use crate::engine::desk;
+use crate::engine::explain::{Explanation, Kind};
+use crate::engine::moments;
+use crate::engine::runbook::Runbook;
+use crate::engine::schedule::jobs::Everyday;
+use crate::engine::schedule::run::{Alone, Scheduler, Stop, Told};
+use crate::engine::schedule::units::{Installed, UNIT, Unit};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use nix::unistd::{Uid, User};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Explanation> {
+    let clusters = match &args.cluster {
+        Some(name) => vec![desk::named(config, name)?.clone()],
+        None => config.clusters.clone(),
+    };
+    let runbook = Runbook::load(config.runbook.as_deref())
+        .map_err(|e| crate::engine::explain::Explain::explanation(&e))?;
+    let state_directory = config.state_directory();
+    let _alone = Alone::take(&state_directory)?;
+    let stop = Arc::new(Stop::default());
+    let runtime = super::runtime()?;
+    listen(&runtime, &stop)?;
+    let chores = Everyday::new(config, &runbook, runtime.handle().clone());
+    // A log that cannot be written ends nothing: the work matters more.
+    let json = args.json;
+    let tell = move |told: &Told| drop(say(told, json));
+    let mut scheduler = Scheduler::new(&clusters, &state_directory, &chores, &tell);
+    if args.once {
+        scheduler.pass(&Timestamp::now, &|| stop.asked())?;
+        return Ok(if scheduler.sound() { ExitCode::SUCCESS } else { ExitCode::from(super::status::PROBLEM) });
+    }
+    scheduler.run(&stop)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// SIGTERM and SIGINT end the work in hand cleanly.
+fn listen(runtime: &tokio::runtime::Runtime, stop: &Arc<Stop>) -> Result<(), Explanation> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |error: std::io::Error| {
+        Explanation::new(
+            Kind::Internal,
+            format!("Lifeboat could not listen for signals: {error}."),
+            "Nothing was run.",
+            "Look at the limits on processes and files of this user.",
+        )
+    };
+    let _inside = runtime.enter();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+        let mut signals = signal(kind).map_err(failed)?;
+        let stop = Arc::clone(stop);
+        runtime.spawn(async move {
+            signals.recv().await;
+            stop.ask();
+        });
+    }
+    Ok(())
+}
+
+fn say(told: &Told, json: bool) -> Result<(), Explanation> {
+    if json {
+        return output::json_line(told);
+    }
+    let line = |at: &Timestamp, cluster: &str, text: String| {
+        output::line(&format!("{}  {cluster}: {text}", moments::echo(*at, &TimeZone::UTC)))
+    };
+    match told {
+        Told::Begins { at, cluster, job, reason } => {
+            line(at, cluster, format!("{} begins{}", job.word(), reason.words()))
+        }
+        Told::Done { at, cluster, job, seconds, said } => {
+            line(at, cluster, format!("{} done in {seconds:.1} s: {said}", job.word()))
+        }
+        Told::Failed { at, cluster, job, error, .. } => {
+            line(at, cluster, format!("{} FAILED. {error}", job.word()))
+        }
+        Told::Alarm { at, cluster, alarm } => line(at, cluster, format!("ALARM: {}", alarm.text)),
+        Told::Cleared { at, cluster, alarm } => {
+            line(at, cluster, format!("alarm over: {}", alarm.text))
+        }
+        Told::Next { at, cluster, job, due } => {
+            line(at, cluster, format!("next {}: {}", job.word(), moments::echo(*due, &TimeZone::UTC)))
+        }
+    }
+}
+
+pub(super) fn install_units(config: &Config, args: &InstallUnits) -> Result<ExitCode, Explanation> {
+    let program = std::env::current_exe().map_err(|error| {
+        Explanation::new(
+            Kind::Internal,
+            format!("Lifeboat cannot tell where its own program is: {error}."),
+            "Nothing was written.",
+            "Start it by its full path.",
+        )
+    })?;
+    let unit = Unit {
+        program,
+        config: config.path.clone(),
+        user: match &args.user {
+            Some(user) => user.clone(),
+            None => owner(config)?,
+        },
+        writes: writes(config),
+    };
+    if args.dry_run {
+        output::line(unit.text()?.trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let installed = unit.install(&args.directory)?;
+    let path = args.directory.join(UNIT);
+    match installed {
+        Installed::Written => output::line(&format!("{} is written.", path.display()))?,
+        Installed::Unchanged => output::line(&format!("{} is there already.", path.display()))?,
+    }
+    output::line(&format!(
+        "It runs as {}. Start it:\n  systemctl daemon-reload\n  systemctl enable --now {UNIT}\n  \
+         journalctl -fu {UNIT}",
+        unit.user
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The owner of the clusters' data directories, who may read them and whom the server trusts.
+fn owner(config: &Config) -> Result<String, Explanation> {
+    let mut owners: Vec<u32> = config
+        .clusters
+        .iter()
+        .filter_map(|cluster| std::fs::metadata(&cluster.data_directory).ok())
+        .map(|found| found.uid())
+        .collect();
+    owners.sort_unstable();
+    owners.dedup();
+    let name = |uid: u32| User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
+    match owners.as_slice() {
+        [only] => name(*only),
+        _ => None,
+    }
+    .ok_or_else(|| {
+        Explanation::new(
+            Kind::Config,
+            "The user that the scheduler should run as is not clear: the clusters' data \
+             directories cannot be seen, or have different owners.",
+            "Nothing was written.",
+            "Say it with --user; root may read all of them.",
+        )
+    })
+}
+
+/// Folders that the scheduler writes to.
+fn writes(config: &Config) -> Vec<PathBuf> {
+    use crate::engine::config::StoreConfig;
+    let mut folders = vec![config.state_directory()];
+    for repository in &config.repositories {
+        if let StoreConfig::File { path } = &repository.store {
+            // Up to the part that stands for the cluster.
+            let fixed = |part: &&Path| !part.to_string_lossy().contains('{');
+            folders.extend(path.ancestors().find(fixed).map(Path::to_owned));
+        }
+    }
+    folders.sort();
+    folders.dedup();
+    folders
+}
