@@ -214,7 +214,7 @@ fn a_cleanup_keeps_the_window_reachable_and_verification_finds_what_rots() {
     let (plan, outcome) =
         retention::cleanup(&scene.config, cluster, near, now, &quiet, &|| false).unwrap();
     assert!(outcome.is_whole(), "{outcome:?}");
-    assert_eq!(outcome.sets, [first.set.clone()], "{:?}", plan.sets);
+    assert_eq!(outcome.sets, std::slice::from_ref(&first.set), "{:?}", plan.sets);
     assert_eq!(repository.set_names().unwrap(), [second.set.clone(), third.set.clone()]);
     let after = repository.list_wal(1, "", usize::MAX).unwrap();
     let removed: u64 = plan.wal.iter().map(|line| line.files).sum();
