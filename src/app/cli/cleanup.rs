@@ -132,8 +132,8 @@ fn agree(cluster: &Cluster, yes: bool, json: bool) -> Result<(), Explanation> {
         );
     }
     let mut out = std::io::stdout().lock();
-    let asked = write!(out, "Type {} to remove what is listed: ", cluster.name)
-        .and_then(|()| out.flush());
+    let asked =
+        write!(out, "Type {} to remove what is listed: ", cluster.name).and_then(|()| out.flush());
     let mut answer = String::new();
     let read = asked.and_then(|()| std::io::stdin().lock().read_line(&mut answer));
     match read {

@@ -79,8 +79,8 @@ impl Repository {
         let protection = protection.unwrap_or(&fallback);
         let record =
             Verification { key_id: protection.key_id().map(str::to_owned), ..record.clone() };
-        let mut value = serde_json::to_value(&record)
-            .map_err(|e| self.damaged(&record.set, &e.to_string()))?;
+        let mut value =
+            serde_json::to_value(&record).map_err(|e| self.damaged(&record.set, &e.to_string()))?;
         let made = tag_of(protection, &value);
         if let Value::Object(members) = &mut value {
             members.insert(TAG.to_owned(), Value::String(HEXLOWER.encode(&made)));

@@ -106,7 +106,9 @@ impl Run {
                 // A descriptor cannot be judged without its key.
                 let another = matches!(
                     error,
-                    super::RepositoryError::Key(crate::engine::crypto::KeyError::WrongMasterKey { .. })
+                    super::RepositoryError::Key(
+                        crate::engine::crypto::KeyError::WrongMasterKey { .. }
+                    )
                 );
                 let explanation = ScanError::from(error).explanation();
                 if another {

@@ -104,7 +104,6 @@ impl Repository {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Place;
-    use super::*;
 
     #[test]
     fn folders_and_files_are_seen_with_their_numbers() {
@@ -128,7 +127,9 @@ mod tests {
                 files.iter().map(|f| (f.segment(), f.is_segment(), f.written.is_some())).collect();
             let segment = "000000010000000100000000";
             assert_eq!(seen.len(), 2);
-            assert!(seen.contains(&(segment, true, true)) && seen.contains(&(segment, false, true)));
+            assert!(
+                seen.contains(&(segment, true, true)) && seen.contains(&(segment, false, true))
+            );
             assert_eq!(files[0].key_id.is_some(), repository.keyring().is_some());
             assert_eq!(repository.history_files().unwrap().len(), 1);
         }

@@ -53,7 +53,10 @@ pub fn uses(state_directory: &Path, cluster: &str) -> Result<Vec<Use>, Explanati
     let unreadable = |error: io::Error| {
         Explanation::new(
             Kind::Storage,
-            format!("Whether a restore is under way could not be told: {}: {error}.", folder.display()),
+            format!(
+                "Whether a restore is under way could not be told: {}: {error}.",
+                folder.display()
+            ),
             "Nothing was removed.",
             "Check the permissions of the state directory.",
         )

@@ -93,11 +93,9 @@ impl Seen {
                     ));
                     None
                 }
-                Held::Known(hold) => Some(HeldSet {
-                    set: hold.set,
-                    name: Some(hold.name),
-                    wal_to: hold.wal_to,
-                }),
+                Held::Known(hold) => {
+                    Some(HeldSet { set: hold.set, name: Some(hold.name), wal_to: hold.wal_to })
+                }
                 Held::Unreadable { set, reason } => {
                     seen.notes.push(reason.to_string());
                     Some(HeldSet { set, name: None, wal_to: None })
@@ -154,9 +152,9 @@ impl Seen {
             return Ok(Some(format!("the WAL file {name}, which it needs, is missing")));
         }
         let newest = repository.newest_verification(&set.set).map_err(|e| e.explanation())?;
-        Ok(newest.filter(|one| one.verdict == Verdict::Failed).map(|one| {
-            format!("its verification of {:.0} (UTC) failed", one.at)
-        }))
+        Ok(newest
+            .filter(|one| one.verdict == Verdict::Failed)
+            .map(|one| format!("its verification of {:.0} (UTC) failed", one.at)))
     }
 
     fn timelines(&mut self, repository: &Arc<Repository>) -> Result<(), Explanation> {

@@ -96,5 +96,15 @@ fn made(id: &str) -> Option<Timestamp> {
 /// # Errors
 /// As [`crate::engine::repository::store::Store::remove`].
 pub fn remove(repository: &Repository, id: &str) -> Result<(), StoreError> {
-    repository.store.remove(&format!("{}{id}.json", crate::engine::crypto::keyring::FOLDER))
+    let Some(keyring) = repository.keyring() else {
+        let what = format!("there is no data key {id}: the repository is not encrypted");
+        return Err(StoreError::new(StoreFault::NotFound, what));
+    };
+    keyring.remove(id).map_err(|error| match error {
+        KeyError::Store(error) => error,
+        missing @ KeyError::Missing { .. } => {
+            StoreError::new(StoreFault::NotFound, missing.to_string())
+        }
+        other => StoreError::new(StoreFault::Unavailable, other.to_string()),
+    })
 }

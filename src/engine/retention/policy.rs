@@ -347,13 +347,9 @@ impl<'a> Rules<'a> {
                     self.need_own(set, &why);
                     if let Some(WalPoint { timeline, lsn }) = wal_to {
                         match inventory.lines.get(&timeline) {
-                            Some(line) => self.need_along(
-                                line,
-                                set.timeline,
-                                set.start_lsn,
-                                Some(lsn),
-                                &why,
-                            ),
+                            Some(line) => {
+                                self.need_along(line, set.timeline, set.start_lsn, Some(lsn), &why)
+                            }
                             None => self.need_onward(set, &why),
                         }
                     }
@@ -400,9 +396,8 @@ impl<'a> Rules<'a> {
             if old {
                 continue;
             }
-            let on_line = |set: &&SetSeen| {
-                end_of(line, set.timeline).is_some_and(|end| set.stop_lsn <= end)
-            };
+            let on_line =
+                |set: &&SetSeen| end_of(line, set.timeline).is_some_and(|end| set.stop_lsn <= end);
             let whole = || inventory.sets.iter().filter(|set| set.fault.is_none()).filter(on_line);
             let anchor = whole()
                 .filter(|set| set.finished <= self.window)
@@ -482,9 +477,7 @@ impl<'a> Rules<'a> {
                     .sets
                     .iter()
                     .filter(|set| set.finished <= unread.began)
-                    .filter(|set| {
-                        end_of(line, set.timeline).is_some_and(|end| set.stop_lsn <= end)
-                    })
+                    .filter(|set| end_of(line, set.timeline).is_some_and(|end| set.stop_lsn <= end))
                     .max_by_key(|set| set.stop_lsn);
                 match before {
                     Some(set) => {

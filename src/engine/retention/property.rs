@@ -16,14 +16,32 @@ const POLICY: Policy = Policy { days: 7, minimum: 2 };
 #[derive(Debug, Clone)]
 enum Op {
     /// So many segments, so many hours each; whether the store will say when it was written.
-    Work { segments: u64, hours: i64, dated: bool },
-    Backup { segments: u64, hours: i64, damaged: bool },
+    Work {
+        segments: u64,
+        hours: i64,
+        dated: bool,
+    },
+    Backup {
+        segments: u64,
+        hours: i64,
+        damaged: bool,
+    },
     /// To a point of the past; a new timeline begins there.
-    Recover { point: usize },
-    LoseSegment { which: usize },
-    Hold { set: usize, with_wal: bool },
+    Recover {
+        point: usize,
+    },
+    LoseSegment {
+        which: usize,
+    },
+    Hold {
+        set: usize,
+        with_wal: bool,
+    },
     Release,
-    Cleanup { unreadable: Option<usize>, used: Option<usize> },
+    Cleanup {
+        unreadable: Option<usize>,
+        used: Option<usize>,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -152,8 +170,7 @@ impl World {
                     let at = which % self.sets.len().max(1);
                     self.sets.get(at).map(|backup| backup.seen.set.clone())
                 };
-                let (unreadable, used) =
-                    (unreadable.and_then(name), used.and_then(name));
+                let (unreadable, used) = (unreadable.and_then(name), used.and_then(name));
                 self.cleanup(unreadable.as_deref(), used)?;
             }
         }
@@ -216,7 +233,10 @@ impl World {
             segment_size: SIZE,
             lines: self.lines.clone(),
             holds: self.holds.clone(),
-            uses: used.map(|set| Use { set: Some(set), by: "somebody".into() }).into_iter().collect(),
+            uses: used
+                .map(|set| Use { set: Some(set), by: "somebody".into() })
+                .into_iter()
+                .collect(),
             ..Inventory::default()
         };
         for backup in &self.sets {
@@ -240,7 +260,11 @@ impl World {
         inventory
     }
 
-    fn cleanup(&mut self, unreadable: Option<&str>, used: Option<String>) -> Result<(), TestCaseError> {
+    fn cleanup(
+        &mut self,
+        unreadable: Option<&str>,
+        used: Option<String>,
+    ) -> Result<(), TestCaseError> {
         let before = self.clone();
         let inventory = self.inventory(unreadable, used.clone());
         let decision = policy::decide(&inventory, POLICY, self.now);
@@ -315,7 +339,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn no_point_that_the_policy_keeps_is_ever_lost(ops in prop::collection::vec(op(), 1..45)) {
