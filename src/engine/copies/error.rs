@@ -9,11 +9,11 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error("{set} could not be read from \"{from}\": {source}")]
-    Source { set: String, from: String, source: RepositoryError },
+    Source { set: String, from: String, source: Box<RepositoryError> },
     #[error("{object} in \"{from}\" is not what was written: {why}")]
     Damaged { object: String, from: String, why: String },
     #[error("{set} could not be written to \"{to}\": {source}")]
-    Target { set: String, to: String, source: RepositoryError },
+    Target { set: String, to: String, source: Box<RepositoryError> },
     #[error("{object} could not be written to \"{to}\": {source}")]
     Write { object: String, to: String, source: io::Error },
     #[error("\"{from}\" is {from_is} and \"{to}\" is {to_is}")]
@@ -33,12 +33,20 @@ impl CopyError {
 
     pub(super) fn source<E: Into<RepositoryError>>(set: &str, from: &str) -> impl Fn(E) -> Self {
         let (set, from) = (set.to_owned(), from.to_owned());
-        move |error| Self::Source { set: set.clone(), from: from.clone(), source: error.into() }
+        move |error| Self::Source {
+            set: set.clone(),
+            from: from.clone(),
+            source: Box::new(error.into()),
+        }
     }
 
     pub(super) fn target<E: Into<RepositoryError>>(set: &str, to: &str) -> impl Fn(E) -> Self {
         let (set, to) = (set.to_owned(), to.to_owned());
-        move |error| Self::Target { set: set.clone(), to: to.clone(), source: error.into() }
+        move |error| Self::Target {
+            set: set.clone(),
+            to: to.clone(),
+            source: Box::new(error.into()),
+        }
     }
 }
 

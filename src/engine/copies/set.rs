@@ -195,7 +195,7 @@ fn kept(
         Ok(())
     })
     .map_err(|error| match error {
-        CopyError::Source { source, .. } => CopyError::target(&object.name, target)(source),
+        CopyError::Source { source, .. } => CopyError::target(&object.name, target)(*source),
         other => other,
     })?;
     if HEXLOWER.encode(&sha.finalize()) != object.sha256 {
