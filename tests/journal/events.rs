@@ -5,7 +5,7 @@ use lifeboat::engine::explain::{Explanation, Kind};
 use lifeboat::engine::incident::event::{Decision, Declaration, Event};
 use lifeboat::engine::incident::facts::{
     Actor, BaseSummary, Check, Commit, Forecast, Identity, Moment, Prerequisite, Reach, Role,
-    ServerProbe, ServerRole, Severity, SignOff, Target, TargetPoint, Tier, Topic, Verdict,
+    ServerProbe, ServerRole, Severity, SignOff, Target, TargetPoint, Tier, Topic, Try, Verdict,
 };
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 35;
+pub const KINDS: usize = 37;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -55,6 +55,8 @@ pub fn number(event: &Event) -> usize {
         Event::ChecklistSigned(_) => 32,
         Event::ReportWritten { .. } => 33,
         Event::IncidentClosed { .. } => 34,
+        Event::TargetTried(_) => 35,
+        Event::TargetMoved { .. } => 36,
     }
 }
 
@@ -305,6 +307,13 @@ pub fn event() -> BoxedStrategy<Event> {
     let planning = prop_oneof![
         reach().prop_map(Event::TargetChosen),
         plan().prop_map(Event::PlanMade),
+        (reach(), plan()).prop_map(|(reach, plan)| Event::TargetMoved { reach, plan }),
+        (reach(), option::of(any::<u64>()), option::of(time()), checks()).prop_map(
+            |(reach, lsn, reached_time, checks)| {
+                let reached_lsn = lsn.map(Lsn);
+                Event::TargetTried(Try { target: reach.target, reached_lsn, reached_time, checks })
+            }
+        ),
         text().prop_map(|plan_hash| Event::GatePassed { plan_hash }),
         text().prop_map(|plan_hash| Event::RunStarted { plan_hash }),
         (text(), text()).prop_map(|(command, reason)| Event::CommandRefused { command, reason }),

@@ -10,6 +10,7 @@
     reason = "a test ends where it fails"
 )]
 
+mod later;
 mod outcome;
 mod postgres;
 mod runner;

@@ -5,6 +5,7 @@ use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};
 use lifeboat::engine::drill::scenario::{self, Load};
 use lifeboat::engine::drill::seat::declaration;
 use lifeboat::engine::drill::shop::DATABASE;
+use lifeboat::engine::explain::Explanation;
 use lifeboat::engine::incident::event::{Decision, Entry};
 use lifeboat::engine::incident::facts::{Moment, Prerequisite, Severity};
 use lifeboat::engine::incident::model::RunStatus;
@@ -127,10 +128,17 @@ impl Stage {
     }
 
     pub fn ask(&self, client: &Client, command: Command) {
+        assert_eq!(self.answer(client, command.clone()), Ok(Answer::Done), "{command:?}");
+    }
+
+    pub fn answer(&self, client: &Client, command: Command) -> Result<Answer, Explanation> {
         let asked = client.request(command.clone());
         let answer = self.handle.block_on(async { tokio::time::timeout(LIMIT, asked).await });
-        let answer = answer.unwrap_or_else(|_| panic!("no answer to {command:?}"));
-        assert_eq!(answer, Ok(Answer::Done), "{command:?}");
+        answer.unwrap_or_else(|_| panic!("no answer to {command:?}"))
+    }
+
+    pub fn on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.handle.block_on(work)
     }
 
     pub fn wait(

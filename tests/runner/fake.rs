@@ -50,6 +50,27 @@ pub fn out_of_reach() -> Target {
     Target { point: TargetPoint::Xid(7), inclusive: true, timeline: None }
 }
 
+/// Where the plan's first target lies.
+pub const WAITS_AT: Lsn = Lsn(0x500_0000);
+
+pub fn lsn_target(lsn: Lsn) -> Target {
+    Target { point: TargetPoint::Lsn(lsn), inclusive: true, timeline: None }
+}
+
+fn commit(lsn: Lsn) -> Commit {
+    Commit {
+        at: at(),
+        xid: 900,
+        first_lsn: lsn,
+        lsn,
+        end_lsn: lsn,
+        timeline: 1,
+        inserts: 1,
+        updates: 0,
+        deletes: 0,
+    }
+}
+
 pub fn base() -> BaseSummary {
     BaseSummary {
         set: String::from("set-20250113-020000"),
@@ -169,7 +190,10 @@ impl Work for FakeWork {
             reachable,
             checks: vec![check(verdict)],
             base: reachable.then(base),
-            last_kept: None,
+            last_kept: match target.point {
+                TargetPoint::Lsn(lsn) => Some(commit(lsn)),
+                _ => None,
+            },
             first_lost: None,
             lost_commits: Some(3),
             lost_seconds: Some(0.25),
@@ -211,7 +235,7 @@ impl Work for FakeWork {
             base: base(),
             aside: String::from("/srv/pg/orders.aside"),
             rescue: String::from("/srv/rescue"),
-            replay_until: None,
+            replay_until: Some(WAITS_AT),
             minimum_settings: Vec::new(),
             steps: STEPS.iter().map(|id| step(id)).collect(),
             hash: String::new(),

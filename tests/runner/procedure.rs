@@ -1,6 +1,6 @@
 //! Plan, gate, steps: in order, and out of order refused.
 
-use crate::fake::{STEPS, out_of_reach, target};
+use crate::fake::{STEPS, WAITS_AT, lsn_target, out_of_reach, target};
 use crate::stage::{
     LIMIT, Stage, ask, connect, promote, refused, to_plan, to_run, until, until_begun,
 };
@@ -8,6 +8,7 @@ use lifeboat::engine::explain::Kind;
 use lifeboat::engine::incident::event::{Decision, Event};
 use lifeboat::engine::incident::facts::{Prerequisite, Topic, Verdict};
 use lifeboat::engine::incident::model::{Phase, RunStatus, StepStatus};
+use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::client::Client;
 use lifeboat::engine::runner::protocol::Command;
 
@@ -305,4 +306,46 @@ async fn an_integrity_result_for_another_target_is_not_recorded() {
     stage.unset("integrity.block");
     assert_eq!(late.answer().await.unwrap_err().kind, Kind::Refused);
     assert!(client.incident().unwrap().integrity.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_target_a_later_point_is_tried_with_the_same_plan() {
+    let (stage, _runner, client) = begin().await;
+    let later = |lsn: u64, cluster: &str| Command::MoveTarget {
+        target: lsn_target(Lsn(lsn)),
+        cluster: cluster.to_owned(),
+    };
+    let far = WAITS_AT.0 + 0x100;
+    refused(&client, later(far, "orders"), Kind::Refused).await;
+    to_run(&client).await;
+    let waits = until(&client, RunStatus::Held).await;
+    let plan = waits.plan.clone().unwrap();
+    let wrong = [
+        (later(far, "order"), "not the cluster"),
+        (later(WAITS_AT.0, "orders"), "not later"),
+        (Command::MoveTarget { target: target(), cluster: "orders".into() }, "cannot be told"),
+    ];
+    for (command, why) in wrong {
+        let refusal = refused(&client, command, Kind::Refused).await;
+        assert!(refusal.what.contains(why), "{refusal}");
+    }
+    let unreachable = Command::MoveTarget { target: out_of_reach(), cluster: "orders".into() };
+    refused(&client, unreachable, Kind::Unreachable).await;
+    assert_eq!(client.incident().unwrap().plan, Some(plan.clone()));
+
+    ask(&client, later(far, "orders")).await;
+    let again = client
+        .wait("the question again", LIMIT, |i| {
+            i.status == RunStatus::Held && i.steps[2].attempts == 2
+        })
+        .await
+        .unwrap();
+    let moved = again.plan.clone().unwrap();
+    assert_eq!((&moved.target, moved.replay_until), (&lsn_target(Lsn(far)), Some(Lsn(far))));
+    assert!(moved.is_sealed() && moved.hash != plan.hash);
+    assert_eq!((&moved.steps, &moved.aside, &moved.base), (&plan.steps, &plan.aside, &plan.base));
+    assert_eq!(again.gate.as_ref().map(|(hash, _)| hash), Some(&moved.hash));
+    assert_eq!([stage.effects("stop-server"), stage.effects("move-aside")], [1, 1]);
+    promote(&client).await;
+    until(&client, RunStatus::Finished).await;
 }

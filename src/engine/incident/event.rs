@@ -3,7 +3,7 @@
 
 use super::facts::{
     Actor, Check, Identity, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Tier,
-    Topic,
+    Topic, Try,
 };
 use crate::engine::explain::Explanation;
 use crate::engine::runner::plan::Plan;
@@ -131,6 +131,14 @@ pub enum Event {
     Decided {
         step: String,
         decision: Decision,
+    },
+    /// What the database is like at a point where it stopped, before anything is promoted.
+    TargetTried(Try),
+    /// At the target the commander chose a later one: the same plan with another end, confirmed
+    /// by typing the cluster's name again. Nothing is copied anew.
+    TargetMoved {
+        reach: Reach,
+        plan: Plan,
     },
     PauseRequested,
     Paused {

@@ -327,6 +327,19 @@ pub struct Reach {
     pub forecast: Option<Forecast>,
 }
 
+/// A point at which the recovering server stopped, and what the database is like there. Several
+/// of them can be compared before one is promoted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Try {
+    pub target: Target,
+    /// How far the server replayed.
+    pub reached_lsn: Option<Lsn>,
+    /// The time of the last replayed commit.
+    pub reached_time: Option<Timestamp>,
+    /// The cluster's own probes, as they answer there.
+    pub checks: Vec<Check>,
+}
+
 /// A stretch of WAL without a gap on one timeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WalStretch {

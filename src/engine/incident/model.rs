@@ -3,7 +3,7 @@
 
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
-    Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Verdict,
+    Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
 };
 use super::narrate;
 use crate::engine::explain::Explanation;
@@ -11,6 +11,9 @@ use crate::engine::runner::plan::Plan;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// The step that brings the server to its target.
+const REPLAY: &str = "replay";
 
 /// Where the incident stands as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -175,6 +178,8 @@ pub struct Incident {
     pub pause_requested: bool,
     pub cancel_requested: bool,
     pub undo_failure: Option<Explanation>,
+    /// Points at which the server stopped so far in this run, oldest first, one for each target.
+    pub tries: Vec<Try>,
     pub validation: Vec<Check>,
     pub signed: BTreeMap<String, Signed>,
     pub reports: Vec<String>,
@@ -233,6 +238,7 @@ impl Incident {
             pause_requested: false,
             cancel_requested: false,
             undo_failure: None,
+            tries: Vec::new(),
             validation: Vec::new(),
             signed: BTreeMap::new(),
             reports: Vec::new(),
@@ -313,7 +319,8 @@ impl Incident {
             }
             Event::RunStarted { .. } => {
                 self.clocks.run_started.get_or_insert(at);
-                // What was validated in a run that was put back says nothing of this one.
+                // What was seen in a run that was put back says nothing of this one.
+                self.tries.clear();
                 self.validation.clear();
                 self.clocks.validated = None;
                 self.cancel_requested = false;
@@ -389,6 +396,27 @@ impl Incident {
                         self.with_step(step, |s| s.status = StepStatus::Cancelled);
                     }
                 }
+            }
+            Event::TargetTried(tried) => {
+                self.tries.retain(|earlier| earlier.target != tried.target);
+                self.tries.push(tried.clone());
+            }
+            Event::TargetMoved { reach, plan } => {
+                let note = format!("moved to {} at the target", reach.target);
+                self.answer(Prerequisite::TargetConfirmed, true, note, entry);
+                self.reach = Some(reach.clone());
+                self.plan = Some(plan.clone());
+                self.gate = Some((plan.hash.clone(), entry.actor.user.clone()));
+                self.clocks.replayed = None;
+                // What copied and started the server stands; it replays on and asks again.
+                let again = self.steps.iter().position(|s| s.id == REPLAY).unwrap_or(usize::MAX);
+                for step in self.steps.iter_mut().skip(again) {
+                    step.close_hold(at);
+                    step.status = StepStatus::Pending;
+                    step.question = None;
+                    step.failure = None;
+                }
+                self.status = RunStatus::Running;
             }
             Event::PauseRequested => self.pause_requested = true,
             Event::Paused { .. } => {
@@ -526,7 +554,7 @@ impl Incident {
         match step {
             "stop-server" => clocks.writes_stopped = at,
             "restore-base" => clocks.restored = at,
-            "replay" => clocks.replayed = at,
+            REPLAY => clocks.replayed = at,
             "promote" => clocks.promoted = at,
             "open" => clocks.serving = at,
             _ => {}

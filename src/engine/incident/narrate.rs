@@ -74,6 +74,20 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::Decided { decision: Decision::Promote, .. } => {
             (String::from("Decided: promote"), Attention)
         }
+        Event::TargetTried(tried) => {
+            let content = tried.checks.iter().filter(|c| c.verdict == Verdict::Verified).count();
+            (
+                format!(
+                    "Looked at the database {}: {content} of {} probes are content",
+                    tried.target,
+                    tried.checks.len()
+                ),
+                Plain,
+            )
+        }
+        Event::TargetMoved { reach, .. } => {
+            (format!("Goes on to a later point: {}", reach.target), Attention)
+        }
         Event::Decided { decision: Decision::Abandon, .. } => {
             (String::from("Decided: abandon this recovery"), Attention)
         }

@@ -9,14 +9,14 @@ use super::plan::{Cancel, Plan};
 use super::protocol::Progress;
 use super::step::{Outcome, Standing, Step, StepContext};
 use crate::engine::explain::{Explanation, Kind};
-use crate::engine::incident::facts::Check;
+use crate::engine::incident::facts::{Check, Try};
 use crate::engine::incident::model::{RunStatus, StepStatus};
 use crate::engine::incident::{Event, Incident};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// The step after which nothing is put back any more, unless its plan says how.
-const PROMOTE: &str = "promote";
+pub(super) const PROMOTE: &str = "promote";
 
 type Steps = Vec<Box<dyn Step>>;
 
@@ -385,6 +385,10 @@ impl StepContext for Context<'_> {
 
     fn cancelled(&self) -> bool {
         self.can_cancel && (self.core.is_cancelled() || self.core.is_stopping())
+    }
+
+    fn tried(&self, tried: Try) -> Result<(), Explanation> {
+        self.core.record(&mut self.core.lock(), Event::TargetTried(tried))
     }
 
     fn validated(&self, checks: &[Check]) -> Result<(), Explanation> {

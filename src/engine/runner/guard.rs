@@ -39,6 +39,7 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         }
         C::PassGate { plan_hash, cluster } => gate(incident, plan_hash, cluster)?,
         C::Start { plan_hash } => start(incident, plan_hash)?,
+        C::MoveTarget { cluster, .. } => at_target(incident, cluster, executing)?,
         C::Validate if incident.status == RunStatus::Undoing => {
             return Err(refusal("The run is being put back.", "Validate when that has ended."));
         }
@@ -211,6 +212,71 @@ fn start(incident: &Incident, plan_hash: &str) -> Result<(), Explanation> {
         ));
     }
     prerequisites(incident)
+}
+
+fn at_target(incident: &Incident, cluster: &str, executing: bool) -> Result<(), Explanation> {
+    let plan = confirmed_plan(incident)?;
+    let waits = incident.steps.iter().position(|step| step.status == StepStatus::Held);
+    let before_promote = waits
+        .and_then(|at| incident.steps.get(at + 1))
+        .is_some_and(|next| next.id == super::executor::PROMOTE);
+    if executing || incident.status != RunStatus::Held || !before_promote {
+        return Err(refusal(
+            "The server does not wait at a recovery point.",
+            "Wait until it does; before the run, choose another point on the recovery point screen.",
+        ));
+    }
+    if plan.cluster != cluster {
+        return Err(refusal(
+            format!("You typed \"{cluster}\", which is not the cluster of this plan."),
+            "Type the cluster's name exactly as the plan shows it.",
+        ));
+    }
+    Ok(())
+}
+
+/// The plan with a later end.
+///
+/// # Errors
+/// A refusal where the point is not later than where the server waits, or the way from here to
+/// there is not proven.
+pub fn later(incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
+    let plan = confirmed_plan(incident)?;
+    let stands = incident.tries.last().and_then(|tried| tried.reached_lsn).max(plan.replay_until);
+    let wanted = reach.last_kept.as_ref().map(|commit| commit.end_lsn);
+    let (Some(stands), Some(wanted)) = (stands, wanted) else {
+        return Err(refusal(
+            "It cannot be told whether that point is later than where the server waits.",
+            "Promote here, or give this run up and choose the other point from the start.",
+        ));
+    };
+    if wanted <= stands {
+        return Err(refusal(
+            format!(
+                "The point \"{}\" is not later than where the server waits ({stands}): nothing \
+                 that was replayed can be taken back.",
+                reach.target
+            ),
+            "For an earlier point give this run up, put things back and restore again.",
+        ));
+    }
+    let proven = reach
+        .base
+        .as_ref()
+        .is_some_and(|base| base.set == plan.base.set || base.start_lsn <= stands);
+    if !proven {
+        return Err(refusal(
+            format!(
+                "The way from here to \"{}\" is not proven: that point is reached from a newer \
+                 base backup.",
+                reach.target
+            ),
+            "Give this run up, put things back and restore from the newer base backup.",
+        ));
+    }
+    plan.moved_to(reach).map_err(|error| {
+        Explanation::new(Kind::Internal, format!("The plan has no hash: {error}."), "", "")
+    })
 }
 
 fn prerequisites(incident: &Incident) -> Result<(), Explanation> {

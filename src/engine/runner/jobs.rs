@@ -3,6 +3,7 @@
 
 use super::commands::blocking;
 use super::core::Core;
+use super::executor;
 use super::guard;
 use super::protocol::{Answer, Command, Progress};
 use crate::engine::explain::{Explanation, Kind};
@@ -20,7 +21,7 @@ fn kind(command: &Command) -> Option<&'static str> {
         Command::ProbeServer => Some("probe"),
         Command::RunProbes => Some("probes"),
         Command::Survey => Some("survey"),
-        Command::ChooseTarget { .. } => Some("target"),
+        Command::ChooseTarget { .. } | Command::MoveTarget { .. } => Some("target"),
         Command::VerifyIntegrity => Some("integrity"),
         Command::MakePlan => Some("plan"),
         Command::Validate => Some("validate"),
@@ -77,7 +78,7 @@ fn ask(core: &Core, command: &Command) -> Result<Answer, Explanation> {
     }
 }
 
-fn act(core: &Core, actor: &Actor, command: &Command) -> Result<(), Explanation> {
+fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explanation> {
     let incident = core.incident();
     let report = |progress: Progress| {
         core.progress.send_replace(Some(progress));
@@ -109,6 +110,20 @@ fn act(core: &Core, actor: &Actor, command: &Command) -> Result<(), Explanation>
                 return Err(guard::unreachable(&reach));
             }
             record(Event::TargetChosen(reach), &always)
+        }
+        Command::MoveTarget { target, .. } => {
+            let reach = work.reach(&incident, target)?;
+            if !reach.reachable {
+                return Err(guard::unreachable(&reach));
+            }
+            let plan = guard::later(&incident, &reach)?;
+            guard::plan(&incident, &plan)?;
+            let mut state = core.lock();
+            guard::check(&state.incident, command, state.executing)?;
+            same_target(&state.incident)?;
+            core.append(&mut state, actor, Event::TargetMoved { reach, plan })?;
+            executor::launch(core, &mut state);
+            Ok(())
         }
         Command::VerifyIntegrity => {
             let base = incident.reach.as_ref().and_then(|reach| reach.base.as_ref());

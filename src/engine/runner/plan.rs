@@ -1,7 +1,7 @@
 //! The plan: an ordered list of steps as a value with a hash. What was confirmed at the gate is
 //! what runs, or nothing runs. Owns the value and its hash; never executes anything.
 
-use crate::engine::incident::facts::{BaseSummary, Identity, Target};
+use crate::engine::incident::facts::{BaseSummary, Identity, Reach, Target};
 use crate::engine::postgres::Lsn;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -72,6 +72,28 @@ impl Plan {
         }
         self.hash = self.digest()?;
         Ok(self)
+    }
+
+    /// The same plan with a later end, sealed anew. What it touches and how it is undone stays.
+    ///
+    /// # Errors
+    /// Where a value cannot be written as JSON.
+    pub fn moved_to(&self, reach: &Reach) -> Result<Self, serde_json::Error> {
+        let mut minimum_settings = self.minimum_settings.clone();
+        for (name, least) in &reach.minimum_settings {
+            match minimum_settings.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => *known = (*known).max(*least),
+                None => minimum_settings.push((name.clone(), *least)),
+            }
+        }
+        Self {
+            target: reach.target.clone(),
+            replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
+            minimum_settings,
+            hash: String::new(),
+            ..self.clone()
+        }
+        .seal()
     }
 
     /// Whether the hash still fits the content.

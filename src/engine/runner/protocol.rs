@@ -82,6 +82,12 @@ pub enum Command {
     Decide {
         decision: Decision,
     },
+    /// While the server waits at the target: goes on to a later one, without copying again.
+    /// `cluster` is what the commander typed, as at the gate.
+    MoveTarget {
+        target: Target,
+        cluster: String,
+    },
     /// Puts a cancelled or failed run back to what it was before.
     Undo,
     /// Runs the validation again.
@@ -118,6 +124,7 @@ impl Command {
             | Self::Cancel
             | Self::Retry
             | Self::Decide { .. }
+            | Self::MoveTarget { .. }
             | Self::Undo
             | Self::Close { .. } => Role::Commander,
         }

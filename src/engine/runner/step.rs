@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::protocol::Progress;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::Check;
+use crate::engine::incident::facts::{Check, Try};
 use std::fmt::Debug;
 
 /// Where a step stands, found by looking at the world and not at the journal.
@@ -43,6 +43,11 @@ pub trait StepContext: Sync {
     fn progress(&self, progress: Progress);
     /// True once the commander asked to cancel. A step looks at its safe points.
     fn cancelled(&self) -> bool;
+    /// Keeps what the database is like where the server stopped.
+    ///
+    /// # Errors
+    /// As [`StepContext::note`].
+    fn tried(&self, tried: Try) -> Result<(), Explanation>;
     /// Keeps the validation's checks in the journal.
     ///
     /// # Errors

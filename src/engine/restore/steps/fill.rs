@@ -133,6 +133,7 @@ impl Step for ConfigureRecovery {
         self.0.configure(plan, &plan.target)?;
         let target = &plan.target;
         context.note("configured", &format!("Recovery is set to stop {target}"))?;
+        context.note(super::recover::AIMED, &plan.hash)?;
         Ok(Outcome::Done)
     }
 }

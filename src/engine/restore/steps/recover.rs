@@ -4,6 +4,7 @@
 use super::site::{Site, now};
 use crate::engine::assess;
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::Try;
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::control::StopMode;
 use crate::engine::postgres::recovery_watch::ReplayState;
@@ -14,6 +15,9 @@ use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The note of which plan, by its hash, the server's target was taken from.
+pub(super) const AIMED: &str = "aimed_by";
 
 /// Starts the server in recovery, closed to the application.
 #[derive(Debug)]
@@ -103,6 +107,7 @@ impl Site {
     /// # Errors
     /// Where it stopped for another reason, or the commander cancelled; the server is down then.
     pub(super) fn reach_target(&self, context: &dyn StepContext) -> Result<Facts, Explanation> {
+        self.aim(context)?;
         if !self.running()? {
             self.recover_again(context)?;
             self.start_closed()?;
@@ -156,6 +161,27 @@ impl Site {
 }
 
 impl Site {
+    /// A server that was started for an earlier end of the plan is stopped and told the later one.
+    /// What it replayed stays; nothing is copied again.
+    fn aim(&self, context: &dyn StepContext) -> Result<(), Explanation> {
+        let plan = context.plan();
+        match context.noted(AIMED) {
+            Some(hash) if hash != plan.hash => {}
+            // The first end of a plan was set before the server was started.
+            _ => return Ok(()),
+        }
+        self.confirm(plan, self.data())?;
+        if self.running()? {
+            self.driver()?
+                .stop(StopMode::Fast, super::prepare::STOP_LIMIT)
+                .map_err(|e| e.explanation())?;
+        }
+        self.configure(plan, &plan.target)?;
+        context.note("configured", &format!("Recovery goes on, to stop {}", plan.target))?;
+        // Last, so that a kill before it does all of this again.
+        context.note(AIMED, &plan.hash)
+    }
+
     /// A server that was killed while it was promoted has lost the word to recover, and may have
     /// left a timeline that it never went on: it is told again, on the timeline where it stood.
     fn recover_again(&self, context: &dyn StepContext) -> Result<(), Explanation> {
@@ -285,10 +311,16 @@ impl Step for Inspect {
                 ),
             )?;
         }
-        let stop = facts
-            .iter()
-            .find(|(name, _)| name == "stop_line")
-            .map_or("", |(_, text)| text.as_str());
+        let fact = |wanted: &str| {
+            facts.iter().find(|(name, _)| name == wanted).map_or("", |(_, text)| text.as_str())
+        };
+        context.tried(Try {
+            target: context.plan().target.clone(),
+            reached_lsn: fact("reached_lsn").parse().ok(),
+            reached_time: fact("reached_time").parse().ok(),
+            checks: checks.clone(),
+        })?;
+        let stop = fact("stop_line");
         let good = checks
             .iter()
             .filter(|c| c.verdict == crate::engine::incident::facts::Verdict::Verified)

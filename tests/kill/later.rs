@@ -1,0 +1,104 @@
+//! At the target the commander goes on to a later point: the server is stopped, told and started
+//! again, nothing is copied anew, and a runner killed in the middle changes nothing of that.
+
+use crate::stage::{LIMIT, Stage, kill_runner};
+use lifeboat::engine::drill::sandbox::CLUSTER;
+use lifeboat::engine::drill::shop::DATABASE;
+use lifeboat::engine::explain::Kind;
+use lifeboat::engine::incident::event::Decision;
+use lifeboat::engine::incident::facts::{Target, TargetPoint};
+use lifeboat::engine::incident::model::{RunStatus, StepStatus};
+use lifeboat::engine::restore::plan::ORDER;
+use lifeboat::engine::runner::client::{Client, LinkState};
+use lifeboat::engine::runner::protocol::Command;
+
+#[test]
+fn a_later_point_is_reached_without_copying_again() {
+    let stage = Stage::new();
+    let client = stage.runner(None);
+    stage.to_gate(&client);
+    stage.go_on(&client);
+    let first = stage.wait(&client, "the target", |i| i.status == RunStatus::Held);
+    let before = first.tries.last().unwrap().clone();
+    let target = first.plan.as_ref().unwrap().target.clone();
+    assert_eq!(before.target, target);
+    assert!(before.reached_lsn.is_some() && !before.checks.is_empty(), "{before:?}");
+
+    // Not later, not the typed name: nothing moves.
+    let cluster = CLUSTER.to_owned();
+    let same = Command::MoveTarget { target, cluster: cluster.clone() };
+    assert!(refusal(&stage, &client, same).contains("not later"));
+    let everything = Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
+    let other = Command::MoveTarget { target: everything.clone(), cluster: "other".into() };
+    assert!(refusal(&stage, &client, other).contains("not the cluster"));
+    assert_eq!(client.incident().unwrap().plan, first.plan);
+
+    // Just after the culprit: its deletes are there, and what came after it is not.
+    let culprit = stage.sandbox.truth().unwrap().xid;
+    let after = Target { point: TargetPoint::Xid(culprit), inclusive: true, timeline: None };
+    stage.ask(&client, Command::MoveTarget { target: after.clone(), cluster: cluster.clone() });
+    kill_runner(&client);
+    stage.watch(&client, "the runner's end", || matches!(client.link(), LinkState::Lost { .. }));
+    let client = stage.runner(None);
+    let looked = stage.wait(&client, "a look at what the runner left", |i| {
+        matches!(i.status, RunStatus::Interrupted | RunStatus::Held)
+    });
+    if looked.status == RunStatus::Interrupted {
+        stage.ask(&client, Command::Retry);
+    }
+    let second = stage
+        .wait(&client, "the later target", |i| i.status == RunStatus::Held && i.tries.len() == 2);
+    assert_eq!(second.tries[1].target, after);
+    assert!(second.tries[1].reached_lsn > before.reached_lsn);
+    assert_ne!(second.plan.as_ref().unwrap().hash, first.plan.as_ref().unwrap().hash);
+
+    // And on to the very end.
+    stage.ask(&client, Command::MoveTarget { target: everything, cluster });
+    stage.wait(&client, "the end", |i| i.status == RunStatus::Held && i.tries.len() == 3);
+    stage.ask(&client, Command::Decide { decision: Decision::Promote });
+    let last = stage.wait(&client, "the recovery's end", |i| {
+        matches!(i.status, RunStatus::Finished | RunStatus::Failed)
+    });
+    assert_eq!(last.status, RunStatus::Finished, "{:?}", last.current_step());
+    for id in &ORDER[..ORDER.iter().position(|id| *id == "replay").unwrap()] {
+        let step = last.steps.iter().find(|step| step.id == *id).unwrap();
+        assert_eq!((step.attempts, step.status), (1, StepStatus::Done), "{id} ran again");
+    }
+
+    // Everything is there, the damage too: what the application was told is committed.
+    let truth = stage.sandbox.truth().unwrap();
+    let orders = truth.tables.iter().find(|table| table.name == truth.damaged_table).unwrap().rows;
+    let rows = stage.rows("SELECT count(*) FROM public.orders");
+    let deleted = i64::try_from(truth.deleted).unwrap();
+    assert!(rows >= orders - deleted && rows < orders, "{rows} of {orders}, {deleted} deleted");
+    let late = "SELECT count(*) FROM public.orders WHERE created_at > to_timestamp($1)";
+    let committed = truth.committed_at.as_millisecond() as f64 / 1000.0;
+    let after_it = stage.rows_with(late, committed);
+    assert!(after_it > 0, "what came after the damage is there");
+}
+
+fn refusal(stage: &Stage, client: &Client, command: Command) -> String {
+    let refused = stage.answer(client, command).unwrap_err();
+    assert_eq!(refused.kind, Kind::Refused, "{refused}");
+    refused.what
+}
+
+impl Stage {
+    fn rows(&self, sql: &str) -> i64 {
+        self.block_on(async {
+            let client = self.sandbox.server().connect("postgres", DATABASE).await.unwrap();
+            client.query_one(sql, &[]).await.unwrap().get(0)
+        })
+    }
+
+    fn rows_with(&self, sql: &str, seconds: f64) -> i64 {
+        self.block_on(async {
+            let client = self.sandbox.server().connect("postgres", DATABASE).await.unwrap();
+            client.query_one(sql, &[&seconds]).await.unwrap().get(0)
+        })
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.on(async { tokio::time::timeout(LIMIT, work).await.expect("an answer in time") })
+    }
+}
