@@ -6,7 +6,7 @@ use super::plan::{Plan, Removal};
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::set_time;
-use crate::engine::crypto::keyring::KeyError;
+use crate::engine::crypto::master::KeyError;
 use crate::engine::repository::store::{StoreError, StoreFault};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
