@@ -492,7 +492,7 @@ mod tests {
         ours.import(&key).unwrap();
         ours.import(&key).unwrap();
         let again = Keyring::new(store.clone(), source());
-        assert_eq!(again.list().unwrap(), [key.id.clone()]);
+        assert_eq!(again.list().unwrap(), vec![key.id.clone()]);
         assert_eq!(again.open(&key.id).unwrap().passphrase(), key.passphrase());
         // The same id with another content is never taken for it.
         let impostor = DataKey { id: key.id.clone(), passphrase: "0".repeat(64).into() };
