@@ -72,7 +72,11 @@ fn a_repository_lives_in_a_bucket() {
     let repository = RepositoryConfig {
         name: "far".into(),
         store: StoreConfig::S3(Box::new(config(&server, &server.address, SECRET))),
-        encryption: Encryption::Aes256Cbc { master_key_file: Some(key), master_key_command: None, previous_master_key_file: None },
+        encryption: Encryption::Aes256Cbc {
+            master_key_file: Some(key),
+            master_key_command: None,
+            previous_master_key_file: None,
+        },
         codec: Codec::Gzip,
         level: None,
         workers: None,

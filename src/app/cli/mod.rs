@@ -3,16 +3,16 @@
 
 mod args;
 mod backups;
-mod continuity;
 mod cleanup;
 mod compliance;
+mod continuity;
 mod copies;
 mod crypt;
 mod drill;
 mod hold;
 mod incidents;
-mod keys;
 mod init;
+mod keys;
 mod output;
 mod restore;
 mod schedule;

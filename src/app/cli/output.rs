@@ -17,6 +17,15 @@ pub fn json(value: &impl Serialize) -> Result<(), Explanation> {
     line(&text)
 }
 
+/// Prints one JSON value on one line of standard output.
+///
+/// # Errors
+/// As [`json`].
+pub fn json_line(value: &impl Serialize) -> Result<(), Explanation> {
+    let text = serde_json::to_string(value).map_err(|e| broken(&e.to_string()))?;
+    line(&text)
+}
+
 /// Prints a line on standard output; a closed pipe is no fault.
 ///
 /// # Errors

@@ -37,7 +37,11 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
     let mut scheduler = Scheduler::new(&clusters, &state_directory, &chores, &tell);
     if args.once {
         scheduler.pass(&Timestamp::now, &|| stop.asked())?;
-        return Ok(if scheduler.sound() { ExitCode::SUCCESS } else { ExitCode::from(super::status::PROBLEM) });
+        return Ok(if scheduler.sound() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(super::status::PROBLEM)
+        });
     }
     scheduler.run(&stop)?;
     Ok(ExitCode::SUCCESS)
@@ -87,9 +91,11 @@ fn say(told: &Told, json: bool) -> Result<(), Explanation> {
         Told::Cleared { at, cluster, alarm } => {
             line(at, cluster, format!("alarm over: {}", alarm.text))
         }
-        Told::Next { at, cluster, job, due } => {
-            line(at, cluster, format!("next {}: {}", job.word(), moments::echo(*due, &TimeZone::UTC)))
-        }
+        Told::Next { at, cluster, job, due } => line(
+            at,
+            cluster,
+            format!("next {}: {}", job.word(), moments::echo(*due, &TimeZone::UTC)),
+        ),
     }
 }
 

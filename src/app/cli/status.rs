@@ -10,9 +10,9 @@ use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::{BaseSummary, ServerProbe};
 use crate::engine::recovery_point::RepositoryArchive;
-use crate::engine::runbook::Runbook;
 use crate::engine::repository::store::Hold;
 use crate::engine::repository::{Repository, SetDescriptor};
+use crate::engine::runbook::Runbook;
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::{Coverage, Stretch};
 use crate::engine::wal::debts::{self, Ledger};
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 /// The exit code where a page shows a problem; no kind of failure has it.
-const PROBLEM: u8 = 12;
+pub(super) const PROBLEM: u8 = 12;
 
 #[derive(Debug, Serialize)]
 struct Page {

@@ -3,8 +3,8 @@
 
 pub mod archiving;
 pub mod load;
-pub mod retention;
 pub mod place;
+pub mod retention;
 pub mod s3;
 pub mod schedule;
 
@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 pub use archiving::Archiving;
 pub use load::{ConfigError, example, load};
-pub use retention::Retention;
 pub use place::{Immutability, Place, PlaceConfig};
+pub use retention::Retention;
 pub use s3::{LockMode, ObjectLock, S3Config, S3Credentials};
 
 /// The whole configuration.

@@ -77,11 +77,7 @@ pub fn page(config: &Config, cluster: &Cluster, retained_since: Timestamp) -> Pa
     }
 }
 
-fn copy(
-    cluster: &Cluster,
-    (settings, opened): &Opened<'_>,
-    set: Option<&str>,
-) -> Copy {
+fn copy(cluster: &Cluster, (settings, opened): &Opened<'_>, set: Option<&str>) -> Copy {
     let mut copy = Copy {
         repository: settings.name.clone(),
         place: settings.place(),

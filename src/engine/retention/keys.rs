@@ -3,10 +3,10 @@
 
 use super::inventory::Seen;
 use super::plan::{Plan, Removal};
+use crate::engine::crypto::master::KeyError;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::set_time;
-use crate::engine::crypto::master::KeyError;
 use crate::engine::repository::store::{StoreError, StoreFault};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;

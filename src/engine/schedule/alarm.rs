@@ -5,7 +5,7 @@
 use super::Job;
 use super::record::Record;
 use crate::engine::runbook::TierTarget;
-use humansize::{DECIMAL, format_size};
+use crate::engine::wal::settings::{self, ArchiverSettings};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -20,26 +20,11 @@ pub struct Health {
     pub newest_backup: Result<Option<Timestamp>, String>,
     /// When the newest WAL file was written to a repository; or why that is not known.
     pub newest_wal: Result<Option<Timestamp>, String>,
-    pub archiver: Result<Archiver, String>,
-    /// What repositories still lack, one line each.
-    pub debts: Vec<String>,
-}
-
-/// What the server says of its archiving.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Archiver {
-    /// The oldest WAL file that waits to be archived.
-    pub waiting_since: Option<Timestamp>,
-    /// Files that wait.
-    pub waiting: u64,
-    /// Seconds after which a segment that is not full is archived; 0: never.
-    pub timeout_seconds: u64,
-    /// `archive_mode` is on.
-    pub on: bool,
-    /// The last failure, where nothing was archived since.
-    pub failing: Option<String>,
+    pub archiver: Result<ArchiverSettings, String>,
     /// The server says that this file is archived, and no repository has it.
     pub missing: Option<String>,
+    /// What repositories still lack, one line each.
+    pub debts: Vec<String>,
 }
 
 /// One thing that somebody must look at.
@@ -68,8 +53,10 @@ pub fn alarms(health: &Health, record: &Record, tier: &TierTarget) -> Vec<Alarm>
         )),
         Ok(Some(_)) => {}
         Ok(None) => found.push(alarm("backup-none", "there is no base backup")),
-        Err(why) => found
-            .push(alarm("backup-unknown", format!("the base backups could not be looked at: {why}"))),
+        Err(why) => found.push(alarm(
+            "backup-unknown",
+            format!("the base backups could not be looked at: {why}"),
+        )),
     }
     for (job, outcome) in &record.jobs {
         if outcome.failures > 0 {
@@ -104,45 +91,24 @@ fn wal(health: &Health, rpo: SignedDuration, found: &mut Vec<Alarm>) {
                 )),
                 Ok(Some(_)) => {}
                 Ok(None) => found.push(alarm("wal-none", "no WAL was ever archived")),
-                Err(why) => found
-                    .push(alarm("wal-unknown", format!("the archive could not be looked at: {why}"))),
+                Err(why) => found.push(alarm(
+                    "wal-unknown",
+                    format!("the archive could not be looked at: {why}"),
+                )),
             }
             return;
         }
     };
-    if !archiver.on {
-        found.push(alarm("archiving-off", "archive_mode is off: nothing is archived"));
+    let limit = u64::try_from(rpo.as_secs()).unwrap_or(0);
+    for problem in settings::problems(archiver, limit) {
+        // The first words stay while the trouble lasts; figures behind them change.
+        let words: Vec<&str> = problem.split(' ').take(2).collect();
+        found.push(alarm(format!("archiving: {}", words.join(" ")), problem.clone()));
     }
-    if let Some(since) = archiver.waiting_since.filter(|since| age(*since) > rpo) {
-        found.push(alarm(
-            "wal-age",
-            format!(
-                "WAL waits to be archived for {} ({} files); the tier allows {}",
-                span(age(since)),
-                archiver.waiting,
-                span(rpo)
-            ),
-        ));
-    }
-    if let Some(why) = &archiver.failing {
-        found.push(alarm("archiving-fails", format!("archiving fails: {why}")));
-    }
-    if let Some(name) = &archiver.missing {
+    if let Some(name) = &health.missing {
         found.push(alarm(
             "wal-missing",
             format!("the server says that {name} is archived, and no repository has it"),
-        ));
-    }
-    let timeout = i64::try_from(archiver.timeout_seconds).unwrap_or(i64::MAX);
-    if timeout == 0 {
-        found.push(alarm(
-            "archive-timeout",
-            "archive_timeout is 0: on a quiet server a commit can stay unarchived for ever",
-        ));
-    } else if SignedDuration::from_secs(timeout) > rpo {
-        found.push(alarm(
-            "archive-timeout",
-            format!("archive_timeout is {timeout} s; the tier allows {}", span(rpo)),
         ));
     }
     if let Err(why) = &health.newest_wal {
@@ -171,20 +137,6 @@ pub fn span(duration: SignedDuration) -> String {
     }
 }
 
-/// What repositories lack, as one line.
-#[must_use]
-pub fn debt(repository: &str, sets: usize, files: u64, bytes: u64) -> String {
-    let mut parts = Vec::new();
-    if sets > 0 {
-        parts.push(format!("{sets} base {}", if sets == 1 { "backup" } else { "backups" }));
-    }
-    if files > 0 {
-        parts.push(format!("{files} WAL {}", if files == 1 { "file" } else { "files" }));
-    }
-    let size = if bytes > 0 { format!(" ({})", format_size(bytes, DECIMAL)) } else { String::new() };
-    format!("the repository {repository} lacks {}{size}", parts.join(" and "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,14 +151,23 @@ mod tests {
             at: at("2026-01-13T12:00:00Z"),
             newest_backup: Ok(Some(at("2026-01-13T02:10:00Z"))),
             newest_wal: Ok(Some(at("2026-01-13T11:00:00Z"))),
-            archiver: Ok(Archiver {
+            archiver: Ok(ArchiverSettings {
+                archive_mode: "on".into(),
+                archive_command: "lifeboat archive-wal %p".into(),
+                archive_library: String::new(),
+                archive_timeout: 60,
+                wal_level: "replica".into(),
+                in_recovery: false,
+                last_archived: None,
+                last_archived_at: None,
+                last_failed: None,
+                last_failed_at: None,
+                failed_count: 0,
+                waiting: Some(0),
                 waiting_since: None,
-                waiting: 0,
-                timeout_seconds: 60,
-                on: true,
-                failing: None,
-                missing: None,
+                at: at("2026-01-13T12:00:00Z"),
             }),
+            missing: None,
             debts: Vec::new(),
         }
     }
@@ -216,7 +177,7 @@ mod tests {
         alarms(health, &Record::default(), &tier).into_iter().map(|a| a.id).collect()
     }
 
-    fn archiver(change: impl FnOnce(&mut Archiver)) -> Health {
+    fn archiver(change: impl FnOnce(&mut ArchiverSettings)) -> Health {
         let mut health = sound();
         if let Ok(archiver) = &mut health.archiver {
             change(archiver);
@@ -234,12 +195,18 @@ mod tests {
     #[test]
     fn each_trouble_has_its_alarm() {
         let cases = [
-            (archiver(|a| a.waiting_since = Some(at("2026-01-13T11:50:00Z"))), "wal-age"),
-            (archiver(|a| a.on = false), "archiving-off"),
-            (archiver(|a| a.timeout_seconds = 0), "archive-timeout"),
-            (archiver(|a| a.timeout_seconds = 900), "archive-timeout"),
-            (archiver(|a| a.failing = Some("exit code 7".into())), "archiving-fails"),
-            (archiver(|a| a.missing = Some("00000001000000000000000A".into())), "wal-missing"),
+            (
+                archiver(|a| a.waiting_since = Some(at("2026-01-13T11:50:00Z"))),
+                "archiving: WAL has",
+            ),
+            (archiver(|a| a.archive_mode = "off".into()), "archiving: archive_mode is"),
+            (archiver(|a| a.archive_timeout = 0), "archiving: archive_timeout is"),
+            (archiver(|a| a.archive_timeout = 900), "archiving: archive_timeout is"),
+            (
+                archiver(|a| a.last_failed_at = Some(at("2026-01-13T11:59:00Z"))),
+                "archiving: The last",
+            ),
+            (Health { missing: Some("00000001000000000000000A".into()), ..sound() }, "wal-missing"),
             (Health { newest_backup: Ok(None), ..sound() }, "backup-none"),
             (Health { newest_backup: Err("down".into()), ..sound() }, "backup-unknown"),
             (Health { newest_wal: Err("down".into()), ..sound() }, "wal-unknown"),
@@ -247,7 +214,10 @@ mod tests {
                 Health { newest_backup: Ok(Some(at("2026-01-12T02:10:00Z"))), ..sound() },
                 "backup-age",
             ),
-            (Health { debts: vec!["b lacks 3 WAL files".into()], ..sound() }, "debt-b lacks 3 WAL files"),
+            (
+                Health { debts: vec!["b lacks 3 WAL files".into()], ..sound() },
+                "debt-b lacks 3 WAL files",
+            ),
         ];
         for (health, id) in cases {
             assert_eq!(ids(&health), [id]);
@@ -266,12 +236,14 @@ mod tests {
 
     #[test]
     fn a_job_that_fails_is_an_alarm_until_it_succeeds() {
-        let failed = Explanation::new(Kind::Storage, "The volume is full.", "Nothing.", "Make room.");
+        let failed =
+            Explanation::new(Kind::Storage, "The volume is full.", "Nothing.", "Make room.");
         let begun = at("2026-01-13T05:00:00Z");
         let mut record = Record::default();
         let outcome = record.of(Job::Cleanup).after(begun, &Err(failed));
         record.jobs.insert(Job::Cleanup, outcome.clone());
-        let found = alarms(&sound(), &record, &TierTarget { rpo_seconds: 300, ..TierTarget::default() });
+        let found =
+            alarms(&sound(), &record, &TierTarget { rpo_seconds: 300, ..TierTarget::default() });
         assert_eq!(found.len(), 1);
         assert!(found[0].text.contains("The volume is full."), "{found:?}");
         record.jobs.insert(Job::Cleanup, outcome.after(begun, &Ok(String::new())));
@@ -281,10 +253,10 @@ mod tests {
 
     #[test]
     fn spans_are_short() {
-        let cases = [(5, "5 s"), (65, "1 min"), (3 * 3600 + 300, "3 h 05 min"), (90_000, "1 d 01 h")];
+        let cases =
+            [(5, "5 s"), (65, "1 min"), (3 * 3600 + 300, "3 h 05 min"), (90_000, "1 d 01 h")];
         for (seconds, said) in cases {
             assert_eq!(span(SignedDuration::from_secs(seconds)), said);
         }
-        assert_eq!(debt("b", 1, 20, 3_000_000), "the repository b lacks 1 base backup and 20 WAL files (3 MB)");
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod alarm;
 pub mod calendar;
+pub mod jobs;
 pub mod record;
 pub mod run;
 pub mod units;
@@ -25,8 +26,7 @@ pub enum Job {
 }
 
 impl Job {
-    pub const ALL: [Self; 4] =
-        [Self::BaseBackup, Self::CatchUp, Self::Verification, Self::Cleanup];
+    pub const ALL: [Self; 4] = [Self::BaseBackup, Self::CatchUp, Self::Verification, Self::Cleanup];
 
     /// For a person.
     #[must_use]

@@ -91,7 +91,10 @@ impl Record {
         written.map_err(|error| {
             Explanation::new(
                 Kind::Storage,
-                format!("What the scheduler did could not be noted in {}: {error}.", path.display()),
+                format!(
+                    "What the scheduler did could not be noted in {}: {error}.",
+                    path.display()
+                ),
                 "What was done is done; after a restart it may be done once more.",
                 "Give this user the state directory.",
             )

@@ -1,10 +1,10 @@
 //! The scheduler's loop: what is due is done, one job at a time, and told. Owns the lock that
 //! keeps it alone on its machine; never decides what a job does.
 
+use super::Job;
 use super::alarm::Alarm;
 use super::calendar::{self, Due, Reason};
 use super::record::{self, Outcome, Record};
-use super::Job;
 use crate::engine::config::Cluster;
 use crate::engine::explain::{Explanation, Kind};
 use jiff::{SignedDuration, Timestamp};
@@ -113,12 +113,8 @@ impl Alone {
             )
         };
         fs::create_dir_all(&folder).map_err(failed)?;
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(failed)?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         use rustix::fs::{FlockOperation, flock};
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self(file)),

@@ -29,6 +29,10 @@ pub struct ArchiverSettings {
     pub failed_count: u64,
     /// Files that wait in `pg_wal`; `None` where this user may not see them.
     pub waiting: Option<u64>,
+    /// Since when the oldest of them waits.
+    pub waiting_since: Option<Timestamp>,
+    /// When the server was asked.
+    pub at: Timestamp,
 }
 
 /// Asks the running server.
@@ -59,9 +63,14 @@ async fn ask(session: &Session) -> Result<ArchiverSettings, tokio_postgres::Erro
         .await?;
     let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
     let waiting = session
-        .query_one("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'", &[])
+        .query_one(
+            "SELECT count(*), min(modification) FROM pg_ls_archive_statusdir()
+              WHERE name LIKE '%.ready'",
+            &[],
+        )
         .await
-        .and_then(|row| row.try_get::<_, i64>(0));
+        .and_then(|row| Ok((row.try_get::<_, i64>(0)?, row.try_get(1)?)))
+        .ok();
     Ok(ArchiverSettings {
         archive_mode: row.try_get(0)?,
         archive_command: row.try_get(1)?,
@@ -74,7 +83,9 @@ async fn ask(session: &Session) -> Result<ArchiverSettings, tokio_postgres::Erro
         last_failed: row.try_get(8)?,
         last_failed_at: row.try_get(9)?,
         failed_count: unsigned(row.try_get(10)?),
-        waiting: waiting.ok().map(unsigned),
+        waiting: waiting.map(|(count, _)| unsigned(count)),
+        waiting_since: waiting.and_then(|(_, since)| since),
+        at: Timestamp::now(),
     })
 }
 
@@ -118,6 +129,16 @@ pub fn problems(settings: &ArchiverSettings, rpo_seconds: u64) -> Vec<String> {
             rpo_seconds.min(60)
         ));
     }
+    let waits = |since: Timestamp| settings.at.duration_since(since).as_secs();
+    let limit = i64::try_from(rpo_seconds).unwrap_or(i64::MAX);
+    if let Some(since) = settings.waiting_since.filter(|since| waits(*since) > limit) {
+        problems.push(format!(
+            "WAL has waited to be archived for {} s ({} files), and the tier allows the loss of \
+             {rpo_seconds} s. See the server's log.",
+            waits(since),
+            settings.waiting.unwrap_or(1)
+        ));
+    }
     let failing = match (settings.last_failed_at, settings.last_archived_at) {
         (Some(failed), Some(archived)) => failed > archived,
         (failed, _) => failed.is_some(),
@@ -152,6 +173,8 @@ mod tests {
             last_failed_at: Some(Timestamp::from_second(1000).unwrap()),
             failed_count: 3,
             waiting: Some(0),
+            waiting_since: None,
+            at: Timestamp::from_second(3000).unwrap(),
         }
     }
 
@@ -175,6 +198,9 @@ mod tests {
             let found = problems(&settings, 60);
             assert!(found.len() == 1 && found[0].contains(word), "{word}: {found:?}");
         }
+        let waiting = |since| ArchiverSettings { waiting_since: at(since), ..sound() };
+        assert!(problems(&waiting(2940), 60).is_empty(), "within the tier");
+        assert!(problems(&waiting(2939), 60)[0].contains("for 61 s"));
         let standby = ArchiverSettings { in_recovery: true, archive_timeout: 0, ..sound() };
         assert!(problems(&standby, 60).is_empty());
         let always = ArchiverSettings { archive_mode: "always".to_owned(), ..standby };

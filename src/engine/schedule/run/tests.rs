@@ -72,8 +72,7 @@ impl Fixture {
 
     fn passes(&self, moments: &[&str]) -> Vec<Timestamp> {
         let tell = |told: &Told| self.told.borrow_mut().push(told.clone());
-        let mut scheduler =
-            Scheduler::new(&self.clusters, self.folder.path(), &self.chores, &tell);
+        let mut scheduler = Scheduler::new(&self.clusters, self.folder.path(), &self.chores, &tell);
         moments.iter().map(|now| scheduler.pass(&|| at(now), &|| false).unwrap()).collect()
     }
 
@@ -131,7 +130,8 @@ fn a_failure_is_told_and_tried_again_later() {
 fn an_alarm_is_told_when_it_comes_each_hour_and_when_it_goes() {
     let fixture = Fixture::new();
     let tell = |told: &Told| fixture.told.borrow_mut().push(told.clone());
-    let mut scheduler = Scheduler::new(&fixture.clusters, fixture.folder.path(), &fixture.chores, &tell);
+    let mut scheduler =
+        Scheduler::new(&fixture.clusters, fixture.folder.path(), &fixture.chores, &tell);
     let mut look = |now: &str| {
         fixture.told.borrow_mut().clear();
         scheduler.look(&fixture.clusters[0], at(now));
