@@ -14,7 +14,7 @@ use lifeboat::engine::explain::Explanation;
 use lifeboat::engine::incident::facts::{BaseSummary, Target, TargetPoint, Verdict};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::recovery_point::{
-    Archive, ClusterFacts, Inputs, Landscape, Relation, Relations,
+    Archive, ClusterFacts, Inputs, Landscape, Relation, Relations, Symptom,
 };
 use lifeboat::engine::wal::Segment;
 use lifeboat::engine::wal::inspect::{Folder, Segments};
@@ -76,6 +76,8 @@ fn try_landscape(
         rescue,
         detected: Some(now(cluster)),
         last_known_good: bases.first().map(|b| b.finished),
+        symptom: Symptom::default(),
+        live: None,
         state_directory: cluster.root.path().to_owned(),
     };
     Landscape::build(inputs, &|_| {}, &|| false).unwrap()
@@ -436,6 +438,8 @@ fn stopped_landscape(
         rescue,
         detected: None,
         last_known_good: Some(base.finished),
+        symptom: Symptom::default(),
+        live: None,
         state_directory: cluster.root.path().to_owned(),
     };
     Landscape::build(inputs, &|_| {}, &|| false).unwrap()

@@ -9,6 +9,7 @@ mod incidents;
 mod output;
 mod restore;
 mod status;
+mod suspects;
 mod wal;
 
 pub use args::Cli;
@@ -75,6 +76,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::Verify { common, backup_set_id } => {
             backups::verify(&loaded(path)?, &common, backup_set_id.as_deref())
         }
+        Verb::Suspects(args) => suspects::suspects(&loaded(path)?, &args),
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),

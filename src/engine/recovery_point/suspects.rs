@@ -166,7 +166,7 @@ pub fn rank(
         })
         .collect();
     found.extend(history.series.iter().filter_map(|series| {
-        let look = of_series(series, history, &names)?;
+        let look = of_series(series, history, &names, symptom)?;
         let near = closeness(series.last.at(), detected);
         Some(Found {
             ending: Ending { first_lsn: series.begins(), ..series.first },
@@ -307,7 +307,7 @@ fn dropped(
         Harm::Truncate
     };
     let rows: f64 = tables.iter().map(|(f, r)| rows_of(detail, *f, *r).unwrap_or(0.0)).sum();
-    let titles: Vec<String> = tables.iter().map(|(f, r)| names.title(*f)).collect();
+    let titles: Vec<String> = tables.iter().map(|(f, _)| names.title(*f)).collect();
     let relation_name = listed(&titles, 3);
     let what = match harm {
         Harm::DropSchema => {
@@ -459,8 +459,17 @@ fn mass(
 
 /// Many small changes of one shape. One that goes on through all that was read is the
 /// application's everyday work.
-fn of_series(series: &Series, history: &History, names: &Relations) -> Option<Look> {
+fn of_series(
+    series: &Series,
+    history: &History,
+    names: &Relations,
+    symptom: &Symptom,
+) -> Option<Look> {
     let file = series.shape.relation;
+    let focus = symptom.focus();
+    if !focus.holds(&series.first) && !focus.holds(&series.last) {
+        return None;
+    }
     if names.others.contains(&(file.database, file.file)) {
         return None;
     }
@@ -472,7 +481,7 @@ fn of_series(series: &Series, history: &History, names: &Relations) -> Option<Lo
     let total = relation.map(|r| r.rows).filter(|rows| *rows > 0.0);
     let share = total.map_or(0.5, |total| float(series.rows) / total);
     let begun = history.endings.iter().take_while(|e| e.lsn < series.first.lsn).take(10).count();
-    let routine = if begun < 10 { 0.1 } else { 1.0 };
+    let routine = if begun < 10 || !focus.holds(&series.first) { 0.1 } else { 1.0 };
     let (own, others) = (float(series.transactions), float(series.others));
     let title = names.title(file);
     let of = total.map_or_else(String::new, |total| format!(" of {}", about(total)));

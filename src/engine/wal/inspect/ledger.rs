@@ -436,10 +436,11 @@ impl Ledger {
                 }
             }
         }
+        // What is everyday shows outside of the focus too.
+        self.series.add(&ending, &part.relations);
         if !self.focus.holds(&ending) {
             return;
         }
-        self.series.add(&ending, &part.relations);
         let mut dropped: Vec<RelationFile> =
             files.iter().copied().filter(|f| !part.created.contains(f)).collect();
         dropped.sort_unstable();
