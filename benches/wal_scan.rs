@@ -115,7 +115,11 @@ fn main() {
         ("ours, plain", plain_time),
         ("ours, read before", kept_time),
     ] {
-        println!("{words:37} {time:.3} s   {:.2} of all, {:.2} of commits", time / full, time / few);
+        println!(
+            "{words:37} {time:.3} s   {:.2} of all, {:.2} of commits",
+            time / full,
+            time / few
+        );
     }
     println!("peak memory {} MB, of it {} MB before reading", peak / 1024, before / 1024);
 }

@@ -247,7 +247,10 @@ fn the_culprit_is_the_first_suspect() {
         assert_eq!(survey.suggestions[0].target, top.target);
         let harmless = ["public.customers", "public.audit"];
         assert!(
-            !survey.suspects.iter().any(|s| harmless.contains(&s.relation.as_str())),
+            !survey
+                .suspects
+                .iter()
+                .any(|s| harmless.contains(&s.relation.as_str()) && !s.what.starts_with("changed")),
             "{bad}: rewrites and what was rolled back are no suspects: {all:#?}"
         );
     }

@@ -122,7 +122,8 @@ fn traffic(cluster: &Cluster, round: usize) {
         2 => drop(cluster.sql("CLUSTER orders USING orders_pkey")),
         _ => drop(cluster.sql("REINDEX TABLE orders")),
     }
-    cluster.sql("CREATE TEMP TABLE scratch AS SELECT generate_series(1, 900) i; DROP TABLE scratch");
+    cluster
+        .sql("CREATE TEMP TABLE scratch AS SELECT generate_series(1, 900) i; DROP TABLE scratch");
 }
 
 /// Every row of every table, by database and table.
@@ -176,13 +177,18 @@ const DAMAGES: &[Damage] = &[
     },
     Damage {
         prepare: &["ALTER TABLE customers ADD visits int DEFAULT 0"],
-        bad: &["DO $$ BEGIN FOR i IN 1..60 LOOP UPDATE prices SET cents = 0 WHERE id = i * 3; COMMIT; PERFORM pg_sleep(0.005); END LOOP; END $$"],
+        bad: &[
+            "DO $$ BEGIN FOR i IN 1..60 LOOP UPDATE prices SET cents = 0 WHERE id = i * 3; COMMIT; PERFORM pg_sleep(0.005); END LOOP; END $$",
+        ],
         words: "changed 60 of about 2,000 rows of public.prices, about 1 at a time",
         kind: SymptomKind::RowsWrong,
     },
     Damage {
         prepare: &[],
-        bad: &["BEGIN; SAVEPOINT a; DELETE FROM prices; RELEASE a; PREPARE TRANSACTION 'bad'", "COMMIT PREPARED 'bad'"],
+        bad: &[
+            "BEGIN; SAVEPOINT a; DELETE FROM prices; RELEASE a; PREPARE TRANSACTION 'bad'",
+            "COMMIT PREPARED 'bad'",
+        ],
         words: "deleted 2,000 of about 2,000 rows of public.prices",
         kind: SymptomKind::RowsGone,
     },
@@ -365,11 +371,8 @@ fn the_true_culprit_is_first_and_nothing_before_it_is_lost() {
     };
     let archive =
         Plain { folder: Folder::new(&cluster.archive), base, relations: relations(&cluster) };
-    let all: Vec<Done> = DAMAGES
-        .iter()
-        .enumerate()
-        .map(|(round, damage)| done(&cluster, round, damage))
-        .collect();
+    let all: Vec<Done> =
+        DAMAGES.iter().enumerate().map(|(round, damage)| done(&cluster, round, damage)).collect();
     cluster.archive_all();
     cluster.pg_ctl(&cluster.data, &["stop", "-m", "fast"]);
 

@@ -194,8 +194,7 @@ impl Cluster {
 
     /// As [`Cluster::run`], with what it prints thrown away.
     pub fn run_quietly(&self, program: &str, arguments: &[&str]) {
-        let status =
-            self.command(program).args(arguments).stdout(Stdio::null()).status().unwrap();
+        let status = self.command(program).args(arguments).stdout(Stdio::null()).status().unwrap();
         assert!(status.success(), "{program} {arguments:?}");
     }
 

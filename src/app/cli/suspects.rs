@@ -143,14 +143,15 @@ fn lost(suspect: &Culprit) -> String {
         .tables
         .iter()
         .take(3)
-        .map(|t| {
-            format!("{} +{} ~{} -{}", t.table, t.inserts, t.updates, t.deletes)
-        })
+        .map(|t| format!("{} +{} ~{} -{}", t.table, t.inserts, t.updates, t.deletes))
         .collect();
     let more = (lost.tables.len().saturating_sub(3)) as u64 + lost.more_tables;
     if more > 0 {
         tables.push(format!("{more} more tables"));
     }
     let rows = if tables.is_empty() { String::new() } else { format!(": {}", tables.join(", ")) };
-    format!("Going back to just before it loses {} {commits} of others{seconds}{rows}.", lost.commits)
+    format!(
+        "Going back to just before it loses {} {commits} of others{seconds}{rows}.",
+        lost.commits
+    )
 }

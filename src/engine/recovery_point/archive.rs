@@ -3,9 +3,9 @@
 
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::BaseSummary;
-use crate::engine::repository::{Repository, WalObject};
 use crate::engine::repository::manifest::RelationMap;
 use crate::engine::repository::scan::relation_map;
+use crate::engine::repository::{Repository, WalObject};
 use crate::engine::wal::inspect::{CatalogFiles, LoggedNames, RelationFile, Segments};
 use crate::engine::wal::{TimelineId, WalFile};
 use std::collections::{HashMap, HashSet};
@@ -71,6 +71,9 @@ impl Relations {
             self.files.entry(file).or_insert(relation);
         }
         self.others.extend(other.others);
+        if self.catalogs == CatalogFiles::default() {
+            self.catalogs = other.catalogs;
+        }
         for (schema, name) in other.schemas {
             self.schemas.entry(schema).or_insert(name);
         }

@@ -96,9 +96,8 @@ impl Landscape {
             let (timeline, from) = (self.main.timeline, self.main.scan.start);
             reading.trace(timeline, from, progress, cancelled)?.scan.history.after
         };
-        let suspects = found.iter().zip(sums).map(|(f, sums)| {
-            self.culprit(f, sums.into_iter().collect())
-        });
+        let suspects =
+            found.iter().zip(sums).map(|(f, sums)| self.culprit(f, sums.into_iter().collect()));
         let suspects = suspects.collect();
         let endings = &self.main.scan.history.endings;
         let mut commits = endings.iter().filter(|e| e.committed());
@@ -117,9 +116,7 @@ impl Landscape {
         let trace = &self.main;
         let kept = trace.before(found.ending.first_lsn);
         rows.retain(|(file, _)| !self.relations.others.contains(&(file.database, file.file)));
-        rows.sort_by_key(|(file, t)| {
-            (std::cmp::Reverse(t.inserts + t.updates + t.deletes), *file)
-        });
+        rows.sort_by_key(|(file, t)| (std::cmp::Reverse(t.inserts + t.updates + t.deletes), *file));
         let more_tables = rows.len().saturating_sub(TABLES) as u64;
         let tables = rows.into_iter().take(TABLES).map(|(file, tally)| LostRows {
             table: self.relations.title(file),

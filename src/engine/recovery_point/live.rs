@@ -21,7 +21,8 @@ pub async fn relations(connection: &Connection) -> (Relations, Vec<String>) {
     };
     for (oid, name) in databases {
         if let Err(why) = of_database(connection, oid, &name, &mut all).await {
-            warnings.push(format!("The running server's tables in {name} could not be read: {why}"));
+            warnings
+                .push(format!("The running server's tables in {name} could not be read: {why}"));
         }
         all.databases.insert(oid, name);
     }
@@ -36,8 +37,7 @@ fn options() -> ConnectOptions {
 }
 
 async fn databases(connection: &Connection) -> Result<Vec<(u32, String)>, String> {
-    let session =
-        connect::connect(connection, &options()).await.map_err(|e| e.to_string())?;
+    let session = connect::connect(connection, &options()).await.map_err(|e| e.to_string())?;
     let sql = "SELECT oid, datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate";
     let rows = session.query(sql, &[]).await.map_err(|e| connect::reason(&e))?;
     rows.iter()
@@ -52,9 +52,8 @@ async fn of_database(
     name: &str,
     all: &mut Relations,
 ) -> Result<(), String> {
-    let session = connect::connect(connection, &options().database(name))
-        .await
-        .map_err(|e| e.to_string())?;
+    let session =
+        connect::connect(connection, &options().database(name)).await.map_err(|e| e.to_string())?;
     let read = async {
         for row in session.query("SELECT oid, nspname::text FROM pg_namespace", &[]).await? {
             all.schemas.insert((oid, row.try_get(0)?), row.try_get(1)?);

@@ -28,7 +28,8 @@ use crate::engine::postgres::control_file::ControlFile;
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::Coverage;
 use crate::engine::wal::inspect::{
-    After, Cache, CatalogFiles, Folder, InspectError, Layered, ScanOptions, ScanProgress, Segments, scan,
+    After, Cache, CatalogFiles, Folder, InspectError, Layered, ScanOptions, ScanProgress, Segments,
+    scan,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::path::PathBuf;

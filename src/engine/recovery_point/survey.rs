@@ -16,10 +16,15 @@ use jiff::{SignedDuration, Timestamp};
 /// Slices of the density picture, at most.
 const SLICES: i64 = 120;
 const RUNBOOK_MINUTES: i64 = 15;
+/// Of the first suspect's score.
+const NOISE: f64 = 0.1;
 
 pub fn survey(landscape: &Landscape) -> Survey {
     let trace = &landscape.main;
-    let found = found(landscape);
+    let mut found = found(landscape);
+    // On a screen, what stands far behind the first is noise.
+    let least = found.first().map_or(0.0, |top| top.score * NOISE);
+    found.retain(|f| f.score >= least);
     Survey {
         at: landscape.at,
         current_lsn: landscape.inputs.cluster.current_lsn,

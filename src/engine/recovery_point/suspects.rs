@@ -3,11 +3,13 @@
 //! ranked; never reads WAL, and cuts nothing off for being small.
 
 use super::archive::{Relation, Relations};
-use super::symptom::Symptom;
+use super::symptom::{Symptom, SymptomKind};
 use super::words::{grouped, listed};
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::inspect::ledger::Fast;
-use crate::engine::wal::inspect::{Detail, Ending, Fact, History, RelationFile, Series, Totals};
+use crate::engine::wal::inspect::{
+    Detail, Ending, Fact, History, Origin, RelationFile, Series, Totals,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -179,9 +181,7 @@ pub fn rank(
             bytes: None,
         })
     }));
-    found.sort_by(|a, b| {
-        b.score.total_cmp(&a.score).then(b.ending.lsn.cmp(&a.ending.lsn))
-    });
+    found.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.ending.lsn.cmp(&a.ending.lsn)));
     without_parts(&mut found);
     found.truncate(MAX_SUSPECTS);
     found
@@ -306,7 +306,7 @@ fn dropped(
         }
         Harm::Truncate
     };
-    let rows: f64 = tables.iter().map(|(f, r)| rows_of(detail, *f, *r).unwrap_or(0.0)).sum();
+    let rows: f64 = tables.iter().map(|(f, r)| rows_of(detail, *f, *r, names).unwrap_or(0.0)).sum();
     let titles: Vec<String> = tables.iter().map(|(f, _)| names.title(*f)).collect();
     let relation_name = listed(&titles, 3);
     let what = match harm {
@@ -405,7 +405,8 @@ fn mass(
             return None;
         }
         let relation = names.named(touched.relation);
-        let total = rows_of(detail, touched.relation, relation).map(|rows| rows.max(float(count)));
+        let total =
+            rows_of(detail, touched.relation, relation, names).map(|rows| rows.max(float(count)));
         let share = total.map_or(0.5, |total| float(count) / total.max(1.0));
         let title = names.title(touched.relation);
         let rows = if count == 1 { "row" } else { "rows" };
@@ -478,11 +479,22 @@ fn of_series(
         false => (Harm::Update, "changed"),
     };
     let relation = names.named(file);
-    let total = relation.map(|r| r.rows).filter(|rows| *rows > 0.0);
+    let total = relation
+        .and_then(|r| names.by_oid(file.database, r.oid))
+        .map(|r| r.rows)
+        .filter(|rows| *rows > 0.0);
     let share = total.map_or(0.5, |total| float(series.rows) / total);
     let begun = history.endings.iter().take_while(|e| e.lsn < series.first.lsn).take(10).count();
     let routine = if begun < 10 || !focus.holds(&series.first) { 0.1 } else { 1.0 };
     let (own, others) = (float(series.transactions), float(series.others));
+    // One deed is likelier than many, until somebody says that values are wrong here and there.
+    let doubt = if symptom.kind == SymptomKind::Unknown { 0.4 } else { 1.0 };
+    let span = |a: &Ending, b: &Ending| b.micros.saturating_sub(a.micros).max(0);
+    let all = match (history.endings.first(), history.endings.last()) {
+        (Some(first), Some(last)) => span(first, last),
+        _ => 0,
+    };
+    let lasting = if span(&series.first, &series.last) > all / 2 { 0.15 } else { 1.0 };
     let title = names.title(file);
     let of = total.map_or_else(String::new, |total| format!(" of {}", about(total)));
     Some(Look {
@@ -496,7 +508,8 @@ fn of_series(
         tables: vec![(file.database, relation.cloned())],
         rows: float(series.rows),
         share,
-        outlier: routine * own / (own + 2.0 * others) * if series.alone { 1.0 } else { 0.5 },
+        outlier: doubt * lasting * routine * own / (own + 2.0 * others)
+            * if series.alone { 1.0 } else { 0.5 },
         named: relation.is_some() || names.files.is_empty(),
         key: (harm, file.database, file.file),
     })
@@ -519,43 +532,48 @@ fn outlier(harm: Harm, count: u64, totals: Option<&Totals>) -> f64 {
 }
 
 /// Rows that the relation had before the transaction, as far as that can be told.
-fn rows_of(detail: &Detail, file: RelationFile, relation: Option<&Relation>) -> Option<f64> {
-    let net = detail.touched.iter().find(|t| t.relation == file).map_or(0, |t| t.net_before);
+fn rows_of(
+    detail: &Detail,
+    file: RelationFile,
+    relation: Option<&Relation>,
+    names: &Relations,
+) -> Option<f64> {
+    let touched = detail.touched.iter().find(|t| t.relation == file);
     #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-    let net = net as f64;
-    match relation {
-        Some(r) if r.rows >= 0.0 => Some((r.rows + net).max(0.0)),
+    let net = touched.map_or(0, |t| t.net_before) as f64;
+    let known = match touched.map_or(Origin::Own, |t| t.origin) {
+        Origin::Own => relation.map(|r| r.rows),
+        Origin::Of(first) => names.named(first).map(|r| r.rows),
+        Origin::Empty => Some(0.0),
+    };
+    match known {
+        Some(rows) if rows >= 0.0 => Some((rows + net).max(0.0)),
         _ if net > 0.0 => Some(net),
         _ => None,
     }
 }
 
-/// TRUNCATE and rewrites give a table a new file: its name and rows go with it.
+/// TRUNCATE and rewrites give a table a new file. Where the log did not show the catalogue's row,
+/// the name goes with it if there is but one to go.
 fn follow_new_file(detail: &Detail, harm: Option<Harm>, names: &mut Relations) {
     if detail.dropped.is_empty() || matches!(harm, Some(Harm::DropTable | Harm::DropSchema)) {
         return;
     }
-    let known: Vec<(RelationFile, Relation)> =
-        detail.dropped.iter().filter_map(|f| names.named(*f).map(|r| (*f, r.clone()))).collect();
-    let rows = |file: RelationFile, relation: &Relation| match harm {
-        Some(Harm::Truncate) => 0.0,
-        _ => rows_of(detail, file, Some(relation)).unwrap_or(-1.0),
+    let mut known = detail.dropped.iter().filter_map(|f| names.named(*f).map(|r| (*f, r.clone())));
+    let (Some((file, relation)), None, Some(new)) =
+        (known.next(), known.next(), detail.created.first())
+    else {
+        return; // None, or several: which file is whose cannot be told.
     };
-    // Where the log told the new file's name, that says whose it is.
-    let mut told = false;
-    for new in &detail.created {
-        let Some(oid) = names.named(*new).map(|r| r.oid) else { continue };
-        if let Some((file, old)) = known.iter().find(|(_, old)| old.oid == oid) {
-            let rows = rows(*file, old);
-            names.files.entry((new.database, new.file)).and_modify(|r| r.rows = rows);
-            told = true;
-        }
+    drop(known);
+    if detail.created.iter().any(|f| names.named(*f).is_some_and(|r| r.oid == relation.oid)) {
+        return; // The log has told it.
     }
-    if let ([(file, relation)], Some(new), false) = (&known[..], detail.created.first(), told) {
-        let rows = rows(*file, relation);
-        let at = (new.database, new.file);
-        names.files.entry(at).or_insert(Relation { rows, ..relation.clone() });
-    }
+    let rows = match harm {
+        Some(Harm::Truncate) => 0.0,
+        _ => rows_of(detail, file, Some(&relation), names).unwrap_or(-1.0),
+    };
+    names.files.entry((new.database, new.file)).or_insert(Relation { rows, ..relation });
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]

@@ -62,17 +62,46 @@ impl CatalogFiles {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CatalogChange {
     /// Rows that stood on a page after the record, by line number.
-    Page { catalog: Catalog, database: u32, file: u32, block: u32, rows: Vec<(u16, Vec<u8>)> },
+    Page {
+        catalog: Catalog,
+        database: u32,
+        file: u32,
+        block: u32,
+        rows: Vec<(u16, Vec<u8>)>,
+    },
     /// A row's content; `None` where it is on the page told just before.
-    Insert { catalog: Catalog, place: Row, row: Option<Vec<u8>> },
+    Insert {
+        catalog: Catalog,
+        place: Row,
+        row: Option<Vec<u8>>,
+    },
     /// The new row is `prefix` bytes of the old one, `middle`, and the last `suffix` bytes of the
     /// old one; `None` where it is on the page told just before.
-    Update { catalog: Catalog, old: Row, new: Row, prefix: u16, suffix: u16, middle: Option<Vec<u8>> },
-    InPlace { catalog: Catalog, place: Row, row: Vec<u8> },
-    Delete { catalog: Catalog, place: Row },
+    Update {
+        catalog: Catalog,
+        old: Row,
+        new: Row,
+        prefix: u16,
+        suffix: u16,
+        middle: Option<Vec<u8>>,
+    },
+    InPlace {
+        catalog: Catalog,
+        place: Row,
+        row: Vec<u8>,
+    },
+    Delete {
+        catalog: Catalog,
+        place: Row,
+    },
     /// A column was dropped: the table's OID and the column's former name where the record has
     /// them, and its number.
-    ColumnDropped { database: u32, relation: Option<u32>, name: Option<String>, number: Option<u16> },
+    ColumnDropped {
+        database: u32,
+        relation: Option<u32>,
+        name: Option<String>,
+        number: Option<u16>,
+    },
 }
 
 /// What `record`, whose first block is of `catalog`, changes. Empty where nothing that matters.
@@ -105,11 +134,8 @@ fn row(record: &Record<'_>, catalog: Catalog, blocks: &[Block<'_>]) -> Option<Ca
     }
     let main = record.parts()?.main;
     let first = blocks.first()?;
-    let place = |block: &Block<'_>, offset| Row {
-        relation: block.relation,
-        block: block.block,
-        offset,
-    };
+    let place =
+        |block: &Block<'_>, offset| Row { relation: block.relation, block: block.block, offset };
     let whole = first.image.is_some();
     Some(match record.info & 0x70 {
         0x00 => {
@@ -162,7 +188,9 @@ fn column(record: &Record<'_>, blocks: &[Block<'_>]) -> Option<CatalogChange> {
     let number = |row: &[u8]| {
         let at = row.windows(MARK.len()).position(|w| w == MARK)? + MARK.len();
         let digits = row.get(at..)?.iter().take_while(|b| b.is_ascii_digit());
-        digits.map(|b| u16::from(b - b'0')).try_fold(0_u16, |n, d| n.checked_mul(10)?.checked_add(d))
+        digits
+            .map(|b| u16::from(b - b'0'))
+            .try_fold(0_u16, |n, d| n.checked_mul(10)?.checked_add(d))
     };
     let dropped = |relation, name, number| {
         Some(CatalogChange::ColumnDropped { database, relation, name, number })

@@ -30,13 +30,30 @@ pub struct Digest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Item {
     Ended(Ended),
-    Parameters { lsn: u64, values: [i32; 5] },
-    RestorePoint { lsn: u64, micros: Option<i64>, name: String },
+    Parameters {
+        lsn: u64,
+        values: [i32; 5],
+    },
+    RestorePoint {
+        lsn: u64,
+        micros: Option<i64>,
+        name: String,
+    },
     /// A database's row was changed in place.
-    DatabaseInPlace { lsn: u64, row: Row },
+    DatabaseInPlace {
+        lsn: u64,
+        row: Row,
+    },
     /// Files of catalogs: (catalog OID, file).
-    CatalogFiles { database: u32, files: Vec<(u32, u32)> },
-    Catalog { xid: u32, lsn: u64, change: CatalogChange },
+    CatalogFiles {
+        database: u32,
+        files: Vec<(u32, u32)>,
+    },
+    Catalog {
+        xid: u32,
+        lsn: u64,
+        change: CatalogChange,
+    },
 }
 
 /// The end of a transaction.
@@ -107,8 +124,7 @@ impl Part {
         if !known {
             let many = self.relations.len() >= FEW;
             if many && self.index.len() != self.relations.len() {
-                self.index =
-                    self.relations.iter().enumerate().map(|(i, (r, _))| (*r, i)).collect();
+                self.index = self.relations.iter().enumerate().map(|(i, (r, _))| (*r, i)).collect();
             }
             let found = if many {
                 self.index.get(&relation).copied()
@@ -267,7 +283,12 @@ impl<'a> Digester<'a> {
         }
     }
 
-    fn change(&mut self, record: &Record<'_>, relation: RelationFile, with: impl FnOnce(&mut Tally)) {
+    fn change(
+        &mut self,
+        record: &Record<'_>,
+        relation: RelationFile,
+        with: impl FnOnce(&mut Tally),
+    ) {
         let Some(part) = self.open.get_mut(&record.xid) else {
             return self.catalog(record, relation);
         };

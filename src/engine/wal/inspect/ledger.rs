@@ -28,9 +28,7 @@ const MAX_FACTS: usize = 4_096;
 const NEAR: u64 = 16 << 20;
 
 /// A relation by its file, as the log knows it.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RelationFile {
     pub tablespace: u32,
     /// 0 for catalogs that all databases share.
@@ -93,8 +91,22 @@ impl Ending {
 pub struct Touched {
     pub relation: RelationFile,
     pub tally: Tally,
-    /// Rows inserted less rows deleted by all commits before it, since the scan began.
+    /// Rows inserted less rows deleted by all commits before it, since the scan began; from its
+    /// beginning on, where the file is an emptied table's.
     pub net_before: i64,
+    pub origin: Origin,
+}
+
+/// Whose rows a file had when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// Its own: it was there before, or is a new table's.
+    #[default]
+    Own,
+    /// A rewrite's: those of this file, which was there before.
+    Of(RelationFile),
+    /// None: the table was emptied.
+    Empty,
 }
 
 /// A committed transaction that dropped, truncated or changed many rows.
@@ -141,6 +153,15 @@ pub struct Totals {
     pub updating: u64,
     /// It was created within the range read.
     pub created: bool,
+    pub origin: Origin,
+    /// Rows that its predecessors gained.
+    carried: i64,
+}
+
+impl Totals {
+    fn net(&self) -> i64 {
+        self.carried.saturating_add(net(self.tally))
+    }
 }
 
 /// A named restore point.
@@ -345,14 +366,16 @@ impl Ledger {
             }
             Item::Catalog { xid, lsn, change } => {
                 let mut facts = Vec::new();
-                if let Some((database, catalog, file)) =
-                    self.names.apply(change, &mut |fact| facts.extend(Some(fact).filter(Fact::matters)))
+                if let Some((database, catalog, file)) = self
+                    .names
+                    .apply(change, &mut |fact| facts.extend(Some(fact).filter(Fact::matters)))
                 {
                     self.catalogs.add(database, catalog, file);
                 }
                 if xid != 0 && !facts.is_empty() {
                     let open = self.open.entry(xid);
-                    let open = open.or_insert_with(|| Open { part: Part::new(lsn), facts: Vec::new() });
+                    let open =
+                        open.or_insert_with(|| Open { part: Part::new(lsn), facts: Vec::new() });
                     let room = MAX_FACTS.saturating_sub(open.facts.len());
                     open.facts.extend(facts.into_iter().take(room));
                 }
@@ -423,12 +446,13 @@ impl Ledger {
         let mut touched: Vec<Touched> = Vec::new();
         for (relation, tally) in &part.relations {
             let total = totals.entry(*relation).or_default();
-            let net_before = net(total.tally);
+            let (net_before, origin) = (total.net(), total.origin);
             total.tally.add(*tally);
             total.deleting += u64::from(tally.deletes > 0);
             total.updating += u64::from(tally.updates > 0);
-            touched.push(Touched { relation: *relation, tally: *tally, net_before });
+            touched.push(Touched { relation: *relation, tally: *tally, net_before, origin });
         }
+        succeed(totals, &self.names, &part, files);
         for (after, sums) in self.after.iter().zip(&mut self.history.after) {
             if ending.lsn >= after.lsn && after.but != Some(ending.xid) {
                 for (relation, tally) in &part.relations {
@@ -437,7 +461,13 @@ impl Ledger {
             }
         }
         // What is everyday shows outside of the focus too.
-        self.series.add(&ending, &part.relations);
+        let first_file = |relation: RelationFile| match totals.get(&relation).map(|t| t.origin) {
+            Some(Origin::Of(first)) => first,
+            _ => relation,
+        };
+        let relations: Vec<(RelationFile, Tally)> =
+            part.relations.iter().map(|(r, tally)| (first_file(*r), *tally)).collect();
+        self.series.add(&ending, &relations);
         if !self.focus.holds(&ending) {
             return;
         }
@@ -457,8 +487,13 @@ impl Ledger {
             if let Some(total) = totals.get(file)
                 && !touched.iter().any(|t| t.relation == *file)
             {
-                let net_before = net(total.tally);
-                touched.push(Touched { relation: *file, tally: Tally::default(), net_before });
+                let (net_before, origin) = (total.net(), total.origin);
+                touched.push(Touched {
+                    relation: *file,
+                    tally: Tally::default(),
+                    net_before,
+                    origin,
+                });
             }
         }
         touched.sort_by_key(|t| std::cmp::Reverse(t.tally.deletes + t.tally.updates));
@@ -517,6 +552,38 @@ impl History {
         self.thinned_before = newest.first().map(|e| e.lsn);
         self.endings = thinned;
         self.endings.extend(newest);
+    }
+}
+
+/// A table that gets a new file keeps its rows, or loses them all: the new file's count goes on
+/// from there. Told from each other as a rewrite leaves a passing table behind, TRUNCATE none.
+fn succeed(
+    totals: &mut HashMap<RelationFile, Totals, Fast>,
+    names: &Names,
+    part: &Part,
+    files: &[RelationFile],
+) {
+    for new in &part.created {
+        let Some(oid) = names.oid(*new) else { continue };
+        let same = |old: &&RelationFile| {
+            old.database == new.database && *old != new && names.oid(**old) == Some(oid)
+        };
+        let Some(old) = files.iter().find(same) else { continue };
+        let before = totals.get(old).copied().unwrap_or_default();
+        let written = part.relations.iter().find(|(r, _)| r == new).map_or(0, |(_, t)| net(*t));
+        let emptied = part.catalog.deletes == 0 && old.tablespace == new.tablespace;
+        let after = totals.entry(*new).or_default();
+        if emptied {
+            after.origin = Origin::Empty;
+        } else {
+            after.origin = match before.origin {
+                Origin::Own if before.created => Origin::Own,
+                Origin::Own => Origin::Of(*old),
+                origin => origin,
+            };
+            // What the rewrite wrote is what was there.
+            after.carried = before.net().saturating_sub(written);
+        }
     }
 }
 

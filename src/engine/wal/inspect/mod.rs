@@ -27,7 +27,9 @@ pub use action::Action;
 pub use cache::Cache;
 pub use catalog::CatalogFiles;
 pub use error::InspectError;
-pub use ledger::{After, Detail, Ending, Focus, History, Ledger, RelationFile, Tally, Totals, Touched};
+pub use ledger::{
+    After, Detail, Ending, Focus, History, Ledger, Origin, RelationFile, Tally, Totals, Touched,
+};
 pub use names::{Fact, LoggedNames, LoggedRelation};
 pub use reader::{Fed, Reader, Stop};
 pub use record::Record;

@@ -23,10 +23,26 @@ pub struct LoggedRelation {
 /// What a transaction did to the catalogs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    RelationDropped { database: u32, file: u32, relation: LoggedRelation },
-    SchemaDropped { database: u32, oid: u32, name: String },
-    DatabaseDropped { oid: u32, name: String },
-    ColumnDropped { database: u32, relation: Option<u32>, name: Option<String>, number: Option<u16> },
+    RelationDropped {
+        database: u32,
+        file: u32,
+        relation: LoggedRelation,
+    },
+    SchemaDropped {
+        database: u32,
+        oid: u32,
+        name: String,
+    },
+    DatabaseDropped {
+        oid: u32,
+        name: String,
+    },
+    ColumnDropped {
+        database: u32,
+        relation: Option<u32>,
+        name: Option<String>,
+        number: Option<u16>,
+    },
 }
 
 impl Fact {
@@ -74,6 +90,12 @@ impl Names {
         self.rows.clear();
     }
 
+    /// The OID of the relation that has, or had, this file.
+    #[must_use]
+    pub fn oid(&self, file: RelationFile) -> Option<u32> {
+        self.known.relations.get(&(file.database, file.file)).map(|r| r.oid)
+    }
+
     #[must_use]
     pub fn finish(self) -> LoggedNames {
         self.known
@@ -81,7 +103,11 @@ impl Names {
 
     /// Takes a change. What it means for the transaction goes to `fact`. Gives the file of a
     /// catalog that the change moved: database, catalog's OID, file.
-    pub fn apply(&mut self, change: CatalogChange, fact: &mut dyn FnMut(Fact)) -> Option<(u32, u32, u32)> {
+    pub fn apply(
+        &mut self,
+        change: CatalogChange,
+        fact: &mut dyn FnMut(Fact),
+    ) -> Option<(u32, u32, u32)> {
         match change {
             CatalogChange::Page { catalog, database, file, block, rows } => {
                 for (line, row) in rows {
@@ -113,7 +139,11 @@ impl Names {
                 match catalog {
                     Catalog::Relations => {
                         let row = ClassRow::parse(row, self.version)?;
-                        fact(Fact::RelationDropped { database, file: row.file, relation: logged(row) });
+                        fact(Fact::RelationDropped {
+                            database,
+                            file: row.file,
+                            relation: logged(row),
+                        });
                     }
                     Catalog::Schemas => {
                         let (oid, name) = oid_and_name(row)?;
@@ -155,7 +185,8 @@ impl Names {
                 }
                 let passing = row.name.starts_with("pg_temp_");
                 let at = (database, row.file);
-                let room = self.known.relations.len() < MAX_ROWS || self.known.relations.contains_key(&at);
+                let room =
+                    self.known.relations.len() < MAX_ROWS || self.known.relations.contains_key(&at);
                 // A rewrite's passing table takes the old file with it before it goes.
                 if row.file != 0 && !passing && room {
                     self.known.relations.insert(at, logged(row));

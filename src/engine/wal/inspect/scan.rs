@@ -236,8 +236,7 @@ impl<'a> Worker<'a> {
                 }
                 let segment = Segment { timeline: piece.timeline, number };
                 let until = piece.until.filter(|_| number == piece.last);
-                let catalogs =
-                    Arc::clone(&catalogs.lock().unwrap_or_else(PoisonError::into_inner));
+                let catalogs = Arc::clone(&catalogs.lock().unwrap_or_else(PoisonError::into_inner));
                 let found = self.read(segment, until, &catalogs);
                 if to.send(Read { segment, until, catalogs, found }).is_err() {
                     return;
@@ -500,9 +499,7 @@ impl<'a> Run<'a> {
     /// Puts the record that crosses into this segment together, and checks that the segment's
     /// records follow those before.
     fn joined(&mut self, edges: &Edges) -> Result<(), InspectError> {
-        let damaged = |lsn, what: &str| {
-            Err(InspectError::Damaged { lsn, what: what.to_owned() })
-        };
+        let damaged = |lsn, what: &str| Err(InspectError::Damaged { lsn, what: what.to_owned() });
         let given_up = edges.overwrites;
         match (self.carried.take(), &edges.head) {
             (Some(mut carried), Some(head)) => {
@@ -568,7 +565,10 @@ impl<'a> Run<'a> {
                     format!("segment {} is missing", first.name(self.options.segment_size))
                 } else {
                     let count = segment.number - number;
-                    format!("{count} segments are missing, from {}", first.name(self.options.segment_size))
+                    format!(
+                        "{count} segments are missing, from {}",
+                        first.name(self.options.segment_size)
+                    )
                 };
                 (self.out.end, why)
             }

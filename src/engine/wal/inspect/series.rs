@@ -90,14 +90,16 @@ impl Book {
         let mut all: Vec<Series> = Vec::new();
         for (shape, runs) in self.shapes {
             let (total, alone) = (runs.all, runs.alone);
-            all.extend(runs.runs.into_iter().filter(|r| r.transactions >= LEAST).map(|run| Series {
-                shape,
-                first: run.first,
-                last: run.last,
-                transactions: run.transactions,
-                rows: run.rows,
-                others: total - run.transactions,
-                alone,
+            all.extend(runs.runs.into_iter().filter(|r| r.transactions >= LEAST).map(|run| {
+                Series {
+                    shape,
+                    first: run.first,
+                    last: run.last,
+                    transactions: run.transactions,
+                    rows: run.rows,
+                    others: total - run.transactions,
+                    alone,
+                }
             }));
         }
         all.sort_by_key(|s| s.first.lsn);
