@@ -159,13 +159,13 @@ fn suspects(program: &Program, first: &Value, sandbox: &Sandbox) {
     let found = program.json(&of_table);
     let top = &found["suspects"][0];
     let reason = top["reason"].as_str().unwrap();
-    assert!(reason.contains("dropped public.passing with about 400 rows"), "{found:#}");
+    assert!(reason.contains("dropped public.passing in shop with about 400 rows"), "{found:#}");
     assert_eq!(top["target"]["inclusive"], false);
     let command = found["commands"][0].as_str().unwrap();
     let target = top["target"]["point"]["value"].as_str().unwrap();
     assert!(command.ends_with(&format!("--lsn {target} --exclusive")), "{command}");
     let tables = top["lost"]["tables"].as_array().unwrap();
-    let kept = tables.iter().find(|t| t["table"] == "public.kept").unwrap();
+    let kept = tables.iter().find(|t| t["table"] == "public.kept in shop").unwrap();
     assert_eq!(kept["inserts"], 30);
     let said = program.well(&of_table);
     assert!(said.contains(command) && said.contains(reason), "{said}");
