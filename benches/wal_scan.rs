@@ -106,7 +106,7 @@ fn main() {
     let kept_time = best(&|| drop(read(&gzip, Some(&cache))));
     let peak = resident("VmHWM");
     let few = best(&|| drop(cluster.run("pg_waldump", &commits)));
-    let full = best(&|| drop(cluster.run_quietly("pg_waldump", &all)));
+    let full = best(&|| cluster.run_quietly("pg_waldump", &all));
     println!("pg_waldump, all records, plain        {full:.3} s");
     println!("pg_waldump, commits alone, plain      {few:.3} s");
     for (words, time) in [
