@@ -12,7 +12,10 @@ ARGS ?=
 # The drill that is run.
 SCENARIO ?= corruption
 
-.PHONY: help build drill test test-s3 bench lint
+# The major versions that test-versions runs on.
+VERSIONS ?= 14 15 16 17 18
+
+.PHONY: help build drill test test-s3 test-versions bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -37,6 +40,14 @@ test-s3: ## The S3 store against real servers, which are fetched or built first
 	@scripts/ensure-s3.sh --heavy
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test s3 -- --include-ignored
+
+test-versions: ## WAL and suspects on every PostgreSQL from 14 to 18, fetched first; VERSIONS="14 18" for some
+	@scripts/ensure-build.sh
+	@set -e; for version in $(VERSIONS); do \
+	  pg=$$(scripts/ensure-version.sh $$version); \
+	  echo "PostgreSQL $$version"; \
+	  LIFEBOAT_TEST_PG_BIN="$$pg" $(CARGO) test --locked --test wal_judge --test recovery_point --test suspects; \
+	done
 
 bench: ## Speed, as ratios against peers in the same run
 	@scripts/ensure-build.sh

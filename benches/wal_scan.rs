@@ -1,5 +1,6 @@
-//! Our scan of plain segments beside `pg_waldump --rmgr=Transaction` on the same ones. Prints
-//! both; `LIFEBOAT_BENCH_SEGMENTS` sets how many segments of 16 MB are made.
+//! Our analysis of WAL in an encrypted file repository beside `pg_waldump` on the same segments
+//! laid out plain. Prints both, and the peak of our memory; `LIFEBOAT_BENCH_SEGMENTS` sets how many
+//! segments of 16 MB are made (64, which is 1 GB).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,16 +11,21 @@
 #[path = "../tests/throwaway/mod.rs"]
 mod throwaway;
 
+use lifeboat::engine::config::{Codec, Encryption, RepositoryConfig, StoreConfig};
 use lifeboat::engine::postgres::Lsn;
+use lifeboat::engine::recovery_point::RepositoryArchive;
+use lifeboat::engine::repository::Repository;
 use lifeboat::engine::wal::Segment;
 use lifeboat::engine::wal::continuity::Coverage;
-use lifeboat::engine::wal::inspect::{Folder, scan};
+use lifeboat::engine::wal::inspect::{Cache, Folder, ScanOptions, Segments, scan};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::Instant;
 use throwaway::{Cluster, text};
 
 fn main() {
     let wanted: u64 =
-        std::env::var("LIFEBOAT_BENCH_SEGMENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+        std::env::var("LIFEBOAT_BENCH_SEGMENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(64);
     let cluster = Cluster::start(16);
     cluster.sql("CREATE TABLE t(id serial PRIMARY KEY, note text, n int)");
     while std::fs::read_dir(&cluster.archive).unwrap().count() < usize::try_from(wanted).unwrap() {
@@ -39,22 +45,88 @@ fn main() {
     let path = Coverage::list(&folder, size, Lsn(0)).unwrap().path(&[(1, Lsn(0))], Lsn(0));
     let piece = path.pieces[0];
     let name = |number| Segment { timeline: 1, number }.name(size);
-    let archive = text(&cluster.archive);
-    let arguments = ["--rmgr=Transaction", "-p", &archive, &name(piece.first), &name(piece.last)];
+    let key = cluster.root.path().join("master.key");
+    std::fs::write(&key, "a key for a benchmark\n").unwrap();
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    let repository = |codec, word: &str| {
+        let config = RepositoryConfig {
+            name: String::from("bench"),
+            store: StoreConfig::File { path: cluster.root.path().join(word) },
+            encryption: Encryption::Aes256Cbc {
+                master_key_file: Some(key.clone()),
+                master_key_command: None,
+            },
+            codec,
+            level: None,
+            workers: None,
+        };
+        let repository = Repository::create(&config, "bench").unwrap();
+        for number in piece.first..=piece.last {
+            let content = std::fs::read(cluster.archive.join(name(number))).unwrap();
+            repository.put_wal(&name(number), &content).unwrap();
+        }
+        RepositoryArchive::new(Arc::new(repository))
+    };
+    let gzip = repository(Codec::Gzip, "gzip");
+    let zstd = repository(Codec::Zstd, "zstd");
+    // Free what making them took, as far as that can be: the peak counts from here.
+    let before = resident("VmRSS");
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 
-    let (mut peer, mut ours) = (f64::MAX, f64::MAX);
-    let mut told = String::new();
-    for _ in 0..5 {
-        let begun = Instant::now();
-        cluster.run("pg_waldump", &arguments);
-        peer = peer.min(begun.elapsed().as_secs_f64());
-        let begun = Instant::now();
-        let scanned = scan(&folder, &path, size, None, &|_| {}, &|| false).unwrap();
-        ours = ours.min(begun.elapsed().as_secs_f64());
-        let (records, ends) = (scanned.history.records, scanned.history.endings.len());
-        told = format!("{} segments, {records} records, {ends} transactions", path.segments());
+    let archive = text(&cluster.archive);
+    let (first, last) = (name(piece.first), name(piece.last));
+    let all = ["-p", &archive, &first, &last];
+    let commits = ["--rmgr=Transaction", "-p", &archive, &first, &last];
+    let best = |work: &dyn Fn()| {
+        let run = |_| {
+            let begun = Instant::now();
+            work();
+            begun.elapsed().as_secs_f64()
+        };
+        (0..3).map(run).fold(f64::MAX, f64::min)
+    };
+    let read = |source: &dyn Segments, cache: Option<&Cache>| {
+        let options = ScanOptions { cache, ..ScanOptions::new(size) };
+        scan(source, &path, &options, &|_| {}, &|| false).unwrap()
+    };
+    let told = read(&zstd, None);
+    println!(
+        "{} segments, {:.2} GB, {} records, {} transactions",
+        path.segments(),
+        told.bytes as f64 / 1e9,
+        told.history.records,
+        told.history.endings.len()
+    );
+    drop(told);
+    let zstd_time = best(&|| drop(read(&zstd, None)));
+    let gzip_time = best(&|| drop(read(&gzip, None)));
+    let plain_time = best(&|| drop(read(&folder, None)));
+    let cache = Cache::new(cluster.root.path());
+    drop(read(&gzip, Some(&cache)));
+    let kept_time = best(&|| drop(read(&gzip, Some(&cache))));
+    let peak = resident("VmHWM");
+    let few = best(&|| drop(cluster.run("pg_waldump", &commits)));
+    let full = best(&|| cluster.run_quietly("pg_waldump", &all));
+    println!("pg_waldump, all records, plain        {full:.3} s");
+    println!("pg_waldump, commits alone, plain      {few:.3} s");
+    for (words, time) in [
+        ("ours, encrypted repository, gzip", gzip_time),
+        ("ours, encrypted repository, zstd", zstd_time),
+        ("ours, plain", plain_time),
+        ("ours, read before", kept_time),
+    ] {
+        println!(
+            "{words:37} {time:.3} s   {:.2} of all, {:.2} of commits",
+            time / full,
+            time / few
+        );
     }
-    println!("{told}");
-    println!("pg_waldump --rmgr=Transaction  {peer:.3} s");
-    println!("our scan                       {ours:.3} s   ratio {:.2}", ours / peer);
+    println!("peak memory {} MB, of it {} MB before reading", peak / 1024, before / 1024);
+}
+
+/// Kilobytes, as the kernel counts them.
+fn resident(what: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

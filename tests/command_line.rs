@@ -11,6 +11,7 @@
 use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};
 use lifeboat::engine::drill::scenario;
 use lifeboat::engine::drill::seat::Seat;
+use lifeboat::engine::postgres::connect::{ConnectOptions, connect};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -94,6 +95,7 @@ fn every_command_ends_as_the_documentation_says() {
 
     let [first, second] = backups(&program);
     lists(&program, &first, &second);
+    suspects(&program, &first, &sandbox);
     server_and_sets(&program, &first, &sandbox);
     restores(&program, &first, &work);
     files(&program, &work);
@@ -137,6 +139,38 @@ fn lists(program: &Program, first: &Value, second: &Value) {
     program.fails(2, &["tomorrowish"], &["find-backup", "--before", "tomorrowish"]);
     program.fails(2, &["--before"], &["find-backup"]);
     program.fails(2, &["limit"], &["list-backups", "--limit", "many"]);
+}
+
+/// A table made after the backup and dropped since, by WAL that in part only `pg_wal` has.
+fn suspects(program: &Program, first: &Value, sandbox: &Sandbox) {
+    let sql = |text: &str| {
+        let work = async {
+            let connection = &sandbox.cluster().connection;
+            let session = connect(connection, &ConnectOptions::default()).await.unwrap();
+            session.batch_execute(text).await.unwrap();
+        };
+        sandbox.runtime().unwrap().block_on(work);
+    };
+    sql("CREATE TABLE passing AS SELECT generate_series(1, 400) AS n");
+    sql("DROP TABLE passing");
+    sql("CREATE TABLE kept AS SELECT generate_series(1, 30) AS n");
+    let from = first["stop_lsn"].as_str().unwrap();
+    let of_table = ["suspects", "--from", from, "--table", "passing", "--kind", "table-gone"];
+    let found = program.json(&of_table);
+    let top = &found["suspects"][0];
+    let reason = top["reason"].as_str().unwrap();
+    assert!(reason.contains("dropped public.passing in shop with about 400 rows"), "{found:#}");
+    assert_eq!(top["target"]["inclusive"], false);
+    let command = found["commands"][0].as_str().unwrap();
+    let target = top["target"]["point"]["value"].as_str().unwrap();
+    assert!(command.ends_with(&format!("--lsn {target} --exclusive")), "{command}");
+    let tables = top["lost"]["tables"].as_array().unwrap();
+    let kept = tables.iter().find(|t| t["table"] == "public.kept in shop").unwrap();
+    assert_eq!(kept["inserts"], 30);
+    let said = program.well(&of_table);
+    assert!(said.contains(command) && said.contains(reason), "{said}");
+    program.fails(2, &["not an lsn"], &["suspects", "--from", "0/zz"]);
+    program.fails(2, &["kind"], &["suspects", "--kind", "odd"]);
 }
 
 fn server_and_sets(program: &Program, first: &Value, sandbox: &Sandbox) {

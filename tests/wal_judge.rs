@@ -11,7 +11,7 @@ mod throwaway;
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::wal::Segment;
 use lifeboat::engine::wal::continuity::Coverage;
-use lifeboat::engine::wal::inspect::{Action, Fed, Folder, Reader, scan};
+use lifeboat::engine::wal::inspect::{Action, Fed, Folder, Reader, ScanOptions, scan};
 use std::collections::{BTreeMap, BTreeSet};
 use throwaway::{Cluster, text};
 
@@ -83,7 +83,7 @@ fn judged(megabytes: u64) {
     assert_eq!(ours.records.len(), theirs.records.len());
     assert_eq!(ours, theirs);
 
-    let scanned = scan(&folder, &path, size, None, &|_| {}, &|| false).unwrap();
+    let scanned = scan(&folder, &path, &ScanOptions::new(size), &|_| {}, &|| false).unwrap();
     assert_eq!(scanned.breaks, []);
     assert_eq!(scanned.history.unreadable, (0, None));
     assert_eq!(scanned.history.records, theirs.records.len() as u64);

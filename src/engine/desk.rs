@@ -6,10 +6,7 @@ use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
-use crate::engine::postgres::control_file;
-use crate::engine::recovery_point::{
-    Archive, ClosedArchive, ClusterFacts, Inputs, Landscape, RepositoryArchive,
-};
+use crate::engine::recovery_point::{Inputs, Landscape, gather, live};
 use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::plan;
 use crate::engine::restore::steps::{self, Site};
@@ -86,54 +83,17 @@ impl Desk {
     /// What is known of the cluster, from the damaged directory as far as it can be read.
     fn inputs(&self, incident: &Incident) -> Inputs {
         let cluster = &self.site.cluster;
-        let mut facts = match control_file::read(&cluster.data_directory) {
-            Ok(control) => ClusterFacts::from_control(&control, cluster.data_directory.clone()),
-            Err(_) => self.facts_from_newest_set(),
-        };
-        facts.current_lsn = incident.server.as_ref().and_then(|server| server.current_lsn);
-        facts.binaries_major = self.site.binaries().ok().map(|binaries| binaries.major);
-        facts.alternative_data_directory.clone_from(&cluster.alternative_data_directory);
-        let archives = cluster
-            .repositories
-            .iter()
-            .filter_map(|name| self.site.config.repository(name))
-            .map(|settings| match Repository::open(settings, &cluster.name) {
-                Ok(repository) => {
-                    Arc::new(RepositoryArchive::new(Arc::new(repository))) as Arc<dyn Archive>
-                }
-                // Left out, it would look as if it held nothing.
-                Err(error) => Arc::new(ClosedArchive::new(&settings.name, error.explanation())),
-            })
-            .collect();
-        let tail = cluster.data_directory.join("pg_wal");
-        Inputs {
-            archives,
-            cluster: facts,
-            rescue: tail.is_dir().then_some(tail),
-            detected: incident.clocks.detected,
-            last_known_good: incident.clocks.last_known_good,
-            state_directory: self.site.config.state_directory(),
+        let mut inputs = gather::inputs(&self.site.config, cluster, None);
+        let server = incident.server.as_ref();
+        inputs.cluster.current_lsn = server.and_then(|server| server.current_lsn);
+        inputs.cluster.binaries_major = self.site.binaries().ok().map(|binaries| binaries.major);
+        inputs.detected = incident.clocks.detected;
+        inputs.last_known_good = incident.clocks.last_known_good;
+        if server.is_some_and(|server| server.reachable) {
+            let asked = self.runtime.block_on(live::relations(&cluster.connection));
+            inputs.live = Some(asked.0);
         }
-    }
-}
-
-impl Desk {
-    /// Where even `pg_control` is lost, the newest backup says what the cluster was.
-    fn facts_from_newest_set(&self) -> ClusterFacts {
-        let newest = self.repository().ok().and_then(|repository| {
-            let names = repository.set_names().ok()?;
-            repository.read_set(names.last()?).ok()
-        });
-        ClusterFacts {
-            segment_size: newest.as_ref().map_or(0, |set| set.segment_size),
-            system_identifier: newest.as_ref().map(|set| set.system_identifier),
-            timeline: newest.as_ref().map(|set| set.timeline),
-            settings: Vec::new(),
-            current_lsn: None,
-            binaries_major: None,
-            data_directory: self.site.cluster.data_directory.clone(),
-            alternative_data_directory: None,
-        }
+        inputs
     }
 }
 

@@ -192,6 +192,12 @@ impl Cluster {
         output
     }
 
+    /// As [`Cluster::run`], with what it prints thrown away.
+    pub fn run_quietly(&self, program: &str, arguments: &[&str]) {
+        let status = self.command(program).args(arguments).stdout(Stdio::null()).status().unwrap();
+        assert!(status.success(), "{program} {arguments:?}");
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command.current_dir("/").env_remove("PGPORT").env("LC_ALL", "C").env("TZ", "UTC");

@@ -118,6 +118,8 @@ pub enum Verb {
     /// Keeps a set whatever its age, under a name, until the name is released.
     #[command(subcommand)]
     Hold(Hold),
+    /// Which transaction may have done the damage, and the recovery target just before it.
+    Suspects(Suspects),
 
     /// Makes an empty repository for a cluster, or confirms the one that is there.
     CreateRepository(Common),
@@ -403,6 +405,37 @@ fn minutes(text: &str) -> Result<f64, String> {
         Ok(minutes) if (0.0..=52_560_000.0).contains(&minutes) => Ok(minutes),
         _ => Err(String::from("write minutes as a number such as 5 or 0.5")),
     }
+}
+
+#[derive(Debug, Args)]
+pub struct Suspects {
+    #[command(flatten)]
+    pub common: Common,
+    /// The damage was committed at this time (with its offset) or LSN, or later.
+    #[arg(long, value_name = "TIME|LSN")]
+    pub from: Option<String>,
+    /// The damage was committed at this time (with its offset) or LSN, or earlier.
+    #[arg(long, value_name = "TIME|LSN")]
+    pub to: Option<String>,
+    /// The damaged table: its name, with its schema or without.
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    pub table: Option<String>,
+    /// What is seen of the damage.
+    #[arg(long, value_enum, default_value_t = SymptomWord::Unknown)]
+    pub kind: SymptomWord,
+    /// Suspects shown.
+    #[arg(long, default_value_t = 5, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=20))]
+    pub limit: usize,
+}
+
+/// What is seen of the damage, as a word of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SymptomWord {
+    RowsGone,
+    RowsWrong,
+    TableGone,
+    DatabaseGone,
+    Unknown,
 }
 
 #[derive(Debug, Args)]

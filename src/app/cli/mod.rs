@@ -18,6 +18,7 @@ mod restore;
 mod schedule;
 mod status;
 mod verify;
+mod suspects;
 mod wal;
 
 pub use args::Cli;
@@ -97,6 +98,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
             cleanup::cleanup(&loaded(path)?, &common, dry_run, yes)
         }
         Verb::Hold(args) => hold::hold(&loaded(path)?, &args),
+        Verb::Suspects(args) => suspects::suspects(&loaded(path)?, &args),
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),

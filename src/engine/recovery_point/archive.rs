@@ -3,12 +3,12 @@
 
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::BaseSummary;
-use crate::engine::repository::Repository;
 use crate::engine::repository::manifest::RelationMap;
 use crate::engine::repository::scan::relation_map;
-use crate::engine::wal::inspect::{RelationFile, Segments};
+use crate::engine::repository::{Repository, WalObject};
+use crate::engine::wal::inspect::{CatalogFiles, LoggedNames, RelationFile, Segments};
 use crate::engine::wal::{TimelineId, WalFile};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A place that keeps base backups and WAL.
@@ -46,6 +46,14 @@ pub struct Relations {
     pub databases: HashMap<u32, String>,
     /// By database OID and file node.
     pub files: HashMap<(u32, u32), Relation>,
+    /// Files that are known to be no table: indexes, TOAST, sequences.
+    pub others: HashSet<(u32, u32)>,
+    /// Schemas by database and OID, as far as they are known.
+    pub schemas: HashMap<(u32, u32), String>,
+    /// Catalogs that were rewritten.
+    pub catalogs: CatalogFiles,
+    /// Further names that a table had, by database and OID: `schema.table`.
+    pub former: HashMap<(u32, u32), Vec<String>>,
 }
 
 impl Relations {
@@ -62,6 +70,102 @@ impl Relations {
         for (file, relation) in other.files {
             self.files.entry(file).or_insert(relation);
         }
+        self.others.extend(other.others);
+        if self.catalogs == CatalogFiles::default() {
+            self.catalogs = other.catalogs;
+        }
+        for (schema, name) in other.schemas {
+            self.schemas.entry(schema).or_insert(name);
+        }
+    }
+
+    /// Adds what the log's own changes to the catalogs tell: tables made since, new files of
+    /// known ones, new names.
+    pub fn learn(&mut self, logged: &LoggedNames) {
+        for (oid, name) in &logged.databases {
+            self.databases.entry(*oid).or_insert_with(|| name.clone());
+        }
+        let known: HashMap<(u32, u32), (String, String)> = self
+            .files
+            .iter()
+            .map(|((db, _), r)| ((*db, r.oid), (r.schema.clone(), r.table.clone())))
+            .collect();
+        let mut schemas = self.schemas.clone();
+        schemas.extend(logged.schemas.iter().map(|(at, name)| (*at, name.clone())));
+        // A schema's number next to a table that the backup knows by name is named by it.
+        for ((db, _), relation) in &logged.relations {
+            if let Some((schema, _)) = known.get(&(*db, relation.oid)) {
+                schemas.entry((*db, relation.schema)).or_insert_with(|| schema.clone());
+            }
+        }
+        for ((db, file), relation) in &logged.relations {
+            if !matches!(relation.kind, 'r' | 'm') || relation.temporary {
+                self.others.insert((*db, *file));
+                continue;
+            }
+            let schema = match (schemas.get(&(*db, relation.schema)), relation.schema) {
+                (Some(name), _) => name.clone(),
+                (None, 2200) => String::from("public"),
+                (None, oid) => format!("schema {oid}"),
+            };
+            if matches!(schema.as_str(), "pg_catalog" | "information_schema") {
+                continue;
+            }
+            if let Some((of_base, table)) = known.get(&(*db, relation.oid))
+                && (*of_base != schema || *table != relation.name)
+            {
+                let names = self.former.entry((*db, relation.oid)).or_default();
+                names.push(format!("{of_base}.{table}"));
+                names.push(format!("{schema}.{}", relation.name));
+            }
+            self.files.entry((*db, *file)).or_insert_with(|| Relation {
+                oid: relation.oid,
+                schema,
+                table: relation.name.clone(),
+                rows: -1.0,
+            });
+        }
+        self.schemas = schemas;
+    }
+
+    /// A relation for people: by name, else by number.
+    #[must_use]
+    pub fn title(&self, file: RelationFile) -> String {
+        match (self.named(file), self.databases.get(&file.database)) {
+            (Some(relation), _) => self.table(file.database, relation),
+            (None, Some(database)) => format!("database {database}, file {}", file.file),
+            (None, None) => format!("database {}, file {}", file.database, file.file),
+        }
+    }
+
+    /// A table for people: with its database where there are several.
+    #[must_use]
+    pub fn table(&self, database: u32, relation: &Relation) -> String {
+        let table = format!("{}.{}", relation.schema, relation.table);
+        match self.databases.get(&database) {
+            Some(name) if self.databases.len() > 1 && name != "postgres" => {
+                format!("{table} in {name}")
+            }
+            _ => table,
+        }
+    }
+
+    /// A table by its OID, whichever file it had.
+    #[must_use]
+    pub fn by_oid(&self, database: u32, oid: u32) -> Option<&Relation> {
+        let ours = |((db, _), r): &(&(u32, u32), &Relation)| *db == database && r.oid == oid;
+        // The backup's own row knows how many rows there were.
+        self.files.iter().filter(ours).map(|(_, r)| r).max_by(|a, b| a.rows.total_cmp(&b.rows))
+    }
+
+    /// Whether `wanted` (`table`, or `schema.table`) names `relation`, now or formerly.
+    #[must_use]
+    pub fn is_named(&self, database: u32, relation: &Relation, wanted: &str) -> bool {
+        let whole = format!("{}.{}", relation.schema, relation.table);
+        let former = self.former.get(&(database, relation.oid)).into_iter().flatten();
+        former.chain([&whole]).any(|name| {
+            name == wanted || name.rsplit_once('.').is_some_and(|(_, table)| table == wanted)
+        })
     }
 }
 
@@ -75,6 +179,7 @@ impl From<&RelationMap> for Relations {
                     .entry(relation.database)
                     .or_insert_with(|| relation.database_name.clone());
             }
+            all.catalogs.add(relation.database, relation.oid, relation.node);
             let system = matches!(relation.schema.as_str(), "pg_catalog" | "information_schema");
             if !system && matches!(relation.kind.as_str(), "r" | "m") {
                 let table = Relation {
@@ -84,6 +189,8 @@ impl From<&RelationMap> for Relations {
                     rows: relation.rows,
                 };
                 all.files.insert((relation.database, relation.node), table);
+            } else if !system {
+                all.others.insert((relation.database, relation.node));
             }
         }
         all
@@ -110,6 +217,26 @@ impl Segments for RepositoryArchive {
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Explanation> {
         self.repository.get_wal(name).map_err(|e| e.explanation())
+    }
+
+    fn get_into(&self, name: &str, buffer: &mut Vec<u8>) -> Result<bool, Explanation> {
+        buffer.clear();
+        let read = self.repository.read_wal(name, buffer).map_err(|e| e.explanation())?;
+        Ok(read.is_some())
+    }
+
+    /// The object's key carries the tag over its content.
+    fn fingerprints(
+        &self,
+        timeline: TimelineId,
+        from: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, Explanation> {
+        let objects =
+            self.repository.list_wal(timeline, from, limit).map_err(|e| e.explanation())?;
+        let place = self.repository.store.describe();
+        let named = |o: WalObject| (o.name, format!("{place} {} {}", o.key, o.size));
+        Ok(objects.into_iter().map(named).collect())
     }
 
     fn list(

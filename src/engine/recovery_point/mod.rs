@@ -3,17 +3,23 @@
 //! chosen from; changes nothing anywhere.
 
 pub mod archive;
+pub mod culprits;
+pub mod gather;
+pub mod live;
 pub mod rates;
 pub mod reach;
 mod survey;
 pub mod suspects;
+pub mod symptom;
 pub mod timelines;
 mod trace;
 pub mod window;
 mod words;
 
 pub use archive::{Archive, ClosedArchive, Relation, Relations, RepositoryArchive};
+pub use culprits::{Culprit, Culprits};
 pub use rates::Rates;
+pub use symptom::{Edge, Symptom, SymptomKind};
 pub use trace::Trace;
 
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
@@ -22,7 +28,10 @@ use crate::engine::postgres::Lsn;
 use crate::engine::postgres::control_file::ControlFile;
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::Coverage;
-use crate::engine::wal::inspect::{Folder, InspectError, Layered, ScanProgress, Segments, scan};
+use crate::engine::wal::inspect::{
+    After, Cache, CatalogFiles, Folder, InspectError, Layered, ScanOptions, ScanProgress, Segments,
+    scan,
+};
 use jiff::{SignedDuration, Timestamp};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -81,7 +90,11 @@ pub struct Inputs {
     pub rescue: Option<PathBuf>,
     pub detected: Option<Timestamp>,
     pub last_known_good: Option<Timestamp>,
-    /// Where `rates.json` is.
+    /// What is seen of the damage; nothing where it is yet to be said.
+    pub symptom: Symptom,
+    /// What the running server knows of names, where it answers.
+    pub live: Option<Relations>,
+    /// Where `rates.json` and `wal-cache/` are.
     pub state_directory: PathBuf,
 }
 
@@ -186,10 +199,21 @@ impl Landscape {
         let newest_base = bases.iter().map(|b| b.timeline).max().unwrap_or(1);
         let latest = timelines.latest(newest_base.max(inputs.cluster.timeline.unwrap_or(1)));
         let from = window_start(&bases, &inputs);
-        let main =
-            trace(&segments, &coverage, &timelines, latest, from, &inputs, progress, cancelled)?;
+        let mut relations = relations(&archives, &bases, from, &mut warnings);
+        let reading = Reading {
+            segments: &segments,
+            coverage: &coverage,
+            timelines: &timelines,
+            inputs: &inputs,
+            catalogs: &relations.catalogs,
+            after: Vec::new(),
+        };
+        let main = reading.trace(latest, from, progress, cancelled)?;
         let rescued_from = rescued_from(&main, &archived, &coverage);
-        let relations = relations(&archives, &bases, from, &mut warnings);
+        relations.learn(&main.scan.history.names);
+        if let Some(live) = &inputs.live {
+            relations.complete_with(live.clone());
+        }
         Ok(Self {
             inputs,
             at: Timestamp::now(),
@@ -270,6 +294,17 @@ impl Landscape {
         }
     }
 
+    fn reading(&self, after: Vec<After>) -> Reading<'_> {
+        Reading {
+            segments: &self.segments,
+            coverage: &self.coverage,
+            timelines: &self.timelines,
+            inputs: &self.inputs,
+            catalogs: &self.relations.catalogs,
+            after,
+        }
+    }
+
     fn trace_from(
         &self,
         timeline: u32,
@@ -287,16 +322,7 @@ impl Landscape {
         if let Some(trace) = kept {
             return Ok(trace);
         }
-        let made = Arc::new(trace(
-            &self.segments,
-            &self.coverage,
-            &self.timelines,
-            timeline,
-            start,
-            &self.inputs,
-            progress,
-            cancelled,
-        )?);
+        let made = Arc::new(self.reading(Vec::new()).trace(timeline, start, progress, cancelled)?);
         if let Ok(mut more) = self.more.lock() {
             // One is enough: a new question about another stretch replaces it.
             *more = vec![Arc::clone(&made)];
@@ -363,33 +389,55 @@ fn window_start(bases: &[BaseSummary], inputs: &Inputs) -> Lsn {
     let hour = SignedDuration::from_hours(1);
     let noticed = inputs.detected.unwrap_or_else(Timestamp::now);
     let well_before = noticed.saturating_sub(hour).unwrap_or(noticed);
-    let before = inputs.last_known_good.map_or(well_before, |good| good.min(well_before));
-    let serving = bases.iter().rev().find(|b| b.finished <= before);
+    let mut before = inputs.last_known_good.map_or(well_before, |good| good.min(well_before));
+    let mut before_lsn = Lsn(u64::MAX);
+    match inputs.symptom.from {
+        Some(Edge::Time(from)) => before = from,
+        Some(Edge::Lsn(from)) => (before, before_lsn) = (Timestamp::MAX, from),
+        None => {}
+    }
+    let serves = |b: &&BaseSummary| b.finished <= before && b.stop_lsn <= before_lsn;
+    let serving = bases.iter().rev().find(serves);
     serving.or(bases.first()).map_or(Lsn(0), |b| b.start_lsn)
 }
 
-#[allow(clippy::too_many_arguments, reason = "used by build, before there is a landscape")]
-fn trace(
-    segments: &dyn Segments,
-    coverage: &Coverage,
-    timelines: &Timelines,
-    timeline: u32,
-    from: Lsn,
-    inputs: &Inputs,
-    progress: OnScan<'_>,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<Trace, LandscapeError> {
-    let line = match timelines.line(timeline) {
-        Some(line) => line.clone(),
-        // A cluster without any WAL yet, or with none left: an empty picture, not a failure.
-        None if coverage.stretches.is_empty() => vec![(timeline, Lsn(0))],
-        None => return Err(LandscapeError::NoTimeline(timeline)),
-    };
-    let path = coverage.path(&line, from);
-    let size = coverage.segment_size;
-    let id = inputs.cluster.system_identifier;
-    let scan = scan(segments, &path, size, id, progress, cancelled)?;
-    Ok(Trace { timeline, line, scan })
+/// What a trace is read from.
+struct Reading<'a> {
+    segments: &'a dyn Segments,
+    coverage: &'a Coverage,
+    timelines: &'a Timelines,
+    inputs: &'a Inputs,
+    catalogs: &'a CatalogFiles,
+    after: Vec<After>,
+}
+
+impl Reading<'_> {
+    fn trace(
+        self,
+        timeline: u32,
+        from: Lsn,
+        progress: OnScan<'_>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Trace, LandscapeError> {
+        let line = match self.timelines.line(timeline) {
+            Some(line) => line.clone(),
+            // A cluster without any WAL yet, or with none left: an empty picture, not a failure.
+            None if self.coverage.stretches.is_empty() => vec![(timeline, Lsn(0))],
+            None => return Err(LandscapeError::NoTimeline(timeline)),
+        };
+        let path = self.coverage.path(&line, from);
+        let cache = Cache::new(&self.inputs.state_directory);
+        let options = ScanOptions {
+            system_identifier: self.inputs.cluster.system_identifier,
+            catalogs: self.catalogs.clone(),
+            focus: self.inputs.symptom.focus(),
+            after: self.after,
+            cache: Some(&cache),
+            ..ScanOptions::new(self.coverage.segment_size)
+        };
+        let scan = scan(self.segments, &path, &options, progress, cancelled)?;
+        Ok(Trace { timeline, line, scan })
+    }
 }
 
 /// The first segment of the path that no archive holds.

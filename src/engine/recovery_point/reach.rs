@@ -192,6 +192,13 @@ fn unbroken(base: &BaseSummary, position: Option<&Position>, ground: &Ground<'_>
         return check("wal", title, Verdict::Failed, text);
     }
     let mut text = format!("Every record from {from} to {to} was read and its checksum is right.");
+    let kept = trace.scan.kept_segments;
+    if kept > 0 {
+        text.push_str(&format!(
+            " {} of the segments were read on an earlier occasion; the archive lists them under the same tag.",
+            grouped(kept)
+        ));
+    }
     if let Some(rescued) = ground.rescued_from.filter(|r| *r <= to) {
         text.push_str(&format!(
             " From {rescued} on it is only in the data directory; the plan rescues it before anything else."

@@ -16,15 +16,15 @@ use jiff::{SignedDuration, Timestamp};
 /// Slices of the density picture, at most.
 const SLICES: i64 = 120;
 const RUNBOOK_MINUTES: i64 = 15;
+/// Of the first suspect's score.
+const NOISE: f64 = 0.1;
 
 pub fn survey(landscape: &Landscape) -> Survey {
     let trace = &landscape.main;
-    let found = rank(
-        &trace.scan.history.details,
-        &trace.scan.history.totals,
-        &landscape.relations,
-        landscape.inputs.detected,
-    );
+    let mut found = found(landscape);
+    // On a screen, what stands far behind the first is noise.
+    let least = found.first().map_or(0.0, |top| top.score * NOISE);
+    found.retain(|f| f.score >= least);
     Survey {
         at: landscape.at,
         current_lsn: landscape.inputs.cluster.current_lsn,
@@ -38,9 +38,19 @@ pub fn survey(landscape: &Landscape) -> Survey {
     }
 }
 
-fn suspect(found: &Found<'_>, trace: &Trace) -> Suspect {
-    let commit = trace.commit(&found.detail.ending);
-    let target = before_first(&found.detail.ending);
+/// Suspects on what was read, best first.
+pub fn found(landscape: &Landscape) -> Vec<Found> {
+    rank(
+        &landscape.main.scan.history,
+        &landscape.relations,
+        landscape.inputs.detected,
+        &landscape.inputs.symptom,
+    )
+}
+
+fn suspect(found: &Found, trace: &Trace) -> Suspect {
+    let commit = trace.commit(&found.ending);
+    let target = before_first(&found.ending);
     Suspect {
         commit,
         relation: found.relation.clone(),
@@ -51,29 +61,37 @@ fn suspect(found: &Found<'_>, trace: &Trace) -> Suspect {
 }
 
 /// Just before a transaction: its first record, exclusive.
-fn before_first(ending: &Ending) -> Target {
+pub fn before_first(ending: &Ending) -> Target {
     Target { point: TargetPoint::Lsn(ending.first_lsn), inclusive: false, timeline: None }
 }
 
-fn suggestions(landscape: &Landscape, found: &[Found<'_>]) -> Vec<Suggestion> {
+fn suggestions(landscape: &Landscape, found: &[Found]) -> Vec<Suggestion> {
     let trace = &landscape.main;
     let mut out = Vec::new();
     if let Some(top) = found.first() {
-        let ending = &top.detail.ending;
+        let ending = &top.ending;
         out.push(Suggestion {
             target: before_first(ending),
-            why: format!(
-                "Just before transaction {} of {:.0} (UTC), which {}.",
-                ending.xid,
-                ending.at(),
-                top.what
-            ),
+            why: match top.transactions {
+                1 => format!(
+                    "Just before transaction {} of {:.0} (UTC), which {}.",
+                    ending.xid,
+                    ending.at(),
+                    top.what
+                ),
+                n => format!(
+                    "Just before the first of {} transactions from {:.0} (UTC) on, which {}.",
+                    grouped(n),
+                    ending.at(),
+                    top.what
+                ),
+            },
         });
         // While a slow statement ran, others committed. Without its commit it is undone anyway.
         let first = trace.before(ending.first_lsn);
         let commit = trace.before(ending.lsn);
         let between = trace.commits_after(first).saturating_sub(trace.commits_after(commit));
-        if between > 0 && !top.harm.takes_effect_before_commit() {
+        if between > 0 && top.transactions == 1 && !top.harm.takes_effect_before_commit() {
             let point = TargetPoint::Lsn(ending.lsn);
             out.push(Suggestion {
                 target: Target { point, inclusive: false, timeline: None },
@@ -203,7 +221,7 @@ fn density(endings: &[Ending]) -> Vec<(Timestamp, u64)> {
     slices.into_iter().enumerate().map(|(index, commits)| (at(index), commits)).collect()
 }
 
-fn warnings(landscape: &Landscape) -> Vec<String> {
+pub fn warnings(landscape: &Landscape) -> Vec<String> {
     let scan = &landscape.main.scan;
     let mut out = landscape.warnings.clone();
     for hole in &scan.breaks {

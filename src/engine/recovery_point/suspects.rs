@@ -1,28 +1,32 @@
 //! Which transactions may have done the damage. Owns how a transaction's traces in the WAL are
-//! told apart (dropped, emptied, rewritten, mass-changed) and how suspects are ranked; never
-//! reads WAL.
+//! told apart (dropped, emptied, rewritten, mass-changed, one of a series) and how suspects are
+//! ranked; never reads WAL, and cuts nothing off for being small.
 
 use super::archive::{Relation, Relations};
+use super::symptom::{Symptom, SymptomKind};
 use super::words::{grouped, listed};
+use crate::engine::postgres::Lsn;
 use crate::engine::wal::inspect::ledger::Fast;
-use crate::engine::wal::inspect::{Detail, RelationFile, Totals};
+use crate::engine::wal::inspect::{
+    Detail, Ending, Fact, History, Origin, RelationFile, Series, Totals,
+};
 use jiff::Timestamp;
+use serde::Serialize;
 use std::collections::HashMap;
 
 /// Suspects kept.
 const MAX_SUSPECTS: usize = 20;
-/// A mass change touches at least this many rows ...
-const MASS_ROWS: u64 = 50;
-/// ... and at least this share of the table, or [`MANY_ROWS`].
-const MASS_SHARE: f64 = 0.005;
-const MANY_ROWS: u64 = 1000;
+/// A deed that does not concern the table that was named stays in the list, far below.
+const ELSEWHERE: f64 = 0.02;
 
 /// What a transaction did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Harm {
     DropDatabase,
     DropSchema,
     DropTable,
+    DropColumn,
     Truncate,
     Delete,
     Update,
@@ -36,6 +40,7 @@ impl Harm {
             Self::DropTable => 93.0,
             Self::Truncate => 88.0,
             Self::Delete => 85.0,
+            Self::DropColumn => 80.0,
             Self::Update => 60.0,
         }
     }
@@ -50,12 +55,38 @@ impl Harm {
 
 /// A suspect before it is put into the words of the screens.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found<'a> {
-    pub detail: &'a Detail,
+pub struct Found {
+    /// The deed; of a series the first.
+    pub ending: Ending,
+    /// The last of a series; else the deed itself.
+    pub last: Ending,
+    /// How many transactions it is.
+    pub transactions: u64,
     pub harm: Harm,
     pub relation: String,
     pub what: String,
     pub score: f64,
+    /// Bytes of WAL that the deed wrote; `None` for a series.
+    pub bytes: Option<u64>,
+}
+
+impl Found {
+    /// When, who and what, as one sentence without its full stop.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let at = self.ending.at().strftime("%Y-%m-%d %H:%M:%S%.3f");
+        if self.transactions > 1 {
+            let until = self.last.at().strftime("%H:%M:%S%.3f");
+            return format!(
+                "{at} to {until} UTC, {} transactions from {} to {} {}",
+                grouped(self.transactions),
+                self.ending.xid,
+                self.last.xid,
+                self.what
+            );
+        }
+        format!("{at} UTC, transaction {} {}", self.ending.xid, self.what)
+    }
 }
 
 /// What one transaction looks like.
@@ -63,6 +94,8 @@ struct Look {
     harm: Harm,
     relation: String,
     what: String,
+    /// Tables concerned, by database; none where a whole database is.
+    tables: Vec<(u32, Option<Relation>)>,
     /// Rows concerned, and their share of the table.
     rows: f64,
     share: f64,
@@ -73,19 +106,39 @@ struct Look {
     key: (Harm, u32, u32),
 }
 
-/// Ranks `details`, best suspect first. `relations` is what the base backups know.
+impl Look {
+    fn weight(&self, symptom: &Symptom, names: &Relations) -> f64 {
+        let concerns = symptom.table.as_ref().is_none_or(|wanted| {
+            let is = |(db, r): &(u32, Option<Relation>)| {
+                r.as_ref().is_some_and(|r| names.is_named(*db, r, wanted))
+            };
+            self.tables.iter().any(is)
+        });
+        let size = ((self.rows + 1.0).log10() / 4.0).clamp(0.25, 1.0);
+        self.harm.weight()
+            * symptom.fits(self.harm)
+            * (0.4 + 0.6 * self.share.clamp(0.0, 1.0))
+            * size
+            * self.outlier
+            * if concerns { 1.0 } else { ELSEWHERE }
+            * if self.named { 1.0 } else { 0.5 }
+    }
+}
+
+/// Ranks what `history` tells, best suspect first. `relations` is what is known of names.
 #[must_use]
-pub fn rank<'a>(
-    details: &'a [Detail],
-    totals: &HashMap<RelationFile, Totals, Fast>,
+pub fn rank(
+    history: &History,
     relations: &Relations,
     detected: Option<Timestamp>,
-) -> Vec<Found<'a>> {
+    symptom: &Symptom,
+) -> Vec<Found> {
     let mut names = relations.clone();
-    let looks: Vec<(&Detail, Look)> = details
+    let looks: Vec<(&Detail, Look)> = history
+        .details
         .iter()
         .filter_map(|detail| {
-            let look = look(detail, totals, &names);
+            let look = look(detail, &history.totals, &names);
             follow_new_file(detail, look.as_ref().map(|l| l.harm), &mut names);
             look.map(|look| (detail, look))
         })
@@ -94,29 +147,66 @@ pub fn rank<'a>(
     for (_, look) in &looks {
         *repeated.entry(look.key).or_default() += 1.0;
     }
-    let mut found: Vec<Found<'a>> = looks
+    let mut found: Vec<Found> = looks
         .into_iter()
         .map(|(detail, look)| {
             let routine = match look.harm {
                 Harm::Delete | Harm::Update => 1.0,
                 _ => repeated.get(&look.key).map_or(1.0, |n| 1.0 / n),
             };
-            let size = ((look.rows + 1.0).log10() / 4.0).clamp(0.25, 1.0);
-            let score = look.harm.weight()
-                * (0.4 + 0.6 * look.share.clamp(0.0, 1.0))
-                * size
-                * look.outlier
-                * routine
-                * closeness(detail.ending.at(), detected)
-                * if look.named { 1.0 } else { 0.5 };
-            Found { detail, harm: look.harm, relation: look.relation, what: look.what, score }
+            let near = closeness(detail.ending.at(), detected);
+            Found {
+                ending: detail.ending,
+                last: detail.ending,
+                transactions: 1,
+                harm: look.harm,
+                score: look.weight(symptom, &names) * routine * near,
+                relation: look.relation,
+                what: look.what,
+                bytes: Some(detail.bytes),
+            }
         })
         .collect();
-    found.sort_by(|a, b| {
-        b.score.total_cmp(&a.score).then(b.detail.ending.lsn.cmp(&a.detail.ending.lsn))
-    });
+    found.extend(history.series.iter().filter_map(|series| {
+        let look = of_series(series, history, &names, symptom)?;
+        let near = closeness(series.last.at(), detected);
+        Some(Found {
+            ending: Ending { first_lsn: series.begins(), ..series.first },
+            last: series.last,
+            transactions: series.transactions,
+            harm: look.harm,
+            score: look.weight(symptom, &names) * near,
+            relation: look.relation,
+            what: look.what,
+            bytes: None,
+        })
+    }));
+    found.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.ending.lsn.cmp(&a.ending.lsn)));
+    without_parts(&mut found);
     found.truncate(MAX_SUSPECTS);
     found
+}
+
+/// A transaction that belongs to a better-ranked series is no suspect of its own.
+fn without_parts(found: &mut Vec<Found>) {
+    let series: Vec<(usize, Harm, String, Lsn, Lsn)> = found
+        .iter()
+        .enumerate()
+        .filter(|(_, f)| f.transactions > 1)
+        .map(|(i, f)| (i, f.harm, f.relation.clone(), f.ending.lsn, f.last.lsn))
+        .collect();
+    let mut index = 0;
+    found.retain(|f| {
+        let at = index;
+        index += 1;
+        f.transactions > 1
+            || !series.iter().any(|(i, harm, relation, first, last)| {
+                *i < at
+                    && *harm == f.harm
+                    && *relation == f.relation
+                    && (*first..=*last).contains(&f.ending.lsn)
+            })
+    });
 }
 
 /// What was detected happened before; the nearer, the likelier.
@@ -134,6 +224,7 @@ fn look(
 ) -> Option<Look> {
     database(detail, names)
         .or_else(|| dropped(detail, totals, names))
+        .or_else(|| column(detail, names))
         .or_else(|| mass(detail, totals, names))
 }
 
@@ -141,7 +232,11 @@ fn database(detail: &Detail, names: &Relations) -> Option<Look> {
     let oid = *detail.databases_dropped.first()?;
     let tables = || names.files.iter().filter(|((db, _), _)| *db == oid).map(|(_, r)| r);
     let rows: f64 = tables().map(|r| r.rows.max(0.0)).sum();
-    let name = names.databases.get(&oid);
+    let told = detail.facts.iter().find_map(|fact| match fact {
+        Fact::DatabaseDropped { oid: of, name } if *of == oid => Some(name),
+        _ => None,
+    });
+    let name = told.or_else(|| names.databases.get(&oid));
     let relation = name.map_or_else(|| format!("database {oid}"), |n| format!("database {n}"));
     let what = match tables().count() {
         0 => format!("dropped the {relation}"),
@@ -151,6 +246,7 @@ fn database(detail: &Detail, names: &Relations) -> Option<Look> {
         harm: Harm::DropDatabase,
         relation,
         what,
+        tables: tables().map(|r| (oid, Some(r.clone()))).collect(),
         rows: rows.max(10_000.0),
         share: 1.0,
         outlier: 1.0,
@@ -182,7 +278,15 @@ fn dropped(
     let tables = if named.is_empty() { known } else { named };
     let (first, relation) = *tables.first()?;
     let catalog = detail.catalog;
-    let harm = if detail.created.is_empty() || catalog.deletes > catalog.inserts {
+    let schema = detail.facts.iter().find_map(|fact| match fact {
+        Fact::SchemaDropped { name, .. } => Some(name.clone()),
+        _ => None,
+    });
+    let gone = |fact: &&Fact| matches!(fact, Fact::RelationDropped { .. });
+    let harm = if detail.facts.iter().any(|fact| gone(&fact))
+        || detail.created.is_empty()
+        || catalog.deletes > catalog.inserts
+    {
         if detail.schemas_dropped > 0 || tables.iter().filter(|(_, r)| r.is_some()).count() >= 3 {
             Harm::DropSchema
         } else {
@@ -202,14 +306,16 @@ fn dropped(
         }
         Harm::Truncate
     };
-    let rows: f64 = tables.iter().map(|(f, r)| rows_of(detail, *f, *r).unwrap_or(0.0)).sum();
-    let titles: Vec<String> = tables.iter().map(|(f, r)| title(*f, *r, names)).collect();
+    let rows: f64 = tables.iter().map(|(f, r)| rows_of(detail, *f, *r, names).unwrap_or(0.0)).sum();
+    let titles: Vec<String> = tables.iter().map(|(f, _)| names.title(*f)).collect();
     let relation_name = listed(&titles, 3);
     let what = match harm {
         Harm::DropSchema => {
-            let schema = relation.map(|r| r.schema.clone()).unwrap_or_default();
+            let of_first = relation.map(|r| r.schema.clone()).unwrap_or_default();
+            let told = schema.is_some();
+            let schema = schema.unwrap_or(of_first);
             let same = tables.iter().all(|(_, r)| r.is_some_and(|r| r.schema == schema));
-            let subject = if detail.schemas_dropped > 0 && same {
+            let subject = if detail.schemas_dropped > 0 && (same || told) {
                 format!("the schema {schema} with {} tables", tables.len())
             } else {
                 format!("{} tables at once", tables.len())
@@ -223,6 +329,7 @@ fn dropped(
         harm,
         relation: relation_name,
         what,
+        tables: tables.iter().map(|(f, r)| (f.database, r.cloned())).collect(),
         rows,
         share: 1.0,
         outlier: 1.0,
@@ -231,31 +338,84 @@ fn dropped(
     })
 }
 
+/// DROP COLUMN leaves rows and files alone, and hides the column.
+fn column(detail: &Detail, names: &Relations) -> Option<Look> {
+    let columns = || {
+        detail.facts.iter().filter_map(|fact| match fact {
+            Fact::ColumnDropped { database, relation, name, number } => {
+                Some((*database, *relation, name, *number))
+            }
+            _ => None,
+        })
+    };
+    let (database, told, ..) = columns().next()?;
+    // Where the row itself does not tell the table, its lock does.
+    let locked = || {
+        let known = |(db, oid): &(u32, u32)| names.by_oid(*db, *oid).is_some();
+        detail.locks.iter().find(|lock| known(lock)).map(|(_, oid)| *oid)
+    };
+    let oid = told.or_else(|| columns().find_map(|(_, oid, ..)| oid)).or_else(locked);
+    let relation = oid.and_then(|oid| names.by_oid(database, oid));
+    let words: Vec<String> = columns()
+        .map(|(_, _, name, number)| match (name, number) {
+            (Some(name), _) => format!("column {name}"),
+            (None, Some(number)) => format!("column number {number}"),
+            (None, None) => String::from("a column"),
+        })
+        .collect();
+    let title = match (relation, oid) {
+        (Some(r), _) => names.table(database, r),
+        (None, Some(oid)) => format!("relation {oid}"),
+        (None, None) => String::from("a table"),
+    };
+    let rows = relation.map_or(0.0, |r| r.rows.max(0.0));
+    let of = if rows > 0.0 { format!(" with {} rows", about(rows)) } else { String::new() };
+    Some(Look {
+        harm: Harm::DropColumn,
+        what: format!("dropped {} of {title}{of}", listed(&words, 3)),
+        relation: title,
+        tables: vec![(database, relation.cloned())],
+        rows,
+        share: 1.0,
+        outlier: 1.0,
+        named: relation.is_some() || names.files.is_empty(),
+        key: (Harm::DropColumn, database, oid.unwrap_or_default()),
+    })
+}
+
 fn mass(
     detail: &Detail,
     totals: &HashMap<RelationFile, Totals, Fast>,
     names: &Relations,
 ) -> Option<Look> {
-    let looks = detail.touched.iter().filter_map(|touched| {
+    let tables = || {
+        detail
+            .touched
+            .iter()
+            .filter(|t| !names.others.contains(&(t.relation.database, t.relation.file)))
+    };
+    let looks = tables().filter_map(|touched| {
         let tally = touched.tally;
         let (harm, count, verb) = if tally.deletes >= tally.updates {
             (Harm::Delete, tally.deletes, "deleted")
         } else {
             (Harm::Update, tally.updates, "changed")
         };
-        let relation = names.named(touched.relation);
-        let total = rows_of(detail, touched.relation, relation).map(|rows| rows.max(float(count)));
-        let share = total.map_or(0.5, |total| float(count) / total.max(1.0));
-        if count < MASS_ROWS || (share < MASS_SHARE && count < MANY_ROWS) {
+        if count == 0 {
             return None;
         }
-        let title = title(touched.relation, relation, names);
+        let relation = names.named(touched.relation);
+        let total =
+            rows_of(detail, touched.relation, relation, names).map(|rows| rows.max(float(count)));
+        let share = total.map_or(0.5, |total| float(count) / total.max(1.0));
+        let title = names.title(touched.relation);
+        let rows = if count == 1 { "row" } else { "rows" };
         let mut what = match total {
             Some(total) => format!("{verb} {} of {} rows of {title}", grouped(count), about(total)),
-            None => format!("{verb} {} rows of {title}", grouped(count)),
+            None => format!("{verb} {} {rows} of {title}", grouped(count)),
         };
         let mut outlier = outlier(harm, count, totals.get(&touched.relation));
-        if harm == Harm::Delete && tally.inserts >= count / 10 * 9 {
+        if harm == Harm::Delete && tally.inserts >= count / 10 * 9 && tally.inserts > 0 {
             // Deleted and loaded anew: usually a refresh.
             what.push_str(&format!(" and inserted {}", grouped(tally.inserts)));
             outlier *= 0.4;
@@ -264,6 +424,7 @@ fn mass(
             harm,
             relation: title,
             what,
+            tables: vec![(touched.relation.database, relation.cloned())],
             rows: float(count),
             share,
             outlier,
@@ -274,7 +435,84 @@ fn mass(
     let strength = |l: &Look| {
         l.harm.weight() * (0.4 + 0.6 * l.share) * l.outlier * if l.named { 1.0 } else { 0.1 }
     };
-    looks.max_by(|a, b| strength(a).total_cmp(&strength(b)))
+    let mut best = looks.max_by(|a, b| strength(a).total_cmp(&strength(b)))?;
+    // The same deed on several tables, such as the parts of one, is one deed.
+    let deed = |t: &crate::engine::wal::inspect::Touched| match best.harm {
+        Harm::Delete => t.tally.deletes,
+        _ => t.tally.updates,
+    };
+    let others: Vec<(RelationFile, u64)> = tables()
+        .filter(|t| (best.key.1, best.key.2) != (t.relation.database, t.relation.file))
+        .map(|t| (t.relation, deed(t)))
+        .filter(|(_, rows)| *rows > 0)
+        .collect();
+    if !others.is_empty() {
+        let rows: u64 = others.iter().map(|(_, rows)| rows).sum();
+        let tables = if others.len() == 1 { "table" } else { "tables" };
+        let more = format!(" (and {} in {} more {tables})", grouped(rows), others.len());
+        best.what.push_str(&more);
+        best.rows += float(rows);
+        let name = |f: &RelationFile| (f.database, names.named(*f).cloned());
+        best.tables.extend(others.iter().map(|(f, _)| name(f)));
+    }
+    Some(best)
+}
+
+/// Many small changes of one shape. One that goes on through all that was read is the
+/// application's everyday work.
+fn of_series(
+    series: &Series,
+    history: &History,
+    names: &Relations,
+    symptom: &Symptom,
+) -> Option<Look> {
+    let file = series.shape.relation;
+    let focus = symptom.focus();
+    if !focus.holds(&series.first) && !focus.holds(&series.last) {
+        return None;
+    }
+    if names.others.contains(&(file.database, file.file)) {
+        return None;
+    }
+    let (harm, verb) = match series.shape.deletes {
+        true => (Harm::Delete, "deleted"),
+        false => (Harm::Update, "changed"),
+    };
+    let relation = names.named(file);
+    let total = relation
+        .and_then(|r| names.by_oid(file.database, r.oid))
+        .map(|r| r.rows)
+        .filter(|rows| *rows > 0.0);
+    let share = total.map_or(0.5, |total| float(series.rows) / total);
+    let begun = history.endings.iter().take_while(|e| e.lsn < series.first.lsn).take(10).count();
+    let routine = if begun < 10 || !focus.holds(&series.first) { 0.1 } else { 1.0 };
+    let (own, others) = (float(series.transactions), float(series.others));
+    // One deed is likelier than many, until somebody says that values are wrong here and there.
+    let doubt = if symptom.kind == SymptomKind::Unknown { 0.4 } else { 1.0 };
+    let span = |a: &Ending, b: &Ending| b.micros.saturating_sub(a.micros).max(0);
+    let all = match (history.endings.first(), history.endings.last()) {
+        (Some(first), Some(last)) => span(first, last),
+        _ => 0,
+    };
+    let lasting = if span(&series.first, &series.last) > all / 2 { 0.15 } else { 1.0 };
+    let title = names.title(file);
+    let of = total.map_or_else(String::new, |total| format!(" of {}", about(total)));
+    Some(Look {
+        harm,
+        what: format!(
+            "{verb} {}{of} rows of {title}, about {} at a time",
+            grouped(series.rows),
+            grouped((series.rows / series.transactions.max(1)).max(1)),
+        ),
+        relation: title,
+        tables: vec![(file.database, relation.cloned())],
+        rows: float(series.rows),
+        share,
+        outlier: doubt * lasting * routine * own / (own + 2.0 * others)
+            * if series.alone { 1.0 } else { 0.5 },
+        named: relation.is_some() || names.files.is_empty(),
+        key: (harm, file.database, file.file),
+    })
 }
 
 /// One for a transaction beside which all others of the table are small; a fraction for one
@@ -290,22 +528,33 @@ fn outlier(harm: Harm, count: u64, totals: Option<&Totals>) -> f64 {
         return 1.0;
     }
     let mean = float(all.saturating_sub(count)) / float(others);
-    float(count) / (float(count) + 2.0 * mean)
+    float(count) / (float(count) + mean * float(others.min(8)))
 }
 
 /// Rows that the relation had before the transaction, as far as that can be told.
-fn rows_of(detail: &Detail, file: RelationFile, relation: Option<&Relation>) -> Option<f64> {
-    let net = detail.touched.iter().find(|t| t.relation == file).map_or(0, |t| t.net_before);
+fn rows_of(
+    detail: &Detail,
+    file: RelationFile,
+    relation: Option<&Relation>,
+    names: &Relations,
+) -> Option<f64> {
+    let touched = detail.touched.iter().find(|t| t.relation == file);
     #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-    let net = net as f64;
-    match relation {
-        Some(r) if r.rows >= 0.0 => Some((r.rows + net).max(0.0)),
+    let net = touched.map_or(0, |t| t.net_before) as f64;
+    let known = match touched.map_or(Origin::Own, |t| t.origin) {
+        Origin::Own => relation.map(|r| r.rows),
+        Origin::Of(first) => names.named(first).map(|r| r.rows),
+        Origin::Empty => Some(0.0),
+    };
+    match known {
+        Some(rows) if rows >= 0.0 => Some((rows + net).max(0.0)),
         _ if net > 0.0 => Some(net),
         _ => None,
     }
 }
 
-/// TRUNCATE and rewrites give a table a new file: its name goes with it.
+/// TRUNCATE and rewrites give a table a new file. Where the log did not show the catalogue's row,
+/// the name goes with it if there is but one to go.
 fn follow_new_file(detail: &Detail, harm: Option<Harm>, names: &mut Relations) {
     if detail.dropped.is_empty() || matches!(harm, Some(Harm::DropTable | Harm::DropSchema)) {
         return;
@@ -316,22 +565,15 @@ fn follow_new_file(detail: &Detail, harm: Option<Harm>, names: &mut Relations) {
     else {
         return; // None, or several: which file is whose cannot be told.
     };
+    drop(known);
+    if detail.created.iter().any(|f| names.named(*f).is_some_and(|r| r.oid == relation.oid)) {
+        return; // The log has told it.
+    }
     let rows = match harm {
         Some(Harm::Truncate) => 0.0,
-        _ => rows_of(detail, file, Some(&relation)).unwrap_or(-1.0),
+        _ => rows_of(detail, file, Some(&relation), names).unwrap_or(-1.0),
     };
     names.files.entry((new.database, new.file)).or_insert(Relation { rows, ..relation });
-}
-
-fn title(file: RelationFile, relation: Option<&Relation>, names: &Relations) -> String {
-    match (relation, names.databases.get(&file.database)) {
-        (Some(r), Some(database)) if names.databases.len() > 1 && database != "postgres" => {
-            format!("{}.{} in {database}", r.schema, r.table)
-        }
-        (Some(r), _) => format!("{}.{}", r.schema, r.table),
-        (None, Some(database)) => format!("database {database}, file {}", file.file),
-        (None, None) => format!("database {}, file {}", file.database, file.file),
-    }
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]

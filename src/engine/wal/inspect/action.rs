@@ -6,6 +6,7 @@ use super::ledger::RelationFile;
 use super::record::{BlockRef, Parts, Record, rmgr};
 use crate::engine::postgres::Lsn;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Names of the five settings that a recovering server needs at least, as PostgreSQL writes them.
 pub const STANDBY_SETTINGS: [&str; 5] = [
@@ -70,6 +71,8 @@ pub enum Action {
         relation: RelationFile,
         blocks: u32,
     },
+    /// A whole page was logged for its own sake; the relation of the first one.
+    Page(RelationFile),
     DatabaseCreate {
         database: u32,
     },
@@ -85,7 +88,7 @@ pub enum Action {
 }
 
 /// A row by where it lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Row {
     pub relation: RelationFile,
     pub block: u32,
@@ -123,7 +126,7 @@ impl Record<'_> {
         let operation = self.info & 0x70;
         if self.rmgr == rmgr::HEAP2 {
             if operation != 0x50 {
-                return Some(Action::Other);
+                return Some(self.page_alone());
             }
             let (parts, block) = self.first_block()?;
             let rows = u64::from(u16_at(parts.main, 2)?);
@@ -156,8 +159,13 @@ impl Record<'_> {
                 let (parts, block) = self.first_block()?;
                 Action::InPlace(row(&parts, block, 0)?)
             }
-            _ => Action::Other,
+            _ => self.page_alone(),
         })
+    }
+
+    /// A record that changes no row, but may carry its page whole.
+    fn page_alone(&self) -> Action {
+        self.first_block().map_or(Action::Other, |(_, block)| Action::Page(block.relation))
     }
 
     fn first_block(&self) -> Option<(Parts<'_>, BlockRef)> {
@@ -213,6 +221,9 @@ impl Record<'_> {
 
     fn xlog(&self) -> Option<Action> {
         let operation = self.info & 0xF0;
+        if matches!(operation, 0xA0 | 0xB0) {
+            return Some(self.page_alone());
+        }
         if !matches!(operation, 0x00 | 0x10 | 0x60 | 0x70 | 0x90) {
             return Some(Action::Other);
         }

@@ -1,31 +1,34 @@
-//! Adds records up by transaction: who changed how many rows of which file, who dropped or
+//! Adds digests up by transaction: who changed how many rows of which file, who dropped or
 //! truncated what, when each transaction ended. Owns the bounds on memory; never names a table
-//! (a file number is all that the log knows) and never judges.
+//! (a file number is all that it keeps) and never judges.
 
-use super::action::{Action, Finish, Row};
-use super::record::{Record, rmgr};
+use super::action::Row;
+use super::catalog::CatalogFiles;
+use super::digest::{Digest, Ended, Item, Part};
+use super::names::{Fact, LoggedNames, Names};
+use super::series::{self, Series};
 use crate::engine::postgres::Lsn;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Catalogs whose rows tell what a transaction did to tables. Their files bear the number of the
-/// catalog itself until something rewrites them.
-const PG_CLASS: u32 = 1259;
-const PG_DATABASE: u32 = 1262;
-const PG_NAMESPACE: u32 = 2615;
-/// Files below are catalogs of the system.
-const FIRST_USER_FILE: u32 = 16384;
 /// Endings kept one by one, about 25 MB. Beyond, the oldest are thinned.
 const MAX_ENDINGS: usize = 400_000;
-const MAX_DETAILS: usize = 2_000;
-/// Fewer changed rows of one file than this are no detail worth keeping.
+const MAX_DETAILS: usize = 4_000;
+/// Of each relation the transactions that changed most of its rows are kept, however few those
+/// are: what is much is the ranking's to say.
+const LARGEST: usize = 12;
+/// Relations whose largest changes are followed; beyond, [`DETAIL_ROWS`] decides.
+const MAX_TOPS: usize = 50_000;
 const DETAIL_ROWS: u64 = 50;
+/// What one transaction did to the catalogs is told up to this many relations.
+const MAX_FACTS: usize = 4_096;
 /// An in-place change of a database's row belongs to its DROP only if it is this near, in bytes.
 const NEAR: u64 = 16 << 20;
 
 /// A relation by its file, as the log knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RelationFile {
     pub tablespace: u32,
     /// 0 for catalogs that all databases share.
@@ -34,7 +37,7 @@ pub struct RelationFile {
 }
 
 /// Rows changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
     pub inserts: u64,
     pub updates: u64,
@@ -42,7 +45,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.inserts = self.inserts.saturating_add(other.inserts);
         self.updates = self.updates.saturating_add(other.updates);
         self.deletes = self.deletes.saturating_add(other.deletes);
@@ -88,8 +91,22 @@ impl Ending {
 pub struct Touched {
     pub relation: RelationFile,
     pub tally: Tally,
-    /// Rows inserted less rows deleted by all commits before it, since the scan began.
+    /// Rows inserted less rows deleted by all commits before it, since the scan began; from its
+    /// beginning on, where the file is an emptied table's.
     pub net_before: i64,
+    pub origin: Origin,
+}
+
+/// Whose rows a file had when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// Its own: it was there before, or is a new table's.
+    #[default]
+    Own,
+    /// A rewrite's: those of this file, which was there before.
+    Of(RelationFile),
+    /// None: the table was emptied.
+    Empty,
 }
 
 /// A committed transaction that dropped, truncated or changed many rows.
@@ -108,13 +125,17 @@ pub struct Detail {
     pub catalog: Tally,
     pub schemas_dropped: u64,
     pub databases_dropped: Vec<u32>,
+    /// What it did to the catalogs, as far as the log showed the rows.
+    pub facts: Vec<Fact>,
+    /// Bytes of WAL that it wrote.
+    pub bytes: u64,
 }
 
 impl Detail {
     pub const RELATIONS: usize = 32;
 
     fn structural(&self) -> bool {
-        !self.dropped.is_empty() || !self.databases_dropped.is_empty()
+        !self.dropped.is_empty() || !self.databases_dropped.is_empty() || !self.facts.is_empty()
     }
 
     fn weight(&self) -> u64 {
@@ -132,6 +153,15 @@ pub struct Totals {
     pub updating: u64,
     /// It was created within the range read.
     pub created: bool,
+    pub origin: Origin,
+    /// Rows that its predecessors gained.
+    carried: i64,
+}
+
+impl Totals {
+    fn net(&self) -> i64 {
+        self.carried.saturating_add(net(self.tally))
+    }
 }
 
 /// A named restore point.
@@ -151,6 +181,12 @@ pub struct History {
     /// Details that were let go to bound memory.
     pub details_dropped: u64,
     pub totals: HashMap<RelationFile, Totals, Fast>,
+    /// What was changed behind each point of [`super::ScanOptions::after`].
+    pub after: Vec<HashMap<RelationFile, Tally, Fast>>,
+    /// Many small transactions of one shape, by where they begin.
+    pub series: Vec<Series>,
+    /// What the log's own changes to the catalogs tell.
+    pub names: LoggedNames,
     pub restore_points: Vec<RestorePoint>,
     /// Values in the order of [`super::action::STANDBY_SETTINGS`].
     pub parameters: Vec<(Lsn, [i32; 5])>,
@@ -197,115 +233,95 @@ impl Hasher for FastHasher {
 /// A transaction that has not ended yet.
 #[derive(Debug)]
 struct Open {
-    first: Lsn,
-    relations: Vec<(RelationFile, Tally)>,
-    /// Where each relation stands in `relations`, once they are many.
-    index: HashMap<RelationFile, usize, Fast>,
-    recent: usize,
-    created: Vec<RelationFile>,
-    locks: Vec<(u32, u32)>,
-    catalog: Tally,
-    schemas_dropped: u64,
-    databases: Vec<u32>,
-    database_row_deleted: bool,
+    part: Part,
+    facts: Vec<Fact>,
 }
 
-impl Open {
-    fn new(first: Lsn) -> Self {
-        Self {
-            first,
-            relations: Vec::new(),
-            index: HashMap::default(),
-            recent: 0,
-            created: Vec::new(),
-            locks: Vec::new(),
-            catalog: Tally::default(),
-            schemas_dropped: 0,
-            databases: Vec::new(),
-            database_row_deleted: false,
-        }
-    }
+/// The largest changes of one relation so far, ascending: deletes, updates.
+type Tops = HashMap<(RelationFile, bool), Vec<u64>, Fast>;
 
-    fn tally(&mut self, relation: RelationFile) -> &mut Tally {
-        const FEW: usize = 16;
-        let known = self.relations.get(self.recent).is_some_and(|(r, _)| *r == relation);
-        if !known {
-            let found = if self.index.is_empty() {
-                self.relations.iter().position(|(r, _)| *r == relation)
-            } else {
-                self.index.get(&relation).copied()
-            };
-            self.recent = found.unwrap_or(self.relations.len());
-            if found.is_none() {
-                self.relations.push((relation, Tally::default()));
-                if self.relations.len() == FEW {
-                    self.index =
-                        self.relations.iter().enumerate().map(|(i, (r, _))| (*r, i)).collect();
-                } else if self.relations.len() > FEW {
-                    self.index.insert(relation, self.recent);
-                }
-            }
-        }
-        match self.relations.get_mut(self.recent) {
-            Some((_, tally)) => tally,
-            None => &mut self.catalog,
-        }
-    }
+/// Commits outside of it give no details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Focus {
+    /// Microseconds since 1970, UTC; both ends belong to it.
+    pub from: i64,
+    pub to: i64,
+    /// A commit's LSN, likewise.
+    pub from_lsn: Lsn,
+    pub to_lsn: Lsn,
+}
 
-    fn absorb(&mut self, other: Self) {
-        self.first = self.first.min(other.first);
-        for (relation, tally) in other.relations {
-            self.tally(relation).add(tally);
-        }
-        self.created.extend(other.created);
-        self.locks.extend(other.locks);
-        self.catalog.add(other.catalog);
-        self.schemas_dropped += other.schemas_dropped;
-        self.databases.extend(other.databases);
-        self.database_row_deleted |= other.database_row_deleted;
+impl Default for Focus {
+    fn default() -> Self {
+        Self { from: i64::MIN, to: i64::MAX, from_lsn: Lsn(0), to_lsn: Lsn(u64::MAX) }
     }
 }
 
-/// Folds records, in order, into a [`History`].
+impl Focus {
+    #[must_use]
+    pub fn holds(&self, ending: &Ending) -> bool {
+        (self.from..=self.to).contains(&ending.micros)
+            && (self.from_lsn..=self.to_lsn).contains(&ending.lsn)
+    }
+}
+
+/// Folds digests, in order, into a [`History`].
 #[derive(Debug, Default)]
 pub struct Ledger {
     history: History,
     open: HashMap<u32, Open, Fast>,
     /// Newest in-place change of each row of the catalog of databases.
     in_place: HashMap<Row, Lsn>,
-    /// File of the catalog of relations, where it is no more the first one.
-    class_files: HashMap<u32, u32, Fast>,
+    names: Names,
+    catalogs: CatalogFiles,
+    series: series::Book,
+    tops: Tops,
+    focus: Focus,
+    after: Vec<After>,
+}
+
+/// A point behind which changes are added up apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct After {
+    pub lsn: Lsn,
+    /// A transaction that does not count.
+    pub but: Option<u32>,
 }
 
 impl Ledger {
-    /// Takes the next record.
-    pub fn observe(&mut self, record: &Record<'_>) {
-        self.history.records += 1;
-        self.history.first_record.get_or_insert(record.lsn);
-        self.history.last_record = Some(record.lsn);
-        let telling = matches!(
-            record.rmgr,
-            rmgr::HEAP
-                | rmgr::HEAP2
-                | rmgr::TRANSACTION
-                | rmgr::XLOG
-                | rmgr::STORAGE
-                | rmgr::STANDBY
-                | rmgr::DATABASE
-                | rmgr::RELATION_MAP
-        );
-        if !telling {
-            if record.xid != 0 {
-                self.open(record.xid, record.lsn);
-            }
-            return;
+    /// `catalogs` are the catalogs that were rewritten before the log begins.
+    #[must_use]
+    pub fn new(catalogs: CatalogFiles, focus: Focus, after: Vec<After>) -> Self {
+        let mut ledger = Self { catalogs, focus, ..Self::default() };
+        ledger.history.after = after.iter().map(|_| HashMap::default()).collect();
+        ledger.after = after;
+        ledger
+    }
+
+    /// Where the catalogs are now; a digest made with another list has to be made again.
+    #[must_use]
+    pub fn catalogs(&self) -> &CatalogFiles {
+        &self.catalogs
+    }
+
+    /// Takes the next stretch, written by this major version.
+    pub fn absorb(&mut self, digest: Digest, version: u32) {
+        self.names.version(version);
+        let history = &mut self.history;
+        history.records += digest.records;
+        if let Some(first) = digest.first_record {
+            history.first_record.get_or_insert(Lsn(first));
         }
-        match record.action() {
-            Some(action) => self.apply(record, action),
-            None => {
-                self.history.unreadable.0 += 1;
-                self.history.unreadable.1.get_or_insert(record.lsn);
-            }
+        history.last_record = digest.last_record.map(Lsn).or(history.last_record);
+        history.unreadable.0 += digest.unreadable.0;
+        if let Some(first) = digest.unreadable.1 {
+            history.unreadable.1.get_or_insert(Lsn(first));
+        }
+        for item in digest.items {
+            self.item(item);
+        }
+        for (xid, part) in digest.open {
+            self.goes_on(xid, part);
         }
     }
 
@@ -313,172 +329,157 @@ impl Ledger {
     pub fn interrupted(&mut self) {
         self.open.clear();
         self.in_place.clear();
+        self.names.interrupted();
     }
 
     /// What was found so far.
     #[must_use]
     pub fn finish(mut self) -> History {
         self.trim_details(MAX_DETAILS);
+        self.history.series = self.series.finish();
+        self.history.names = self.names.finish();
         self.history
     }
 
-    fn open(&mut self, xid: u32, lsn: Lsn) -> &mut Open {
-        self.open.entry(xid).or_insert_with(|| Open::new(lsn))
+    fn goes_on(&mut self, xid: u32, part: Part) {
+        match self.open.get_mut(&xid) {
+            Some(open) => open.part.absorb(part),
+            // A list of all locks may name a transaction that has just ended.
+            None if !part.own => {}
+            None => drop(self.open.insert(xid, Open { part, facts: Vec::new() })),
+        }
     }
 
-    fn apply(&mut self, record: &Record<'_>, action: Action) {
-        let (xid, lsn) = (record.xid, record.lsn);
-        match action {
-            Action::Commit(finish) => return self.end(record, finish, true),
-            Action::Abort(finish) => return self.end(record, finish, false),
-            Action::ParameterChange(values) => self.history.parameters.push((lsn, values)),
-            Action::RestorePoint { at, name } => {
-                self.history.restore_points.push(RestorePoint { lsn, at, name });
+    fn item(&mut self, item: Item) {
+        match item {
+            Item::Ended(ended) => self.end(ended),
+            Item::Parameters { lsn, values } => self.history.parameters.push((Lsn(lsn), values)),
+            Item::RestorePoint { lsn, micros, name } => {
+                let at = micros.and_then(|m| Timestamp::from_microsecond(m).ok());
+                self.history.restore_points.push(RestorePoint { lsn: Lsn(lsn), at, name });
             }
-            Action::InPlace(row)
-                if row.relation.database == 0 && row.relation.file == PG_DATABASE =>
-            {
-                self.in_place.insert(row, lsn);
-            }
-            Action::RelationMap { database, files } => {
+            Item::DatabaseInPlace { lsn, row } => drop(self.in_place.insert(row, Lsn(lsn))),
+            Item::CatalogFiles { database, files } => {
                 for (catalog, file) in files {
-                    if catalog == PG_CLASS {
-                        self.class_files.insert(database, file);
-                    }
+                    self.catalogs.add(database, catalog, file);
                 }
             }
-            Action::Lock(locks) => {
-                for (owner, database, relation) in locks {
-                    // A snapshot of running transactions repeats the locks of others.
-                    if owner == xid || self.open.contains_key(&owner) {
-                        let open = self.open(owner, lsn);
-                        if !open.locks.contains(&(database, relation)) {
-                            open.locks.push((database, relation));
-                        }
-                    }
+            Item::Catalog { xid, lsn, change } => {
+                let mut facts = Vec::new();
+                if let Some((database, catalog, file)) = self
+                    .names
+                    .apply(change, &mut |fact| facts.extend(Some(fact).filter(Fact::matters)))
+                {
+                    self.catalogs.add(database, catalog, file);
+                }
+                if xid != 0 && !facts.is_empty() {
+                    let open = self.open.entry(xid);
+                    let open =
+                        open.or_insert_with(|| Open { part: Part::new(lsn), facts: Vec::new() });
+                    let room = MAX_FACTS.saturating_sub(open.facts.len());
+                    open.facts.extend(facts.into_iter().take(room));
                 }
             }
-            _ if xid == 0 => {}
-            Action::Insert { relation, rows } => {
-                self.change(xid, lsn, relation, |t| t.inserts += rows)
-            }
-            Action::Update { relation } => self.change(xid, lsn, relation, |t| t.updates += 1),
-            Action::Delete { place, moved, speculative } => {
-                if moved {
-                    self.change(xid, lsn, place.relation, |t| t.updates += 1);
-                } else if !speculative {
-                    self.change(xid, lsn, place.relation, |t| t.deletes += 1);
-                }
-                self.database_row(xid, lsn, place);
-            }
-            Action::StorageCreate { relation, fork: 0 } => {
-                self.open(xid, lsn).created.push(relation);
-            }
-            Action::DatabaseDrop { database } => self.open(xid, lsn).databases.push(database),
-            _ => {
-                self.open(xid, lsn);
-            }
         }
-        if xid != 0 {
-            self.open(xid, lsn);
-        }
-    }
-
-    fn change(
-        &mut self,
-        xid: u32,
-        lsn: Lsn,
-        relation: RelationFile,
-        with: impl FnOnce(&mut Tally),
-    ) {
-        let file = relation.file;
-        if file < FIRST_USER_FILE || self.class_files.get(&relation.database) == Some(&file) {
-            let class = self.class_files.get(&relation.database).copied().unwrap_or(PG_CLASS);
-            let open = self.open(xid, lsn);
-            if file == class {
-                with(&mut open.catalog);
-            } else if file == PG_NAMESPACE {
-                let mut schemas = Tally::default();
-                with(&mut schemas);
-                open.schemas_dropped += schemas.deletes;
-            }
-            return;
-        }
-        with(self.open(xid, lsn).tally(relation));
     }
 
     /// DROP DATABASE marks the database's row in place, outside the transaction, before it
     /// deletes that row: what is undone must be undone from there.
-    fn database_row(&mut self, xid: u32, lsn: Lsn, row: Row) {
-        if row.relation.database != 0 || row.relation.file != PG_DATABASE {
-            return;
-        }
-        let marked = self.in_place.remove(&row).filter(|m| lsn.bytes_since(*m) <= NEAR);
-        let open = self.open(xid, lsn);
-        open.database_row_deleted = true;
-        if let Some(marked) = marked {
-            open.first = open.first.min(marked);
+    fn begin_at_mark(&mut self, part: &mut Part) {
+        for (row, lsn) in &part.database_rows {
+            let marked = self.in_place.remove(row);
+            if let Some(marked) = marked.filter(|m| Lsn(*lsn).bytes_since(*m) <= NEAR) {
+                part.first = part.first.min(marked.0);
+            }
         }
     }
 
-    fn end(&mut self, record: &Record<'_>, finish: Finish, committed: bool) {
-        let mut whole = self.open.remove(&finish.xid).unwrap_or_else(|| Open::new(record.lsn));
-        if finish.xid != record.xid {
-            // The record that ends a prepared transaction can bear another number.
-            self.open.remove(&record.xid);
+    fn end(&mut self, ended: Ended) {
+        let mut whole = self
+            .open
+            .remove(&ended.xid)
+            .unwrap_or_else(|| Open { part: Part::new(ended.lsn), facts: Vec::new() });
+        if ended.record_xid != ended.xid {
+            self.open.remove(&ended.record_xid);
         }
-        for sub in &finish.subtransactions {
-            if let Some(part) = self.open.remove(sub) {
-                whole.absorb(part);
+        for sub in &ended.subtransactions {
+            if let Some(of_sub) = self.open.remove(sub) {
+                whole.part.absorb(of_sub.part);
+                whole.facts.extend(of_sub.facts);
             }
         }
+        if let Some(part) = ended.part {
+            whole.part.absorb(*part);
+        }
         let mut sum = Tally::default();
-        if committed {
-            whole.relations.iter().for_each(|(_, tally)| sum.add(*tally));
+        if ended.committed {
+            self.begin_at_mark(&mut whole.part);
+            whole.part.relations.iter().for_each(|(_, tally)| sum.add(*tally));
         }
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let ending = Ending {
-            micros: finish.at.as_microsecond(),
-            first_lsn: whole.first,
-            lsn: record.lsn,
-            length: small(record.end.bytes_since(record.lsn)),
-            xid: finish.xid,
+            micros: ended.micros,
+            first_lsn: Lsn(whole.part.first),
+            lsn: Lsn(ended.lsn),
+            length: small(ended.end.saturating_sub(ended.lsn)),
+            xid: ended.xid,
             inserts: small(sum.inserts),
             updates: small(sum.updates),
             deletes: small(sum.deletes),
-            commits: u32::from(committed),
+            commits: u32::from(ended.committed),
         };
         self.history.endings.push(ending);
         if self.history.endings.len() > MAX_ENDINGS {
             self.history.thin();
         }
-        if committed {
-            self.detail(ending, whole, &finish.files);
+        if ended.committed {
+            self.detail(ending, whole, &ended.files);
         }
     }
 
     fn detail(&mut self, ending: Ending, whole: Open, files: &[RelationFile]) {
+        let Open { part, facts } = whole;
         let totals = &mut self.history.totals;
-        for relation in &whole.created {
+        for relation in &part.created {
             totals.entry(*relation).or_default().created = true;
         }
         let mut touched: Vec<Touched> = Vec::new();
-        for (relation, tally) in &whole.relations {
+        for (relation, tally) in &part.relations {
             let total = totals.entry(*relation).or_default();
-            let net_before = net(total.tally);
+            let (net_before, origin) = (total.net(), total.origin);
             total.tally.add(*tally);
             total.deleting += u64::from(tally.deletes > 0);
             total.updating += u64::from(tally.updates > 0);
-            touched.push(Touched { relation: *relation, tally: *tally, net_before });
+            touched.push(Touched { relation: *relation, tally: *tally, net_before, origin });
+        }
+        succeed(totals, &self.names, &part, files);
+        for (after, sums) in self.after.iter().zip(&mut self.history.after) {
+            if ending.lsn >= after.lsn && after.but != Some(ending.xid) {
+                for (relation, tally) in &part.relations {
+                    sums.entry(*relation).or_default().add(*tally);
+                }
+            }
+        }
+        // What is everyday shows outside of the focus too.
+        let first_file = |relation: RelationFile| match totals.get(&relation).map(|t| t.origin) {
+            Some(Origin::Of(first)) => first,
+            _ => relation,
+        };
+        let relations: Vec<(RelationFile, Tally)> =
+            part.relations.iter().map(|(r, tally)| (first_file(*r), *tally)).collect();
+        self.series.add(&ending, &relations);
+        if !self.focus.holds(&ending) {
+            return;
         }
         let mut dropped: Vec<RelationFile> =
-            files.iter().copied().filter(|f| !whole.created.contains(f)).collect();
+            files.iter().copied().filter(|f| !part.created.contains(f)).collect();
         dropped.sort_unstable();
         dropped.dedup();
         let databases_dropped =
-            if whole.database_row_deleted { whole.databases } else { Vec::new() };
-        let large = |t: &Touched| t.tally.deletes.max(t.tally.updates) >= DETAIL_ROWS;
-        if dropped.is_empty() && databases_dropped.is_empty() && !touched.iter().any(large) {
+            if part.database_rows.is_empty() { Vec::new() } else { part.databases_dropped };
+        let structural = !dropped.is_empty() || !databases_dropped.is_empty() || !facts.is_empty();
+        let large = touched.iter().filter(|t| is_among_largest(&mut self.tops, t)).count() > 0;
+        if !structural && !large {
             return;
         }
         // Rows that were in a dropped table, as far as this range of the log can tell.
@@ -486,22 +487,29 @@ impl Ledger {
             if let Some(total) = totals.get(file)
                 && !touched.iter().any(|t| t.relation == *file)
             {
-                let net_before = net(total.tally);
-                touched.push(Touched { relation: *file, tally: Tally::default(), net_before });
+                let (net_before, origin) = (total.net(), total.origin);
+                touched.push(Touched {
+                    relation: *file,
+                    tally: Tally::default(),
+                    net_before,
+                    origin,
+                });
             }
         }
         touched.sort_by_key(|t| std::cmp::Reverse(t.tally.deletes + t.tally.updates));
         touched.truncate(Detail::RELATIONS);
-        let created = whole.created.into_iter().filter(|f| !files.contains(f)).collect();
+        let created = part.created.into_iter().filter(|f| !files.contains(f)).collect();
         self.history.details.push(Detail {
             ending,
             touched,
             dropped,
             created,
-            locks: whole.locks,
-            catalog: whole.catalog,
-            schemas_dropped: whole.schemas_dropped,
+            locks: part.locks,
+            catalog: part.catalog,
+            schemas_dropped: part.schemas_dropped,
             databases_dropped,
+            facts,
+            bytes: part.bytes,
         });
         if self.history.details.len() > 2 * MAX_DETAILS {
             self.trim_details(MAX_DETAILS);
@@ -517,6 +525,8 @@ impl Ledger {
         let before = details.len();
         let (mut structural, mut mass): (Vec<Detail>, Vec<Detail>) =
             details.drain(..).partition(Detail::structural);
+        // What is known to be gone before what may be a rewrite, and the newest of each.
+        structural.sort_by_key(|d| (!d.facts.is_empty(), d.ending.lsn));
         structural.drain(..structural.len().saturating_sub(keep / 2));
         mass.sort_by_key(|d| std::cmp::Reverse(d.weight()));
         mass.truncate(keep / 2);
@@ -543,6 +553,64 @@ impl History {
         self.endings = thinned;
         self.endings.extend(newest);
     }
+}
+
+/// A table that gets a new file keeps its rows, or loses them all: the new file's count goes on
+/// from there. Told from each other as a rewrite leaves a passing table behind, TRUNCATE none.
+fn succeed(
+    totals: &mut HashMap<RelationFile, Totals, Fast>,
+    names: &Names,
+    part: &Part,
+    files: &[RelationFile],
+) {
+    for new in &part.created {
+        let Some(oid) = names.oid(*new) else { continue };
+        let same = |old: &&RelationFile| {
+            old.database == new.database && *old != new && names.oid(**old) == Some(oid)
+        };
+        let Some(old) = files.iter().find(same) else { continue };
+        let before = totals.get(old).copied().unwrap_or_default();
+        let written = part.relations.iter().find(|(r, _)| r == new).map_or(0, |(_, t)| net(*t));
+        let emptied = part.catalog.deletes == 0 && old.tablespace == new.tablespace;
+        let after = totals.entry(*new).or_default();
+        if emptied {
+            after.origin = Origin::Empty;
+        } else {
+            after.origin = match before.origin {
+                Origin::Own if before.created => Origin::Own,
+                Origin::Own => Origin::Of(*old),
+                origin => origin,
+            };
+            // What the rewrite wrote is what was there.
+            after.carried = before.net().saturating_sub(written);
+        }
+    }
+}
+
+/// Whether a change is among the largest of its relation so far; takes note of it.
+fn is_among_largest(tops: &mut Tops, touched: &Touched) -> bool {
+    let Tally { updates, deletes, .. } = touched.tally;
+    let mut among = false;
+    for (rows, key) in [(deletes, (touched.relation, true)), (updates, (touched.relation, false))] {
+        if rows == 0 {
+            continue;
+        }
+        if tops.len() >= MAX_TOPS && !tops.contains_key(&key) {
+            among |= rows >= DETAIL_ROWS;
+            continue;
+        }
+        let top = tops.entry(key).or_default();
+        let at = top.partition_point(|t| *t < rows);
+        if top.len() < LARGEST {
+            top.insert(at, rows);
+            among = true;
+        } else if at > 0 {
+            top.remove(0);
+            top.insert(at - 1, rows);
+            among = true;
+        }
+    }
+    among
 }
 
 /// One ending for each `span` of microseconds: the last commit in it stands for all.

@@ -3,23 +3,36 @@
 //! needs a server or its programs.
 //!
 //! The way of a byte: segment → [`reader`] (pages, records, checksums) → [`record`] (blocks and
-//! main data) → [`action`] (what it means) → [`ledger`] (by transaction). [`scan`] drives it over
-//! a range of segments, fetching ahead of the decoding.
+//! main data) → [`action`] (what it means), [`catalog`] (names) → [`digest`] (a segment's gist)
+//! → [`ledger`] (by transaction). [`scan`] drives it over a range of segments: digests are made
+//! side by side and kept by [`cache`], the ledger takes them in order.
 
 pub mod action;
 mod bytes;
+pub mod cache;
+pub mod catalog;
+pub mod digest;
 pub mod error;
+pub mod image;
 pub mod ledger;
+pub mod names;
 pub mod page;
 pub mod reader;
 pub mod record;
 pub mod scan;
+pub mod series;
 pub mod source;
 
 pub use action::Action;
+pub use cache::Cache;
+pub use catalog::CatalogFiles;
 pub use error::InspectError;
-pub use ledger::{Detail, Ending, History, Ledger, RelationFile, Tally, Totals, Touched};
+pub use ledger::{
+    After, Detail, Ending, Focus, History, Ledger, Origin, RelationFile, Tally, Totals, Touched,
+};
+pub use names::{Fact, LoggedNames, LoggedRelation};
 pub use reader::{Fed, Reader, Stop};
 pub use record::Record;
-pub use scan::{Path, Scan, ScanProgress, scan};
+pub use scan::{Path, Scan, ScanOptions, ScanProgress, scan};
+pub use series::Series;
 pub use source::{Folder, Layered, Segments};

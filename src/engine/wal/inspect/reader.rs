@@ -6,6 +6,7 @@ use super::error::InspectError;
 use super::page::{PageHeader, PageStart};
 use super::record::Record;
 use crate::engine::postgres::Lsn;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a record's own header.
 const HEADER: usize = 24;
@@ -42,6 +43,44 @@ pub struct Reader {
     end: Lsn,
     pending: Option<Pending>,
     scratch: Vec<u8>,
+    head: Option<Head>,
+    overwrites: bool,
+    /// Start of the first record read, and of the one that it says was before it.
+    first: Option<(Lsn, Lsn)>,
+}
+
+/// What a reader that began in the middle of the log found at its edges.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Edges {
+    /// The rest of a record from before.
+    pub head: Option<Head>,
+    /// A record from before was given up: the server crashed in it.
+    pub overwrites: bool,
+    /// The begin of a record that goes on behind.
+    pub tail: Option<Tail>,
+    /// Start of the first whole record, and of the one that it says was before it.
+    pub first: Option<(Lsn, Lsn)>,
+    /// Start of the last whole record.
+    pub last: Option<Lsn>,
+}
+
+/// The rest of a record that began earlier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    pub bytes: Vec<u8>,
+    /// Bytes that were to come, of which `bytes` are here.
+    pub remaining: usize,
+    /// Where the record ends, if it ends here.
+    pub end: Lsn,
+}
+
+/// The begin of a record that ends later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tail {
+    pub start: Lsn,
+    /// Bytes of the whole record.
+    pub total: usize,
+    pub bytes: Vec<u8>,
 }
 
 /// A record whose end lies in a later page.
@@ -68,6 +107,20 @@ impl Reader {
     #[must_use]
     pub fn end(&self) -> Lsn {
         self.end
+    }
+
+    /// Identifier of the cluster that wrote what was read, once anything was.
+    #[must_use]
+    pub fn system_identifier(&self) -> Option<u64> {
+        self.system_identifier
+    }
+
+    /// What was cut off at both ends of what was read.
+    #[must_use]
+    pub fn edges(self) -> Edges {
+        let (scratch, overwrites) = (self.scratch, self.overwrites);
+        let tail = self.pending.map(|p| Tail { start: p.start, total: p.total, bytes: scratch });
+        Edges { head: self.head, overwrites, tail, first: self.first, last: self.previous }
     }
 
     /// Reads the segment that begins at `start`, which must follow the one before. Each whole
@@ -211,6 +264,9 @@ impl Reader {
                 }
             } else if self.previous.is_some() {
                 return Err(damaged(lsn(0), "it continues a record that was never begun"));
+            } else {
+                self.skip(part, remaining, lsn(align(at)))
+                    .ok_or_else(|| damaged(lsn(0), "it continues another record"))?;
             }
             if here < remaining {
                 return Ok(Page::Whole);
@@ -223,6 +279,11 @@ impl Reader {
             }
             self.previous = None;
             self.end = lsn(at);
+        } else if header.overwrites_record {
+            self.overwrites = true;
+            self.end = lsn(at);
+        } else if self.head.as_ref().is_some_and(|h| h.bytes.len() < h.remaining) {
+            return Err(damaged(lsn(0), "the record before it is not continued"));
         }
         while at + 8 <= page.len() {
             let total = u32_at(page, at).unwrap_or(0);
@@ -248,6 +309,19 @@ impl Reader {
         Ok(Page::Whole)
     }
 
+    /// Keeps the rest of a record that began before the first page read. `None` where it is not
+    /// that of the page before.
+    fn skip(&mut self, part: &[u8], remaining: usize, end: Lsn) -> Option<()> {
+        let head =
+            self.head.get_or_insert_with(|| Head { bytes: Vec::new(), remaining, end: Lsn(0) });
+        if head.remaining != head.bytes.len().checked_add(remaining)? {
+            return None;
+        }
+        head.bytes.extend_from_slice(part);
+        head.end = end;
+        Some(())
+    }
+
     /// Checks a whole record and hands it on; says whether it ends the segment.
     fn emit(
         &mut self,
@@ -256,29 +330,43 @@ impl Reader {
         end: Lsn,
         sink: &mut impl FnMut(&Record<'_>),
     ) -> Result<bool, InspectError> {
-        let (Some(head), Some(data), Some(stored), Some(xid), Some(prev), Some(info), Some(rmgr)) = (
-            whole.get(..20),
-            whole.get(HEADER..),
-            u32_at(whole, 20),
-            u32_at(whole, 4),
-            u64_at(whole, 8),
-            u8_at(whole, 16),
-            u8_at(whole, 17),
-        ) else {
-            return Err(damaged(start, "the record is shorter than its header"));
-        };
-        if crc32c::crc32c_append(crc32c::crc32c(data), head) != stored {
-            return Err(damaged(start, "the record's checksum does not match its content"));
-        }
-        if self.previous.is_some_and(|previous| previous.0 != prev) {
+        let (record, prev) = checked(whole, start, end, self.version)?;
+        if self.previous.is_some_and(|previous| previous != prev) {
             return Err(damaged(start, "the record does not follow the one before it"));
         }
+        self.first.get_or_insert((start, prev));
         self.previous = Some(start);
         self.end = end;
-        let record = Record { lsn: start, end, xid, info, rmgr, version: self.version, data };
         sink(&record);
         Ok(record.is_switch())
     }
+}
+
+/// A whole record with its checksum verified, and the start of the record that it says was before.
+///
+/// # Errors
+/// [`InspectError::Damaged`].
+pub fn checked(
+    whole: &[u8],
+    start: Lsn,
+    end: Lsn,
+    version: u32,
+) -> Result<(Record<'_>, Lsn), InspectError> {
+    let (Some(head), Some(data), Some(stored), Some(xid), Some(prev), Some(info), Some(rmgr)) = (
+        whole.get(..20),
+        whole.get(HEADER..),
+        u32_at(whole, 20),
+        u32_at(whole, 4),
+        u64_at(whole, 8),
+        u8_at(whole, 16),
+        u8_at(whole, 17),
+    ) else {
+        return Err(damaged(start, "the record is shorter than its header"));
+    };
+    if crc32c::crc32c_append(crc32c::crc32c(data), head) != stored {
+        return Err(damaged(start, "the record's checksum does not match its content"));
+    }
+    Ok((Record { lsn: start, end, xid, info, rmgr, version, data }, Lsn(prev)))
 }
 
 enum Page {

@@ -1,19 +1,28 @@
-//! Reads a path of segments from its first to its last: one thread fetches ahead, this one
-//! decodes. Owns what a hole or a damaged segment in the middle means for the reading (it goes
-//! on behind it and says so) and the end of the log; never lists an archive.
+//! Reads a path of segments from its first to its last: workers fetch and boil them down side by
+//! side, one adds up in order. Owns what a hole or a damaged segment in the middle means for the
+//! reading (it goes on behind it and says so), the records that cross segments, and the end of
+//! the log. Memory: a segment a worker, and what the ledger keeps.
 
+use super::cache::Cache;
+use super::catalog::CatalogFiles;
+use super::digest::Digester;
 use super::error::InspectError;
-use super::ledger::{History, Ledger};
-use super::reader::{Fed, Reader};
+use super::ledger::{After, Focus, History, Ledger};
+use super::reader::{Edges, Fed, Head, Reader, Tail, checked};
 use super::source::Segments;
 use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::{Segment, TimelineId};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// Segments fetched ahead of the one that is decoded.
-const AHEAD: usize = 2;
+/// Names asked for at a time, for the cache.
+const PAGE: usize = 256;
+/// Segments larger than this are read one at a time: each is in memory whole.
+const LARGE: u64 = 64 << 20;
 
 /// The segments that recovery would read, in its order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -76,9 +85,45 @@ pub struct Scan {
     pub version: u32,
     /// Bytes decoded.
     pub bytes: u64,
+    /// Segments that were read on an earlier occasion and not again now.
+    pub kept_segments: u64,
 }
 
-/// Reads `path` from `source`. `segment_size` in bytes.
+/// How a scan is done.
+#[derive(Debug, Clone)]
+pub struct ScanOptions<'a> {
+    /// Bytes.
+    pub segment_size: u64,
+    /// Segments of another cluster are refused; `None` takes the first one's.
+    pub system_identifier: Option<u64>,
+    /// Catalogs that were rewritten before the log begins.
+    pub catalogs: CatalogFiles,
+    /// Where details are wanted.
+    pub focus: Focus,
+    /// Points behind which changes are added up apart.
+    pub after: Vec<After>,
+    pub cache: Option<&'a Cache>,
+    /// Segments read side by side.
+    pub workers: usize,
+}
+
+impl ScanOptions<'_> {
+    #[must_use]
+    pub fn new(segment_size: u64) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            segment_size,
+            system_identifier: None,
+            catalogs: CatalogFiles::default(),
+            focus: Focus::default(),
+            after: Vec::new(),
+            cache: None,
+            workers: if segment_size > LARGE { 1 } else { processors.clamp(1, 4) },
+        }
+    }
+}
+
+/// Reads `path` from `source`.
 ///
 /// # Errors
 /// Where a segment could not be fetched or belongs to another cluster, and
@@ -86,110 +131,251 @@ pub struct Scan {
 pub fn scan(
     source: &dyn Segments,
     path: &Path,
-    segment_size: u64,
-    system_identifier: Option<u64>,
+    options: &ScanOptions<'_>,
     progress: &dyn Fn(ScanProgress),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Scan, InspectError> {
     let stop = AtomicBool::new(false);
-    let (fetched, decoded) = sync_channel(AHEAD);
-    let (used, reuse) = channel();
-    std::thread::scope(|scope| {
-        let stop = &stop;
-        scope.spawn(move || fetch(source, path, segment_size, stop, &fetched, &reuse));
-        let mut run = Run {
-            path,
-            segment_size,
-            system_identifier,
-            reader: Reader::new(segment_size, system_identifier),
-            ledger: Ledger::default(),
-            out: Scan::default(),
-            expected: None,
-            broken: None,
-        };
-        let result = run.all(&decoded, &used, progress, cancelled);
+    let catalogs = Mutex::new(Arc::new(options.catalogs.clone()));
+    let workers = options.workers.max(1);
+    let result = std::thread::scope(|scope| {
+        let mut lanes = Vec::new();
+        for lane in 0..workers {
+            // One that waits, one in work: no worker runs away from the others.
+            let (sender, receiver) = sync_channel(1);
+            let (stop, catalogs) = (&stop, &catalogs);
+            scope.spawn(move || {
+                let mut worker = Worker::new(source, options);
+                worker.run(path, (lane, workers), stop, catalogs, &sender);
+            });
+            lanes.push(receiver);
+        }
+        let mut run = Run::new(source, path, options, &catalogs);
+        let result = run.all(&lanes, progress, cancelled);
         stop.store(true, Ordering::Relaxed);
-        // The fetcher may wait for room: it sees the closed channel and ends.
-        drop(decoded);
-        result.map(|()| {
-            let history = run.ledger.finish();
-            Scan { history, ..run.out }
-        })
-    })
+        // A worker may wait for room: it sees the closed channel and ends.
+        drop(lanes);
+        result.map(|()| Scan { history: run.ledger.finish(), ..run.out })
+    });
+    if let Some(cache) = options.cache {
+        cache.prune();
+    }
+    result
 }
 
-struct Fetched {
+/// One segment, boiled down without any other.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Gist {
+    pub version: u32,
+    pub system_identifier: Option<u64>,
+    pub edges: Edges,
+    pub digest: super::digest::Digest,
+    /// End of the last whole record that counts.
+    pub end: Option<Lsn>,
+    /// Where reading ended: behind the segment where that is full or was switched.
+    pub reached: Lsn,
+    pub outcome: Outcome,
+}
+
+/// How reading a segment ended.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum Outcome {
+    Whole,
+    Ended(String),
+    Damaged(Lsn, String),
+}
+
+/// What a worker found under a segment's name.
+enum Found {
+    Gist(Box<Gist>),
+    /// As it was on an earlier occasion.
+    Kept(Box<Gist>),
+    Missing,
+    Failed(InspectError),
+}
+
+struct Read {
     segment: Segment,
     until: Option<Lsn>,
-    /// `None` where the file is not there.
-    content: Result<Option<Vec<u8>>, Explanation>,
+    catalogs: Arc<CatalogFiles>,
+    found: Found,
 }
 
-fn fetch(
-    source: &dyn Segments,
-    path: &Path,
-    segment_size: u64,
-    stop: &AtomicBool,
-    fetched: &SyncSender<Fetched>,
-    reuse: &Receiver<Vec<u8>>,
-) {
-    for piece in &path.pieces {
-        for number in piece.first..=piece.last {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
-            let segment = Segment { timeline: piece.timeline, number };
-            let mut buffer = reuse.try_recv().unwrap_or_default();
-            let content = source
-                .get_into(&segment.name(segment_size), &mut buffer)
-                .map(|there| there.then_some(buffer));
-            let until = piece.until.filter(|_| number == piece.last);
-            if fetched.send(Fetched { segment, until, content }).is_err() {
-                return;
+struct Worker<'a> {
+    source: &'a dyn Segments,
+    options: &'a ScanOptions<'a>,
+    buffer: Vec<u8>,
+    /// What stands for the content of the segments about to be read.
+    fingerprints: HashMap<String, String>,
+    page: Option<(TimelineId, u64)>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(source: &'a dyn Segments, options: &'a ScanOptions<'a>) -> Self {
+        Self { source, options, buffer: Vec::new(), fingerprints: HashMap::new(), page: None }
+    }
+
+    /// Every segment of the path that falls to this lane.
+    fn run(
+        &mut self,
+        path: &Path,
+        (lane, lanes): (usize, usize),
+        stop: &AtomicBool,
+        catalogs: &Mutex<Arc<CatalogFiles>>,
+        to: &SyncSender<Read>,
+    ) {
+        let mut index = 0;
+        for piece in &path.pieces {
+            for number in piece.first..=piece.last {
+                index = (index + 1) % lanes;
+                if index != (lane + 1) % lanes {
+                    continue;
+                }
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let segment = Segment { timeline: piece.timeline, number };
+                let until = piece.until.filter(|_| number == piece.last);
+                let catalogs = Arc::clone(&catalogs.lock().unwrap_or_else(PoisonError::into_inner));
+                let found = self.read(segment, until, &catalogs);
+                if to.send(Read { segment, until, catalogs, found }).is_err() {
+                    return;
+                }
             }
         }
     }
+
+    fn read(&mut self, segment: Segment, until: Option<Lsn>, catalogs: &CatalogFiles) -> Found {
+        let name = segment.name(self.options.segment_size);
+        // A segment that is cut at a fork means something else on each side of it.
+        let cache = self.options.cache.filter(|_| until.is_none());
+        let fingerprint = cache.and_then(|_| self.fingerprint(segment, &name));
+        if let (Some(cache), Some(fingerprint)) = (cache, &fingerprint)
+            && let Some(gist) = cache.get(fingerprint, catalogs)
+        {
+            return Found::Kept(Box::new(gist));
+        }
+        match self.source.get_into(&name, &mut self.buffer) {
+            Ok(true) => {}
+            Ok(false) => return Found::Missing,
+            Err(e) => return Found::Failed(InspectError::Source(e)),
+        }
+        match gist(&self.buffer, segment, until, catalogs, self.options) {
+            Ok(gist) => {
+                if let (Some(cache), Some(fingerprint)) = (cache, &fingerprint)
+                    && gist.outcome == Outcome::Whole
+                {
+                    cache.put(fingerprint, catalogs, &gist);
+                }
+                Found::Gist(Box::new(gist))
+            }
+            Err(e) => Found::Failed(e),
+        }
+    }
+
+    fn fingerprint(&mut self, segment: Segment, name: &str) -> Option<String> {
+        let page = (segment.timeline, segment.number / PAGE as u64);
+        if self.page != Some(page) {
+            self.page = Some(page);
+            let first = Segment { timeline: page.0, number: page.1 * PAGE as u64 };
+            let first = first.name(self.options.segment_size);
+            // Without it nothing is kept; reading itself says what is wrong.
+            let listed = self.source.fingerprints(page.0, &first, PAGE).unwrap_or_default();
+            self.fingerprints = listed.into_iter().collect();
+        }
+        self.fingerprints.get(name).cloned()
+    }
+}
+
+fn gist(
+    content: &[u8],
+    segment: Segment,
+    until: Option<Lsn>,
+    catalogs: &CatalogFiles,
+    options: &ScanOptions<'_>,
+) -> Result<Gist, InspectError> {
+    let mut reader = Reader::new(options.segment_size, options.system_identifier);
+    let mut digester = Digester::new(catalogs);
+    let mut end = None;
+    let start = segment.start(options.segment_size);
+    let fed = reader.feed(content, start, &mut |record| {
+        if until.is_none_or(|until| record.lsn < until) {
+            digester.observe(record);
+            end = Some(record.end);
+        }
+    });
+    let outcome = match fed {
+        Ok(Fed::Whole) => Outcome::Whole,
+        Ok(Fed::Ended(stop)) => Outcome::Ended(stop.why),
+        Err(InspectError::Damaged { lsn, what }) => Outcome::Damaged(lsn, what),
+        Err(e) => return Err(e),
+    };
+    let (version, system_identifier) = (reader.version(), reader.system_identifier());
+    let reached = reader.end();
+    let mut edges = reader.edges();
+    edges.tail = edges.tail.filter(|tail| until.is_none_or(|until| tail.start < until));
+    let digest = digester.finish();
+    Ok(Gist { version, system_identifier, edges, digest, end, reached, outcome })
 }
 
 struct Run<'a> {
+    source: &'a dyn Segments,
     path: &'a Path,
-    segment_size: u64,
+    options: &'a ScanOptions<'a>,
+    /// Where workers learn which catalogs were rewritten.
+    catalogs: &'a Mutex<Arc<CatalogFiles>>,
     system_identifier: Option<u64>,
-    reader: Reader,
+    version: u32,
     ledger: Ledger,
     out: Scan,
+    /// A record that ends in a segment to come.
+    carried: Option<Tail>,
+    /// Start of the record before.
+    previous: Option<Lsn>,
     /// The number that the next segment must have to follow the one before.
     expected: Option<u64>,
     /// Why the log could not be followed in the segment before, until something follows.
     broken: Option<(Lsn, String)>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(
+        source: &'a dyn Segments,
+        path: &'a Path,
+        options: &'a ScanOptions<'a>,
+        catalogs: &'a Mutex<Arc<CatalogFiles>>,
+    ) -> Self {
+        Self {
+            source,
+            path,
+            options,
+            catalogs,
+            system_identifier: options.system_identifier,
+            version: 0,
+            ledger: Ledger::new(options.catalogs.clone(), options.focus, options.after.clone()),
+            out: Scan::default(),
+            carried: None,
+            previous: None,
+            expected: None,
+            broken: None,
+        }
+    }
+
     fn all(
         &mut self,
-        segments: &Receiver<Fetched>,
-        used: &Sender<Vec<u8>>,
+        lanes: &[Receiver<Read>],
         progress: &dyn Fn(ScanProgress),
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), InspectError> {
         let total = self.path.segments();
         let mut done = 0;
-        for fetched in segments {
-            if cancelled() {
-                return Err(InspectError::Cancelled);
+        for lane in lanes.iter().cycle() {
+            if done == total {
+                break;
             }
-            let segment = fetched.segment;
-            let name = segment.name(self.segment_size);
-            match fetched.content.map_err(InspectError::Source)? {
-                Some(content) => {
-                    self.one(segment, &name, fetched.until, &content)?;
-                    let _ = used.send(content);
-                }
-                None if self.broken.is_none() => {
-                    self.broken = Some((self.out.end, format!("segment {name} is missing")));
-                }
-                None => {}
-            }
+            let Some(read) = next(lane, cancelled)? else { break };
+            let name = read.segment.name(self.options.segment_size);
+            self.take(read, &name)?;
             done += 1;
             progress(ScanProgress {
                 segment: name,
@@ -213,47 +399,158 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn take(&mut self, read: Read, name: &str) -> Result<(), InspectError> {
+        let Read { segment, until, catalogs, mut found } = read;
+        if *catalogs != *self.ledger.catalogs() {
+            // Read while a catalog moved to another file: once more, with what is known now.
+            let now = Arc::new(self.ledger.catalogs().clone());
+            *self.catalogs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&now);
+            found = Worker::new(self.source, self.options).read(segment, until, &now);
+        }
+        match found {
+            Found::Gist(gist) => self.one(segment, name, until, *gist),
+            Found::Kept(gist) => {
+                self.out.kept_segments += 1;
+                self.one(segment, name, until, *gist)
+            }
+            Found::Missing => {
+                if self.broken.is_none() {
+                    self.broken = Some((self.out.end, format!("segment {name} is missing")));
+                }
+                Ok(())
+            }
+            Found::Failed(e) => Err(e),
+        }
+    }
+
     fn one(
         &mut self,
         segment: Segment,
         name: &str,
         until: Option<Lsn>,
-        content: &[u8],
+        gist: Gist,
     ) -> Result<(), InspectError> {
-        let start = segment.start(self.segment_size);
+        let start = segment.start(self.options.segment_size);
+        self.same_cluster(&gist, start)?;
         if self.out.bytes == 0 {
             self.out.start = start;
         }
         self.follow(segment, start);
-        let ledger = &mut self.ledger;
-        let mut end = None;
-        let fed = self.reader.feed(content, start, &mut |record| {
-            if until.is_none_or(|until| record.lsn < until) {
-                ledger.observe(record);
-                end = Some(record.end);
-            }
-        });
-        self.out.bytes += content.len() as u64;
-        self.out.version = self.reader.version().max(self.out.version);
+        self.expected = Some(segment.number.saturating_add(1));
+        self.out.bytes += self.options.segment_size;
+        self.out.version = gist.version.max(self.out.version);
+        let Gist { edges, digest, end, reached, outcome, .. } = gist;
+        let has_tail = edges.tail.is_some();
+        if let Err(e) = self.joined(&edges) {
+            let InspectError::Damaged { lsn, what } = e else { return Err(e) };
+            // What follows the damage is read again from the next segment on.
+            self.carried = None;
+            let why = format!("segment {name} is damaged at {lsn}: {what}");
+            self.broken = Some((self.out.end, why));
+            return Ok(());
+        }
+        self.previous = edges.last.or(self.previous);
+        if let Some(tail) = edges.tail {
+            self.carried = Some(tail);
+        }
+        self.ledger.absorb(digest, self.version);
         if let Some(end) = end {
             self.out.end = end;
         }
-        self.expected = Some(segment.number.saturating_add(1));
-        let cut = match fed {
-            Ok(Fed::Whole) if until.is_some() => {
+        let cut = match outcome {
+            Outcome::Whole if until.is_some() => {
                 Some(String::from("the timeline that continues it is not in the archive"))
             }
-            Ok(Fed::Whole) => {
-                self.out.end = self.out.end.max(self.reader.end());
+            Outcome::Whole => {
+                if !has_tail && self.carried.is_none() {
+                    self.out.end = self.out.end.max(reached);
+                }
                 None
             }
-            Ok(Fed::Ended(stop)) => Some(format!("segment {name}: {}", stop.why)),
-            Err(InspectError::Damaged { lsn, what }) => {
+            Outcome::Ended(why) => Some(format!("segment {name}: {why}")),
+            Outcome::Damaged(lsn, what) => {
                 Some(format!("segment {name} is damaged at {lsn}: {what}"))
             }
-            Err(e) => return Err(e),
         };
         self.broken = cut.map(|why| (self.out.end, why));
+        Ok(())
+    }
+
+    /// Every segment must be of one cluster and one major version.
+    fn same_cluster(&mut self, gist: &Gist, lsn: Lsn) -> Result<(), InspectError> {
+        let foreign = |what| Err(InspectError::Foreign { lsn, what });
+        // A segment that was never written has neither.
+        if let Some(theirs) = gist.system_identifier {
+            let ours = *self.system_identifier.get_or_insert(theirs);
+            if ours != theirs {
+                return foreign(format!("it was written by the cluster {theirs}, not {ours}"));
+            }
+        }
+        if gist.version != 0 {
+            if self.version != 0 && self.version != gist.version {
+                let (theirs, ours) = (gist.version, self.version);
+                return foreign(format!("it was written by PostgreSQL {theirs}, not {ours}"));
+            }
+            self.version = gist.version;
+        }
+        Ok(())
+    }
+
+    /// Puts the record that crosses into this segment together, and checks that the segment's
+    /// records follow those before.
+    fn joined(&mut self, edges: &Edges) -> Result<(), InspectError> {
+        let damaged = |lsn, what: &str| Err(InspectError::Damaged { lsn, what: what.to_owned() });
+        let given_up = edges.overwrites;
+        match (self.carried.take(), &edges.head) {
+            (Some(mut carried), Some(head)) => {
+                if carried.total != carried.bytes.len().saturating_add(head.remaining) {
+                    return damaged(
+                        carried.start,
+                        "its continuation has another length than the record says",
+                    );
+                }
+                carried.bytes.extend_from_slice(&head.bytes);
+                if head.bytes.len() == head.remaining {
+                    self.crossed(&carried, head)?;
+                } else if given_up {
+                    self.previous = None;
+                } else {
+                    self.carried = Some(carried);
+                }
+            }
+            (Some(carried), None) => {
+                if !given_up && edges.first.is_some() {
+                    return damaged(carried.start, "the record is not continued on the next page");
+                }
+                self.previous = None;
+            }
+            (None, Some(_)) if self.previous.is_some() && !given_up => {
+                let at = edges.first.map_or(self.out.end, |(lsn, _)| lsn);
+                return damaged(at, "it continues a record that was never begun");
+            }
+            (None, _) if given_up => self.previous = None,
+            (None, _) => {}
+        }
+        if let (Some(previous), Some((lsn, says))) = (self.previous, edges.first)
+            && previous != says
+        {
+            return damaged(lsn, "the record does not follow the one before it");
+        }
+        Ok(())
+    }
+
+    fn crossed(&mut self, whole: &Tail, head: &Head) -> Result<(), InspectError> {
+        let (record, says) = checked(&whole.bytes, whole.start, head.end, self.version)?;
+        if self.previous.is_some_and(|previous| previous != says) {
+            let what = String::from("the record does not follow the one before it");
+            return Err(InspectError::Damaged { lsn: whole.start, what });
+        }
+        let catalogs = self.ledger.catalogs().clone();
+        let mut digester = Digester::new(&catalogs);
+        digester.observe(&record);
+        self.ledger.absorb(digester.finish(), self.version);
+        self.previous = Some(whole.start);
+        self.out.end = head.end;
         Ok(())
     }
 
@@ -265,10 +562,13 @@ impl Run<'_> {
             (None, Some(number)) => {
                 let first = Segment { timeline: segment.timeline, number };
                 let why = if number + 1 >= segment.number {
-                    format!("segment {} is missing", first.name(self.segment_size))
+                    format!("segment {} is missing", first.name(self.options.segment_size))
                 } else {
                     let count = segment.number - number;
-                    format!("{count} segments are missing, from {}", first.name(self.segment_size))
+                    format!(
+                        "{count} segments are missing, from {}",
+                        first.name(self.options.segment_size)
+                    )
                 };
                 (self.out.end, why)
             }
@@ -279,7 +579,22 @@ impl Run<'_> {
             self.out.start = start;
         }
         self.out.breaks.push(Break { at, resume: start, why });
-        self.reader = Reader::new(self.segment_size, self.system_identifier);
+        self.carried = None;
+        self.previous = None;
         self.ledger.interrupted();
+    }
+}
+
+/// The next segment of a lane. `None` where its worker ended.
+fn next(lane: &Receiver<Read>, cancelled: &dyn Fn() -> bool) -> Result<Option<Read>, InspectError> {
+    loop {
+        if cancelled() {
+            return Err(InspectError::Cancelled);
+        }
+        match lane.recv_timeout(Duration::from_millis(100)) {
+            Ok(read) => return Ok(Some(read)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        }
     }
 }

@@ -4,7 +4,7 @@
 use super::page::{PageHeader, PageStart};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::wal::{Segment, TimelineId, WalFile};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +50,21 @@ pub trait Segments: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Where they could not be listed.
     fn timelines(&self) -> Result<Vec<TimelineId>, Explanation>;
+
+    /// As [`Segments::list`], each name with what stands for its content: another content never
+    /// has the same. Empty where there is no such thing; then nothing of them is kept for later.
+    ///
+    /// # Errors
+    /// Where they could not be listed.
+    fn fingerprints(
+        &self,
+        timeline: TimelineId,
+        from: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, Explanation> {
+        let _ = (timeline, from, limit);
+        Ok(Vec::new())
+    }
 }
 
 /// A folder of plain segments: `pg_wal`, or a rescue of it. Files that the server keeps for
@@ -209,6 +224,21 @@ impl Segments for Layered {
             names.extend(source.list(timeline, from, limit)?);
         }
         Ok(names.into_iter().take(limit).collect())
+    }
+
+    fn fingerprints(
+        &self,
+        timeline: TimelineId,
+        from: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, Explanation> {
+        let mut all: BTreeMap<String, String> = BTreeMap::new();
+        for source in &self.sources {
+            for (name, fingerprint) in source.fingerprints(timeline, from, limit)? {
+                all.entry(name).or_insert(fingerprint);
+            }
+        }
+        Ok(all.into_iter().take(limit).collect())
     }
 
     fn timelines(&self) -> Result<Vec<TimelineId>, Explanation> {

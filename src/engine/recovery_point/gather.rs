@@ -1,0 +1,68 @@
+//! What is known of a configured cluster before any WAL is read. Owns where it is looked for: the
+//! control file, else the newest backup; the repositories, in their order.
+
+use super::{Archive, ClosedArchive, ClusterFacts, Inputs, RepositoryArchive, Symptom};
+use crate::engine::config::{Cluster, Config};
+use crate::engine::explain::Explain;
+use crate::engine::postgres::control_file;
+use crate::engine::repository::Repository;
+use std::sync::Arc;
+
+/// Everything that a landscape of `cluster` is built from, with nothing said of an incident yet.
+/// `only` takes one repository alone.
+#[must_use]
+pub fn inputs(config: &Config, cluster: &Cluster, only: Option<&str>) -> Inputs {
+    let mut facts = match control_file::read(&cluster.data_directory) {
+        Ok(control) => ClusterFacts::from_control(&control, cluster.data_directory.clone()),
+        Err(_) => from_newest_set(config, cluster),
+    };
+    facts.alternative_data_directory.clone_from(&cluster.alternative_data_directory);
+    let chosen = |name: &&String| only.is_none_or(|only| only == name.as_str());
+    let archives = cluster
+        .repositories
+        .iter()
+        .filter(chosen)
+        .filter_map(|name| config.repository(name))
+        .map(|settings| match Repository::open(settings, &cluster.name) {
+            Ok(repository) => {
+                Arc::new(RepositoryArchive::new(Arc::new(repository))) as Arc<dyn Archive>
+            }
+            // Left out, it would look as if it held nothing.
+            Err(error) => Arc::new(ClosedArchive::new(&settings.name, error.explanation())),
+        })
+        .collect();
+    let tail = cluster.data_directory.join("pg_wal");
+    Inputs {
+        archives,
+        cluster: facts,
+        rescue: tail.is_dir().then_some(tail),
+        detected: None,
+        last_known_good: None,
+        symptom: Symptom::default(),
+        live: None,
+        state_directory: config.state_directory(),
+    }
+}
+
+/// Where even `pg_control` is lost, the newest backup says what the cluster was.
+fn from_newest_set(config: &Config, cluster: &Cluster) -> ClusterFacts {
+    let opened = cluster
+        .repositories
+        .iter()
+        .filter_map(|name| config.repository(name))
+        .find_map(|settings| Repository::open(settings, &cluster.name).ok());
+    let newest = opened.and_then(|repository| {
+        let names = repository.set_names().ok()?;
+        repository.read_set(names.last()?).ok()
+    });
+    ClusterFacts {
+        segment_size: newest.as_ref().map_or(0, |set| set.segment_size),
+        system_identifier: newest.as_ref().map(|set| set.system_identifier),
+        timeline: newest.as_ref().map(|set| set.timeline),
+        settings: Vec::new(),
+        current_lsn: None,
+        binaries_major: None,
+        data_directory: cluster.data_directory.clone(),
+        alternative_data_directory: None,
+    }
+}
