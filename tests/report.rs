@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat::engine::incident::Incident;
 use lifeboat::engine::incident::event::{Decision, Declaration, Entry, Event};
 use lifeboat::engine::incident::facts::*;
+use lifeboat::engine::incident::past::Cost;
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::report::{self, Report};
 use lifeboat::engine::runbook::{Runbook, StepText};
@@ -155,6 +156,7 @@ fn reach() -> Reach {
         wal_bytes: 1 << 30,
         minimum_settings: Vec::new(),
         forecast: None,
+        cost: Cost::default(),
     }
 }
 

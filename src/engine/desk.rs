@@ -5,6 +5,7 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
+use crate::engine::incident::past::Window;
 use crate::engine::postgres::control_file;
 use crate::engine::recovery_point::{
     Archive, ClosedArchive, ClusterFacts, Inputs, Landscape, RepositoryArchive,
@@ -217,6 +218,16 @@ impl Work for Desk {
     ) -> Result<Vec<Commit>, Explanation> {
         let landscape = self.landscape(incident, &|_| {}, false)?;
         Ok(landscape.commits_around(at, usize::try_from(count).unwrap_or(usize::MAX)))
+    }
+
+    fn past(
+        &self,
+        incident: &Incident,
+        span: (Timestamp, Timestamp),
+        columns: u32,
+        around: Timestamp,
+    ) -> Result<Window, Explanation> {
+        Ok(self.landscape(incident, &|_| {}, false)?.window(span, columns, around))
     }
 
     fn reach(&self, incident: &Incident, target: &Target) -> Result<Reach, Explanation> {

@@ -188,6 +188,7 @@ fn reach() -> BoxedStrategy<Reach> {
             wal_bytes: rest.3,
             minimum_settings: rest.1,
             forecast: rest.2,
+            cost: Default::default(),
         })
         .boxed()
 }

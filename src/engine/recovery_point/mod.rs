@@ -3,6 +3,7 @@
 //! chosen from; changes nothing anywhere.
 
 pub mod archive;
+mod picture;
 pub mod rates;
 pub mod reach;
 mod survey;
@@ -221,6 +222,18 @@ impl Landscape {
         commits.into_iter().skip(first).take(count).map(|e| trace.commit(e)).collect()
     }
 
+    /// Commits from one moment to another in that many columns, and those nearest to `around`.
+    /// Of what was read already; before it there are none.
+    #[must_use]
+    pub fn window(
+        &self,
+        span: (Timestamp, Timestamp),
+        columns: u32,
+        around: Timestamp,
+    ) -> crate::engine::incident::past::Window {
+        picture::window(&self.main, span, columns, around)
+    }
+
     /// Whether and how `target` can be reached. Reads older WAL where the target needs it.
     ///
     /// # Errors
@@ -244,7 +257,9 @@ impl Landscape {
                 rates: &rates,
                 rescued_from: self.rescued_from,
             };
-            reach::prove(target, &ground)
+            let mut reach = reach::prove(target, &ground);
+            reach.cost = picture::cost(&reach, &ground, &self.relations);
+            reach
         };
         let near = self.trace_from(timeline, self.main.scan.start, progress, cancelled)?;
         let judged = judge(&near);

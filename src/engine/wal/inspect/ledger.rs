@@ -4,6 +4,7 @@
 
 use super::action::{Action, Finish, Row};
 use super::record::{Record, rmgr};
+use super::tables::TableLog;
 use crate::engine::postgres::Lsn;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -151,6 +152,8 @@ pub struct History {
     /// Details that were let go to bound memory.
     pub details_dropped: u64,
     pub totals: HashMap<RelationFile, Totals, Fast>,
+    /// Rows changed by relation, along the log.
+    pub tables: TableLog,
     pub restore_points: Vec<RestorePoint>,
     /// Values in the order of [`super::action::STANDBY_SETTINGS`].
     pub parameters: Vec<(Lsn, [i32; 5])>,
@@ -458,6 +461,9 @@ impl Ledger {
     }
 
     fn detail(&mut self, ending: Ending, whole: Open, files: &[RelationFile]) {
+        for (relation, tally) in &whole.relations {
+            self.history.tables.add(ending.lsn, *relation, *tally);
+        }
         let totals = &mut self.history.totals;
         for relation in &whole.created {
             totals.entry(*relation).or_default().created = true;

@@ -15,6 +15,7 @@ pub mod reader;
 pub mod record;
 pub mod scan;
 pub mod source;
+pub mod tables;
 
 pub use action::Action;
 pub use error::InspectError;
