@@ -73,7 +73,12 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
         None if area.width >= 96 && area.height >= 26 => {
             let list = u16::try_from(view.candidates().len().max(1)).unwrap_or(4);
             let most = area.height.saturating_sub(26);
-            let (above, rest) = split_rows(area, (list * 3 + 2).clamp(5, most.max(5)));
+            let warned = view.survey.as_ref().map_or(0, |s| s.warnings.len().min(3) * 2);
+            let warned = u16::try_from(warned).unwrap_or(0);
+            // With their reasons where all of them have room, else a row each.
+            let all = list * 3 + 2 + warned;
+            let rows = if all <= most { all } else { (list + 2 + warned).min(most) };
+            let (above, rest) = split_rows(area, rows.max(5));
             let (middle, below) = split_rows(rest, 12);
             let (one, two) = columns(below, 55);
             points(view, above, buf);
@@ -259,7 +264,7 @@ fn place(view: &View, column: &mut Column<'_>) {
     let (Some(survey), Some(cursor)) = (&view.survey, &view.points.cursor) else { return };
     column.field("when", NAME, (Ink::Strong, &moments::echo(cursor.at, &view.zone)), 1);
     let (ink, words) = past::here(view, survey);
-    column.field("here", NAME, (ink, &words), 1);
+    column.field("here", NAME, (ink, &words), if view.size.0 < 96 { 2 } else { 1 });
 }
 
 /// The picture with all that is known of the place under the cursor, in one panel.
@@ -270,8 +275,8 @@ fn explored(view: &View, area: Rect, buf: &mut Buffer) {
         column.text(Ink::Dim, "Not read yet.");
         return;
     };
-    let spare = area.height.saturating_sub(13);
-    past::draw(view, survey, &mut column, (6 + spare).min(9));
+    let spare = area.height.saturating_sub(15);
+    past::draw(view, survey, &mut column, (5 + spare).min(7));
     place(view, &mut column);
     outcome(view, &mut column);
 }
@@ -313,9 +318,9 @@ fn outcome(view: &View, column: &mut Column<'_>) {
     let (ink, lost) = lost(view, reach);
     column.field("lost", NAME, (ink, &lost), 2);
     let tables = by_table(reach);
-    let most = if column.left() > 8 { 3 } else { 1 };
+    let most = if column.left() > 8 { 3 } else { 2 };
     if view.panel == 1 || column.left() > 6 {
-        column.field("of them", NAME, (Ink::Text, &tables), most);
+        column.field("by table", NAME, (Ink::Text, &tables), most);
     }
     let kept = |column: &mut Column<'_>| {
         if let Some(kept) = &reach.last_kept {

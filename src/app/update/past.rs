@@ -75,7 +75,8 @@ pub fn ask(app: &mut App) -> Vec<Effect> {
     let Some(asked) = wanted(&app.view) else { return Vec::new() };
     let Asked { from, to, columns, around } = asked;
     let command = Command::PastWindow { from, to, columns, around };
-    send(app, command, "reading commits", Purpose::Past(asked))
+    // Without a label: it comes and goes with every move and is nobody's news.
+    send(app, command, "", Purpose::Past(asked))
 }
 
 fn wanted(view: &View) -> Option<Asked> {

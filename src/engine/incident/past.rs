@@ -203,8 +203,10 @@ impl Survey {
             .map(|b| b.started)
             .chain(self.wal.iter().filter_map(|w| w.first_commit))
             .min();
-        let from = oldest.unwrap_or(self.at).min(self.at);
-        (from, self.at)
+        // To the last digit that PostgreSQL knows.
+        let to = Timestamp::from_microsecond(self.at.as_microsecond()).unwrap_or(self.at);
+        let from = oldest.unwrap_or(to).min(to);
+        (Timestamp::from_microsecond(from.as_microsecond()).unwrap_or(from), to)
     }
 }
 

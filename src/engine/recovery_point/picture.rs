@@ -186,11 +186,12 @@ fn by_name(sums: Vec<(RelationFile, Tally)>, relations: &Relations) -> Vec<Table
         sum.updates = sum.updates.saturating_add(tally.updates);
         sum.deletes = sum.deletes.saturating_add(tally.deletes);
     };
+    let several = relations.databases.values().filter(|d| *d != "postgres").count() > 1;
     for (file, tally) in sums {
         match relations.named(file) {
             Some(relation) => {
                 let database = relations.databases.get(&file.database);
-                let other = database.filter(|d| relations.databases.len() > 1 && *d != "postgres");
+                let other = database.filter(|d| several && *d != "postgres");
                 let place = other.map_or_else(String::new, |d| format!(" in {d}"));
                 let name = format!("{}.{}{place}", relation.schema, relation.table);
                 add(named.entry(name).or_default(), tally);

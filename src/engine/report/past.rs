@@ -33,12 +33,7 @@ pub(super) fn text(picture: &Picture, report: &Report) -> Vec<String> {
     picture.bases.iter().for_each(|(_, at)| put(&mut above, Some(*at), 'B'));
     landmarks.restore_points.iter().for_each(|p| put(&mut above, p.at, 'R'));
     put(&mut above, point(report), '▼');
-    let mut sums = vec![0_u64; COLUMNS];
-    for (at, commits) in &picture.density {
-        if let Some(sum) = place(*at).and_then(|x| sums.get_mut(x)) {
-            *sum = sum.saturating_add(*commits);
-        }
-    }
+    let sums = by_column(picture);
     let most = sums.iter().copied().max().unwrap_or(0).max(1);
     let bar = |n: &u64| {
         let step = usize::try_from((u128::from(*n) * 8).div_ceil(u128::from(most))).unwrap_or(8);
@@ -75,6 +70,37 @@ pub(super) fn text(picture: &Picture, report: &Report) -> Vec<String> {
         "! suspect  G last known good  D detected  R restore point  Y timelines part",
     ));
     lines
+}
+
+/// Commits by column. Slices that are wider than a column are drawn over all that they cover, so
+/// that they do not look like bursts.
+fn by_column(picture: &Picture) -> Vec<u64> {
+    let slices = &picture.density;
+    let mut sums = vec![0_u64; COLUMNS];
+    if slices.len() >= COLUMNS {
+        for (at, commits) in slices {
+            let place = column(picture.from, picture.to, *at, COLUMNS);
+            if let Some(sum) = place.and_then(|x| sums.get_mut(x)) {
+                *sum = sum.saturating_add(*commits);
+            }
+        }
+        return sums;
+    }
+    let (from, to) = (picture.from.as_microsecond(), picture.to.as_microsecond());
+    let start = |index: usize| slices.get(index).map(|(at, _)| at.as_microsecond());
+    let length = start(1).zip(start(0)).map_or(1, |(b, a)| b - a);
+    let columns = i64::try_from(COLUMNS).unwrap_or(1);
+    for (x, sum) in (0_i64..).zip(sums.iter_mut()) {
+        let middle = from + (to - from) / (2 * columns) * (2 * x + 1);
+        let index = slices.partition_point(|(at, _)| at.as_microsecond() <= middle);
+        let slice = index.checked_sub(1).and_then(|i| slices.get(i));
+        if let Some((at, commits)) = slice
+            && middle - at.as_microsecond() < length
+        {
+            *sum = *commits;
+        }
+    }
+    sums
 }
 
 /// The picture as SVG. Every sign has its words as a title.

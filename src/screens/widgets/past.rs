@@ -90,28 +90,27 @@ pub fn draw(view: &View, survey: &Survey, column: &mut Column<'_>, rows: u16) {
     let columns = column.width();
     let span = Stretch::of(view, survey);
     let pointer = pointer(view, survey);
-    let mut legend = Legend::default();
     let mut above = vec![(" ", Ink::Dim); columns];
     for fork in &survey.landmarks.forks {
         let ink = if fork.followed { Ink::Accent } else { Ink::Attention };
-        legend.put(&mut above, fork.at.and_then(|at| span.column(at, columns)), "Y", ink);
+        put(&mut above, fork.at.and_then(|at| span.column(at, columns)), "Y", ink);
     }
     for base in &survey.bases {
-        legend.put(&mut above, span.column(base.finished, columns), "B", Ink::Accent);
+        put(&mut above, span.column(base.finished, columns), "B", Ink::Accent);
     }
     for point in &survey.landmarks.restore_points {
         let place = point.at.and_then(|at| span.column(at, columns));
-        legend.put(&mut above, place, "R", Ink::Good);
+        put(&mut above, place, "R", Ink::Good);
     }
     let at = pointer.and_then(|c| span.column(c, columns));
-    legend.put(&mut above, at, theme.glyph("▼", "v"), Ink::Strong);
+    put(&mut above, at, theme.glyph("▼", "v"), Ink::Strong);
     row(column, &above);
     if rows >= 6 {
         for line in density(view, survey, span, columns, usize::from(rows - 5).min(4)) {
             column.text(Ink::Accent, line);
         }
     }
-    let mut log = log(theme, survey, span, columns, &mut legend);
+    let mut log = log(theme, survey, span, columns);
     if let Some((sign, ink)) = at.and_then(|x| log.get_mut(x)) {
         let there = [theme.glyph("━", "="), theme.glyph("┄", "-"), " "].contains(sign);
         if there {
@@ -124,54 +123,48 @@ pub fn draw(view: &View, survey: &Survey, column: &mut Column<'_>, rows: u16) {
     let incident = view.incident.as_ref();
     let good = incident.and_then(|i| i.clocks.last_known_good).or(landmarks.last_known_good);
     let detected = incident.and_then(|i| i.clocks.detected).or(landmarks.detected);
-    legend.put(&mut below, good.and_then(|at| span.column(at, columns)), "G", Ink::Good);
-    legend.put(&mut below, detected.and_then(|at| span.column(at, columns)), "D", Ink::Attention);
+    put(&mut below, good.and_then(|at| span.column(at, columns)), "G", Ink::Good);
+    put(&mut below, detected.and_then(|at| span.column(at, columns)), "D", Ink::Attention);
     for suspect in survey.suspects.iter().rev() {
-        legend.put(&mut below, span.column(suspect.commit.at, columns), "!", Ink::Bad);
+        put(&mut below, span.column(suspect.commit.at, columns), "!", Ink::Bad);
     }
     row(column, &below);
     axis(theme, span, at.zip(pointer), column);
-    legend.draw(theme, column);
+    legend(theme, &[&above, &log, &below], column);
 }
 
 type Marks = Vec<(&'static str, Ink)>;
 
-/// Explains the signs that are in the picture, and no others.
-#[derive(Debug, Default)]
-struct Legend {
-    used: Vec<&'static str>,
+fn put(marks: &mut Marks, at: Option<usize>, sign: &'static str, ink: Ink) {
+    if let Some(cell) = at.and_then(|x| marks.get_mut(x)) {
+        *cell = (sign, ink);
+    }
 }
 
-impl Legend {
-    fn put(&mut self, marks: &mut Marks, at: Option<usize>, sign: &'static str, ink: Ink) {
-        if let Some(cell) = at.and_then(|x| marks.get_mut(x)) {
-            *cell = (sign, ink);
-            if !self.used.contains(&sign) {
-                self.used.push(sign);
-            }
+/// Explains the signs that are in the picture and no others, as many as have room.
+fn legend(theme: Theme, rows: &[&Marks], column: &mut Column<'_>) {
+    let words = [
+        (theme.glyph("×", "x"), "log MISSING"),
+        ("!", "suspect"),
+        ("B", "backup"),
+        (theme.glyph("━", "="), "log"),
+        (theme.glyph("┄", "-"), "not read"),
+        ("G", "last good"),
+        ("D", "detected"),
+        ("R", "restore point"),
+        ("Y", "timelines part"),
+        (theme.glyph("▼", "v"), "here"),
+    ];
+    let used = |sign: &str| rows.iter().any(|row| row.iter().any(|(s, _)| *s == sign));
+    let mut line = String::new();
+    for (sign, word) in words.iter().filter(|(sign, _)| used(sign)) {
+        let gap = if line.is_empty() { "" } else { "  " };
+        let part = format!("{gap}{sign} {word}");
+        if text::width(&line) + text::width(&part) <= column.width() {
+            line.push_str(&part);
         }
     }
-
-    fn draw(&self, theme: Theme, column: &mut Column<'_>) {
-        let words = [
-            ("B", "backup"),
-            (theme.glyph("━", "="), "log"),
-            (theme.glyph("×", "x"), "log MISSING"),
-            (theme.glyph("┄", "-"), "not read"),
-            ("!", "suspect"),
-            ("G", "last good"),
-            ("D", "detected"),
-            ("R", "restore point"),
-            ("Y", "timelines part"),
-            (theme.glyph("▼", "v"), "here"),
-        ];
-        let parts: Vec<String> = words
-            .iter()
-            .filter(|(sign, _)| self.used.contains(sign))
-            .map(|(sign, word)| format!("{sign} {word}"))
-            .collect();
-        column.text(Ink::Dim, parts.join("  "));
-    }
+    column.text(Ink::Dim, line);
 }
 
 fn row(column: &mut Column<'_>, marks: &Marks) {
@@ -180,7 +173,7 @@ fn row(column: &mut Column<'_>, marks: &Marks) {
     column.spans(spans);
 }
 
-fn log(theme: Theme, survey: &Survey, span: Stretch, columns: usize, legend: &mut Legend) -> Marks {
+fn log(theme: Theme, survey: &Survey, span: Stretch, columns: usize) -> Marks {
     let mut marks = vec![(" ", Ink::Dim); columns];
     let mut fill = |from: Timestamp, to: Timestamp, sign, ink| {
         if to < span.from || from > span.to {
@@ -189,7 +182,7 @@ fn log(theme: Theme, survey: &Survey, span: Stretch, columns: usize, legend: &mu
         let place = |at: Timestamp| span.column(at.clamp(span.from, span.to), columns);
         if let (Some(a), Some(b)) = (place(from), place(to)) {
             for x in a..=b {
-                legend.put(&mut marks, Some(x), sign, ink);
+                put(&mut marks, Some(x), sign, ink);
             }
         }
     };
@@ -327,6 +320,10 @@ pub fn here(view: &View, survey: &Survey) -> (Ink, String) {
     let seen = view.points.seen.as_ref().and_then(|s| s.window.as_ref());
     let near = seen.map_or(&[][..], |w| w.near.as_slice());
     let after = near.partition_point(|c| c.at <= at);
+    let current = view.points.seen.as_ref().is_some_and(|s| s.asked.around == at);
+    if !current && (after == 0 || after == near.len()) {
+        return (Ink::Dim, String::from("commits around it are being read"));
+    }
     let (before, next) = (after.checked_sub(1).and_then(|i| near.get(i)), near.get(after));
     let distance = |c: &crate::engine::incident::facts::Commit| {
         text::span(c.at.duration_since(at).as_secs_f64().abs())
