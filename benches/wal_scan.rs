@@ -55,10 +55,12 @@ fn main() {
             encryption: Encryption::Aes256Cbc {
                 master_key_file: Some(key.clone()),
                 master_key_command: None,
+                previous_master_key_file: None,
             },
             codec,
             level: None,
             workers: None,
+            place: Default::default(),
         };
         let repository = Repository::create(&config, "bench").unwrap();
         for number in piece.first..=piece.last {

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat::engine::incident::Incident;
 use lifeboat::engine::incident::event::{Decision, Declaration, Entry, Event};
 use lifeboat::engine::incident::facts::*;
+use lifeboat::engine::incident::past::{Cost, Gap, Landmarks, Picture, RestorePoint, TableLoss};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::report::{self, Report};
 use lifeboat::engine::runbook::{Runbook, StepText};
@@ -155,6 +156,7 @@ fn reach() -> Reach {
         wal_bytes: 1 << 30,
         minimum_settings: Vec::new(),
         forecast: None,
+        cost: Cost::default(),
     }
 }
 
@@ -479,4 +481,74 @@ proptest! {
         };
         prop_assert_eq!(cells(&typed.markdown()), cells(&plain.markdown()));
     }
+}
+
+#[test]
+fn the_past_is_drawn_from_the_journal_alone() {
+    let story = recovered();
+    for form in [story.report().markdown(), story.report().html()] {
+        assert!(!form.contains("The past when the point was chosen"), "nothing is made up");
+    }
+    let (from, to) = (stamp("2026-01-13T08:00:00Z"), stamp("2026-01-13T10:06:00Z"));
+    let picture = Picture {
+        from,
+        to,
+        bases: vec![(base().set, stamp("2026-01-13T08:03:00Z"))],
+        log: vec![(from, stamp("2026-01-13T08:40:00Z")), (stamp("2026-01-13T09:00:00Z"), to)],
+        landmarks: Landmarks {
+            restore_points: vec![RestorePoint {
+                name: String::from("before <release> & co"),
+                at: Some(stamp("2026-01-13T09:30:00Z")),
+                lsn: Lsn(1),
+            }],
+            gaps: vec![Gap {
+                from: Lsn(1),
+                to: Lsn(2),
+                segments: 1,
+                after: Some(stamp("2026-01-13T08:40:00Z")),
+                before: Some(stamp("2026-01-13T09:00:00Z")),
+                why: String::from("a segment is missing"),
+            }],
+            detected: Some(stamp("2026-01-13T10:05:00Z")),
+            ..Landmarks::default()
+        },
+        suspects: vec![(stamp("2026-01-13T10:00:01Z"), String::from("deleted 9 rows"))],
+        density: (0..63).map(|i| (from + SignedDuration::from_mins(2 * i), 7)).collect(),
+    };
+    let table = |relation: &str, deletes| TableLoss {
+        relation: relation.to_owned(),
+        inserts: 1,
+        updates: 0,
+        deletes,
+    };
+    let story = story.with_reach(|reach| {
+        reach.cost = Cost {
+            tables: Some(vec![table("public.orders", 900), table("public.a|b", 2)]),
+            more_tables: 4,
+            exact: true,
+            bases: Vec::new(),
+            picture: Some(Box::new(picture.clone())),
+        };
+    });
+    let report = story.report();
+    let markdown = report.markdown();
+    let block: Vec<&str> = markdown
+        .lines()
+        .skip_while(|l| *l != "```text")
+        .skip(1)
+        .take_while(|l| *l != "```")
+        .collect();
+    assert!(block.len() >= 7, "{markdown}");
+    assert!(block.iter().all(|l| l.chars().count() <= 80), "{block:?}");
+    let log = block[2];
+    assert!(log.contains("━×") && log.contains("×━"), "the gap is between log: {log}");
+    assert!(block[0].contains('B') && block[0].contains('R') && block[0].contains('▼'));
+    let commits: usize = block[1].chars().filter(|c| *c == '█').count();
+    assert!(commits > 70, "even traffic is an even line: {:?}", block[1]);
+    assert!(block[3].contains('!') && block[3].contains('D'), "{block:?}");
+    assert!(markdown.contains("| public.orders | 1 | 0 | 900 |"), "{markdown}");
+    assert!(markdown.contains("And 4 more tables."));
+    let html = report.html();
+    assert!(html.contains("before &lt;release&gt; &amp; co"));
+    assert!(html.contains("suspect: deleted 9 rows"));
 }

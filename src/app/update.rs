@@ -5,6 +5,7 @@ mod actions;
 mod answers;
 mod link;
 mod moving;
+mod past;
 mod run;
 
 use super::model::{App, Effect, Event};
@@ -58,7 +59,9 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
         }
         Event::Link { generation, incoming } => link::incoming(app, generation, incoming),
     };
+    past::settle(app);
     effects.extend(ask_along(app));
+    effects.extend(past::ask(app));
     effects
 }
 
@@ -147,7 +150,7 @@ fn on_key(app: &mut App, key: Key) -> Vec<Effect> {
         Id::Redraw => return vec![Effect::Redraw],
         _ => {}
     }
-    if !matches!(context, Context::Page(_)) {
+    if !matches!(context, Context::Page(_) | Context::Past) {
         return answers::on_layer(app, command.id);
     }
     if command.role != Role::Observer && command.role > app.view.role() {
@@ -230,9 +233,8 @@ fn ask_along(app: &mut App) -> Vec<Effect> {
     if view.awaits(|p| matches!(p, Purpose::Reach(_))) {
         return Vec::new();
     }
-    match view.candidate() {
-        Some(candidate) if view.reach(&candidate.target).is_none() => {
-            let target = candidate.target;
+    match past::next_to_prove(view) {
+        Some(target) => {
             let command = Command::CheckReach { target: target.clone() };
             send(app, command, "proving reach", Purpose::Reach(target))
         }

@@ -6,6 +6,7 @@ use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
+use crate::engine::incident::past::Window;
 use crate::engine::recovery_point::{Inputs, Landscape, gather, live};
 use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::plan;
@@ -178,6 +179,16 @@ impl Work for Desk {
     ) -> Result<Vec<Commit>, Explanation> {
         let landscape = self.landscape(incident, &|_| {}, false)?;
         Ok(landscape.commits_around(at, usize::try_from(count).unwrap_or(usize::MAX)))
+    }
+
+    fn past(
+        &self,
+        incident: &Incident,
+        span: (Timestamp, Timestamp),
+        columns: u32,
+        around: Timestamp,
+    ) -> Result<Window, Explanation> {
+        Ok(self.landscape(incident, &|_| {}, false)?.window(span, columns, around))
     }
 
     fn reach(&self, incident: &Incident, target: &Target) -> Result<Reach, Explanation> {

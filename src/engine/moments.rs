@@ -4,7 +4,8 @@
 //! Accepted: `now` · `15 minutes ago`, `2h ago`, `1h 30m ago` · `10:00`, `10:00:05`,
 //! `today 10:00`, `yesterday 14:00` · `2026-01-13 10:00[:00[.000000]]`, `2026-01-13T10:00:00Z`.
 //! After a time of day: an offset (`+01`, `+01:00`, `+0100`, attached or not), `UTC`, or a zone by
-//! its name (`Europe/Berlin`). Without one the zone is the caller's, and the echo says so.
+//! its name (`Europe/Berlin`) or its city alone (`Berlin`, `New York`) where only one zone has it.
+//! Without one the zone is the caller's, and the echo says so.
 
 use crate::engine::explain::{Explain, Explanation, Kind};
 use jiff::civil::{Date, DateTime, Time};
@@ -62,6 +63,8 @@ pub enum MomentError {
     Abbreviation { word: String },
     #[error("the time zone \"{name}\" is not known on this machine")]
     UnknownZone { name: String },
+    #[error("\"{word}\" is in several time zones: {}", names.join(", "))]
+    WhichCity { word: String, names: Vec<String> },
     #[error("\"{word}\" belongs to a 12-hour clock")]
     TwelveHours { word: String },
     #[error("\"{text}\" lies outside the times that can be handled")]
@@ -117,6 +120,9 @@ impl Explain for MomentError {
             Self::Abbreviation { .. } => {
                 "Write the offset (+01:00), UTC, or the zone's name (Europe/Berlin)."
             }
+            Self::WhichCity { .. } => {
+                "Write the zone's whole name, as shown, or the offset (+01:00)."
+            }
             Self::UnknownZone { .. } => {
                 "Check its spelling (Region/City), or write the offset (+01:00)."
             }
@@ -167,7 +173,9 @@ pub fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Typed, Momen
     let (day, rest) = split_day(&typed_words).ok_or_else(not_a_time)?;
     let (clock, zone_word) = match (rest.as_slice(), &day) {
         ([clock], _) => (*clock, None),
-        ([clock, zone_word], _) => (*clock, Some(*zone_word)),
+        ([clock, zone_words @ ..], _) if !zone_words.is_empty() => {
+            (*clock, Some(zone_words.join("_")))
+        }
         ([], Day::Today | Day::Yesterday | Day::On(_)) => {
             return Err(MomentError::NoTimeOfDay { text: text.to_owned() });
         }
@@ -176,7 +184,8 @@ pub fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Typed, Momen
     let (time, attached) = split_clock(clock).ok_or_else(not_a_time)?;
     let named = match (attached, zone_word) {
         ("", None) => None,
-        ("", Some(word)) => Some(read_zone(word)?),
+        ("", Some(word)) if rest.len() > 2 => Some(city(&word)?.ok_or_else(not_a_time)?),
+        ("", Some(word)) => Some(read_zone(&word)?),
         (offset, None) => Some(read_zone(offset)?),
         (_, Some(_)) => return Err(not_a_time()),
     };
@@ -310,6 +319,9 @@ fn read_zone(word: &str) -> Result<TimeZone, MomentError> {
     // Short names without a region (EDT, IST, CET) are refused although some are in the zone
     // database: PostgreSQL, the database and people disagree about them.
     if !word.contains('/') {
+        if let Some(zone) = city(word)? {
+            return Ok(zone);
+        }
         let abbreviation = word.len() <= 5 && word.bytes().all(|b| b.is_ascii_alphabetic());
         return Err(if abbreviation {
             MomentError::Abbreviation { word: word.to_owned() }
@@ -318,6 +330,31 @@ fn read_zone(word: &str) -> Result<TimeZone, MomentError> {
         });
     }
     TimeZone::get(word).map_err(|_| MomentError::UnknownZone { name: word.to_owned() })
+}
+
+/// The zone of a city by its name alone; `None` where no zone has that city.
+fn city(word: &str) -> Result<Option<TimeZone>, MomentError> {
+    if !word.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-')) {
+        return Ok(None);
+    }
+    let database = jiff::tz::db();
+    let mut names: Vec<String> = database
+        .available()
+        .map(|name| name.as_str().to_owned())
+        .filter(|name| {
+            let mut parts = name.split('/');
+            let region = parts.next().unwrap_or_default();
+            // Links of the past (US/Pacific) and fixed offsets (Etc/GMT+1) are no cities.
+            let real = !matches!(region, "Etc" | "US" | "Canada" | "Mexico" | "Brazil" | "Chile");
+            real && parts.next_back().is_some_and(|last| last.eq_ignore_ascii_case(word))
+        })
+        .collect();
+    names.sort_unstable();
+    match names.as_slice() {
+        [] => Ok(None),
+        [name] => Ok(TimeZone::get(name).ok()),
+        _ => Err(MomentError::WhichCity { word: word.to_owned(), names }),
+    }
 }
 
 /// `+01`, `+0130` or `+01:30`, up to 15:59 either way, as PostgreSQL allows.
@@ -547,6 +584,29 @@ mod tests {
                 assert_eq!(error, MomentError::UnknownZone { name: "Europe/Berlin".to_owned() });
             }
         }
+    }
+
+    #[test]
+    fn a_city_alone_is_enough_where_it_is_the_only_one() {
+        if !std::path::Path::new("/usr/share/zoneinfo/Europe/Berlin").exists() {
+            return; // Cities come from the machine's zone database.
+        }
+        for (text, expected) in [
+            ("yesterday 14:00 Berlin", "2026-01-12T13:00:00Z"),
+            ("2026-07-01 10:00 berlin", "2026-07-01T08:00:00Z"),
+            ("yesterday 14:00 New York", "2026-01-12T19:00:00Z"),
+            ("today 09:00 Tokyo", "2026-01-13T00:00:00Z"),
+        ] {
+            assert_eq!(read(text).map(|t| t.at), Ok(stamp(expected)), "{text}");
+        }
+        let echo = read("yesterday 14:00 Berlin").unwrap().echo();
+        assert_eq!(echo, "2026-01-12 13:00:00 UTC = 2026-01-12 14:00:00+01:00 Europe/Berlin");
+        // Two zones of the database end with this name.
+        let which = read("10:00 Louisville").unwrap_err();
+        let MomentError::WhichCity { names, .. } = &which else { panic!("{which:?}") };
+        assert!(names.contains(&String::from("America/Kentucky/Louisville")), "{names:?}");
+        assert!(which.explanation().to_string().contains("America/Louisville"));
+        assert!(matches!(read("10:00 Atlantis"), Err(MomentError::UnknownZone { .. })));
     }
 
     #[test]

@@ -154,7 +154,27 @@ fn reading(id: Id, view: &View, incident: &Incident) -> bool {
     match id {
         Id::GoOn => super::guide::next_page(view).is_some(),
         Id::NearestPoint => super::recovery_point::nearest(view).is_some(),
-        Id::ToggleInclusive | Id::Zoom => view.candidate().is_some(),
+        Id::ToggleInclusive => view.candidate().is_some(),
+        Id::Zoom
+        | Id::ZoomIn
+        | Id::ZoomOut
+        | Id::Earlier
+        | Id::Later
+        | Id::FarEarlier
+        | Id::FarLater
+        | Id::Oldest
+        | Id::Newest
+        | Id::FinerStep
+        | Id::WiderStep
+        | Id::NextMark
+        | Id::PreviousMark
+        | Id::NextSuspect
+        | Id::PreviousSuspect
+        | Id::NextBackup
+        | Id::PreviousBackup
+        | Id::NextNamed
+        | Id::PreviousNamed => view.survey.is_some(),
+        Id::ProvePoint => super::recovery_point::unread(view),
         Id::FollowTimeline => view.candidate().is_some() && view.survey.is_some(),
         Id::ShowLog => view.progress.is_some(),
         Id::Details => incident.reach.is_some(),

@@ -45,6 +45,8 @@ impl std::fmt::Display for Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Context {
     Page(Page),
+    /// The recovery point's picture, where the arrows move the cursor.
+    Past,
     Reader,
     Line,
     Moment,
@@ -102,6 +104,26 @@ pub enum Id {
     CommitsAround,
     SurveyAgain,
     Zoom,
+    ZoomIn,
+    ZoomOut,
+    // The picture
+    Earlier,
+    Later,
+    FarEarlier,
+    FarLater,
+    Oldest,
+    Newest,
+    FinerStep,
+    WiderStep,
+    NextMark,
+    PreviousMark,
+    NextSuspect,
+    PreviousSuspect,
+    NextBackup,
+    PreviousBackup,
+    NextNamed,
+    PreviousNamed,
+    ProvePoint,
     // Restore
     Details,
     IncidentEscalated,
@@ -160,13 +182,34 @@ use Context as C;
 
 const HOME: &[C] = &[C::Page(Page::Home)];
 const ASSESS: &[C] = &[C::Page(Page::Assessment)];
-const POINT: &[C] = &[C::Page(Page::RecoveryPoint)];
+const POINT: &[C] = &[C::Page(Page::RecoveryPoint), C::Past];
+const PAST: &[C] = &[C::Past];
 const RESTORE: &[C] = &[C::Page(Page::Restore)];
 const CHECKS: &[C] = &[C::Page(Page::Validation)];
 const LIST: &[C] = &[C::Page(Page::Checklist)];
 const REPORT: &[C] = &[C::Page(Page::Report)];
 const ENDING: &[C] = &[C::Page(Page::Checklist), C::Page(Page::Report)];
+/// All screens of an incident but the picture: there these keys move the cursor.
+const FLIPPING: &[C] = &[
+    C::Page(Page::Assessment),
+    C::Page(Page::RecoveryPoint),
+    C::Page(Page::Restore),
+    C::Page(Page::Validation),
+    C::Page(Page::Checklist),
+    C::Page(Page::Report),
+];
 const INCIDENT: &[C] = &[
+    C::Page(Page::Assessment),
+    C::Page(Page::RecoveryPoint),
+    C::Past,
+    C::Page(Page::Restore),
+    C::Page(Page::Validation),
+    C::Page(Page::Checklist),
+    C::Page(Page::Report),
+];
+/// Screens with rows.
+const ROWS: &[C] = &[
+    C::Page(Page::Home),
     C::Page(Page::Assessment),
     C::Page(Page::RecoveryPoint),
     C::Page(Page::Restore),
@@ -178,6 +221,7 @@ const PAGES: &[C] = &[
     C::Page(Page::Home),
     C::Page(Page::Assessment),
     C::Page(Page::RecoveryPoint),
+    C::Past,
     C::Page(Page::Restore),
     C::Page(Page::Validation),
     C::Page(Page::Checklist),
@@ -187,6 +231,7 @@ const ANYWHERE: &[C] = &[
     C::Page(Page::Home),
     C::Page(Page::Assessment),
     C::Page(Page::RecoveryPoint),
+    C::Past,
     C::Page(Page::Restore),
     C::Page(Page::Validation),
     C::Page(Page::Checklist),
@@ -239,7 +284,26 @@ pub const TABLE: &[Command] = &[
     c(Id::NearestPoint, Key::Char('x'), 11, Observer, POINT, "nearest", "Take the nearest point that can be reached, where the selected one cannot."),
     c(Id::TargetKind, Key::Char('k'), 12, Observer, POINT, "other point", "Give a point of your own: a time, an LSN, a transaction, a restore point's name, the end of the archive."),
     c(Id::CommitsAround, Key::Char('c'), 13, Observer, POINT, "commits", "List the transactions around a time and pick one."),
-    c(Id::Zoom, Key::Char('z'), 14, Observer, POINT, "zoom", "Show all the past, a day, an hour or ten minutes around the selected point."),
+    c(Id::Earlier, Key::Left, 2, Observer, PAST, "earlier", "Move the cursor one step back in time."),
+    c(Id::Later, Key::Right, 3, Observer, PAST, "later", "Move the cursor one step on."),
+    c(Id::FinerStep, Key::Down, 4, Observer, PAST, "finer", "Move by a finer step: day, hour, minute, second, single transactions. The picture zooms in."),
+    c(Id::WiderStep, Key::Up, 5, Observer, PAST, "wider", "Move by a wider step. The picture zooms out."),
+    c(Id::NextMark, Key::Char(']'), 6, Observer, PAST, "next mark", "Jump to the next thing that stands out: suspect, backup, restore point, gap, stated moment."),
+    c(Id::PreviousMark, Key::Char('['), 7, Observer, PAST, "mark before", "Jump to the one before."),
+    c(Id::PreviousSuspect, Key::Char('S'), 91, Observer, PAST, "suspect before", "Jump to the suspect before."),
+    c(Id::NextSuspect, Key::Char('s'), 91, Observer, PAST, "next suspect", "Jump to the next suspect, a transaction that may have done the damage."),
+    c(Id::PreviousBackup, Key::Char('B'), 91, Observer, PAST, "backup before", "Jump to the end of the backup before."),
+    c(Id::NextBackup, Key::Char('v'), 91, Observer, PAST, "next backup", "Jump to the end of the next backup."),
+    c(Id::PreviousNamed, Key::Char('R'), 91, Observer, PAST, "restore point before", "Jump to the restore point before."),
+    c(Id::NextNamed, Key::Char('r'), 91, Observer, PAST, "next restore point", "Jump to the next restore point, a place that was named beforehand."),
+    c(Id::FarEarlier, Key::PageUp, 92, Observer, PAST, "ten earlier", "Ten steps back in time."),
+    c(Id::FarLater, Key::PageDown, 92, Observer, PAST, "ten later", "Ten steps on."),
+    c(Id::Oldest, Key::Home, 92, Observer, PAST, "oldest", "The beginning of everything that is known."),
+    c(Id::Newest, Key::End, 92, Observer, PAST, "newest", "The end: everything that was archived or can be rescued."),
+    c(Id::ProvePoint, Key::Char('y'), 1, Observer, PAST, "read it", "Read the log this far back and prove that the point can be reached. It may take minutes; it only reads."),
+    c(Id::Zoom, Key::Char('z'), 14, Observer, POINT, "zoom", "Show all the past, a day, an hour, ten minutes or one minute around the point."),
+    c(Id::ZoomIn, Key::Char('+'), 91, Observer, POINT, "zoom in", "Show less of the past, larger."),
+    c(Id::ZoomOut, Key::Char('-'), 91, Observer, POINT, "zoom out", "Show more of the past."),
     c(Id::ToggleInclusive, Key::Char('i'), 15, Observer, POINT, "before/with", "Switch between just before the selected point and up to and including it."),
     c(Id::FollowTimeline, Key::Char('l'), 16, Observer, POINT, "follow", "Choose which timeline (line of history after an earlier recovery) to follow."),
     c(Id::SurveyAgain, Key::Char('u'), 17, Observer, POINT, "read again", "Read backups, archive and server again."),
@@ -274,19 +338,19 @@ pub const TABLE: &[Command] = &[
     c(Id::PageFour, Key::Char('4'), 91, Observer, INCIDENT, "validation", "Validation."),
     c(Id::PageFive, Key::Char('5'), 91, Observer, INCIDENT, "checklist", "Checklist."),
     c(Id::PageSix, Key::Char('6'), 91, Observer, INCIDENT, "report", "Report."),
-    c(Id::PreviousPage, Key::Left, 92, Observer, INCIDENT, "back", "The screen before this one."),
-    c(Id::NextPage, Key::Right, 92, Observer, INCIDENT, "forward", "The screen after this one."),
+    c(Id::PreviousPage, Key::Left, 92, Observer, FLIPPING, "back", "The screen before this one."),
+    c(Id::NextPage, Key::Right, 92, Observer, FLIPPING, "forward", "The screen after this one."),
     c(Id::Timeline, Key::Char('t'), 50, Observer, INCIDENT, "timeline", "Everything that was done, by whom and when."),
     c(Id::AddNote, Key::Char('a'), 51, Operator, INCIDENT, "note", "Write a note into the incident's journal."),
     c(Id::Briefing, Key::Char('b'), 52, Observer, INCIDENT, "briefing", "What this drill is about."),
     c(Id::GoHome, Key::Char('h'), 60, Observer, INCIDENT, "home", "Back to clusters and incidents. What runs goes on."),
 
-    c(Id::Up, Key::Up, 93, Observer, PAGES, "up", "One row up."),
-    c(Id::Down, Key::Down, 93, Observer, PAGES, "down", "One row down."),
-    c(Id::PageUp, Key::PageUp, 93, Observer, PAGES, "page up", "Ten rows up."),
-    c(Id::PageDown, Key::PageDown, 93, Observer, PAGES, "page down", "Ten rows down."),
-    c(Id::First, Key::Home, 93, Observer, PAGES, "first", "The first row."),
-    c(Id::Last, Key::End, 93, Observer, PAGES, "last", "The last row."),
+    c(Id::Up, Key::Up, 93, Observer, ROWS, "up", "One row up."),
+    c(Id::Down, Key::Down, 93, Observer, ROWS, "down", "One row down."),
+    c(Id::PageUp, Key::PageUp, 93, Observer, ROWS, "page up", "Ten rows up."),
+    c(Id::PageDown, Key::PageDown, 93, Observer, ROWS, "page down", "Ten rows down."),
+    c(Id::First, Key::Home, 93, Observer, ROWS, "first", "The first row."),
+    c(Id::Last, Key::End, 93, Observer, ROWS, "last", "The last row."),
     c(Id::NextPanel, Key::Tab, 55, Observer, PAGES, "next panel", "The next panel takes the arrow keys; in a small window it is the one shown."),
     c(Id::PreviousPanel, Key::BackTab, 94, Observer, PAGES, "panel before", "The panel before."),
     c(Id::Help, Key::Char('?'), 80, Observer, PAGES, "help", "This page."),
@@ -311,6 +375,7 @@ pub const TABLE: &[Command] = &[
 #[must_use]
 pub fn context(view: &View) -> Context {
     match view.layers.last() {
+        None if view.page == Page::RecoveryPoint && view.panel == 1 => Context::Past,
         None => Context::Page(view.page),
         Some(Layer::Reader(_)) => Context::Reader,
         Some(Layer::Line(_)) => Context::Line,
@@ -355,14 +420,23 @@ pub fn help(page: Page) -> Vec<(String, Vec<&'static Command>)> {
     let on = |context: Context| move |c: &&Command| c.on.contains(&context);
     let here = TABLE.iter().filter(on(Context::Page(page))).filter(|c| c.on.len() < 6);
     let every = TABLE.iter().filter(on(Context::Page(page))).filter(|c| c.on.len() >= 6);
-    vec![
-        (format!("On this screen: {}", page.title()), here.collect()),
+    let past = TABLE.iter().filter(|c| page == Page::RecoveryPoint && c.on == PAST);
+    let mut groups = vec![(format!("On this screen: {}", page.title()), here.collect::<Vec<_>>())];
+    let past: Vec<_> = past.collect();
+    if !past.is_empty() {
+        groups.push((String::from("On the picture of the past (Tab leads there)"), past));
+    }
+    groups.extend([
         (String::from("On every screen"), every.collect()),
         (
             String::from("In dialogs"),
-            TABLE.iter().filter(|c| !c.on.iter().any(|x| matches!(x, C::Page(_)))).collect(),
+            TABLE
+                .iter()
+                .filter(|c| !c.on.iter().any(|x| matches!(x, C::Page(_) | C::Past)))
+                .collect(),
         ),
-    ]
+    ]);
+    groups
 }
 
 /// The table as Markdown, for the documentation.
@@ -383,6 +457,13 @@ pub fn markdown() -> String {
         }
         out.push('\n');
     }
+    out.push_str(
+        "### Recovery point: the picture\n\n| key | what it does | who |\n|---|---|---|\n",
+    );
+    for c in TABLE.iter().filter(|c| c.on == PAST) {
+        out.push_str(&format!("| `{}` | {} | {} |\n", c.key, c.help, who(c.role)));
+    }
+    out.push('\n');
     out.push_str("### Everywhere\n\n| key | what it does | who |\n|---|---|---|\n");
     for c in TABLE.iter().filter(|c| c.on.len() >= 6) {
         out.push_str(&format!("| `{}` | {} | {} |\n", c.key, c.help, who(c.role)));

@@ -425,13 +425,33 @@ fn bar_spans(view: &View, width: usize) -> Vec<Span<'static>> {
 }
 
 /// The timeline's place: at the right where it is wide, else below; none where it is small.
+/// From so many columns on, what was done stands beside the screen and not under it.
+const BESIDE: u16 = 132;
+
+fn beside(width: u16) -> u16 {
+    (width / 3).min(56)
+}
+
+/// Columns that are left for a screen in this window.
+#[must_use]
+pub fn body_width(view: &View) -> u16 {
+    let width = view.size.0;
+    let side = width >= BESIDE && !view.is_small() && incident(view).is_some();
+    if side { width - beside(width) - 2 } else { width }
+}
+
 fn place_timeline(view: &View, body: Rect, buf: &mut Buffer) -> Rect {
     let Some(incident) = incident(view) else { return body };
     if view.is_small() || body.height < 8 {
         return body;
     }
-    if body.width >= 132 {
-        let width = (body.width / 3).min(56);
+    // Who explores the past in a small window needs its rows.
+    let exploring = view.page == Page::RecoveryPoint && view.panel == 1;
+    if exploring && body.width < BESIDE && body.height < 24 {
+        return body;
+    }
+    if body.width >= BESIDE {
+        let width = beside(body.width);
         let side = Rect { x: body.right() - width, width: width - 1, ..body };
         draw_timeline(view, incident, side, buf);
         return Rect { width: body.width - width - 2, ..body };

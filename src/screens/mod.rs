@@ -5,6 +5,7 @@ pub mod assessment;
 pub mod available;
 pub mod checklist;
 pub mod commands;
+pub mod cursor;
 pub mod dialogs;
 pub mod drill;
 pub mod frame;

@@ -2,18 +2,24 @@
 //!
 //! ```text
 //! ▸ Points to go back to
-//! ▸ ✓ just before DELETE …
+//! ▸ ✓ just before DELETE …                                31 s to 45 s
 //!   ○ 15 minutes before detection
+//! ── The past ── (picture; Tab leads to it, the arrows move its cursor)
+//! when  2026-11-22 14:02:51 UTC
+//! here  between transaction 74210 (3.3 s before) and 74211 (0.2 s after)
 //! What you would lose                Proof: ✓ … ✓ …
-//! ── The past ── (picture)
 //! ```
+//!
+//! In a window of 80 columns the panel that takes the keys has the room of the others.
 
-use super::paint::{Column, first_row};
+use super::paint::{Column, first_row, pad};
 use super::theme::Ink;
-use super::view::{Candidate, View, Zoom};
+use super::view::{Candidate, View};
 use super::widgets::{checks, past};
 use super::{columns, only_panel, split_rows, text};
-use crate::engine::incident::facts::{Reach, Suspect, Target, TargetPoint, Verdict};
+use crate::engine::incident::facts::{Forecast, Reach, Suspect, Target, TargetPoint, Verdict};
+use crate::engine::incident::past::TableLoss;
+use crate::engine::moments;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Span;
@@ -61,29 +67,42 @@ pub fn nearest(view: &View) -> Option<Target> {
 pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
     match only_panel(view) {
         Some(0) => points(view, area, buf),
-        Some(1) => cost(view, area, buf),
+        Some(1) => explored(view, area, buf),
+        Some(2) => cost(view, area, buf),
         Some(_) => proof(view, area, buf),
         None if area.width >= 96 && area.height >= 26 => {
             let list = u16::try_from(view.candidates().len().max(1)).unwrap_or(4);
-            let most = area.height.saturating_sub(18);
-            let (above, rest) = split_rows(area, (list * 3 + 2).min(most));
-            let (middle, below) = split_rows(rest, 10);
-            let (one, two) = columns(middle, 50);
+            let most = area.height.saturating_sub(26);
+            let warned = view.survey.as_ref().map_or(0, |s| s.warnings.len().min(3) * 2);
+            let warned = u16::try_from(warned).unwrap_or(0);
+            // With their reasons where all of them have room, else a row each.
+            let all = list * 3 + 2 + warned;
+            let rows = if all <= most { all } else { (list + 2 + warned).min(most) };
+            let (above, rest) = split_rows(area, rows.max(5));
+            let (middle, below) = split_rows(rest, 12);
+            let (one, two) = columns(below, 55);
             points(view, above, buf);
+            picture(view, middle, buf);
             cost(view, one, buf);
             proof(view, two, buf);
-            picture(view, below, buf);
         }
         None => {
             let list = view.candidates().len().max(1);
             let rows = u16::try_from(list).unwrap_or(4).clamp(2, 4) + 1;
             let (above, below) = split_rows(area, rows);
-            points(view, above, buf);
             // The panel that takes the keys gets the picture's rows, too.
             match view.panel {
-                1 => cost(view, below, buf),
-                2 => proof(view, below, buf),
+                1 => explored(view, area, buf),
+                2 => {
+                    points(view, above, buf);
+                    cost(view, below, buf);
+                }
+                3 => {
+                    points(view, above, buf);
+                    proof(view, below, buf);
+                }
                 _ => {
+                    points(view, above, buf);
                     let (middle, rest) = split_rows(below, 5);
                     picture(view, middle, buf);
                     cost(view, rest, buf);
@@ -91,6 +110,27 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
             }
         }
     }
+}
+
+/// Columns that the picture has in this window: what is asked of the runner.
+#[must_use]
+pub fn picture_columns(view: &View) -> usize {
+    usize::from(super::frame::body_width(view).saturating_sub(2)).max(1)
+}
+
+/// Whether the point that is looked at lies before the log that was read.
+#[must_use]
+pub fn before_read(view: &View) -> bool {
+    let Some(survey) = view.survey.as_ref().filter(|_| view.points.by_cursor) else { return false };
+    let at = view.points.cursor.as_ref().map(|c| c.at);
+    survey.landmarks.read_from.is_some_and(|from| at.is_some_and(|at| at < from))
+}
+
+/// Whether it waits to be read and proven, which may take long.
+#[must_use]
+pub fn unread(view: &View) -> bool {
+    let Some(candidate) = view.candidate().filter(|_| before_read(view)) else { return false };
+    view.reach(&candidate.target).is_none() && view.points.prove.as_ref() != Some(&candidate.target)
 }
 
 /// Whether it can be reached, as colour and sign.
@@ -138,15 +178,17 @@ fn points(view: &View, area: Rect, buf: &mut Buffer) {
     for (i, candidate) in list.iter().enumerate().skip(first).take(rows.max(1)) {
         let (ink, sign) = standing(view, candidate);
         let mark = if chosen == Some(&candidate.target) { " CHOSEN" } else { "" };
-        let room = column.width().saturating_sub(4 + mark.len());
+        let takes = takes(view, candidate, column.width());
+        let room = column.width().saturating_sub(4 + mark.len() + text::width(&takes));
         column.row(
             view.panel == 0 && i == at,
             vec![
                 Span::styled(format!("{sign} "), theme.style(ink)),
                 Span::styled(
-                    text::fit(&text::clean(&candidate.title), room, theme.ellipsis()),
+                    pad(&text::clean(&candidate.title), room, theme),
                     theme.style(if i == at { Ink::Strong } else { Ink::Text }),
                 ),
+                Span::styled(takes, theme.style(Ink::Dim)),
                 Span::styled(mark, theme.style(Ink::Good)),
             ],
         );
@@ -168,33 +210,92 @@ fn points(view: &View, area: Rect, buf: &mut Buffer) {
     }
 }
 
-fn picture(view: &View, area: Rect, buf: &mut Buffer) {
-    let mut column = Column::new(view.theme, area, buf);
-    let zoom = match view.points.zoom {
-        Zoom::All => "everything; z zooms in",
-        Zoom::Day => "a day around the point",
-        Zoom::Hour => "an hour around the point",
-        Zoom::TenMinutes => "ten minutes around the point",
-    };
-    if area.height > 5 {
-        column.title(false, "The past", zoom);
+/// How long a point takes, beside it, where there is room to compare points by it.
+fn takes(view: &View, candidate: &Candidate, width: usize) -> String {
+    if width < 96 {
+        return String::new();
     }
-    match &view.survey {
-        Some(survey) => past::draw(view, survey, &mut column),
-        None => column.text(Ink::Dim, "Not read yet."),
+    match view.reach(&candidate.target) {
+        Some(Ok(reach)) if reach.reachable => reach.forecast.map_or_else(String::new, |f| {
+            let guess = if f.measured { "" } else { ", a guess" };
+            format!("  {}{guess}", text::span_range(f.total()))
+        }),
+        _ => String::new(),
     }
 }
 
-fn cost(view: &View, area: Rect, buf: &mut Buffer) {
-    const NAME: usize = 11;
+fn picture(view: &View, area: Rect, buf: &mut Buffer) {
+    let mut column = Column::new(view.theme, area, buf);
+    let Some(survey) = &view.survey else {
+        column.text(Ink::Dim, "Not read yet.");
+        return;
+    };
+    if area.height <= 5 {
+        past::draw(view, survey, &mut column, area.height);
+        return;
+    }
+    column.title(view.panel == 1, "The past", &shown_words(view));
+    let rows = column.left().saturating_sub(2);
+    past::draw(view, survey, &mut column, rows);
+    if view.points.by_cursor {
+        place(view, &mut column);
+    } else {
+        column.text(Ink::Dim, "Tab, then the arrow keys: pick any other point on this picture.");
+    }
+}
+
+/// How far a step goes and how much is shown.
+fn shown_words(view: &View) -> String {
+    let Some(survey) = &view.survey else { return String::new() };
+    let (from, to) = view.points.shown.unwrap_or_else(|| survey.bounds());
+    let span = text::span(to.duration_since(from).as_secs_f64());
+    let shown = match view.points.shown {
+        Some(_) => format!("{span} shown"),
+        None => format!("all of it, {span}"),
+    };
+    match view.points.cursor.as_ref().filter(|_| view.points.by_cursor) {
+        Some(cursor) => format!("{shown}; one step: {}", cursor.unit.word()),
+        None => shown,
+    }
+}
+
+/// When the cursor is and what is there.
+fn place(view: &View, column: &mut Column<'_>) {
+    let (Some(survey), Some(cursor)) = (&view.survey, &view.points.cursor) else { return };
+    column.field("when", NAME, (Ink::Strong, &moments::echo(cursor.at, &view.zone)), 1);
+    let (ink, words) = past::here(view, survey);
+    column.field("here", NAME, (ink, &words), if view.size.0 < 96 { 2 } else { 1 });
+}
+
+/// The picture with all that is known of the place under the cursor, in one panel.
+fn explored(view: &View, area: Rect, buf: &mut Buffer) {
+    let mut column = Column::new(view.theme, area, buf);
+    column.title(view.panel == 1, "The past", &shown_words(view));
+    let Some(survey) = &view.survey else {
+        column.text(Ink::Dim, "Not read yet.");
+        return;
+    };
+    let spare = area.height.saturating_sub(15);
+    past::draw(view, survey, &mut column, (5 + spare).min(7));
+    place(view, &mut column);
+    outcome(view, &mut column);
+}
+
+const NAME: usize = 11;
+
+/// What stopping at the point costs, or why it cannot be.
+fn outcome(view: &View, column: &mut Column<'_>) {
     let theme = view.theme;
-    let mut column = Column::new(theme, area, buf);
-    column.title(view.panel == 1, "What you would lose", "");
     let Some(candidate) = view.candidate() else {
         column.text(Ink::Dim, "No point selected.");
         return;
     };
     let reach = match view.reach(&candidate.target) {
+        None if unread(view) => {
+            let words = "y reads the log this far back and proves the point. Minutes, perhaps; it only reads.";
+            column.wrapped(Ink::Attention, words, 0, 2);
+            return;
+        }
         None => {
             column.text(Ink::Dim, format!("Being worked out{}", theme.ellipsis()));
             return;
@@ -208,40 +309,115 @@ fn cost(view: &View, area: Rect, buf: &mut Buffer) {
     if !reach.reachable {
         let words = format!("CANNOT BE REACHED. {}", why_not(reach));
         column.wrapped(Ink::Bad, &words, 0, 3);
-        if let Some(near) = reach.nearest.first() {
-            column.field("nearest", NAME, (Ink::Text, &near.to_string()), 2);
+        for near in reach.nearest.iter().take(2) {
+            let words = nearest_words(reach, near);
+            column.field("nearest", NAME, (Ink::Text, &words), 1);
         }
         return;
     }
     let (ink, lost) = lost(view, reach);
     column.field("lost", NAME, (ink, &lost), 2);
-    if let Some(kept) = &reach.last_kept {
-        let words = format!("{}, transaction {}", text::when(kept.at, view.now), kept.xid);
-        column.field("last kept", NAME, (Ink::Text, &words), 1);
+    let tables = by_table(reach);
+    let most = if column.left() > 8 { 3 } else { 2 };
+    if view.panel == 1 || column.left() > 6 {
+        column.field("by table", NAME, (Ink::Text, &tables), most);
     }
-    if let Some(gone) = &reach.first_lost {
-        let words = format!(
-            "{}, transaction {} ({})",
-            text::when(gone.at, view.now),
-            gone.xid,
-            rows(gone.inserts, gone.updates, gone.deletes)
-        );
-        column.field("first lost", NAME, (Ink::Text, &words), 1);
+    let kept = |column: &mut Column<'_>| {
+        if let Some(kept) = &reach.last_kept {
+            let words = format!("{}, transaction {}", text::when(kept.at, view.now), kept.xid);
+            column.field("last kept", NAME, (Ink::Text, &words), 1);
+        }
+        if let Some(gone) = &reach.first_lost {
+            let words = format!(
+                "{}, transaction {} ({})",
+                text::when(gone.at, view.now),
+                gone.xid,
+                rows(gone.inserts, gone.updates, gone.deletes)
+            );
+            column.field("first lost", NAME, (Ink::Text, &words), 1);
+        }
+    };
+    // Under the cursor its own place says as much; forecast and base come first there.
+    let cursor_first = view.points.by_cursor && column.left() < 8;
+    if !cursor_first {
+        kept(column);
     }
     if let Some(forecast) = &reach.forecast {
         let (ink, words) = duration(view, forecast);
         column.field("takes", NAME, (ink, &words), 2);
     }
     if let Some(base) = &reach.base {
-        let words = format!(
+        let mut words = format!(
             "{}, {} + {} of log to replay",
             base.set,
             text::bytes(base.size),
             text::bytes(reach.wal_bytes)
         );
+        if let Some(other) = reach.cost.quicker() {
+            let range = text::span_range(other.forecast.total());
+            words.push_str(&format!("; {} could be quicker: {range}", other.set));
+        }
         column.field("from", NAME, (Ink::Text, &words), 2);
     }
-    column.field("exactly", NAME, (Ink::Dim, &reach.target.to_string()), 2);
+    if cursor_first {
+        kept(column);
+    }
+    if column.left() > 0 {
+        column.field("exactly", NAME, (Ink::Dim, &reach.target.to_string()), 2);
+    }
+    bases(reach, column);
+}
+
+/// The other base backups, compared, where there is room.
+fn bases(reach: &Reach, column: &mut Column<'_>) {
+    if reach.cost.bases.len() < 2 || column.left() < 3 {
+        return;
+    }
+    column.text(Ink::Dim, "Other backups for this point:");
+    for base in reach.cost.bases.iter().filter(|b| !b.chosen) {
+        let words = match base.serves {
+            Some(true) => format!(
+                "{}, {} of log",
+                text::span_range(base.forecast.total()),
+                text::bytes(base.wal_bytes)
+            ),
+            Some(false) => format!("cannot serve: {}", text::clean(&base.why)),
+            None => String::from("not known: older log was not read"),
+        };
+        column.field(&format!("  {} ", base.set), 22, (Ink::Dim, &words), 1);
+    }
+}
+
+fn nearest_words(reach: &Reach, near: &Target) -> String {
+    let side = match (&near.point, &reach.target.point) {
+        (TargetPoint::Time(a), TargetPoint::Time(b)) if a < b => " (before)",
+        (TargetPoint::Time(a), TargetPoint::Time(b)) if a > b => " (after)",
+        _ => "",
+    };
+    format!("{near}{side}")
+}
+
+/// Rows lost by table, most first.
+fn by_table(reach: &Reach) -> String {
+    let Some(tables) = &reach.cost.tables else { return String::from("tables are not known") };
+    if tables.is_empty() {
+        return String::from("no rows of any table");
+    }
+    let about = if reach.cost.exact { "" } else { "about " };
+    let one = |t: &TableLoss| {
+        format!("{} {about}{}", text::clean(&t.relation), rows(t.inserts, t.updates, t.deletes))
+    };
+    let mut words: Vec<String> = tables.iter().map(one).collect();
+    if reach.cost.more_tables > 0 {
+        words.push(format!("{} more tables", text::count(reach.cost.more_tables)));
+    }
+    words.join("; ")
+}
+
+fn cost(view: &View, area: Rect, buf: &mut Buffer) {
+    let mut column = Column::new(view.theme, area, buf);
+    column.title(view.panel == 2, "What you would lose", "");
+    outcome(view, &mut column);
 }
 
 /// What is lost, in the RPO's light.
@@ -262,7 +438,9 @@ fn lost(view: &View, reach: &Reach) -> (Ink, String) {
     }
 }
 
-fn rows(inserts: u64, updates: u64, deletes: u64) -> String {
+/// Rows in words.
+#[must_use]
+pub fn rows(inserts: u64, updates: u64, deletes: u64) -> String {
     let part = |n: u64, word: &str| (n > 0).then(|| format!("{} {word}", text::count(n)));
     let parts: Vec<String> =
         [part(inserts, "inserted"), part(updates, "updated"), part(deletes, "deleted")]
@@ -273,7 +451,7 @@ fn rows(inserts: u64, updates: u64, deletes: u64) -> String {
 }
 
 /// How long it takes, against what is left of the RTO.
-fn duration(view: &View, forecast: &crate::engine::incident::facts::Forecast) -> (Ink, String) {
+fn duration(view: &View, forecast: &Forecast) -> (Ink, String) {
     let total = forecast.total();
     let basis =
         if forecast.measured { "by measured rates" } else { "a guess: not measured here yet" };
@@ -294,12 +472,12 @@ fn duration(view: &View, forecast: &crate::engine::incident::facts::Forecast) ->
 fn proof(view: &View, area: Rect, buf: &mut Buffer) {
     let theme = view.theme;
     let mut column = Column::new(theme, area, buf);
-    column.title(view.panel == 2, "Proof", "checked before anything is touched");
+    column.title(view.panel == 3, "Proof", "checked before anything is touched");
     let reach = view.candidate().and_then(|c| view.reach(&c.target).cloned());
     match reach {
         Some(Ok(reach)) => {
             let rest = column.rest();
-            let at = (view.panel == 2).then(|| view.cursor_in(2, reach.checks.len()));
+            let at = (view.panel == 3).then(|| view.cursor_in(3, reach.checks.len()));
             checks::draw(theme, &reach.checks, at, rest, buf);
         }
         _ => column.text(Ink::Dim, "Not proven yet."),

@@ -381,6 +381,10 @@ fn live(view: &View, incident: &Incident, progress: &Progress, column: &mut Colu
         Span::styled(pace(progress), theme.style(Ink::Accent)),
         Span::styled(ready, theme.style(Ink::Strong)),
     ]);
+    if let Some(range) = remaining(incident, progress) {
+        let (ink, words) = in_time(view, incident, range);
+        column.text(ink, words);
+    }
     let lsn = progress.lsn.map(|lsn| format!("replay at LSN {lsn}"));
     let until =
         progress.replayed_until.map(|at| format!("data as of {}", text::when(at, view.now)));
@@ -396,6 +400,33 @@ fn live(view: &View, incident: &Incident, progress: &Progress, column: &mut Colu
         }
     }
     log_tail(view, column);
+}
+
+/// Seconds until the database serves, people's decisions not counted: the running step by its own
+/// measured pace, the rest as forecast. `None` where either is not known.
+fn remaining(incident: &Incident, progress: &Progress) -> Option<(f64, f64)> {
+    let plan = incident.plan.as_ref()?;
+    let at = plan.steps.iter().position(|s| s.id == progress.job)?;
+    let eta = progress.eta.filter(|eta| eta.is_finite() && *eta >= 0.0)?;
+    let serving = plan.steps.iter().position(|s| s.id == "open").unwrap_or(plan.steps.len() - 1);
+    let rest = plan.steps.get(at + 1..=serving)?;
+    let add = |sum: (f64, f64), range: (f64, f64)| (sum.0 + range.0, sum.1 + range.1);
+    Some(rest.iter().filter_map(|s| s.expected).fold((eta, eta), add))
+}
+
+/// What is still to come against what is left of the RTO.
+fn in_time(view: &View, incident: &Incident, range: (f64, f64)) -> (Ink, String) {
+    let elapsed = incident.clocks.rto_seconds(view.now).unwrap_or(0.0);
+    #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
+    let limit = view.tier().map_or(f64::INFINITY, |t| t.rto_seconds as f64);
+    let (ink, note) = if elapsed + range.1 <= limit {
+        (Ink::Good, "within the RTO")
+    } else if elapsed + range.0 <= limit {
+        (Ink::Attention, "! the RTO is at risk")
+    } else {
+        (Ink::Bad, "! beyond the RTO")
+    };
+    (ink, format!("serving in {} and your decisions ({note})", text::span_range(range)))
 }
 
 fn share(progress: &Progress) -> Option<f64> {

@@ -1,6 +1,7 @@
 //! What the screens see: one snapshot that they cannot change. Owns the shape of it and the
 //! questions that several screens ask of it; never changes itself: that is `app::update`.
 
+use super::cursor::{Asked, Cursor, On, Seen, Shown};
 use super::layers::Layer;
 use super::theme::Theme;
 use crate::engine::explain::Explanation;
@@ -70,7 +71,9 @@ impl Page {
         match self {
             Self::Home => &["Clusters", "Incidents"],
             Self::Assessment => &["Questions", "Server"],
-            Self::RecoveryPoint => &["Points to go back to", "What you would lose", "Proof"],
+            Self::RecoveryPoint => {
+                &["Points to go back to", "The past", "What you would lose", "Proof"]
+            }
             Self::Restore => &["Plan", "Progress"],
             Self::Validation => &["Checks"],
             Self::Checklist => &["Checklist"],
@@ -156,17 +159,8 @@ pub enum Purpose {
     },
     Reach(Target),
     Commits(Timestamp),
+    Past(Asked),
     Survey,
-}
-
-/// How much of the past the time line shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Zoom {
-    #[default]
-    All,
-    Day,
-    Hour,
-    TenMinutes,
 }
 
 /// A point that the recovery point's list offers.
@@ -185,7 +179,16 @@ pub struct Points {
     pub own: Vec<Candidate>,
     /// What the runner said of targets asked so far.
     pub reaches: Vec<(Target, Result<Reach, Explanation>)>,
-    pub zoom: Zoom,
+    /// The cursor on the picture, once it was used.
+    pub cursor: Option<Cursor>,
+    /// The cursor decides what is looked at and chosen, not the list.
+    pub by_cursor: bool,
+    /// The part of the past that the picture shows.
+    pub shown: Shown,
+    /// What the runner told of a part of the past.
+    pub seen: Option<Seen>,
+    /// A point before the log that was read: read that far for it.
+    pub prove: Option<Target>,
 }
 
 /// What a drill is about, told before it starts.
@@ -326,9 +329,20 @@ impl View {
         list
     }
 
-    /// The candidate under the cursor.
+    /// The point that is looked at: the list's selected one, or the cursor's on the picture.
     #[must_use]
     pub fn candidate(&self) -> Option<Candidate> {
+        match (&self.points.cursor, &self.survey) {
+            (Some(cursor), Some(survey)) if self.points.by_cursor => {
+                Some(at_cursor(cursor, survey))
+            }
+            _ => self.selected_candidate(),
+        }
+    }
+
+    /// The selected point of the list.
+    #[must_use]
+    pub fn selected_candidate(&self) -> Option<Candidate> {
         let list = self.candidates();
         let at = self.cursors.get(&(Page::RecoveryPoint, 0)).copied().unwrap_or(0);
         list.get(at.min(list.len().saturating_sub(1))).cloned()
@@ -345,4 +359,16 @@ impl View {
     pub fn newest_commit(&self) -> Option<&Commit> {
         self.survey.as_ref().and_then(|s| s.newest_commit.as_ref())
     }
+}
+
+fn at_cursor(cursor: &Cursor, survey: &Survey) -> Candidate {
+    let target = cursor.target(survey);
+    let suspect = match &cursor.on {
+        Some(On::Suspect(commit, _)) if !cursor.inclusive => {
+            survey.suspects.iter().find(|s| s.commit.lsn == commit.lsn).cloned()
+        }
+        _ => None,
+    };
+    let title = super::recovery_point::name(&target, suspect.as_ref());
+    Candidate { target, title, why: String::from("picked on the picture"), suspect }
 }

@@ -190,6 +190,7 @@ fn reach() -> BoxedStrategy<Reach> {
             wal_bytes: rest.3,
             minimum_settings: rest.1,
             forecast: rest.2,
+            cost: Default::default(),
         })
         .boxed()
 }

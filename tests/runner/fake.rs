@@ -10,6 +10,7 @@ use lifeboat::engine::incident::facts::{
     BaseSummary, Check, Commit, Identity, Reach, ServerProbe, ServerRole, Survey, Target,
     TargetPoint, Tier, Verdict,
 };
+use lifeboat::engine::incident::past::Window;
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
 use lifeboat::engine::runner::protocol::{Progress, Unit};
@@ -167,6 +168,7 @@ impl Work for FakeWork {
             wal: Vec::new(),
             newest_commit: None,
             density: Vec::new(),
+            landmarks: Default::default(),
             suspects: Vec::new(),
             suggestions: Vec::new(),
             warnings: Vec::new(),
@@ -180,6 +182,17 @@ impl Work for FakeWork {
         _: u32,
     ) -> Result<Vec<Commit>, Explanation> {
         Ok(Vec::new())
+    }
+
+    fn past(
+        &self,
+        _: &Incident,
+        (from, to): (Timestamp, Timestamp),
+        columns: u32,
+        _: Timestamp,
+    ) -> Result<Window, Explanation> {
+        let commits = vec![0; usize::try_from(columns).unwrap_or(0)];
+        Ok(Window { from, to, commits, near: Vec::new(), exact: true })
     }
 
     fn reach(&self, _: &Incident, target: &Target) -> Result<Reach, Explanation> {
@@ -201,6 +214,7 @@ impl Work for FakeWork {
             wal_bytes: 1 << 24,
             minimum_settings: Vec::new(),
             forecast: None,
+            cost: Default::default(),
         })
     }
 

@@ -99,10 +99,9 @@ fn the_recovery_points_screen_asks_for_what_it_needs_by_itself() {
     let effects = s.message(Message::Survey(fixture::survey()));
     assert_eq!(sent(effects), [Command::CheckReach { target: target() }], "the best one first");
     s.answer_all(true);
-    let effects = s.key(Key::Down);
-    assert_eq!(sent(effects), [Command::CheckReach { target: time_target() }]);
-    s.answer_all(true);
-    assert_eq!(sent(s.key(Key::Up)), [], "known already");
+    assert!(s.app.view.reach(&time_target()).is_some(), "the others along with it");
+    assert_eq!(sent(s.key(Key::Down)), [], "known already");
+    assert_eq!(sent(s.key(Key::Up)), []);
     assert_eq!(sent(s.key(Key::Enter)), [Command::ChooseTarget { target: target() }]);
 }
 
@@ -128,7 +127,7 @@ fn what_cannot_be_reached_cannot_be_chosen_and_the_nearest_is_one_key_away() {
     assert_eq!(guide(&s.app.view).command, Some(Id::NearestPoint));
     let effects = s.key(Key::Char('x'));
     assert_eq!(s.app.view.candidate().unwrap().target, time_target());
-    assert_eq!(sent(effects), [Command::CheckReach { target: time_target() }]);
+    assert_eq!(sent(effects), [], "it was proven along with the others");
 }
 
 #[test]
@@ -445,4 +444,79 @@ fn a_key_to_a_frame_takes_less_than_sixteen_milliseconds() {
     worst.sort_unstable();
     // The middle one: others may run on this machine. The limit itself is measured in benches.
     assert!(worst[25].as_millis() < 16, "{:?}", worst[25]);
+}
+
+#[test]
+fn the_picture_moves_by_the_arrows_and_its_point_is_chosen() {
+    let mut story = Story::pointing(Theme::default(), true);
+    story.key(Key::Tab);
+    story.answer_all(true);
+    let suspect = story.app.view.candidate().unwrap();
+    assert_eq!(suspect.target, fixture::target(), "it begins where the list stands");
+    for _ in 0..2 {
+        story.key(Key::Down);
+    }
+    story.key(Key::Left);
+    let target = story.app.view.candidate().unwrap().target;
+    assert_eq!(target.point, TargetPoint::Time(at("14:02:51")), "a round second before it");
+    let enter = |story: &mut Story| -> Vec<Command> {
+        let sent = story.event(Event::Key(Key::Enter));
+        let command = |e| match e {
+            Effect::Send { command, .. } => Some(command),
+            _ => None,
+        };
+        sent.into_iter().filter_map(command).collect()
+    };
+    let chosen = |list: &[Command]| list.iter().any(|c| matches!(c, Command::ChooseTarget { .. }));
+    assert!(!chosen(&enter(&mut story)), "not before it is proven");
+    story.answer_all(true);
+    let sent = enter(&mut story);
+    assert!(sent.contains(&Command::ChooseTarget { target: target.clone() }), "{sent:?}");
+    assert!(story.app.view.candidates().iter().any(|c| c.target == target), "kept in the list");
+}
+
+#[test]
+fn holding_an_arrow_asks_one_question_of_a_kind_at_a_time() {
+    let mut story = Story::pointing(Theme::default(), true);
+    story.key(Key::Tab);
+    story.answer_all(true);
+    let mut asked = 0;
+    for _ in 0..30 {
+        let effects = story.event(Event::Key(Key::Left));
+        asked += effects.iter().filter(|e| matches!(e, Effect::Send { .. })).count();
+    }
+    assert!(asked <= 2, "{asked} questions for 30 keys");
+    assert!(story.app.view.waiting.len() <= 2);
+    story.answer_all(true);
+    let here = story.app.view.candidate().unwrap().target;
+    assert!(story.app.view.reach(&here).is_some(), "the last place is proven in the end");
+}
+
+#[test]
+fn log_that_was_not_read_is_read_only_when_asked_for() {
+    let mut story = Story::pointing(Theme::default(), true);
+    story.key(Key::Tab);
+    story.answer_all(true);
+    story.key(Key::Home);
+    story.answer_all(true);
+    let oldest = story.app.view.candidate().unwrap().target;
+    assert!(story.app.view.reach(&oldest).is_none());
+    story.key(Key::Char('y'));
+    story.answer_all(true);
+    assert!(story.app.view.reach(&oldest).is_some());
+}
+
+#[test]
+fn a_key_on_the_picture_is_drawn_at_once() {
+    let mut story = Story::pointing(Theme::default(), true);
+    story.key(Key::Tab);
+    story.answer_all(true);
+    let began = std::time::Instant::now();
+    for _ in 0..50 {
+        story.event(Event::Key(Key::Left));
+        let _ = super::look::draw(&mut story.app, 160, 45);
+    }
+    // 16 ms a key is the promise of a release build; this one is not optimised.
+    let each = began.elapsed() / 50;
+    assert!(each < std::time::Duration::from_millis(60), "{each:?} a key");
 }

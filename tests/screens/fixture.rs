@@ -11,6 +11,9 @@ use lifeboat::engine::explain::{Explanation, Kind};
 use lifeboat::engine::incident::event::{Declaration, Entry, Event as J};
 use lifeboat::engine::incident::facts::*;
 use lifeboat::engine::incident::model::{Phase, RunStatus};
+use lifeboat::engine::incident::past::{
+    BaseChoice, Cost, Fork, Gap, Landmarks, RestorePoint, TableLoss, Window,
+};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runbook::Runbook;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
@@ -161,6 +164,66 @@ pub fn reach(target: Target, reachable: bool) -> Reach {
         wal_bytes: 642_000_000,
         minimum_settings: vec![(String::from("max_connections"), 200)],
         forecast: Some(Forecast { copy: (22.0, 31.0), replay: (9.0, 14.0), measured: true }),
+        cost: cost(),
+    }
+}
+
+fn cost() -> Cost {
+    let table = |relation: &str, inserts, updates, deletes| TableLoss {
+        relation: relation.to_owned(),
+        inserts,
+        updates,
+        deletes,
+    };
+    let base = |set: &str, wal_bytes: u64, replay, chosen: bool| BaseChoice {
+        set: set.to_owned(),
+        serves: chosen.then_some(true).or((wal_bytes < 2_000_000_000).then_some(true)),
+        why: String::new(),
+        wal_bytes,
+        forecast: Forecast { copy: (22.0, 31.0), replay, measured: true },
+        chosen,
+    };
+    Cost {
+        tables: Some(vec![
+            table("public.orders", 391, 12, 48_211),
+            table("public.customers", 0, 17, 0),
+            table("public.audit_log", 412, 0, 0),
+        ]),
+        more_tables: 2,
+        exact: true,
+        bases: vec![
+            base("set-20261122-020000", 642_000_000, (9.0, 14.0), true),
+            base("set-20261121-020000", 2_190_000_000, (31.0, 48.0), false),
+        ],
+        picture: None,
+    }
+}
+
+fn landmarks() -> Landmarks {
+    Landmarks {
+        restore_points: vec![RestorePoint {
+            name: String::from("before_release_4_2"),
+            at: Some(at("13:39:30")),
+            lsn: Lsn(0x1_28F0_0000),
+        }],
+        forks: vec![Fork {
+            parent: 1,
+            timeline: 2,
+            lsn: Lsn(0x1_0800_0000),
+            at: Some(at("04:30:00")),
+            followed: false,
+        }],
+        gaps: vec![Gap {
+            from: Lsn(0x1_0000_0000),
+            to: Lsn(0x1_0300_0000),
+            segments: 3,
+            after: Some("2026-11-21T21:12:04Z".parse().unwrap()),
+            before: Some("2026-11-21T23:02:04Z".parse().unwrap()),
+            why: String::from("000000010000000100000000 is missing from the archive"),
+        }],
+        read_from: Some("2026-11-21T02:00:04Z".parse().unwrap()),
+        detected: Some(at("14:05:30")),
+        last_known_good: Some(at("13:55:00")),
     }
 }
 
@@ -210,6 +273,7 @@ pub fn survey() -> Survey {
                 (slice, 20 + (i as u64 * 7919) % 90 + if i == 722 { 400 } else { 0 })
             })
             .collect(),
+        landmarks: landmarks(),
         suspects: vec![
             suspect(
                 "14:02:51.312",
@@ -470,6 +534,16 @@ pub fn progress(job: &str) -> Progress {
     }
 }
 
+fn commits() -> Vec<Commit> {
+    vec![
+        commit("14:02:44.101", 74208, 0x1_2A4F_1000, (1, 1, 0)),
+        commit("14:02:46.290", 74209, 0x1_2A4F_2000, (3, 0, 0)),
+        commit("14:02:48.004", 74210, 0x1_2A4F_3000, (2, 1, 0)),
+        commit("14:02:51.312", 74211, 0x1_2A4F_3C18, (0, 0, 48_211)),
+        commit("14:02:53.900", 74215, 0x1_2B00_0000, (1, 0, 0)),
+    ]
+}
+
 /// Tells an incident to an [`App`].
 pub struct Story {
     pub app: App,
@@ -599,13 +673,14 @@ impl Story {
                 use lifeboat::screens::view::Purpose as P;
                 let answer = match purpose {
                     P::Reach(target) => Answer::Reach(reach(target, reachable)),
-                    P::Commits(_) => Answer::Commits(vec![
-                        commit("14:02:44.101", 74208, 0x1_2A4F_1000, (1, 1, 0)),
-                        commit("14:02:46.290", 74209, 0x1_2A4F_2000, (3, 0, 0)),
-                        commit("14:02:48.004", 74210, 0x1_2A4F_3000, (2, 1, 0)),
-                        commit("14:02:51.312", 74211, 0x1_2A4F_3C18, (0, 0, 48_211)),
-                        commit("14:02:53.900", 74215, 0x1_2B00_0000, (1, 0, 0)),
-                    ]),
+                    P::Commits(_) => Answer::Commits(commits()),
+                    P::Past(asked) => Answer::Past(Window {
+                        from: asked.from,
+                        to: asked.to,
+                        commits: (0..u64::from(asked.columns)).map(|i| i * 7919 % 13).collect(),
+                        near: commits(),
+                        exact: true,
+                    }),
                     _ => Answer::Done,
                 };
                 self.message(Message::Reply { id, result: Ok(answer) });
@@ -995,7 +1070,21 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
     add("point", Story::pointing(theme, true));
     add("point_zoomed", with(Story::pointing(theme, true), &[Key::Char('z'), Key::Char('z')]));
     add("point_unreachable", Story::pointing(theme, false));
-    add("point_proof", with(Story::pointing(theme, true), &[Key::Tab, Key::Tab]));
+    add("point_proof", with(Story::pointing(theme, true), &[Key::BackTab]));
+    let picture = |keys: &[Key], reachable| {
+        let mut s = with(Story::pointing(theme, true), &[Key::Tab]);
+        s.answer_all(true);
+        for key in keys {
+            s.key(*key);
+            s.answer_all(reachable);
+        }
+        s
+    };
+    add("picture", picture(&[], true));
+    add("picture_minutes", picture(&[Key::Down, Key::Left, Key::Left], true));
+    add("picture_commit", picture(&[Key::Down, Key::Down, Key::Down, Key::Left], true));
+    let back = Key::Char('[');
+    add("picture_gap", picture(&[back, back, back, back, back, back, Key::Left], false));
     add("point_kind", with(Story::pointing(theme, true), &[Key::Char('k')]));
     add("commits", {
         let mut s = with(Story::pointing(theme, true), &[Key::Char('c'), Key::Enter]);

@@ -17,8 +17,8 @@ mod output;
 mod restore;
 mod schedule;
 mod status;
-mod verify;
 mod suspects;
+mod verify;
 mod wal;
 
 pub use args::Cli;

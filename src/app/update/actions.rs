@@ -2,7 +2,7 @@
 //! a layer first: the gate, or a question whose default is no.
 
 use super::super::model::{App, Effect};
-use super::{go, link, moving, notice, plain, run, send};
+use super::{go, link, moving, notice, past, plain, run, send};
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
@@ -17,7 +17,7 @@ use crate::screens::layers::{
     MomentPurpose, Pick, Reader, ReaderKind, TargetKind,
 };
 use crate::screens::moment::Reading;
-use crate::screens::view::{Link, Page, Points, Purpose, Zoom};
+use crate::screens::view::{Link, Page, Points, Purpose};
 use crate::screens::{assessment, checklist, drill, guide, home, recovery_point, text, validation};
 use tui_input::Input;
 
@@ -86,14 +86,24 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::FollowTimeline => follow_timeline(app),
         Id::CommitsAround => commits_around(app),
         Id::SurveyAgain => return link::survey_again(app),
-        Id::Zoom => {
-            app.view.points.zoom = match app.view.points.zoom {
-                Zoom::All => Zoom::Day,
-                Zoom::Day => Zoom::Hour,
-                Zoom::Hour => Zoom::TenMinutes,
-                Zoom::TenMinutes => Zoom::All,
-            };
-        }
+        Id::Zoom | Id::ZoomIn | Id::ZoomOut => past::zoom(app, id),
+        Id::Earlier
+        | Id::Later
+        | Id::FarEarlier
+        | Id::FarLater
+        | Id::Oldest
+        | Id::Newest
+        | Id::FinerStep
+        | Id::WiderStep
+        | Id::NextMark
+        | Id::PreviousMark
+        | Id::NextSuspect
+        | Id::PreviousSuspect
+        | Id::NextBackup
+        | Id::PreviousBackup
+        | Id::NextNamed
+        | Id::PreviousNamed => past::perform(app, id),
+        Id::ProvePoint => app.view.points.prove = app.view.candidate().map(|c| c.target),
         Id::Details => return run::details(app),
         Id::IncidentEscalated => run::answer(app, Prerequisite::IncidentDeclared),
         Id::MaintenanceWindow => run::answer(app, Prerequisite::MaintenanceWindow),
@@ -296,6 +306,12 @@ fn note(app: &mut App, topic: Topic) {
 
 fn choose_point(app: &mut App) -> Vec<Effect> {
     let Some(candidate) = app.view.candidate() else { return Vec::new() };
+    // Picked on the picture, it stands in the list from now on.
+    if app.view.points.by_cursor
+        && !app.view.candidates().iter().any(|c| c.target == candidate.target)
+    {
+        super::answers::remember(app, candidate.clone());
+    }
     let Some(incident) = &app.view.incident else { return Vec::new() };
     let replaces = incident.plan.is_some() || incident.reach.is_some();
     if !replaces {
@@ -353,6 +369,12 @@ fn toggle(app: &mut App) {
     let Some(candidate) = app.view.candidate() else { return };
     if matches!(candidate.target.point, TargetPoint::EndOfArchive | TargetPoint::Name(_)) {
         notice(app, String::from("That point has no before and after."), true);
+        return;
+    }
+    if app.view.points.by_cursor {
+        if let Some(cursor) = &mut app.view.points.cursor {
+            cursor.inclusive = !cursor.inclusive;
+        }
         return;
     }
     let target = Target { inclusive: !candidate.target.inclusive, ..candidate.target };

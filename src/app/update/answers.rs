@@ -230,13 +230,17 @@ fn ask_for(app: &mut App, kind: TargetKind) {
 /// Puts a point of the operator's own on top of the list and under the pointer.
 pub fn own_point(app: &mut App, target: Target, why: &str) {
     let title = recovery_point::name(&target, None);
+    remember(app, Candidate { target, title, why: why.to_owned(), suspect: None });
+    app.view.panel = 0;
+}
+
+/// Puts a point on top of the list.
+pub fn remember(app: &mut App, candidate: Candidate) {
     let points = &mut app.view.points;
-    points.own.retain(|c| c.target != target);
-    let candidate = Candidate { target, title, why: why.to_owned(), suspect: None };
+    points.own.retain(|c| c.target != candidate.target);
     points.own.insert(0, candidate);
     points.own.truncate(8);
     app.view.cursors.insert((Page::RecoveryPoint, 0), 0);
-    app.view.panel = 0;
 }
 
 fn accept_gate(app: &mut App, mut gate: Gate) -> Vec<Effect> {

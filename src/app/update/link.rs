@@ -8,6 +8,7 @@ use crate::engine::incident::Incident;
 use crate::engine::incident::event::{Entry, Event as Journal};
 use crate::engine::incident::model::{Phase, RunStatus};
 use crate::engine::runner::protocol::{Answer, Command, Message};
+use crate::screens::cursor::Seen;
 use crate::screens::drill;
 use crate::screens::layers::Layer;
 use crate::screens::view::{Link, Page, Purpose, Waiting};
@@ -96,6 +97,7 @@ fn on_message(app: &mut App, message: Message) -> Vec<Effect> {
         Message::Survey(survey) => {
             if app.view.survey.as_ref().is_none_or(|s| s.at != survey.at) {
                 app.view.points.reaches.clear();
+                app.view.points.seen = None;
             }
             app.view.survey = Some(survey);
             Vec::new()
@@ -189,6 +191,15 @@ fn reply(app: &mut App, waiting: Waiting, result: Result<Answer, Explanation>) -
         }
         (Purpose::Reach(target), Err(e)) => {
             app.view.points.reaches.push((target, Err(e)));
+            Vec::new()
+        }
+        (Purpose::Past(asked), result) => {
+            // A picture without its commits is still one: nobody is stopped for it.
+            let window = match result {
+                Ok(Answer::Past(window)) => Some(window),
+                _ => None,
+            };
+            app.view.points.seen = Some(Seen { asked, window });
             Vec::new()
         }
         (Purpose::Commits(around), Ok(Answer::Commits(list))) => {

@@ -14,7 +14,8 @@ fn rows(view: &View) -> usize {
         (Page::Home, _) => view.listing.incidents.len(),
         (Page::Assessment, 0) => assessment::questions(view).len(),
         (Page::Assessment, _) => incident.map_or(0, |i| i.probes.len()),
-        (Page::RecoveryPoint, 2) => {
+        (Page::RecoveryPoint, 2) if view.points.by_cursor => 0,
+        (Page::RecoveryPoint, 3) => {
             match view.candidate().and_then(|c| view.reach(&c.target).cloned()) {
                 Some(Ok(reach)) => reach.checks.len(),
                 _ => 0,
@@ -32,7 +33,7 @@ fn rows(view: &View) -> usize {
 /// The panel whose list the keys move: some panels only show what another one selects.
 fn moved_panel(view: &View) -> usize {
     match (view.page, view.panel) {
-        (Page::RecoveryPoint, 1) | (Page::Restore, 1) => 0,
+        (Page::RecoveryPoint, 2) | (Page::Restore, 1) => 0,
         (_, panel) => panel,
     }
 }

@@ -1,6 +1,7 @@
 //! The vocabulary of an incident: the values that events carry and the model keeps.
 //! Owns no behaviour beyond naming; never reads a clock, a file or a server.
 
+use super::past::{Cost, Landmarks};
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::TimelineId;
 use jiff::Timestamp;
@@ -325,6 +326,9 @@ pub struct Reach {
     /// Highest values of the five settings over the WAL range, by setting name.
     pub minimum_settings: Vec<(String, i64)>,
     pub forecast: Option<Forecast>,
+    /// What is lost by table, and the bases compared.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
 /// A point at which the recovering server stopped, and what the database is like there. Several
@@ -362,6 +366,9 @@ pub struct Survey {
     pub newest_commit: Option<Commit>,
     /// Commits counted in equal slices of time, oldest first: (slice start, commits).
     pub density: Vec<(Timestamp, u64)>,
+    /// Restore points, forks, gaps, stated moments.
+    #[serde(default)]
+    pub landmarks: Landmarks,
     pub suspects: Vec<Suspect>,
     /// What the screen pre-fills, best first, each with its reason.
     pub suggestions: Vec<Suggestion>,

@@ -5,6 +5,7 @@ pub mod facts;
 pub mod journal;
 pub mod model;
 pub mod narrate;
+pub mod past;
 pub mod store;
 
 pub use event::{Entry, Event};

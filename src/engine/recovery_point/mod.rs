@@ -6,6 +6,7 @@ pub mod archive;
 pub mod culprits;
 pub mod gather;
 pub mod live;
+mod picture;
 pub mod rates;
 pub mod reach;
 mod survey;
@@ -246,6 +247,18 @@ impl Landscape {
         commits.into_iter().skip(first).take(count).map(|e| trace.commit(e)).collect()
     }
 
+    /// Commits from one moment to another in that many columns, and those nearest to `around`.
+    /// Of what was read already; before it there are none.
+    #[must_use]
+    pub fn window(
+        &self,
+        span: (Timestamp, Timestamp),
+        columns: u32,
+        around: Timestamp,
+    ) -> crate::engine::incident::past::Window {
+        picture::window(&self.main, span, columns, around)
+    }
+
     /// Whether and how `target` can be reached. Reads older WAL where the target needs it.
     ///
     /// # Errors
@@ -269,7 +282,9 @@ impl Landscape {
                 rates: &rates,
                 rescued_from: self.rescued_from,
             };
-            reach::prove(target, &ground)
+            let mut reach = reach::prove(target, &ground);
+            reach.cost = picture::cost(&reach, &ground, &self.relations);
+            reach
         };
         let near = self.trace_from(timeline, self.main.scan.start, progress, cancelled)?;
         let judged = judge(&near);

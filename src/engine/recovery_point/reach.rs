@@ -7,6 +7,7 @@ use super::timelines::end_of;
 use super::trace::{Position, Trace};
 use super::words::{bytes, grouped};
 use crate::engine::incident::facts::{BaseSummary, Check, Reach, Target, TargetPoint, Verdict};
+use crate::engine::incident::past::Cost;
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::inspect::action::STANDBY_SETTINGS;
 use std::path::Path;
@@ -56,7 +57,7 @@ pub fn prove(target: &Target, ground: &Ground<'_>) -> Reach {
     reach
 }
 
-fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>) -> Reach {
+pub(super) fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>) -> Reach {
     let trace = ground.trace;
     let mut reach = blank(target);
     let position = trace.position(target, base.start_lsn);
@@ -404,6 +405,7 @@ fn blank(target: &Target) -> Reach {
         wal_bytes: 0,
         minimum_settings: Vec::new(),
         forecast: None,
+        cost: Cost::default(),
     }
 }
 

@@ -32,6 +32,7 @@ pub fn survey(landscape: &Landscape) -> Survey {
         wal: stretches(landscape),
         newest_commit: trace.newest_commit().map(|e| trace.commit(e)),
         density: density(&trace.scan.history.endings),
+        landmarks: super::picture::landmarks(landscape),
         suspects: found.iter().map(|f| suspect(f, trace)).collect(),
         suggestions: suggestions(landscape, &found),
         warnings: warnings(landscape),

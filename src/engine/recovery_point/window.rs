@@ -10,7 +10,7 @@ use crate::engine::incident::facts::BaseSummary;
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::continuity::{BaseRange, Coverage, Gap, Reached, Stretch, Useless, covers};
 use crate::engine::wal::inspect::scan::Piece;
-use crate::engine::wal::inspect::{Ending, Path, scan};
+use crate::engine::wal::inspect::{Ending, Path, ScanOptions, scan};
 use crate::engine::wal::{Segment, TimelineId};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -297,9 +297,9 @@ impl Search<'_> {
     ) -> Result<(Vec<Ending>, Lsn), Explanation> {
         let until = piece.until.filter(|_| last == piece.last);
         let path = Path { pieces: vec![Piece { first, last, until, ..piece }] };
-        let scanned =
-            scan(self.archive, &path, coverage.segment_size, None, &|_| {}, self.cancelled)
-                .map_err(|e| e.explanation())?;
+        let options = ScanOptions::new(coverage.segment_size);
+        let scanned = scan(self.archive, &path, &options, &|_| {}, self.cancelled)
+            .map_err(|e| e.explanation())?;
         Ok((scanned.history.endings, scanned.end))
     }
 

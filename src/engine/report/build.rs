@@ -28,6 +28,7 @@ impl Report {
             rpo: rpo(incident, runbook),
             rto: rto(incident, runbook, now),
             loss: loss(incident),
+            past: incident.reach.as_ref().and_then(|r| r.cost.picture.as_deref().cloned()),
             marks: marks(incident),
             machine_seconds: steps.iter().filter_map(|s| s.machine_seconds).sum(),
             human_seconds: steps.iter().filter_map(|s| s.human_seconds).sum(),
@@ -290,6 +291,8 @@ fn loss(incident: &Incident) -> Loss {
         seconds: reach.and_then(|r| r.lost_seconds),
         last_kept: reach.and_then(|r| r.last_kept.clone()),
         first_lost: reach.and_then(|r| r.first_lost.clone()),
+        tables: reach.and_then(|r| r.cost.tables.clone()),
+        more_tables: reach.map_or(0, |r| r.cost.more_tables),
     }
 }
 

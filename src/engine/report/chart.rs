@@ -6,7 +6,7 @@ use super::{Objective, Report, StepLine};
 use jiff::Timestamp;
 use std::fmt::Write;
 
-const WIDTH: f64 = 960.0;
+pub(super) const WIDTH: f64 = 960.0;
 
 /// The moments on one scale. Labels stand right of their line, earliest on top: a line reaches
 /// down past later labels only, and those begin further right, so that none is crossed.
@@ -198,7 +198,7 @@ pub(super) fn objective(name: &str, objective: &Objective) -> String {
     svg
 }
 
-fn open(title: &str, height: f64) -> String {
+pub(super) fn open(title: &str, height: f64) -> String {
     format!(
         "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{0}\"><title>{0}</title>",
         html(title)
@@ -214,7 +214,7 @@ fn shortened(text: &str, most: usize) -> String {
 }
 
 /// From moments to places along a line. All in one place where all moments are the same.
-struct Scale {
+pub(super) struct Scale {
     from: Timestamp,
     seconds: f64,
     left: f64,
@@ -222,12 +222,12 @@ struct Scale {
 }
 
 impl Scale {
-    fn new(from: Timestamp, to: Timestamp, left: f64, right: f64) -> Self {
+    pub(super) fn new(from: Timestamp, to: Timestamp, left: f64, right: f64) -> Self {
         let seconds = to.duration_since(from).as_secs_f64();
         Self { from, seconds, left, right }
     }
 
-    fn x(&self, at: Timestamp) -> f64 {
+    pub(super) fn x(&self, at: Timestamp) -> f64 {
         self.left + self.width(at.duration_since(self.from).as_secs_f64())
     }
 
@@ -240,6 +240,6 @@ impl Scale {
 }
 
 /// Counts of lines in a drawing: far below where this would round.
-fn as_f64(count: usize) -> f64 {
+pub(super) fn as_f64(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
 }

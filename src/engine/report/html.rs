@@ -4,7 +4,7 @@
 use super::text::{
     bytes, commit, duration, html, limit, maybe_duration, maybe_moment, met, moment, status,
 };
-use super::{Objective, Report, chart};
+use super::{Objective, Report, chart, past};
 use crate::engine::checklist::{Line, State};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::incident::model::{StepStatus, Tone};
@@ -187,6 +187,29 @@ fn objectives(page: &mut String, report: &Report) {
             ("First commit given up", commit(loss.first_lost.as_ref())),
         ],
     );
+    if let Some(tables) = loss.tables.as_ref().filter(|t| !t.is_empty()) {
+        let rows = tables.iter().map(|t| {
+            let count = |n: u64| Cell::Number(n.to_string());
+            vec![
+                Cell::text(t.relation.clone()),
+                count(t.inserts),
+                count(t.updates),
+                count(t.deletes),
+            ]
+        });
+        table(page, &["Table, rows given up", "Inserted", "Updated", "Deleted"], rows);
+        if loss.more_tables > 0 {
+            let _ = writeln!(page, "<p class=\"dim\">And {} more tables.</p>", loss.more_tables);
+        }
+    }
+    if let Some(picture) = &report.past {
+        section(page, "The past when the point was chosen");
+        page.push_str(&past::svg(picture, report));
+        page.push_str(
+            "\n<p class=\"dim\">B backup, R restore point, Y timelines part, ▼ last commit kept; \
+             bars: commits; green: log, red: log missing; G last known good, ! suspect, D detected</p>\n",
+        );
+    }
 }
 
 fn recovery(page: &mut String, report: &Report) {

@@ -3,7 +3,7 @@
 use super::text::{
     bytes, commit, duration, limit, maybe_duration, maybe_moment, md, met, moment, status,
 };
-use super::{CheckGroup, Objective, Report, StepLine};
+use super::{CheckGroup, Objective, Report, StepLine, past};
 use crate::engine::checklist::{Line, State};
 
 pub(super) fn render(report: &Report) -> String {
@@ -114,6 +114,24 @@ fn objectives(out: &mut Page, report: &Report) {
         ("Last commit kept", commit(loss.last_kept.as_ref())),
         ("First commit given up", commit(loss.first_lost.as_ref())),
     ]);
+    if let Some(tables) = loss.tables.as_ref().filter(|t| !t.is_empty()) {
+        out.line("");
+        let rows = tables.iter().map(|t| {
+            let count = |n: u64| n.to_string();
+            vec![t.relation.clone(), count(t.inserts), count(t.updates), count(t.deletes)]
+        });
+        out.table(&["Table, rows given up", "Inserted", "Updated", "Deleted"], rows);
+        if loss.more_tables > 0 {
+            out.line("");
+            out.line(&format!("And {} more tables.", loss.more_tables));
+        }
+    }
+    if let Some(picture) = &report.past {
+        out.heading("The past when the point was chosen (UTC)");
+        out.line("```text");
+        past::text(picture, report).iter().for_each(|line| out.line(line));
+        out.line("```");
+    }
 }
 
 fn recovery(out: &mut Page, report: &Report) {

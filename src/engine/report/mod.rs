@@ -6,6 +6,7 @@ mod build;
 mod chart;
 mod html;
 mod markdown;
+mod past;
 mod text;
 
 use crate::engine::checklist::Checklist;
@@ -13,6 +14,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::{Check, Commit, Severity, Tier, Verdict};
 use crate::engine::incident::model::{Phase, StepStatus, TimelineLine, Tone};
+use crate::engine::incident::past::{Picture, TableLoss};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::io;
@@ -33,6 +35,9 @@ pub struct Report {
     pub rpo: Objective,
     pub rto: Objective,
     pub loss: Loss,
+    /// The time line from which the recovery point was chosen, where the journal has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub past: Option<Picture>,
     /// The moments of the incident in the order of time, then those that are not known.
     pub marks: Vec<Mark>,
     pub steps: Vec<StepLine>,
@@ -146,6 +151,11 @@ pub struct Loss {
     pub seconds: Option<f64>,
     pub last_kept: Option<Commit>,
     pub first_lost: Option<Commit>,
+    /// Rows given up by table, most first; `None` where not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<TableLoss>>,
+    /// Further tables, which are not listed.
+    pub more_tables: u64,
 }
 
 /// A moment of the incident.

@@ -23,7 +23,11 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
     use Command as C;
     let reads = matches!(
         command,
-        C::Survey | C::CommitsAround { .. } | C::CheckReach { .. } | C::ProbeServer
+        C::Survey
+            | C::CommitsAround { .. }
+            | C::PastWindow { .. }
+            | C::CheckReach { .. }
+            | C::ProbeServer
     );
     let after_close = matches!(command, C::WriteReport | C::Sign(_) | C::AddNote { .. });
     if incident.closing.is_some() && !reads && !after_close {

@@ -8,6 +8,7 @@ use super::guard;
 use super::protocol::{Answer, Command, Progress};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::facts::Actor;
+use crate::engine::incident::past::Picture;
 use crate::engine::incident::{Event, Incident};
 use std::sync::Arc;
 
@@ -32,7 +33,10 @@ fn kind(command: &Command) -> Option<&'static str> {
 
 /// Asked again with every move of a cursor, so these wait for each other.
 fn is_question(command: &Command) -> bool {
-    matches!(command, Command::CommitsAround { .. } | Command::CheckReach { .. })
+    matches!(
+        command,
+        Command::CommitsAround { .. } | Command::PastWindow { .. } | Command::CheckReach { .. }
+    )
 }
 
 /// Does the job and answers.
@@ -73,6 +77,9 @@ fn ask(core: &Core, command: &Command) -> Result<Answer, Explanation> {
         Command::CommitsAround { at, count } => {
             core.work.commits_around(&incident, *at, *count).map(Answer::Commits)
         }
+        Command::PastWindow { from, to, columns, around } => {
+            core.work.past(&incident, (*from, *to), *columns, *around).map(Answer::Past)
+        }
         Command::CheckReach { target } => core.work.reach(&incident, target).map(Answer::Reach),
         _ => Err(Explanation::new(Kind::Internal, "This command is no question.", "", "")),
     }
@@ -105,10 +112,13 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
             Ok(())
         }
         Command::ChooseTarget { target } => {
-            let reach = work.reach(&incident, target)?;
+            let mut reach = work.reach(&incident, target)?;
             if !reach.reachable {
                 return Err(guard::unreachable(&reach));
             }
+            // What the choice was made from, for the report: the archive will look otherwise then.
+            let seen = core.survey.borrow().clone();
+            reach.cost.picture = seen.map(|survey| Box::new(Picture::of(&survey)));
             record(Event::TargetChosen(reach), &always)
         }
         Command::MoveTarget { target, .. } => {

@@ -6,6 +6,7 @@ use crate::engine::incident::event::{Decision, Entry};
 use crate::engine::incident::facts::{
     Actor, Commit, Moment, Prerequisite, Reach, Role, Severity, SignOff, Survey, Target, Topic,
 };
+use crate::engine::incident::past::Window;
 use crate::engine::postgres::Lsn;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,15 @@ pub enum Command {
     CommitsAround {
         at: Timestamp,
         count: u32,
+    },
+    /// Commits of a part of the past in columns: replies [`Answer::Past`]. At most
+    /// [`crate::engine::incident::past::MOST_COLUMNS`] columns, however much log there is.
+    PastWindow {
+        from: Timestamp,
+        to: Timestamp,
+        columns: u32,
+        /// The commits nearest to it are told one by one.
+        around: Timestamp,
     },
     /// Whether and how a target can be reached: replies [`Answer::Reach`]. Records nothing.
     CheckReach {
@@ -104,7 +114,10 @@ impl Command {
     #[must_use]
     pub fn role(&self) -> Role {
         match self {
-            Self::CommitsAround { .. } | Self::CheckReach { .. } | Self::Survey => Role::Observer,
+            Self::CommitsAround { .. }
+            | Self::PastWindow { .. }
+            | Self::CheckReach { .. }
+            | Self::Survey => Role::Observer,
             Self::ProbeServer
             | Self::RunProbes
             | Self::SetSeverity { .. }
@@ -139,6 +152,7 @@ pub enum Answer {
     Done,
     Commits(Vec<Commit>),
     Reach(Reach),
+    Past(Window),
 }
 
 /// From the runner to a front end.

@@ -8,6 +8,7 @@ use super::step::Step;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
+use crate::engine::incident::past::Window;
 use jiff::Timestamp;
 use std::path::PathBuf;
 
@@ -41,6 +42,18 @@ pub trait Work: Send + Sync {
         at: Timestamp,
         count: u32,
     ) -> Result<Vec<Commit>, Explanation>;
+
+    /// From the newest survey; makes one where there is none.
+    ///
+    /// # Errors
+    /// As [`Work::survey`].
+    fn past(
+        &self,
+        incident: &Incident,
+        span: (Timestamp, Timestamp),
+        columns: u32,
+        around: Timestamp,
+    ) -> Result<Window, Explanation>;
 
     /// # Errors
     /// Where it could not be judged; an unreachable target is no error.

@@ -7,6 +7,7 @@ use super::catalog::CatalogFiles;
 use super::digest::{Digest, Ended, Item, Part};
 use super::names::{Fact, LoggedNames, Names};
 use super::series::{self, Series};
+use super::tables::TableLog;
 use crate::engine::postgres::Lsn;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -187,6 +188,8 @@ pub struct History {
     pub series: Vec<Series>,
     /// What the log's own changes to the catalogs tell.
     pub names: LoggedNames,
+    /// Rows changed by relation, along the log.
+    pub tables: TableLog,
     pub restore_points: Vec<RestorePoint>,
     /// Values in the order of [`super::action::STANDBY_SETTINGS`].
     pub parameters: Vec<(Lsn, [i32; 5])>,
@@ -439,6 +442,9 @@ impl Ledger {
 
     fn detail(&mut self, ending: Ending, whole: Open, files: &[RelationFile]) {
         let Open { part, facts } = whole;
+        for (relation, tally) in &part.relations {
+            self.history.tables.add(ending.lsn, *relation, *tally);
+        }
         let totals = &mut self.history.totals;
         for relation in &part.created {
             totals.entry(*relation).or_default().created = true;

@@ -22,6 +22,7 @@ pub mod record;
 pub mod scan;
 pub mod series;
 pub mod source;
+pub mod tables;
 
 pub use action::Action;
 pub use cache::Cache;
