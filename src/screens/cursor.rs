@@ -208,7 +208,7 @@ impl Cursor {
         let found = if forward {
             fitting.find(|m| m.at > self.at)
         } else {
-            fitting.filter(|m| m.at < self.at).last()
+            fitting.rfind(|m| m.at < self.at)
         };
         let Some(mark) = found else { return false };
         let (from, to) = survey.bounds();

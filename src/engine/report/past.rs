@@ -118,7 +118,7 @@ pub(super) fn svg(picture: &Picture, report: &Report) -> String {
             "<rect class=\"machine\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{tall:.1}\"><title>{commits} commits from {}</title></rect>",
             scale.x(*at),
             bars - tall,
-            width.min(12.0).max(1.0),
+            width.clamp(1.0, 12.0),
             moment(*at)
         );
     }
