@@ -323,6 +323,8 @@ fn one_base_in_the_survey(scene: &Scene, set: &str) {
     };
     let build = |archives: Vec<Arc<dyn Archive>>| {
         let inputs = Inputs {
+            live: None,
+            symptom: Default::default(),
             archives,
             cluster: ClusterFacts::from_control(&control, scene.cluster.data.clone()),
             rescue: None,

@@ -69,6 +69,7 @@ impl Scene {
                 codec: Codec::Gzip,
                 level: None,
                 workers: None,
+                place: Default::default(),
             },
         };
         ["near", "far"].map(place).to_vec()
