@@ -53,6 +53,7 @@ bench: ## Speed, as ratios against peers in the same run
 	@scripts/ensure-build.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) bench --locked
+	$(CARGO) test --locked --release --test screens -- --ignored --nocapture
 
 build: ## target/release/lifeboat
 	@scripts/ensure-build.sh

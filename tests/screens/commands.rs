@@ -421,6 +421,7 @@ fn help_is_opened_everywhere_and_names_the_keys_of_the_screen() {
 }
 
 #[test]
+#[ignore = "measures time: make bench runs it, on a machine that does nothing else"]
 fn a_key_to_a_frame_takes_less_than_sixteen_milliseconds() {
     let mut s = Story::running(THEME, "replay").progress("replay");
     for i in 0..20_000_u64 {
@@ -442,8 +443,8 @@ fn a_key_to_a_frame_takes_less_than_sixteen_milliseconds() {
         worst.push(begun.elapsed());
     }
     worst.sort_unstable();
-    // The middle one: others may run on this machine. The limit itself is measured in benches.
-    assert!(worst[25].as_millis() < 16, "{:?}", worst[25]);
+    println!("a key to a frame: {:?} in the middle, {:?} at most", worst[25], worst[49]);
+    assert!(worst[48].as_millis() < 16, "{:?}", worst[48]);
 }
 
 #[test]
@@ -507,6 +508,7 @@ fn log_that_was_not_read_is_read_only_when_asked_for() {
 }
 
 #[test]
+#[ignore = "measures time: make bench runs it, on a machine that does nothing else"]
 fn a_key_on_the_picture_is_drawn_at_once() {
     let mut story = Story::pointing(Theme::default(), true);
     story.key(Key::Tab);
@@ -518,5 +520,6 @@ fn a_key_on_the_picture_is_drawn_at_once() {
     }
     // 16 ms a key is the promise of a release build; this one is not optimised.
     let each = began.elapsed() / 50;
-    assert!(each < std::time::Duration::from_millis(60), "{each:?} a key");
+    println!("a key on the picture: {each:?}");
+    assert!(each < std::time::Duration::from_millis(16), "{each:?} a key");
 }

@@ -1,3 +1,5 @@
+//! The loop with jobs that are noted instead of done, and a clock that is given.
+
 use super::*;
 use crate::engine::config::schedule::Schedule;
 use std::cell::{Cell, RefCell};
