@@ -346,7 +346,18 @@ fn city(word: &str) -> Result<Option<TimeZone>, MomentError> {
             let region = parts.next().unwrap_or_default();
             // Links of the past (US/Pacific) and fixed offsets (Etc/GMT+1) are no cities.
             let real = !matches!(region, "Etc" | "US" | "Canada" | "Mexico" | "Brazil" | "Chile");
-            real && parts.next_back().is_some_and(|last| last.eq_ignore_ascii_case(word))
+            // States under their initials or a point of the compass: WEST and ACT are also how
+            // clocks elsewhere are called.
+            let state = matches!(
+                name.as_str(),
+                "Australia/ACT"
+                    | "Australia/LHI"
+                    | "Australia/NSW"
+                    | "Australia/North"
+                    | "Australia/South"
+                    | "Australia/West"
+            );
+            real && !state && parts.next_back().is_some_and(|last| last.eq_ignore_ascii_case(word))
         })
         .collect();
     names.sort_unstable();
@@ -549,7 +560,7 @@ mod tests {
 
     #[test]
     fn abbreviations_are_refused_with_the_reason() {
-        for zone in ["EDT", "EST", "CET", "IST", "bst"] {
+        for zone in ["EDT", "EST", "CET", "IST", "bst", "WEST", "ACT"] {
             let error = read(&format!("2026-01-13 10:00 {zone}")).unwrap_err();
             assert_eq!(error, MomentError::Abbreviation { word: zone.to_owned() });
             assert!(error.explanation().to_string().contains("different things"));

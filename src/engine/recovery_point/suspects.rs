@@ -134,15 +134,12 @@ pub fn rank(
     symptom: &Symptom,
 ) -> Vec<Found> {
     let mut names = relations.clone();
-    let looks: Vec<(&Detail, Look)> = history
-        .details
-        .iter()
-        .filter_map(|detail| {
-            let look = look(detail, &history.totals, &names);
-            follow_new_file(detail, look.as_ref().map(|l| l.harm), &mut names);
-            look.map(|look| (detail, look))
-        })
-        .collect();
+    let mut looks: Vec<(&Detail, Look)> = Vec::new();
+    for detail in &history.details {
+        let seen = looks_at(detail, &history.totals, &names);
+        follow_new_file(detail, seen.first().map(|l| l.harm), &mut names);
+        looks.extend(seen.into_iter().map(|look| (detail, look)));
+    }
     let mut repeated: HashMap<(Harm, u32, u32), f64> = HashMap::new();
     for (_, look) in &looks {
         *repeated.entry(look.key).or_default() += 1.0;
@@ -183,6 +180,7 @@ pub fn rank(
     }));
     found.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.ending.lsn.cmp(&a.ending.lsn)));
     without_parts(&mut found);
+    join_deeds(&mut found);
     found.truncate(MAX_SUSPECTS);
     found
 }
@@ -217,15 +215,39 @@ fn closeness(at: Timestamp, detected: Option<Timestamp>) -> f64 {
     if hours < -1.0 / 60.0 { 0.15 } else { (1.0 / (1.0 + hours.max(0.0) / 12.0)).max(0.25) }
 }
 
-fn look(
+/// All that a transaction did. One that empties a small table may delete a large one's rows, too:
+/// which of its deeds counts, the symptom says.
+fn looks_at(
     detail: &Detail,
     totals: &HashMap<RelationFile, Totals, Fast>,
     names: &Relations,
-) -> Option<Look> {
-    database(detail, names)
-        .or_else(|| dropped(detail, totals, names))
-        .or_else(|| column(detail, names))
-        .or_else(|| mass(detail, totals, names))
+) -> Vec<Look> {
+    [
+        database(detail, names),
+        dropped(detail, totals, names),
+        column(detail, names),
+        mass(detail, totals, names),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A transaction is one suspect, by its worst deed; its others are told behind that one.
+fn join_deeds(found: &mut Vec<Found>) {
+    let mut joined: Vec<Found> = Vec::new();
+    for one in found.drain(..) {
+        let known = joined
+            .iter_mut()
+            .find(|known| known.ending.lsn == one.ending.lsn && known.transactions == 1);
+        match known {
+            Some(worst) if one.transactions == 1 => {
+                worst.what = format!("{}; {}", worst.what, one.what);
+            }
+            _ => joined.push(one),
+        }
+    }
+    *found = joined;
 }
 
 fn database(detail: &Detail, names: &Relations) -> Option<Look> {
