@@ -60,7 +60,6 @@ fn lines(page: &ClusterStatus) -> Vec<String> {
     add("server", &server(page));
     if let Some(identity) = &page.server.identity {
         add("data directory", &identity.data_directory);
-        add("identifier", &identity.system_identifier.to_string());
     }
     add("archiving", &archiving(page));
     for one in &page.repositories {
@@ -122,10 +121,18 @@ fn server(page: &ClusterStatus) -> String {
     match (&page.server.version, &page.server.identity) {
         (Some(version), Some(identity)) => {
             let short: Vec<&str> = version.split(' ').take(2).collect();
-            format!("{}, timeline {}", short.join(" "), identity.timeline)
+            format!(
+                "{}, timeline {}, identifier {}",
+                short.join(" "),
+                identity.timeline,
+                identity.system_identifier
+            )
         }
         (Some(version), None) => version.clone(),
-        _ => String::from("no answer"),
+        (None, Some(identity)) => {
+            format!("no answer; by its files: identifier {}", identity.system_identifier)
+        }
+        (None, None) => String::from("no answer"),
     }
 }
 
@@ -145,7 +152,8 @@ fn archiving(page: &ClusterStatus) -> String {
 }
 
 fn repository(one: &RepositoryStatus, now: Timestamp, lines: &mut Vec<String>) {
-    entry(lines, 2, &format!("in \"{}\"", one.name), &one.place);
+    let place = one.place.strip_prefix("file://").unwrap_or(&one.place);
+    entry(lines, 2, &format!("in \"{}\"", one.name), place);
     let mut add = |label: &str, text: &str| entry(lines, 4, label, text);
     if let Some(why) = &one.trouble {
         add("not known", &format!("it could not be asked: {}", why.what));
@@ -179,12 +187,16 @@ fn repository(one: &RepositoryStatus, now: Timestamp, lines: &mut Vec<String>) {
             None => String::from("none"),
         },
     );
-    let hidden = one.stretches.len().saturating_sub(MOST_STRETCHES);
-    if hidden > 0 {
-        add("WAL", &format!("{hidden} older stretches, see check-wal-continuity"));
-    }
-    for stretch in one.stretches.iter().skip(hidden) {
-        add("WAL", stretch);
+    match one.stretches.as_slice() {
+        [] => {}
+        [_] => add("WAL", "no gap since the oldest backup"),
+        several => {
+            let hidden = several.len().saturating_sub(MOST_STRETCHES);
+            if hidden > 0 {
+                add("WAL", &format!("{hidden} older stretches, see check-wal-continuity"));
+            }
+            several.iter().skip(hidden).for_each(|stretch| add("WAL", stretch));
+        }
     }
     add("reachable", &window(one));
     add("verified", &verified(one, now));
@@ -207,7 +219,7 @@ fn repository(one: &RepositoryStatus, now: Timestamp, lines: &mut Vec<String>) {
             format!(", WAL about {}", format_size(bytes, DECIMAL))
         });
         let free = space.free.map_or_else(String::new, |bytes| {
-            format!("; {} free on its volume", format_size(bytes, DECIMAL))
+            format!("; {} free there", format_size(bytes, DECIMAL))
         });
         add("space", &format!("backups {}{wal}{free}", format_size(space.backups, DECIMAL)));
     }
@@ -215,10 +227,16 @@ fn repository(one: &RepositoryStatus, now: Timestamp, lines: &mut Vec<String>) {
 
 fn window(one: &RepositoryStatus) -> String {
     let Some(window) = &one.window else {
-        return String::from("nothing that is known: no backup reaches the newest WAL");
+        return String::from("NOTHING that is known: no backup and WAL that fit together");
     };
+    if window.to_known_by == KnownBy::Backup {
+        let end = utc(window.from);
+        return format!("{end}, the end of a backup; no later commit is archived");
+    }
     let to = match (window.to, window.to_known_by) {
-        (Some(at), KnownBy::Commit) => format!("{} (newest archived commit)", utc(at)),
+        (Some(at), KnownBy::Commit | KnownBy::Backup) => {
+            format!("{} (newest archived commit)", utc(at))
+        }
         (Some(at), KnownBy::Written) => {
             format!("the last commit archived before {} (newest WAL file)", utc(at))
         }

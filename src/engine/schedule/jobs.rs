@@ -102,6 +102,9 @@ fn bring_copies(
         let nothing = caught.paid.is_empty() && caught.wal.paid.is_empty();
         return Ok(if nothing { String::from("nothing was owed") } else { paid });
     }
+    if cancelled() {
+        return Err(stopped("catch-up"));
+    }
     let lines = caught
         .owed
         .iter()
@@ -161,6 +164,10 @@ fn verify(
             }
         }
     }
+    // What was broken off is no finding.
+    if cancelled() {
+        return Err(stopped("verification"));
+    }
     if bad.is_empty() {
         return Ok(format!("{good} sets VERIFIED, {} read anew", format_size(read, DECIMAL)));
     }
@@ -204,6 +211,9 @@ fn clean_up(
     }
     if failed.is_empty() {
         return Ok(said.join("; "));
+    }
+    if cancelled() {
+        return Err(stopped("cleanup"));
     }
     Err(Explanation::new(
         Kind::Storage,

@@ -72,8 +72,7 @@ pub fn look<'a>(
 ) -> Look<'a> {
     let at = Timestamp::now();
     let opened = copies::open_all(config, cluster);
-    let set_debts =
-        set_debts::debts(cluster, &opened, set_debts::retained_since(cluster, at));
+    let set_debts = set_debts::debts(cluster, &opened, set_debts::retained_since(cluster, at));
     // With one repository there is nobody that it could owe to.
     let wal_debts = if opened.len() > 1 {
         wal_debts::owed_among(
@@ -152,8 +151,9 @@ impl Look<'_> {
         let found = answers().any(|one| one.has_last_archived);
         Health {
             at: self.at,
-            newest_backup: self.newest(answers().filter_map(|one| one.newest_backup.as_ref())
-                .map(|base| base.finished)),
+            newest_backup: self.newest(
+                answers().filter_map(|one| one.newest_backup.as_ref()).map(|base| base.finished),
+            ),
             newest_wal: self.newest(answers().filter_map(|one| one.last_written)),
             archiver: self.archiver.clone(),
             missing: archived.filter(|_| all && !found),
@@ -177,10 +177,7 @@ impl Look<'_> {
     }
 
     /// The newest of what was found; nothing found is known only where everybody was asked.
-    fn newest(
-        &self,
-        found: impl Iterator<Item = Timestamp>,
-    ) -> Result<Option<Timestamp>, String> {
+    fn newest(&self, found: impl Iterator<Item = Timestamp>) -> Result<Option<Timestamp>, String> {
         let trouble = self.repositories.iter().find_map(|one| one.asked.as_ref().err());
         match (found.max(), trouble) {
             (None, Some(why)) => Err(why.what.clone()),
@@ -193,10 +190,11 @@ impl Look<'_> {
             id: format!("debt-{}-{}", debt.repository, debt.set),
             text: format!("\"{}\" has no copy of {} yet", debt.repository, debt.set),
         });
-        let wal = self.wal_debts.owed.iter().map(|owed| Alarm {
-            id: format!("debt-{}-wal", owed.repository),
-            text: owed.told(),
-        });
+        let wal = self
+            .wal_debts
+            .owed
+            .iter()
+            .map(|owed| Alarm { id: format!("debt-{}-wal", owed.repository), text: owed.told() });
         sets.chain(wal).collect()
     }
 }

@@ -98,7 +98,9 @@ pub enum Drill {
         closed: Option<Timestamp>,
     },
     /// The incidents could not be read.
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 /// Gathers the page of `cluster`, with one of its repositories or all. Blocks.
@@ -230,9 +232,7 @@ fn problems(page: &ClusterStatus) -> Vec<String> {
         let mut add = |text: &str| found.push(format!("{whose}{text}"));
         one.unreadable.iter().chain(&one.gaps).chain(&one.unread).for_each(|text| add(text));
         if let Some(object) = &one.lock_missing {
-            add(&format!(
-                "object_lock is configured, but the store shows no lock on {object}."
-            ));
+            add(&format!("object_lock is configured, but the store shows no lock on {object}."));
         }
         if let Some(last) = one.verified.as_ref().filter(|last| last.verdict != Verdict::Verified) {
             add(&format!("{} was not verified: {}.", last.set, last.verdict.word()));

@@ -1,22 +1,22 @@
 //! A repository on the page of `status`: backups, WAL and its gaps, the reachable window, keys,
-//! verification, locks and space. Reads names, descriptors and one WAL file; owns the arithmetic
+//! verification, locks and space. Reads names, descriptors and a few WAL files; owns the arithmetic
 //! of the window, and asks nobody twice.
 
-use crate::engine::schedule::look::{Answer, NewestWal, Seen};
 use crate::engine::config::{Cluster, Encryption, RepositoryConfig, StoreConfig};
+use crate::engine::crypto::wrap::time_of;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::{BaseSummary, Verdict};
+use crate::engine::postgres::Lsn;
 use crate::engine::recovery_point::RepositoryArchive;
 use crate::engine::recovery_point::reach::free_space;
 use crate::engine::recovery_point::timelines::Timelines;
 use crate::engine::repository::store::Hold;
 use crate::engine::repository::{Repository, RepositoryError, SetDescriptor};
-use crate::engine::crypto::wrap::time_of;
+use crate::engine::schedule::look::{Answer, NewestWal, Seen};
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::{BaseRange, Coverage, Gap, Stretch};
 use crate::engine::wal::inspect::scan::Piece;
 use crate::engine::wal::inspect::{Path, scan};
-use crate::engine::postgres::Lsn;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 /// How many backups are looked through for the last verification.
 const LOOKED_THROUGH: usize = 16;
+/// How many of the newest WAL files are read for the newest commit.
+const READ: u64 = 3;
 
 /// One repository of a cluster.
 #[derive(Debug, Clone, Serialize)]
@@ -78,9 +80,11 @@ pub struct Window {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KnownBy {
-    /// The newest commit, read in the newest WAL file.
+    /// The newest commit, read in the newest WAL files.
     Commit,
-    /// When that file was written: no commit was found in it, or it was not read.
+    /// The newest commit is older than the end of the backup: that end is all there is.
+    Backup,
+    /// When the newest file was written: no commit was found in the last few.
     Written,
 }
 
@@ -216,10 +220,7 @@ fn fill(
     Ok(())
 }
 
-fn data_keys(
-    repository: &Repository,
-    now: Timestamp,
-) -> Result<Option<DataKeys>, RepositoryError> {
+fn data_keys(repository: &Repository, now: Timestamp) -> Result<Option<DataKeys>, RepositoryError> {
     let Some(ring) = repository.keyring() else { return Ok(None) };
     let mut ids: Vec<String> = ring.wraps()?.into_iter().map(|wrap| wrap.id).collect();
     ids.dedup();
@@ -232,9 +233,7 @@ fn data_keys(
     }))
 }
 
-fn last_verification(
-    repository: &Repository,
-) -> Result<Option<LastVerification>, RepositoryError> {
+fn last_verification(repository: &Repository) -> Result<Option<LastVerification>, RepositoryError> {
     let names = repository.set_names()?;
     for (newer, set) in names.iter().rev().take(LOOKED_THROUGH).enumerate() {
         if let Some(record) = repository.newest_verification(set)? {
@@ -288,6 +287,9 @@ fn wal(
         let commit = newest_commit(&archive, size, last);
         let written = page.newest_wal.as_ref().and_then(|newest| newest.written);
         page.window = Some(match commit {
+            Some(at) if at < window.from => {
+                Window { to: Some(window.from), to_known_by: KnownBy::Backup, ..window }
+            }
             Some(at) => Window { to: Some(at), to_known_by: KnownBy::Commit, ..window },
             None => Window { to: written, ..window },
         });
@@ -324,15 +326,16 @@ fn window(
     Some((window, segment))
 }
 
-/// The newest commit in one WAL file. `None` where it has none or cannot be read: then the window
-/// ends by when the file was written, and says so.
+/// The newest commit in the last few WAL files. `None` where they have none or cannot be read:
+/// then the window ends by when the newest was written, and says so.
 fn newest_commit(archive: &RepositoryArchive, size: u64, last: Segment) -> Option<Timestamp> {
-    let piece =
-        Piece { timeline: last.timeline, first: last.number, last: last.number, until: None };
-    let path = Path { pieces: vec![piece] };
-    let scan = scan(archive, &path, size, None, &|_| {}, &|| false).ok()?;
-    let commits = scan.history.endings.iter().filter(|ending| ending.committed());
-    commits.map(|ending| ending.at()).max()
+    (0..READ).map_while(|back| last.number.checked_sub(back)).find_map(|number| {
+        let piece = Piece { timeline: last.timeline, first: number, last: number, until: None };
+        let path = Path { pieces: vec![piece] };
+        let scan = scan(archive, &path, size, None, &|_| {}, &|| false).ok()?;
+        let commits = scan.history.endings.iter().filter(|ending| ending.committed());
+        commits.map(|ending| ending.at()).max()
+    })
 }
 
 fn told(stretch: &Stretch, size: u64) -> String {
@@ -380,7 +383,8 @@ mod tests {
     }
 
     fn coverage(stretches: &[(u64, u64)]) -> Coverage {
-        let stretch = |(first, last): &(u64, u64)| Stretch { timeline: 1, first: *first, last: *last };
+        let stretch =
+            |(first, last): &(u64, u64)| Stretch { timeline: 1, first: *first, last: *last };
         Coverage { segment_size: MB, stretches: stretches.iter().map(stretch).collect() }
     }
 
