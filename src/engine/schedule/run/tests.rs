@@ -1,3 +1,5 @@
+//! The loop on a made-up clock and made-up jobs: nothing here waits or asks anybody.
+
 use super::*;
 use crate::engine::config::schedule::Schedule;
 use std::cell::{Cell, RefCell};
