@@ -55,11 +55,13 @@ impl Scene {
         fs::write(&key, "the master key of this test\n").unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         let repository = RepositoryConfig {
+            place: lifeboat::engine::config::PlaceConfig::default(),
             name: String::from("near"),
             store: StoreConfig::File { path: root.join("repository") },
             encryption: Encryption::Aes256Cbc {
                 master_key_file: Some(key),
                 master_key_command: None,
+                previous_master_key_file: None,
             },
             codec: Codec::Gzip,
             level: Some(1),
