@@ -148,9 +148,10 @@ fn flags_set_a_cluster_up_over_a_restart_and_a_third_run_changes_nothing() {
     assert_eq!(place.cluster.value("SHOW archive_mode"), "on");
     assert_eq!(place.cluster.value("SELECT count(*) FROM orders"), "1000");
     let missing = done["page"]["not_protected"].to_string();
-    for words in ["one copy", "own volume", "master key", "No schedule"] {
+    for words in ["one copy", "own volume", "master key", "No scheduler"] {
         assert!(missing.contains(words), "{words}: {missing}");
     }
+    assert!(done["page"]["next"].to_string().contains("install-units"), "{done:#}");
     assert!(!done.to_string().contains(secret.trim()), "the key is in the output");
     place.nothing_is_left_of_the_copy();
     // The copy made no timeline and archived nothing.

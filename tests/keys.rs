@@ -8,7 +8,7 @@
     reason = "a helper of tests fails by panicking"
 )]
 
-use lifeboat::engine::config::{Codec, Encryption, RepositoryConfig, StoreConfig};
+use lifeboat::engine::config::{Codec, Encryption, PlaceConfig, RepositoryConfig, StoreConfig};
 use lifeboat::engine::crypto::{MasterKey, MasterKeySource};
 use lifeboat::engine::incident::facts::Verdict;
 use lifeboat::engine::keys::{Holding, KeysError, Place, check, inventory, rotation};
@@ -69,7 +69,7 @@ impl Scene {
                 codec: Codec::Gzip,
                 level: None,
                 workers: None,
-                place: Default::default(),
+                place: PlaceConfig::default(),
             },
         };
         ["near", "far"].map(place).to_vec()

@@ -55,6 +55,7 @@ impl Scene {
         fs::write(&key, "the master key of this test\n").unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         let repository = RepositoryConfig {
+            place: lifeboat::engine::config::PlaceConfig::default(),
             name: String::from("near"),
             store: StoreConfig::File { path: root.join("repository") },
             encryption: Encryption::Aes256Cbc {

@@ -25,5 +25,6 @@ pub mod retention;
 pub mod runbook;
 pub mod runner;
 pub mod schedule;
+pub mod status;
 pub mod validate;
 pub mod wal;

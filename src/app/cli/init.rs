@@ -18,6 +18,8 @@ use crate::engine::init::{Facts, InitError, Order, Outcome, Wishes, carry_out};
 use crate::engine::init::{furnish, record, restart};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::runbook::Runbook;
+use crate::engine::schedule::run::Alone;
+use crate::engine::schedule::units;
 use ask::Asker;
 use questions::Server;
 use std::io::Write;
@@ -335,6 +337,7 @@ impl<'a> Ground<'a> {
             } else {
                 format!("sudo -u {} ", self.owner)
             },
+            scheduler: Alone::runs(&units::state_directory(self.config.as_ref(), self.owner.uid)),
             service: restart::service_of(data),
         }
     }

@@ -9,7 +9,7 @@ use crate::engine::moments;
 use crate::engine::runbook::Runbook;
 use crate::engine::schedule::jobs::Everyday;
 use crate::engine::schedule::run::{Alone, Scheduler, Stop, Told};
-use crate::engine::schedule::units::{Installed, UNIT, Unit};
+use crate::engine::schedule::units::{self, Installed, UNIT, Unit};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use nix::unistd::{Uid, User};
@@ -108,15 +108,13 @@ pub(super) fn install_units(config: &Config, args: &InstallUnits) -> Result<Exit
             "Start it by its full path.",
         )
     })?;
-    let unit = Unit {
-        program,
-        config: config.path.clone(),
-        user: match &args.user {
-            Some(user) => user.clone(),
-            None => owner(config)?,
-        },
-        writes: writes(config),
+    let user = match &args.user {
+        Some(user) => user.clone(),
+        None => owner(config)?,
     };
+    let account = User::from_name(&user).ok().flatten().ok_or_else(|| unknown(&user))?;
+    let state = units::state_directory(Some(config), account.uid.as_raw());
+    let unit = Unit { program, config: config.path.clone(), user, writes: writes(config, &state) };
     if args.dry_run {
         output::line(unit.text()?.trim_end())?;
         return Ok(ExitCode::SUCCESS);
@@ -127,12 +125,32 @@ pub(super) fn install_units(config: &Config, args: &InstallUnits) -> Result<Exit
         Installed::Written => output::line(&format!("{} is written.", path.display()))?,
         Installed::Unchanged => output::line(&format!("{} is there already.", path.display()))?,
     }
+    let prepare = prepare(&state, &account);
     output::line(&format!(
-        "It runs as {}. Start it:\n  systemctl daemon-reload\n  systemctl enable --now {UNIT}\n  \
-         journalctl -fu {UNIT}",
-        unit.user
+        "It runs as {}, and keeps what it did in {}. Start it:\n{prepare}  \
+         systemctl daemon-reload\n  systemctl enable --now {UNIT}\n  journalctl -fu {UNIT}",
+        unit.user,
+        state.display()
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(user: &str) -> Explanation {
+    Explanation::new(
+        Kind::NotFound,
+        format!("This machine has no user \"{user}\"."),
+        "Nothing was written.",
+        "Say with --user who the scheduler should run as: the server's own user.",
+    )
+}
+
+/// The command that makes the state directory, where it is missing or another user's.
+fn prepare(state: &Path, account: &User) -> String {
+    let theirs = |found: std::fs::Metadata| found.is_dir() && found.uid() == account.uid.as_raw();
+    if account.uid.is_root() || std::fs::metadata(state).is_ok_and(theirs) {
+        return String::new();
+    }
+    format!("  install -d -o {} -m 0750 {}\n", account.name, state.display())
 }
 
 /// The owner of the clusters' data directories, who may read them and whom the server trusts.
@@ -162,9 +180,10 @@ fn owner(config: &Config) -> Result<String, Explanation> {
 }
 
 /// Folders that the scheduler writes to.
-fn writes(config: &Config) -> Vec<PathBuf> {
+fn writes(config: &Config, state: &Path) -> Vec<PathBuf> {
     use crate::engine::config::StoreConfig;
-    let mut folders = vec![config.state_directory()];
+    // A backup spools its manifest in the temporary folder.
+    let mut folders = vec![state.to_owned(), PathBuf::from("/tmp")];
     for repository in &config.repositories {
         if let StoreConfig::File { path } = &repository.store {
             // Up to the part that stands for the cluster.

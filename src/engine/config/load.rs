@@ -153,7 +153,7 @@ pub fn example() -> String {
 }
 
 /// Where incidents are kept when the configuration does not say.
-pub(super) fn default_state_directory() -> PathBuf {
+pub(in crate::engine) fn default_state_directory() -> PathBuf {
     if nix::unistd::Uid::effective().is_root() {
         return PathBuf::from(SYSTEM_STATE);
     }

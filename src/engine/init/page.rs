@@ -24,6 +24,8 @@ pub struct Circumstances {
     pub record: PathBuf,
     /// The program and its configuration as they are typed.
     pub command: String,
+    /// Whether a scheduler runs on this machine; `None` where that could not be looked at.
+    pub scheduler: Option<bool>,
     /// Before the command where it must run as another user, such as `sudo -u postgres `.
     pub as_server: String,
     /// The service that must restart the server, where one must.
@@ -140,7 +142,7 @@ fn not_protected(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
         )),
         (None, true) => {}
     }
-    lines.push(String::from("No schedule: nothing takes the next backup by itself yet."));
+    lines.extend(schedule(around));
     match facts.active("archive_timeout") {
         "0" | "" => lines.push(String::from(
             "archive_timeout is 0: on a quiet server WAL can stay unarchived for any time.",
@@ -186,6 +188,20 @@ fn not_protected(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
     lines
 }
 
+fn schedule(around: &Circumstances) -> Option<String> {
+    match around.scheduler {
+        Some(true) => None,
+        Some(false) => Some(String::from(
+            "No scheduler runs on this machine: until one does, nothing takes the next backup by \
+             itself.",
+        )),
+        None => Some(String::from(
+            "Whether a scheduler runs could not be looked at: without one, nothing takes the next \
+             backup by itself.",
+        )),
+    }
+}
+
 fn next(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
     let (command, as_server) = (&around.command, &around.as_server);
     let cluster = &around.cluster;
@@ -199,10 +215,30 @@ fn next(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
         return lines;
     }
     if let (Some(key), true) = (&around.key, around.encrypted) {
-        lines.push(format!("copy {} to a safe on another machine", key.display()));
+        lines.push(format!(
+            "put {} into a safe on another machine, or on paper: {command} keys escrow --help",
+            key.display()
+        ));
+    }
+    match around.scheduler {
+        Some(true) => lines.push(String::from(
+            "the scheduler that runs reads lifeboat.toml when it starts: systemctl restart \
+             lifeboat-schedule.service",
+        )),
+        _ => lines.push(format!(
+            "daily backups, copies, verification and cleanup: sudo {command} install-units (or, \
+             without systemd, {as_server}{command} schedule)"
+        )),
     }
     lines.push(format!("{as_server}{command} status --cluster {cluster}"));
-    lines.push(format!("daily, by a scheduler: {as_server}{command} backup --cluster {cluster}"));
+    if around.copies > 1 {
+        lines.push(format!("{as_server}{command} policy --cluster {cluster}"));
+    } else {
+        lines.push(String::from(
+            "name a second repository in lifeboat.toml, on another machine; then lifeboat \
+             create-repository and lifeboat catch-up",
+        ));
+    }
     lines.push(String::from("lifeboat drill corruption"));
     if !outcome.changed.is_empty() {
         lines.push(format!(
@@ -252,6 +288,7 @@ mod tests {
             config: PathBuf::from("/etc/lifeboat/lifeboat.toml"),
             record: PathBuf::from("/etc/lifeboat/init-orders.jsonl"),
             command: String::from("lifeboat"),
+            scheduler: Some(false),
             as_server: String::from("sudo -u postgres "),
             service: None,
         }
@@ -266,7 +303,7 @@ mod tests {
         let page = page(&outcome(), &around());
         assert!(says(&page.next, "sudo -u postgres lifeboat status"), "{page:#?}");
         assert!(page.headline.contains("NOT PROTECTED"), "{page:?}");
-        for words in ["one copy", "own volume", "master key", "No schedule", "1min"] {
+        for words in ["one copy", "own volume", "master key", "No scheduler", "1min"] {
             assert!(says(&page.not_protected, words), "{words}: {page:#?}");
         }
         assert!(!says(&page.not_protected, "checksums"));
@@ -278,6 +315,20 @@ mod tests {
         let around = Circumstances { copies: 2, same_volume: Some(false), ..around() };
         let page = page(&outcome(), &around);
         assert!(!says(&page.not_protected, "one copy") && !says(&page.not_protected, "own volume"));
+        assert!(says(&page.next, "policy") && !says(&page.next, "second repository"), "{page:#?}");
+    }
+
+    #[test]
+    fn a_scheduler_is_missed_until_one_runs() {
+        let with = |scheduler| page(&outcome(), &Circumstances { scheduler, ..around() });
+        for missed in [Some(false), None] {
+            assert!(says(&with(missed).next, "lifeboat install-units"));
+            assert!(says(&with(missed).not_protected, "takes the next backup"));
+        }
+        let runs = with(Some(true));
+        assert!(!says(&runs.next, "install-units") && says(&runs.next, "restart"), "{runs:#?}");
+        assert!(!says(&runs.not_protected, "takes the next backup"));
+        assert!(says(&runs.next, "keys escrow"));
     }
 
     #[test]

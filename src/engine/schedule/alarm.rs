@@ -23,8 +23,10 @@ pub struct Health {
     pub archiver: Result<ArchiverSettings, String>,
     /// The server says that this file is archived, and no repository has it.
     pub missing: Option<String>,
-    /// What repositories still lack, one line each.
-    pub debts: Vec<String>,
+    /// What repositories still lack, one alarm each.
+    pub debts: Vec<Alarm>,
+    /// Repositories that could not be asked, and why: what they hold and lack is not known.
+    pub unasked: Vec<(String, String)>,
 }
 
 /// One thing that somebody must look at.
@@ -53,6 +55,8 @@ pub fn alarms(health: &Health, record: &Record, tier: &TierTarget) -> Vec<Alarm>
         )),
         Ok(Some(_)) => {}
         Ok(None) => found.push(alarm("backup-none", "there is no base backup")),
+        // Told once, by the repository's own alarm.
+        Err(_) if !health.unasked.is_empty() => {}
         Err(why) => found.push(alarm(
             "backup-unknown",
             format!("the base backups could not be looked at: {why}"),
@@ -67,8 +71,12 @@ pub fn alarms(health: &Health, record: &Record, tier: &TierTarget) -> Vec<Alarm>
             ));
         }
     }
-    for debt in &health.debts {
-        found.push(alarm(format!("debt-{debt}"), debt.clone()));
+    found.extend(health.debts.iter().cloned());
+    for (name, why) in &health.unasked {
+        found.push(alarm(
+            format!("repository-{name}"),
+            format!("the repository \"{name}\" could not be asked: {why}"),
+        ));
     }
     found
 }
@@ -91,6 +99,7 @@ fn wal(health: &Health, rpo: SignedDuration, found: &mut Vec<Alarm>) {
                 )),
                 Ok(Some(_)) => {}
                 Ok(None) => found.push(alarm("wal-none", "no WAL was ever archived")),
+                Err(_) if !health.unasked.is_empty() => {}
                 Err(why) => found.push(alarm(
                     "wal-unknown",
                     format!("the archive could not be looked at: {why}"),
@@ -111,7 +120,9 @@ fn wal(health: &Health, rpo: SignedDuration, found: &mut Vec<Alarm>) {
             format!("the server says that {name} is archived, and no repository has it"),
         ));
     }
-    if let Err(why) = &health.newest_wal {
+    if let Err(why) = &health.newest_wal
+        && health.unasked.is_empty()
+    {
         found.push(alarm("wal-unknown", format!("the archive could not be looked at: {why}")));
     }
 }
@@ -169,6 +180,7 @@ mod tests {
             }),
             missing: None,
             debts: Vec::new(),
+            unasked: Vec::new(),
         }
     }
 
@@ -215,8 +227,18 @@ mod tests {
                 "backup-age",
             ),
             (
-                Health { debts: vec!["b lacks 3 WAL files".into()], ..sound() },
-                "debt-b lacks 3 WAL files",
+                Health { debts: vec![alarm("debt-b-wal", "b lacks 3 WAL files")], ..sound() },
+                "debt-b-wal",
+            ),
+            (
+                // One that is down is told once.
+                Health {
+                    newest_backup: Err("down".into()),
+                    newest_wal: Err("down".into()),
+                    unasked: vec![("b".into(), "down".into())],
+                    ..sound()
+                },
+                "repository-b",
             ),
         ];
         for (health, id) in cases {

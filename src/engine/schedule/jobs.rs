@@ -1,8 +1,9 @@
-//! The scheduled jobs, each carried out by its own module, and what the alarms go by. Owns the
-//! words of their results and which of them is a failure.
+//! The scheduled jobs, each carried out by its own module. Owns the words of their results and
+//! which of them is a failure; what the alarms go by is [`super::look`]'s.
 
 use super::Job;
-use super::alarm::{self, Alarm, Health};
+use super::alarm::{self, Alarm};
+use super::look;
 use super::record::Record;
 use super::run::Chores;
 use crate::engine::backup;
@@ -10,7 +11,6 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::copies::{self, State, catch_up};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::Verdict;
-use crate::engine::repository::Repository;
 use crate::engine::repository::reverify::{Request, Which, verify_set};
 use crate::engine::retention;
 use crate::engine::runbook::Runbook;
@@ -51,117 +51,14 @@ impl Chores for Everyday<'_> {
     }
 
     fn newest_backup(&self, cluster: &Cluster) -> Option<Option<Timestamp>> {
-        let (asked, newest) = newest(self.config, cluster, |base| base.started);
-        asked.is_ok().then_some(newest)
+        look::newest_backup(self.config, cluster)
     }
 
     fn alarms(&self, cluster: &Cluster, record: &Record) -> Vec<Alarm> {
-        let health = self.health(cluster);
+        let archiver = self.runtime.block_on(settings::read(cluster));
+        let health = look::look(self.config, cluster, archiver).health();
         alarm::alarms(&health, record, self.runbook.tier(cluster.tier))
     }
-}
-
-impl Everyday<'_> {
-    /// Asks the server and every repository.
-    fn health(&self, cluster: &Cluster) -> Health {
-        let archiver = self.runtime.block_on(settings::read(cluster));
-        let (asked, newest) = newest(self.config, cluster, |base| base.finished);
-        let archived = archiver.as_ref().ok().and_then(|found| found.last_archived.clone());
-        let (newest_wal, missing) = self.newest_wal(cluster, archived.as_deref());
-        let owed = catch_up::owed(self.config, cluster);
-        let sets = owed
-            .owed
-            .iter()
-            .map(|one| format!("\"{}\" has no copy of {} yet", one.debt.repository, one.debt.set));
-        let unasked = owed
-            .unasked
-            .iter()
-            .map(|one| format!("\"{}\" could not be asked what it lacks", one.repository));
-        Health {
-            at: Timestamp::now(),
-            newest_backup: asked.map(|()| newest),
-            newest_wal,
-            archiver,
-            missing,
-            debts: sets.chain(owed.wal_owed.iter().cloned()).chain(unasked).collect(),
-        }
-    }
-
-    /// When the newest WAL file was written, over all repositories; and `archived` where the
-    /// server believes it archived and every repository was asked and has it not.
-    fn newest_wal(
-        &self,
-        cluster: &Cluster,
-        archived: Option<&str>,
-    ) -> (Result<Option<Timestamp>, String>, Option<String>) {
-        let (mut newest, mut trouble, mut found, mut all) = (None, None, false, true);
-        for (_, opened) in copies::open_all(self.config, cluster) {
-            let looked = opened.map_err(|e| e.what).and_then(|repository| {
-                look_at_wal(&repository, archived).map_err(|e| e.to_string())
-            });
-            match looked {
-                Ok((written, here)) => {
-                    newest = newest.max(written);
-                    found |= here;
-                }
-                Err(why) => {
-                    all = false;
-                    trouble.get_or_insert(why);
-                }
-            }
-        }
-        let missing = archived.filter(|_| all && !found).map(str::to_owned);
-        match (newest, trouble) {
-            (None, Some(why)) => (Err(why), missing),
-            (newest, _) => (Ok(newest), missing),
-        }
-    }
-}
-
-type Looked = (Option<Timestamp>, bool);
-
-fn look_at_wal(
-    repository: &Repository,
-    archived: Option<&str>,
-) -> Result<Looked, crate::engine::repository::RepositoryError> {
-    let mut newest = None;
-    // The newest folder of each timeline; nothing lists a whole archive for this.
-    let folders = repository.wal_folders()?;
-    for (at, folder) in folders.iter().enumerate() {
-        if folders.get(at + 1).is_none_or(|next| next.timeline != folder.timeline) {
-            for file in repository.wal_files(folder)? {
-                newest = newest.max(file.written);
-            }
-        }
-    }
-    let here = match archived {
-        Some(name) => !repository.find_wal(name)?.is_empty(),
-        None => true,
-    };
-    Ok((newest, here))
-}
-
-/// The newest backup over all repositories that could be asked; an error where none could.
-fn newest(
-    config: &Config,
-    cluster: &Cluster,
-    moment: fn(&crate::engine::incident::facts::BaseSummary) -> Timestamp,
-) -> (Result<(), String>, Option<Timestamp>) {
-    let (mut asked, mut newest) = (Err(String::from("the cluster names no repository")), None);
-    for (_, opened) in copies::open_all(config, cluster) {
-        let bases = opened
-            .map_err(|e| e.what)
-            .and_then(|repository| repository.bases().map_err(|e| e.to_string()));
-        match bases {
-            Ok((bases, _)) => {
-                asked = Ok(());
-                newest = newest.max(bases.iter().map(moment).max());
-            }
-            Err(why) if asked.is_err() => asked = Err(why),
-            Err(_) => {}
-        }
-    }
-    (asked, newest)
 }
 
 fn back_up(
@@ -204,6 +101,9 @@ fn bring_copies(
     if caught.whole() {
         let nothing = caught.paid.is_empty() && caught.wal.paid.is_empty();
         return Ok(if nothing { String::from("nothing was owed") } else { paid });
+    }
+    if cancelled() {
+        return Err(stopped("catch-up"));
     }
     let lines = caught
         .owed
@@ -264,6 +164,10 @@ fn verify(
             }
         }
     }
+    // What was broken off is no finding.
+    if cancelled() {
+        return Err(stopped("verification"));
+    }
     if bad.is_empty() {
         return Ok(format!("{good} sets VERIFIED, {} read anew", format_size(read, DECIMAL)));
     }
@@ -307,6 +211,9 @@ fn clean_up(
     }
     if failed.is_empty() {
         return Ok(said.join("; "));
+    }
+    if cancelled() {
+        return Err(stopped("cleanup"));
     }
     Err(Explanation::new(
         Kind::Storage,

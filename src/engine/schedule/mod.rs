@@ -5,6 +5,7 @@
 pub mod alarm;
 pub mod calendar;
 pub mod jobs;
+pub mod look;
 pub mod record;
 pub mod run;
 pub mod units;

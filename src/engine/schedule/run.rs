@@ -8,6 +8,7 @@ use super::record::{self, Outcome, Record};
 use crate::engine::config::Cluster;
 use crate::engine::explain::{Explanation, Kind};
 use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// The alarms are looked at this often.
 const LOOK: Duration = Duration::from_secs(60);
+/// Tries for the lock: who only looks whether it is held has it for a moment.
+const LOOKED_AT: u32 = 5;
 /// An alarm that lasts is told again this often.
 const REPEAT: SignedDuration = SignedDuration::from_hours(1);
 
@@ -115,8 +118,15 @@ impl Alone {
         fs::create_dir_all(&folder).map_err(failed)?;
         let file =
             File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-        use rustix::fs::{FlockOperation, flock};
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let mut locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        for _ in 0..LOOKED_AT {
+            if locked.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        }
+        match locked {
             Ok(()) => Ok(Self(file)),
             Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {
                 Err(Explanation::new(
@@ -127,6 +137,21 @@ impl Alone {
                 ))
             }
             Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// Whether a scheduler runs on this machine now; `None` where that cannot be looked at.
+    #[must_use]
+    pub fn runs(state_directory: &Path) -> Option<bool> {
+        let file = match File::open(record::folder(state_directory).join("lock")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(false),
+            Err(_) => return None,
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Some(false),
+            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => Some(true),
+            Err(_) => None,
         }
     }
 }

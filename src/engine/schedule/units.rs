@@ -1,8 +1,11 @@
 //! The systemd unit of the scheduler. Owns its text (from `assets/systemd`) and where it goes;
 //! never enables or starts anything, and never overwrites a unit that somebody changed.
 
+use crate::engine::config::Config;
+use crate::engine::config::load::default_state_directory;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::files;
+use nix::unistd::{Uid, User};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +24,8 @@ pub struct Unit {
     pub config: PathBuf,
     /// The operating-system user that it runs as.
     pub user: String,
-    /// Paths that it writes to.
+    /// Folders that it writes to. One that is not there does not keep it from starting: a volume
+    /// that is away is a debt, and no reason to do nothing.
     pub writes: Vec<PathBuf>,
 }
 
@@ -41,7 +45,7 @@ impl Unit {
     /// Where a path cannot be written in a unit file.
     pub fn text(&self) -> Result<String, Explanation> {
         let writes: Vec<String> =
-            self.writes.iter().map(|path| quoted(path)).collect::<Result<_, _>>()?;
+            self.writes.iter().map(|path| optional(path)).collect::<Result<_, _>>()?;
         let body = TEMPLATE
             .replace("@PROGRAM@", &quoted(&self.program)?)
             .replace("@CONFIG@", &quoted(&self.config)?)
@@ -83,6 +87,29 @@ impl Unit {
     }
 }
 
+/// Where Lifeboat keeps its state when it runs as that user: where the configuration does not say
+/// it, each user but root has a folder of its own.
+#[must_use]
+pub fn state_directory(config: Option<&Config>, uid: u32) -> PathBuf {
+    if let Some(path) = config.and_then(|config| config.state_directory.clone()) {
+        return path;
+    }
+    let account = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    match account.filter(|account| !account.uid.is_root() && account.uid != Uid::effective()) {
+        Some(account) => account.dir.join(".local/share/lifeboat"),
+        None => default_state_directory(),
+    }
+}
+
+/// A path that may be missing.
+fn optional(path: &Path) -> Result<String, Explanation> {
+    let text = quoted(path)?;
+    Ok(match text.strip_prefix('"') {
+        Some(rest) => format!("\"-{rest}"),
+        None => format!("-{text}"),
+    })
+}
+
 /// A path as a unit file has it: `%` begins a specifier there, and blanks end a word.
 fn quoted(path: &Path) -> Result<String, Explanation> {
     let refused = || {
@@ -110,7 +137,7 @@ mod tests {
             program: "/usr/local/bin/lifeboat".into(),
             config: "/etc/lifeboat/life boat.toml".into(),
             user: "postgres".into(),
-            writes: vec!["/var/backups/lifeboat".into(), "/var/lib/lifeboat".into()],
+            writes: vec!["/var/backups/lifeboat".into(), "/var/lib/life boat".into()],
         }
     }
 
@@ -122,7 +149,10 @@ mod tests {
             "ExecStart=/usr/local/bin/lifeboat --config \"/etc/lifeboat/life boat.toml\" schedule"
         ), "{text}");
         assert!(text.contains("User=postgres"), "{text}");
-        assert!(text.contains("ReadWritePaths=/var/backups/lifeboat /var/lib/lifeboat"), "{text}");
+        assert!(
+            text.contains("ReadWritePaths=-/var/backups/lifeboat \"-/var/lib/life boat\""),
+            "{text}"
+        );
         let odd = Unit { program: "/opt/\"x\"".into(), ..unit() };
         assert_eq!(odd.text().unwrap_err().kind, Kind::Config);
         let percent = Unit { program: "/opt/100%".into(), ..unit() };

@@ -150,20 +150,37 @@ pub struct Ledger {
 /// What the repositories of `cluster` lack. Reads names, and one small object a debtor.
 #[must_use]
 pub fn owed(config: &Config, cluster: &Cluster) -> Ledger {
+    let opened: Vec<_> = cluster
+        .repositories
+        .iter()
+        .map(|name| (name, open(config, cluster, name).map_err(|e| e.explanation())))
+        .collect();
+    owed_among(opened.iter().map(|(name, one)| (name.as_str(), one.as_ref())))
+}
+
+/// As [`owed`], of repositories that are open, or the reason why they are not.
+#[must_use]
+pub fn owed_among<'a>(
+    opened: impl Iterator<Item = (&'a str, Result<&'a Repository, &'a Explanation>)>,
+) -> Ledger {
     let mut ledger = Ledger::default();
     let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut holders = Vec::new();
-    for name in &cluster.repositories {
-        let listed = open(config, cluster, name).and_then(|holder| {
-            for debtor in holder.store.folders(FOLDER)? {
-                let listed = list(&*holder.store, &debtor, MOST_COUNTED + 1)?;
-                files.entry(debtor).or_default().extend(listed);
-            }
+    let mut listed = |holder: &Repository| -> Result<(), StoreError> {
+        for debtor in holder.store.folders(FOLDER)? {
+            let found = list(&*holder.store, &debtor, MOST_COUNTED + 1)?;
+            files.entry(debtor).or_default().extend(found);
+        }
+        Ok(())
+    };
+    for (name, one) in opened {
+        let asked = one.map_err(Clone::clone).and_then(|holder| {
+            listed(holder).map_err(|e| e.explanation())?;
             Ok(holder)
         });
-        match listed {
+        match asked {
             Ok(holder) => holders.push(holder),
-            Err(e) => ledger.unasked.push((name.clone(), e.explanation())),
+            Err(why) => ledger.unasked.push((name.to_owned(), why)),
         }
     }
     for (repository, files) in files {
@@ -172,7 +189,7 @@ pub fn owed(config: &Config, cluster: &Cluster) -> Ledger {
         let read = |holder: &Repository| -> Option<Debt> {
             serde_json::from_slice(&holder.store.read(&key).ok()?).ok()
         };
-        let debt = holders.iter().find_map(read);
+        let debt = holders.iter().copied().find_map(read);
         ledger.owed.push(Owed {
             files: files.len().min(MOST_COUNTED),
             more: files.len() > MOST_COUNTED,

@@ -1,4 +1,4 @@
-//! The loop with jobs that are noted instead of done, and a clock that is given.
+//! The loop on a made-up clock and made-up jobs: nothing here waits or asks anybody.
 
 use super::*;
 use crate::engine::config::schedule::Schedule;

@@ -1,0 +1,377 @@
+//! The scheduler as a program, on a real server: what is due is done once, a failure is noted and
+//! tried again, a signal ends it cleanly, a crash is caught up, and one runs at a time.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+
+mod throwaway;
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use throwaway::{Cluster, text};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A cluster that archives through the program into two repositories.
+struct Scene {
+    cluster: Cluster,
+    root: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let cluster = Cluster::start(1);
+        let root = cluster.root.path().to_owned();
+        // The server's user may not be able to enter the folder that the tests are built in.
+        fs::copy(env!("CARGO_BIN_EXE_lifeboat"), root.join("lifeboat")).unwrap();
+        let scene = Self { cluster, root };
+        scene.configure("");
+        for name in ["near", "far"] {
+            scene.json(0, &["create-repository", "--repository", name]);
+        }
+        let program = scene.root.join("lifeboat");
+        let archive =
+            format!("{} --config {} archive-wal %p", program.display(), scene.config().display());
+        scene.archive_by(&archive);
+        scene
+    }
+
+    fn config(&self) -> PathBuf {
+        self.root.join("lifeboat.toml")
+    }
+
+    fn configure(&self, head: &str) {
+        let (root, data) = (self.root.display(), self.cluster.data.display());
+        let mut text = format!(
+            "state_directory = \"{root}/state\"\n{head}\n[[clusters]]\nname = \"test\"\n\
+             tier = \"critical\"\nenvironment = \"drill\"\ndata_directory = \"{data}\"\n\
+             repositories = [\"near\", \"far\"]\n[clusters.connection]\nhost = \"{root}\"\n\
+             [clusters.control]\ndriver = \"pg_ctl\"\nbin_directory = \"{}\"\n",
+            self.cluster.bin.display()
+        );
+        for name in ["near", "far"] {
+            text.push_str(&format!(
+                "[[repositories]]\nname = \"{name}\"\n[repositories.store]\nkind = \"file\"\n\
+                 path = \"{root}/{name}\"\n[repositories.encryption]\ncipher = \"none\"\n"
+            ));
+        }
+        fs::write(self.config(), text).unwrap();
+    }
+
+    fn archive_by(&self, command: &str) {
+        let data = &self.cluster.data;
+        self.cluster.configure(data, &format!("archive_command = '{command}'"));
+        self.cluster.configure(data, "archive_timeout = 60");
+        self.cluster.pg_ctl(data, &["reload"]);
+    }
+
+    /// The program, as the server's user.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let owner = fs::metadata(&self.cluster.data).unwrap();
+        let mut command = Command::new(self.root.join("lifeboat"));
+        command.current_dir("/").arg("--config").arg(self.config()).args(arguments);
+        if nix::unistd::geteuid().is_root() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        command
+    }
+
+    /// Ends with that code; the JSON lines on standard output.
+    #[track_caller]
+    fn lines(&self, code: i32, arguments: &[&str]) -> Vec<Value> {
+        let output = self.command(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}{told}");
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[track_caller]
+    fn json(&self, code: i32, arguments: &[&str]) -> Value {
+        let output = self.command(arguments).arg("--json").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn once(&self, code: i32) -> Vec<Value> {
+        self.lines(code, &["schedule", "--once", "--json"])
+    }
+
+    fn status(&self, code: i32) -> Value {
+        self.json(code, &["status"])[0].take()
+    }
+
+    fn sets(&self) -> Vec<PathBuf> {
+        named(&self.root.join("near"), "set-")
+    }
+
+    /// As if the tries that are on record had been made an hour earlier.
+    fn an_hour_passes(&self) {
+        let path = self.root.join("state/schedule/test.json");
+        let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for (_, outcome) in record["jobs"].as_object_mut().unwrap() {
+            let tried: jiff::Timestamp = outcome["last_try"].as_str().unwrap().parse().unwrap();
+            let earlier = tried - jiff::SignedDuration::from_hours(1);
+            outcome["last_try"] = earlier.to_string().into();
+        }
+        fs::write(&path, record.to_string()).unwrap();
+    }
+
+    /// Many files that a backup takes a while for.
+    fn ballast(&self) -> PathBuf {
+        let folder = self.cluster.data.join("ballast");
+        let user = fs::metadata(&self.cluster.data).unwrap();
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::chown(&folder, Some(user.uid()), Some(user.gid())).unwrap();
+        for number in 0..600 {
+            let path = folder.join(number.to_string());
+            fs::File::create(&path).unwrap().set_len(8 << 20).unwrap();
+            std::os::unix::fs::chown(&path, Some(user.uid()), Some(user.gid())).unwrap();
+        }
+        folder
+    }
+
+    /// The scheduler in the foreground.
+    fn foreground(&self) -> Foreground {
+        let mut command = self.command(&["schedule", "--json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = tell.send(serde_json::from_str::<Value>(&line).unwrap());
+            }
+        });
+        Foreground { child, told }
+    }
+}
+
+fn named(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(prefix)).collect()
+}
+
+struct Foreground {
+    child: Child,
+    told: Receiver<Value>,
+}
+
+impl Foreground {
+    /// The next event of that kind; what comes before it is passed over.
+    #[track_caller]
+    fn told(&self, event: &str, job: &str) -> Value {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let told = self.told.recv_timeout(left).unwrap_or_else(|e| panic!("{event}: {e}"));
+            if told["event"] == event && told["job"] == job {
+                return told;
+            }
+        }
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        let until = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "the scheduler did not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Of the events of that kind: job and one field.
+fn of<'a>(told: &'a [Value], event: &str, field: &str) -> Vec<(&'a str, &'a str)> {
+    let events = told.iter().filter(|one| one["event"] == event);
+    events.map(|one| (one["job"].as_str().unwrap(), one[field].as_str().unwrap_or(""))).collect()
+}
+
+fn each(reason: &'static str) -> [(&'static str, &'static str); 4] {
+    ["base-backup", "catch-up", "verification", "cleanup"].map(|job| (job, reason))
+}
+
+#[test]
+fn what_is_due_is_done_once_and_a_failure_is_tried_again() {
+    let scene = Scene::new();
+    let page = scene.status(12);
+    assert_eq!(page["schedule"]["ever"], false);
+    assert_eq!(page["schedule"]["next"], serde_json::json!([]));
+
+    // Both repositories are away.
+    for name in ["near", "far"] {
+        fs::rename(scene.root.join(name), scene.root.join(format!("{name} away"))).unwrap();
+    }
+    let told = scene.once(12);
+    assert_eq!(of(&told, "begins", "reason"), each("first"), "{told:#?}");
+    assert_eq!(of(&told, "failed", "job").len(), 4, "{told:#?}");
+    let page = scene.status(12);
+    assert_eq!(page["schedule"]["next"][0]["last"]["failures"], 1, "{page:#}");
+    assert_eq!(page["backups"], Value::Null, "not known is not none");
+    assert_eq!(page["repositories"][1]["backups"], Value::Null);
+    assert!(page["problems"].to_string().contains("could not be asked"), "{page:#}");
+    // Within the pause nothing is tried.
+    assert_eq!(of(&scene.once(12), "begins", "reason"), []);
+
+    for name in ["near", "far"] {
+        fs::rename(scene.root.join(format!("{name} away")), scene.root.join(name)).unwrap();
+    }
+    scene.an_hour_passes();
+    let told = scene.once(0);
+    assert_eq!(of(&told, "begins", "reason"), each("retry"), "{told:#?}");
+    assert_eq!(of(&told, "done", "job").len(), 4, "{told:#?}");
+    assert!(of(&told, "done", "said")[0].1.contains("copied to \"far\""), "{told:#?}");
+    assert!(of(&told, "done", "said")[2].1.contains("2 sets VERIFIED"), "{told:#?}");
+
+    // All is done: nothing more, and the page says so.
+    assert_eq!(scene.once(0), Vec::<Value>::new());
+    let page = scene.status(0);
+    assert_eq!(page["problems"], serde_json::json!([]));
+    assert_eq!(page["schedule"]["runs"], false);
+    let next = page["schedule"]["next"].as_array().unwrap();
+    assert!(next.len() == 4 && next.iter().all(|run| run["overdue"].is_null()), "{page:#}");
+    for one in page["repositories"].as_array().unwrap() {
+        assert_eq!((&one["backups"], &one["gaps"]), (&1.into(), &serde_json::json!([])));
+        assert_eq!(one["verified"]["verdict"], "VERIFIED", "{one:#}");
+        assert_eq!(one["window"]["set"], one["newest_backup"]["set"], "{one:#}");
+    }
+    let shown = scene.command(&["status"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.lines().count() <= 40, "{shown}");
+
+    waiting_wal_is_an_alarm(&scene);
+}
+
+/// With a runbook of the team's own that allows little.
+fn waiting_wal_is_an_alarm(scene: &Scene) {
+    let runbook = scene.root.join("runbook.toml");
+    fs::write(&runbook, "[tiers.critical]\nrpo_seconds = 2\n").unwrap();
+    scene.configure(&format!("runbook = \"{}\"", text(&runbook)));
+    scene.cluster.configure(&scene.cluster.data, "archive_timeout = 1");
+    scene.cluster.configure(&scene.cluster.data, "archive_command = 'false'");
+    scene.cluster.pg_ctl(&scene.cluster.data, &["reload"]);
+    scene.cluster.sql("CREATE TABLE waits (n int)");
+    scene.cluster.sql("SELECT pg_switch_wal()");
+    let waits = |told: &[Value]| {
+        told.iter().any(|one| one["event"] == "alarm" && one["alarm"]["id"] == "archiving: WAL has")
+    };
+    let until = Instant::now() + LIMIT;
+    while !waits(&scene.once(12)) {
+        assert!(Instant::now() < until, "no alarm: {}", scene.status(12));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let page = scene.status(12);
+    assert!(page["problems"].to_string().contains("WAL has waited"), "{page:#}");
+
+    scene.configure("");
+    let archive = format!(
+        "{} --config {} archive-wal %p",
+        text(&scene.root.join("lifeboat")),
+        text(&scene.config())
+    );
+    scene.archive_by(&archive);
+    let over = || scene.command(&["schedule", "--once"]).status().unwrap().code() == Some(0);
+    scene.cluster.wait_for("the end of the alarm", over);
+}
+
+#[test]
+fn a_signal_ends_it_cleanly_and_a_crash_is_caught_up() {
+    use nix::sys::signal::Signal;
+    let scene = Scene::new();
+    let ballast = scene.ballast();
+    let copying = || {
+        let parts = fs::read_dir(scene.root.join("near")).unwrap().flatten();
+        let paths = parts.map(|entry| entry.path()).filter(|path| path.is_file());
+        let folders = fs::read_dir(scene.root.join("near")).unwrap().flatten();
+        let inside = folders
+            .filter(|entry| entry.path().is_dir())
+            .flat_map(|entry| fs::read_dir(entry.path()).unwrap().flatten())
+            .map(|entry| entry.path());
+        paths.chain(inside).any(|path| fs::metadata(&path).is_ok_and(|f| f.len() > 100_000))
+    };
+    let in_backup = || {
+        scene.cluster.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%' AND \
+             pid <> pg_backend_pid()",
+        )
+    };
+
+    let mut first = scene.foreground();
+    assert_eq!(first.told("begins", "base-backup")["reason"], "first");
+    scene.cluster.wait_for("the backup's data", copying);
+    // Two at once are refused.
+    let refused = scene.command(&["schedule", "--once"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(9), "{refused:?}");
+    assert_eq!(scene.status(12)["schedule"]["runs"], true);
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.ended(), Some(0));
+    assert_eq!(first.told("failed", "base-backup")["error"]["kind"], "cancelled");
+    assert_eq!(scene.sets(), Vec::<PathBuf>::new());
+    assert_eq!(in_backup(), "0");
+
+    // Its end was no failure; the next one begins anew, and is killed.
+    let mut second = scene.foreground();
+    assert_eq!(second.told("begins", "base-backup")["reason"], "first");
+    scene.cluster.wait_for("the backup's data", copying);
+    second.signal(Signal::SIGKILL);
+    assert_eq!(second.ended(), None);
+    assert_eq!(scene.sets(), Vec::<PathBuf>::new());
+
+    fs::remove_dir_all(ballast).unwrap();
+    let mut third = scene.foreground();
+    assert_eq!(third.told("begins", "base-backup")["reason"], "first");
+    third.told("done", "base-backup");
+    assert!(third.told("next", "base-backup")["due"].as_str().unwrap().contains("T02:00:00"));
+    third.signal(Signal::SIGTERM);
+    assert_eq!(third.ended(), Some(0));
+    assert_eq!(scene.sets().len(), 1);
+
+    the_unit_is_one_that_systemd_takes(&scene);
+}
+
+fn the_unit_is_one_that_systemd_takes(scene: &Scene) {
+    let directory = scene.root.join("units");
+    fs::create_dir(&directory).unwrap();
+    let install = || {
+        let mut command = Command::new(scene.root.join("lifeboat"));
+        command.arg("--config").arg(scene.config());
+        command.arg("install-units").arg("--directory").arg(&directory).output().unwrap()
+    };
+    for word in ["is written", "is there already"] {
+        let output = install();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && said.contains(word), "{said}");
+        assert!(said.contains("systemctl enable --now lifeboat-schedule.service"), "{said}");
+    }
+    let unit = directory.join("lifeboat-schedule.service");
+    let written = fs::read_to_string(&unit).unwrap();
+    let owner = fs::metadata(&scene.cluster.data).unwrap().uid();
+    let user = nix::unistd::User::from_uid(owner.into()).unwrap().unwrap().name;
+    assert!(written.contains(&format!("User={user}\n")), "{written}");
+    assert!(written.contains(&format!("-{}", text(&scene.root.join("state")))), "{written}");
+    if let Ok(judged) = Command::new("systemd-analyze").arg("verify").arg(&unit).output() {
+        assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
+    }
+    fs::write(&unit, "[Unit]\nDescription=of somebody else\n").unwrap();
+    assert_eq!(install().status.code(), Some(6));
+}
