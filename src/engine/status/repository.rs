@@ -16,7 +16,7 @@ use crate::engine::schedule::look::{Answer, NewestWal, Seen};
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::{BaseRange, Coverage, Gap, Stretch};
 use crate::engine::wal::inspect::scan::Piece;
-use crate::engine::wal::inspect::{Path, scan};
+use crate::engine::wal::inspect::{Path, ScanOptions, scan};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -332,7 +332,7 @@ fn newest_commit(archive: &RepositoryArchive, size: u64, last: Segment) -> Optio
     (0..READ).map_while(|back| last.number.checked_sub(back)).find_map(|number| {
         let piece = Piece { timeline: last.timeline, first: number, last: number, until: None };
         let path = Path { pieces: vec![piece] };
-        let scan = scan(archive, &path, size, None, &|_| {}, &|| false).ok()?;
+        let scan = scan(archive, &path, &ScanOptions::new(size), &|_| {}, &|| false).ok()?;
         let commits = scan.history.endings.iter().filter(|ending| ending.committed());
         commits.map(|ending| ending.at()).max()
     })
