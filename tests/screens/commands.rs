@@ -437,12 +437,19 @@ fn a_key_to_a_frame_takes_less_than_sixteen_milliseconds() {
     }
     let mut worst = Vec::new();
     for _ in 0..50 {
-        let begun = std::time::Instant::now();
+        let begun = on_the_processor();
         s.key(Key::Down);
         let _ = look::draw(&mut s.app, 160, 45);
-        worst.push(begun.elapsed());
+        worst.push(on_the_processor() - begun);
     }
     worst.sort_unstable();
-    // The middle one: others may run on this machine. The limit itself is measured in benches.
+    // The middle one. The limit itself is measured in benches.
     assert!(worst[25].as_millis() < 16, "{:?}", worst[25]);
+}
+
+/// What this thread has had of the processor: others on this machine do not count.
+fn on_the_processor() -> std::time::Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let nanoseconds = told.split(' ').next().unwrap().parse().unwrap();
+    std::time::Duration::from_nanos(nanoseconds)
 }
