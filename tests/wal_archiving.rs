@@ -245,7 +245,7 @@ fn continuity(scene: &Scene, from: &str, to: &str, lost: &str) {
     fs::rename(root.join("near"), root.join("unmounted")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
     command.arg("--config").arg(root.join("lifeboat.toml"));
-    command.args(["check-wal-continuity", "--from", from, "--to", to]);
+    command.args(["check-wal-continuity", "--repository", "near", "--from", from, "--to", to]);
     assert_eq!(command.output().unwrap().status.code(), Some(7));
     fs::rename(root.join("unmounted"), root.join("near")).unwrap();
 }

@@ -142,6 +142,7 @@ pub enum Answer {
 }
 
 /// From the runner to a front end.
+#[allow(clippy::large_enum_variant, reason = "nearly every message is an entry")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", content = "value", rename_all = "snake_case")]
 pub enum Message {

@@ -1,3 +1,5 @@
+//! The scheduler on a clock and with jobs of its own: owns no rule.
+
 use super::*;
 use crate::engine::config::schedule::Schedule;
 use std::cell::{Cell, RefCell};
