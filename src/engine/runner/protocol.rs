@@ -156,6 +156,7 @@ pub enum Answer {
 }
 
 /// From the runner to a front end.
+#[allow(clippy::large_enum_variant, reason = "nearly every message is an entry")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", content = "value", rename_all = "snake_case")]
 #[allow(clippy::large_enum_variant, reason = "one is read at a time, and none is kept")]

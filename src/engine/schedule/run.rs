@@ -7,6 +7,7 @@ use super::calendar::{self, Due, Reason};
 use super::record::{self, Outcome, Record};
 use crate::engine::config::Cluster;
 use crate::engine::explain::{Explanation, Kind};
+use crate::engine::files;
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
@@ -118,26 +119,20 @@ impl Alone {
         fs::create_dir_all(&folder).map_err(failed)?;
         let file =
             File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-        let mut locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        for _ in 0..LOOKED_AT {
-            if locked.is_ok() {
-                break;
+        for tried in 0..LOOKED_AT {
+            if tried > 0 {
+                std::thread::sleep(Duration::from_millis(20));
             }
-            std::thread::sleep(Duration::from_millis(20));
-            locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        }
-        match locked {
-            Ok(()) => Ok(Self(file)),
-            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {
-                Err(Explanation::new(
-                    Kind::Busy,
-                    format!("Another scheduler runs already: it holds {}.", path.display()),
-                    "Nothing was run.",
-                    "Let it do the work, or end it first.",
-                ))
+            if files::lock_alone(&file).map_err(failed)? {
+                return Ok(Self(file));
             }
-            Err(error) => Err(failed(error.into())),
         }
+        Err(Explanation::new(
+            Kind::Busy,
+            format!("Another scheduler runs already: it holds {}.", path.display()),
+            "Nothing was run.",
+            "Let it do the work, or end it first.",
+        ))
     }
 
     /// Whether a scheduler runs on this machine now; `None` where that cannot be looked at.
