@@ -49,7 +49,8 @@ impl Story {
         let name = || sql("SELECT pg_create_restore_point('twice')").parse().unwrap();
         let first = name();
         rows.push(stage.add(server, 5));
-        let aborted = sql("BEGIN; INSERT INTO rows VALUES (99); SELECT pg_current_xact_id(); ROLLBACK");
+        let aborted =
+            sql("BEGIN; INSERT INTO rows VALUES (99); SELECT pg_current_xact_id(); ROLLBACK");
         rows.push(stage.add(server, 6));
         stage.switch(server);
         rows.push(stage.add(server, 7));
@@ -68,14 +69,7 @@ impl Story {
         stage.switch(server);
         stage.archived(server);
         let tail = stage.add(server, 12);
-        Self {
-            base,
-            rows,
-            tail,
-            aborted: aborted.parse().unwrap(),
-            pending,
-            named: [first, again],
-        }
+        Self { base, rows, tail, aborted: aborted.parse().unwrap(), pending, named: [first, again] }
     }
 
     fn row(&self, n: i32) -> &Row {
@@ -153,11 +147,7 @@ fn plain(story: &Story, short: bool) -> Vec<Case> {
     let newest = story.row(11);
     near.reached("at a commit, with it", moment(ten.at, 0), true, story.up_to(10));
     near.refused("beyond the last commit", moment(newest.at, 5_000_000), None);
-    near.refused(
-        "a time before the backup",
-        moment(story.row(1).at, 0),
-        Some(BTreeSet::from([1])),
-    );
+    near.refused("a time before the backup", moment(story.row(1).at, 0), Some(BTreeSet::from([1])));
     near.reached("within the backup", moment(story.base.started, 0), true, story.up_to(2));
     near.reached("prepared only", TargetPoint::Lsn(story.pending), false, story.up_to(9));
     let name = || TargetPoint::Name(String::from("twice"));

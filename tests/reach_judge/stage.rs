@@ -135,8 +135,19 @@ impl Stage {
         let output = self.cluster.run(
             "psql",
             &[
-                "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", &socket, "-p", &port, "-U", "postgres", "-d",
-                "postgres", "-c", sql,
+                "-XqAt",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-h",
+                &socket,
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-d",
+                "postgres",
+                "-c",
+                sql,
             ],
         );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -233,8 +244,7 @@ impl Stage {
     pub fn restore(&self, from: &str, base: &BaseSummary, target: &Target, how: &How<'_>) {
         let owner = discovery::owner(&self.cluster.data).unwrap();
         let mut options = base::Options::new("restore", &|_| {}, &|| false);
-        options.owner =
-            nix::unistd::geteuid().is_root().then_some((owner.uid, owner.gid));
+        options.owner = nix::unistd::geteuid().is_root().then_some((owner.uid, owner.gid));
         base::restore(&self.repository(from), &base.set, how.data, &options).unwrap();
         let program = self.lifeboat();
         let file = self.path(&format!("{from}.toml"));
@@ -274,9 +284,8 @@ impl Stage {
             self.cluster.configure(&server.data, line);
         }
         self.cluster.pg_ctl(&server.data, &["start"]);
-        self.cluster.wait_for("the promotion", || {
-            self.sql(&server, "SELECT pg_is_in_recovery()") == "f"
-        });
+        self.cluster
+            .wait_for("the promotion", || self.sql(&server, "SELECT pg_is_in_recovery()") == "f");
         server
     }
 

@@ -91,10 +91,10 @@ pub fn run(
     let sizes = sum(walk())?;
     meter.set_total(sizes.total);
 
-    let started = Timestamp::now();
-    let job = Job {
-        set: descriptor::set_name(started),
-        started,
+    let begun = Timestamp::now();
+    let mut job = Job {
+        set: descriptor::set_name(begun),
+        started: begun,
         protection: repository.new_protection()?,
         member_size: if sizes.total > LARGE { MEMBER_SIZE_LARGE } else { MEMBER_SIZE },
         server: &server,
@@ -106,6 +106,8 @@ pub fn run(
     };
     meter.phase("waiting for the server's checkpoint");
     let start = server.start(&label(&job.set))?;
+    // Behind the checkpoint's redo point: whatever is committed later is in the backup's WAL.
+    job.started = Timestamp::now();
     let copied = job.copy(walk(), start, workers(options, repository))?;
     let segment_size = u64::from(job.control.wal_segment_size);
     let left_behind = |source| BackupError::Unpublished {
