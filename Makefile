@@ -15,7 +15,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-versions bench lint
+.PHONY: help build drill test test-s3 test-versions test-reach bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -48,6 +48,11 @@ test-versions: ## WAL and suspects on every PostgreSQL from 14 to 18, fetched fi
 	  echo "PostgreSQL $$version"; \
 	  LIFEBOAT_TEST_PG_BIN="$$pg" $(CARGO) test --locked --test wal_judge --test recovery_point --test suspects; \
 	done
+
+test-reach: ## Proof of reach: every verdict against what a server then does, minutes
+	@scripts/ensure-build.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test reach_judge -- --include-ignored
 
 bench: ## Speed, as ratios against peers in the same run
 	@scripts/ensure-build.sh

@@ -92,7 +92,7 @@ pub fn run(
     meter.set_total(sizes.total);
 
     let started = begin(repository)?;
-    let job = Job {
+    let mut job = Job {
         set: descriptor::set_name(started),
         started,
         protection: repository.new_protection()?,
@@ -106,6 +106,8 @@ pub fn run(
     };
     meter.phase("waiting for the server's checkpoint");
     let start = server.start(&label(&job.set))?;
+    // Behind the checkpoint's redo point: whatever is committed later is in the backup's WAL.
+    job.started = Timestamp::now();
     let copied = job.copy(walk(), start, workers(options, repository))?;
     let segment_size = u64::from(job.control.wal_segment_size);
     let left_behind = |source| BackupError::Unpublished {

@@ -120,8 +120,15 @@ pub fn write(
     settings: &RecoverySettings,
 ) -> Result<(), SettingsError> {
     let auto = data_directory.join(AUTO_CONF);
-    let before = strip(&auto, read_or_empty(&auto)?)?.0;
-    let lifted = lifted_minimums(data_directory, owner, binaries, &settings.minimums)?;
+    let whole = read_or_empty(&auto)?;
+    let before = strip(&auto, whole.clone())?.0;
+    let mut lifted = lifted_minimums(data_directory, owner, binaries, &settings.minimums)?;
+    // What an earlier block lifted looks like the configuration's own value. It is lifted still:
+    // the block may have been written for an earlier target, or have come with a backup.
+    for (name, value) in lifted_by(&whole) {
+        let least = lifted.entry(name).or_insert(value);
+        *least = value.max(*least);
+    }
     let block = block(settings, &lifted, binaries.major)?;
     let content = with_block(&before, &block);
     if read_or_empty(&auto)? != content {
@@ -294,6 +301,19 @@ fn lifted_minimums(
     Ok(lifted)
 }
 
+/// The minimums that a block in the file lifts.
+fn lifted_by(content: &[u8]) -> BTreeMap<String, i64> {
+    let Some(begin) = find(content, BEGIN.as_bytes(), 0) else { return BTreeMap::new() };
+    let block = content.get(begin..).unwrap_or_default();
+    let end = find(block, END.as_bytes(), 0).unwrap_or(block.len());
+    let text = String::from_utf8_lossy(block.get(..end).unwrap_or_default()).into_owned();
+    let pairs = text.lines().filter_map(|line| line.split_once(" = "));
+    pairs
+        .filter(|(name, _)| STANDBY_MINIMUMS.contains(name))
+        .filter_map(|(name, value)| Some((name.to_owned(), value.trim_matches('\'').parse().ok()?)))
+        .collect()
+}
+
 fn with_block(before: &[u8], block: &str) -> Vec<u8> {
     let whole_lines = before.is_empty() || before.ends_with(b"\n");
     let (gap, note) = if whole_lines { ("", "") } else { ("\n", BROKE) };
@@ -424,6 +444,15 @@ mod tests {
         );
         let broken = settings(TargetPoint::Name(String::from("a\nb")));
         assert!(block(&broken, &BTreeMap::new(), 15).is_err());
+    }
+
+    #[test]
+    fn what_a_block_lifts_is_read_back() {
+        let lifted = BTreeMap::from([(String::from("max_connections"), 130)]);
+        let written = block(&settings(TargetPoint::EndOfArchive), &lifted, 15).unwrap();
+        let content = with_block(b"max_worker_processes = '9'\n", &written);
+        assert_eq!(lifted_by(&content), lifted);
+        assert_eq!(lifted_by(b"max_connections = '130'\n"), BTreeMap::new());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What the choice of a recovery point needs of a repository. Owns the contract and the names of
 //! relations by file; never writes.
 
+use super::opened::{OpenedSet, Space};
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::BaseSummary;
-use crate::engine::repository::manifest::RelationMap;
-use crate::engine::repository::scan::relation_map;
+use crate::engine::repository::manifest::{self, RelationMap};
+use crate::engine::repository::scan::{OpenSet, relation_map};
 use crate::engine::repository::{Repository, WalObject};
 use crate::engine::wal::inspect::{CatalogFiles, LoggedNames, RelationFile, Segments};
 use crate::engine::wal::{TimelineId, WalFile};
@@ -27,6 +28,26 @@ pub trait Archive: Segments {
     /// # Errors
     /// Where the set's manifest could not be read.
     fn relations(&self, set: &str) -> Result<Relations, Explanation>;
+
+    /// Opens a set as a restore will, with its key unwrapped anew. `None` where this is no place
+    /// that could.
+    ///
+    /// # Errors
+    /// Where it does not open.
+    fn open_set(&self, set: &str) -> Result<Option<OpenedSet>, Explanation> {
+        let _ = set;
+        Ok(None)
+    }
+
+    /// Unwraps the key of an archived WAL file anew and gives its id, empty where it needs none.
+    /// `None` where the file is not here.
+    ///
+    /// # Errors
+    /// Where the key does not open.
+    fn open_wal(&self, name: &str) -> Result<Option<String>, Explanation> {
+        let _ = name;
+        Ok(None)
+    }
 }
 
 /// A table as a base backup knew it.
@@ -208,6 +229,12 @@ impl RepositoryArchive {
     pub fn new(repository: Arc<Repository>) -> Self {
         Self { repository }
     }
+
+    /// Without the keys that were opened before.
+    fn anew(&self) -> Result<Repository, Explanation> {
+        Repository::open(&self.repository.config, self.repository.cluster())
+            .map_err(|e| e.explanation())
+    }
 }
 
 impl Segments for RepositoryArchive {
@@ -268,6 +295,31 @@ impl Archive for RepositoryArchive {
     fn relations(&self, set: &str) -> Result<Relations, Explanation> {
         let map = relation_map(&self.repository, set).map_err(|e| e.explanation())?;
         Ok(Relations::from(&map))
+    }
+
+    fn open_set(&self, set: &str) -> Result<Option<OpenedSet>, Explanation> {
+        let anew = self.anew()?;
+        let opened = OpenSet::open(&anew, set).map_err(|e| e.explanation())?;
+        let manifest = opened.manifest().map_err(|e| e.explanation())?;
+        let space = |space: &manifest::Tablespace| Space {
+            oid: space.oid,
+            place: space.location.clone().into(),
+            size: space.size,
+        };
+        Ok(Some(OpenedSet {
+            key_id: opened.descriptor.key_id.clone(),
+            page_size: opened.descriptor.page_size,
+            tablespaces: manifest.header().tablespaces.iter().map(space).collect(),
+        }))
+    }
+
+    fn open_wal(&self, name: &str) -> Result<Option<String>, Explanation> {
+        let anew = self.anew()?;
+        let found = anew.find_wal(name).map_err(|e| e.explanation())?;
+        let Some(object) = found.first() else { return Ok(None) };
+        let id = anew.wal_key_id(object);
+        anew.protection_of(&object.key, id.as_deref()).map_err(|e| e.explanation())?;
+        Ok(Some(id.unwrap_or_default()))
     }
 }
 

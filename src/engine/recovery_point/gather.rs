@@ -1,10 +1,10 @@
 //! What is known of a configured cluster before any WAL is read. Owns where it is looked for: the
 //! control file, else the newest backup; the repositories, in their order.
 
-use super::{Archive, ClosedArchive, ClusterFacts, Inputs, RepositoryArchive, Symptom};
-use crate::engine::config::{Cluster, Config};
+use super::{Archive, ClosedArchive, ClusterFacts, Inputs, RepositoryArchive, Symptom, opened};
+use crate::engine::config::{Cluster, Config, Control};
 use crate::engine::explain::Explain;
-use crate::engine::postgres::control_file;
+use crate::engine::postgres::{control_file, discovery};
 use crate::engine::repository::Repository;
 use std::sync::Arc;
 
@@ -17,6 +17,14 @@ pub fn inputs(config: &Config, cluster: &Cluster, only: Option<&str>) -> Inputs 
         Err(_) => from_newest_set(config, cluster),
     };
     facts.alternative_data_directory.clone_from(&cluster.alternative_data_directory);
+    let Control::PgCtl { bin_directory, .. } = &cluster.control;
+    let bin = bin_directory.as_deref();
+    let programs = discovery::binaries(bin, Some(&cluster.data_directory))
+        // Without the data directory only programs that were named are surely its own.
+        .or_else(|e| bin.map_or(Err(e), |_| discovery::binaries(bin, None)))
+        .ok();
+    facts.binaries_major = programs.as_ref().map(|programs| programs.major);
+    facts.program_blocks = programs.as_ref().and_then(opened::block_sizes);
     let chosen = |name: &&String| only.is_none_or(|only| only == name.as_str());
     let archives = cluster
         .repositories
@@ -62,6 +70,8 @@ fn from_newest_set(config: &Config, cluster: &Cluster) -> ClusterFacts {
         settings: Vec::new(),
         current_lsn: None,
         binaries_major: None,
+        program_blocks: None,
+        wal_block_size: None,
         data_directory: cluster.data_directory.clone(),
         alternative_data_directory: None,
     }

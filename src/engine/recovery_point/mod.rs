@@ -6,6 +6,7 @@ pub mod archive;
 pub mod culprits;
 pub mod gather;
 pub mod live;
+pub mod opened;
 mod picture;
 pub mod rates;
 pub mod reach;
@@ -52,6 +53,10 @@ pub struct ClusterFacts {
     pub current_lsn: Option<Lsn>,
     /// Major version of the server's programs on this host.
     pub binaries_major: Option<u32>,
+    /// Block and WAL block size that these programs were built for, bytes.
+    pub program_blocks: Option<(u32, u32)>,
+    /// The cluster's, bytes, from `pg_control`.
+    pub wal_block_size: Option<u32>,
     pub data_directory: PathBuf,
     pub alternative_data_directory: Option<PathBuf>,
 }
@@ -74,6 +79,8 @@ impl ClusterFacts {
             settings: settings.map(|(name, value)| (name.to_owned(), i64::from(value))).to_vec(),
             current_lsn: None,
             binaries_major: None,
+            program_blocks: None,
+            wal_block_size: Some(control.wal_block_size),
             data_directory,
             alternative_data_directory: None,
         }
@@ -290,9 +297,48 @@ impl Landscape {
         let judged = judge(&near);
         let from = self.needed_from(target);
         if judged.reachable || from >= near.scan.start {
-            return Ok(judged);
+            return Ok(self.opened(judged, &near));
         }
-        Ok(judge(&*self.trace_from(timeline, from, progress, cancelled)?))
+        let far = self.trace_from(timeline, from, progress, cancelled)?;
+        Ok(self.opened(judge(&far), &far))
+    }
+
+    /// Tries for real what a verdict's base needs: its keys, its folders, the programs.
+    fn opened(&self, mut reach: Reach, trace: &Trace) -> Reach {
+        let Some(base) = reach.base.clone() else { return reach };
+        let archives = &self.inputs.archives;
+        let (own, others): (Vec<_>, Vec<_>) =
+            archives.iter().partition(|archive| archive.name() == base.repository);
+        let mut set = None;
+        for archive in own.into_iter().chain(others) {
+            match (archive.open_set(&base.set).transpose(), &set) {
+                (Some(Ok(found)), _) => {
+                    set = Some(Ok(found));
+                    break;
+                }
+                (Some(failed), None) => set = Some(failed),
+                _ => {}
+            }
+        }
+        let newest = base.start_lsn.0.max(base.start_lsn.0.saturating_add(reach.wal_bytes));
+        let newest = Lsn(newest.saturating_sub(1));
+        let held = timelines::holding(&trace.line, newest);
+        let size = self.coverage.segment_size;
+        let name = Segment::holding(held, newest, size).name(size);
+        let wal = archives.iter().find_map(|archive| archive.open_wal(&name).transpose());
+        let wal = wal.map(|key| (name, key.map(|id| (!id.is_empty()).then_some(id))));
+        let mut checks = vec![opened::keys(&base, set.as_ref(), wal.as_ref())];
+        if let Some(Ok(set)) = &set {
+            let cluster = &self.inputs.cluster;
+            checks.push(opened::blocks(set, cluster));
+            checks.push(opened::tablespaces(set, &cluster.data_directory));
+            if !set.tablespaces.is_empty() {
+                checks.push(opened::room(set, &cluster.data_directory, base.size));
+            }
+        }
+        opened::replace(&mut reach.checks, checks);
+        reach.reachable = reach::passes(&reach.checks);
+        reach
     }
 
     /// From where WAL must be read to judge a target: a base that can serve must lie in it.

@@ -3,12 +3,12 @@
 
 use super::ClusterFacts;
 use super::rates::Rates;
-use super::timelines::end_of;
 use super::trace::{Position, Trace};
 use super::words::{bytes, grouped};
 use crate::engine::incident::facts::{BaseSummary, Check, Reach, Target, TargetPoint, Verdict};
 use crate::engine::incident::past::Cost;
 use crate::engine::postgres::Lsn;
+use crate::engine::wal::continuity::{BaseRange, Useless};
 use crate::engine::wal::inspect::action::STANDBY_SETTINGS;
 use std::path::Path;
 
@@ -86,13 +86,9 @@ pub(super) fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>
     checks.push(same_version(base, ground.cluster));
     checks.push(space(base, ground.cluster));
     let stop = position.as_ref().map_or(trace.scan.end, |p| p.stop);
-    reach.minimum_settings = minimum_settings(stop, ground);
+    reach.minimum_settings = minimum_settings(base.start_lsn, stop, ground);
     reach.checks.push(settings_check(base, stop, ground, &reach.minimum_settings));
-    let core = ["base", "timeline", "wal", "beyond", "key"];
-    reach.reachable = reach.checks.iter().all(|c| {
-        c.verdict == Verdict::Verified
-            || (c.verdict == Verdict::CouldNotVerify && !core.contains(&c.id.as_str()))
-    });
+    reach.reachable = passes(&reach.checks);
     reach.wal_bytes = stop.bytes_since(base.start_lsn);
     reach.forecast = Some(ground.rates.forecast(base.size, reach.wal_bytes));
     reach.base = Some(base.clone());
@@ -100,6 +96,15 @@ pub(super) fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>
         losses(&mut reach, position, trace);
     }
     reach
+}
+
+/// Whether nothing failed, and nothing that decides is left unproven.
+pub(super) fn passes(checks: &[Check]) -> bool {
+    let core = ["base", "timeline", "wal", "beyond", "key"];
+    checks.iter().all(|c| {
+        c.verdict == Verdict::Verified
+            || (c.verdict == Verdict::CouldNotVerify && !core.contains(&c.id.as_str()))
+    })
 }
 
 fn losses(reach: &mut Reach, position: &Position, trace: &Trace) {
@@ -122,7 +127,9 @@ fn losses(reach: &mut Reach, position: &Position, trace: &Trace) {
 fn ended_before(target: &Target, base: &BaseSummary, position: Option<&Position>) -> Check {
     let mut late = position.is_some_and(|p| p.stop < base.stop_lsn);
     if let TargetPoint::Time(at) = target.point {
-        late |= base.finished > at;
+        // The copy began behind the backup's checkpoint: what was committed later is in its WAL,
+        // where the position was compared. Of what was committed before, some may be too new.
+        late |= base.started > at || position.is_none() && base.finished > at;
     }
     let (verdict, text) = if late {
         let text = format!(
@@ -141,27 +148,38 @@ fn ended_before(target: &Target, base: &BaseSummary, position: Option<&Position>
 }
 
 fn on_line(base: &BaseSummary, trace: &Trace) -> Check {
-    let (verdict, text) = match end_of(&trace.line, base.timeline) {
-        Some(end) if base.stop_lsn <= end => (
+    let range = BaseRange { timeline: base.timeline, start: base.start_lsn, stop: base.stop_lsn };
+    let (own, followed) = (base.timeline, trace.timeline);
+    let (verdict, text) = match range.is_on(&trace.line) {
+        // A timeline's number can be used again; the first one's cannot.
+        Ok(()) if own > 1 && !trace.begins_backup(base.start_lsn, base.stop_lsn) => (
+            Verdict::Failed,
+            format!(
+                "The WAL of timeline {own} does not hold the checkpoint that the backup begins with, at LSN {}: the timeline's number was used again by another recovery, or that WAL is missing.",
+                base.start_lsn
+            ),
+        ),
+        Ok(()) => (
             Verdict::Verified,
-            format!(
-                "The backup's timeline {} leads to timeline {}.",
-                base.timeline, trace.timeline
-            ),
+            format!("The backup's timeline {own} leads to timeline {followed}."),
         ),
-        Some(end) => (
+        Err(Useless::Forked(_)) => (
             Verdict::Failed,
             format!(
-                "Timeline {} was left at LSN {end}, before the backup ended at LSN {}.",
-                base.timeline, base.stop_lsn
+                "Timeline {followed} left timeline {own} before the backup ended at LSN {}.",
+                base.stop_lsn
             ),
         ),
-        None => (
+        Err(Useless::Reused(_)) => (
             Verdict::Failed,
             format!(
-                "The backup's timeline {} is not an ancestor of timeline {}.",
-                base.timeline, trace.timeline
+                "Timeline {own} of the archive begins behind the backup, at LSN {}: the number was used again by another recovery, and the backup is of the one before.",
+                trace.begins_at(own).unwrap_or_default()
             ),
+        ),
+        Err(_) => (
+            Verdict::Failed,
+            format!("The backup's timeline {own} is not an ancestor of timeline {followed}."),
         ),
     };
     check("timeline", "The backup lies on the way to the target's timeline", verdict, text)
@@ -294,20 +312,24 @@ pub fn free_space(path: &Path) -> std::io::Result<u64> {
     Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
 }
 
-/// The highest value of each setting up to `stop`; a lower one would pause or refuse recovery.
-fn minimum_settings(stop: Lsn, ground: &Ground<'_>) -> Vec<(String, i64)> {
+/// The highest value of each setting from the backup to `stop`; a lower one would pause or refuse
+/// recovery. What was in force when the backup began counts too: settings may have been lowered
+/// since.
+fn minimum_settings(from: Lsn, stop: Lsn, ground: &Ground<'_>) -> Vec<(String, i64)> {
     let changes = &ground.trace.scan.history.parameters;
+    let behind = changes.partition_point(|(lsn, _)| *lsn < from);
+    let (before, since) = changes.split_at(behind);
     STANDBY_SETTINGS
         .iter()
         .enumerate()
         .filter_map(|(index, name)| {
-            let known = ground.cluster.settings.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-            let logged = changes
-                .iter()
-                .filter(|(lsn, _)| *lsn <= stop)
-                .filter_map(|(_, values)| values.get(index).map(|v| i64::from(*v)))
-                .max();
-            known.max(logged).map(|value| ((*name).to_owned(), value))
+            let value = |(_, values): &(Lsn, [i32; 5])| values.get(index).map(|v| i64::from(*v));
+            let now = ground.cluster.settings.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+            let at_backup = before.last().and_then(value);
+            let within = since.iter().filter(|(lsn, _)| *lsn <= stop).filter_map(value).max();
+            // Unchanged since the backup, the cluster's present value is the backup's.
+            let at_backup = if since.is_empty() { at_backup.max(now) } else { at_backup };
+            at_backup.max(within).or(now).map(|highest| ((*name).to_owned(), highest))
         })
         .collect()
 }
@@ -337,7 +359,10 @@ fn settings_check(
     } else if changed {
         (
             Verdict::Verified,
-            format!("They changed within the WAL; the highest are used: {}.", list.join(", ")),
+            format!(
+                "They changed within the WAL; the highest are used: {}. The backup's own count too: they are read from it when it is restored.",
+                list.join(", ")
+            ),
         )
     } else {
         (Verdict::Verified, format!("They did not change within the WAL: {}.", list.join(", ")))
@@ -409,7 +434,7 @@ fn blank(target: &Target) -> Reach {
     }
 }
 
-fn check(id: &str, title: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
+pub(super) fn check(id: &str, title: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
     Check {
         id: id.to_owned(),
         title: title.to_owned(),

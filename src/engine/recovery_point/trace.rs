@@ -78,11 +78,32 @@ impl Trace {
         self.endings().partition_point(|e| e.lsn < lsn)
     }
 
-    /// The first ending at which a time target would stop.
+    /// The first ending from `from` on at which a time target would stop.
     #[must_use]
-    pub fn first_later(&self, micros: i64, inclusive: bool) -> Option<usize> {
+    pub fn first_later(&self, micros: i64, inclusive: bool, from: Lsn) -> Option<usize> {
         let stops = |e: &Ending| if inclusive { e.micros > micros } else { e.micros >= micros };
-        self.endings().iter().position(stops)
+        let first = self.before(from);
+        self.endings().get(first..)?.iter().position(stops).map(|index| index + first)
+    }
+
+    /// Where a timeline begins along this line.
+    #[must_use]
+    pub fn begins_at(&self, timeline: TimelineId) -> Option<Lsn> {
+        self.line.iter().find(|(t, _)| *t == timeline).map(|(_, at)| *at)
+    }
+
+    /// Whether the log holds the checkpoint that a backup from `start` to `stop` begins with.
+    #[must_use]
+    pub fn begins_backup(&self, start: Lsn, stop: Lsn) -> bool {
+        let checkpoints = &self.scan.history.checkpoints;
+        checkpoints.iter().any(|(lsn, redo)| *redo == start && *lsn < stop)
+    }
+
+    /// The last timeline and where it begins, where nothing of it is there: a server would go on
+    /// along the timeline before it, past the fork.
+    fn without_its_wal(&self) -> Option<(TimelineId, Lsn)> {
+        let (timeline, begins) = self.line.last().filter(|_| self.line.len() > 1)?;
+        (self.scan.end <= *begins).then_some((*timeline, *begins))
     }
 
     /// The first hole between two positions.
@@ -105,7 +126,8 @@ impl Trace {
         let found = |stop, kept, proof: String| Ok(Position { stop, kept, proof, warning: None });
         match &target.point {
             TargetPoint::Time(at) => {
-                let Some(index) = self.first_later(at.as_microsecond(), target.inclusive) else {
+                let Some(index) = self.first_later(at.as_microsecond(), target.inclusive, from)
+                else {
                     return Err(match self.endings().iter().map(|e| e.micros).max() {
                         Some(_) => format!(
                             "No transaction ended later than that. A time is only reached when a later commit or abort follows it; the newest known is of {}.",
@@ -143,7 +165,12 @@ impl Trace {
                 found(*lsn, kept, format!("WAL goes on to {}", self.scan.end))
             }
             TargetPoint::Xid(xid) => {
-                let Some(index) = self.endings().iter().rposition(|e| e.xid == *xid) else {
+                // The first that replay meets; numbers come again after a very long time.
+                let first = self.before(from);
+                let (earlier, met) = self.endings().split_at(first.min(self.endings().len()));
+                let ours = |e: &Ending| e.xid == *xid;
+                let met = met.iter().position(ours).map(|index| index + first);
+                let Some(index) = met.or_else(|| earlier.iter().rposition(ours)) else {
                     let thinned = self.scan.history.thinned_before.map_or_else(String::new, |lsn| {
                         format!(" Before {lsn} there are too many transactions to keep each one; choose a time or an LSN there.")
                     });
@@ -178,6 +205,11 @@ impl Trace {
                 Ok(Position { stop: first.lsn, kept, proof, warning })
             }
             TargetPoint::EndOfArchive => {
+                if let Some((timeline, begins)) = self.without_its_wal() {
+                    return Err(format!(
+                        "Timeline {timeline} begins at LSN {begins}, and none of its WAL is there. The server would go on along the older timeline. Name the older timeline, or a time or LSN before the fork."
+                    ));
+                }
                 let proof = format!("the WAL ends at {} ({})", self.scan.end, self.why_it_ends());
                 found(self.scan.end, self.endings().len(), proof)
             }

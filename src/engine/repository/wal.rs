@@ -113,6 +113,12 @@ impl Repository {
         Ok(found.map(|o| WalObject { name: name.to_owned(), key: o.key, size: o.size }).collect())
     }
 
+    /// The id of the key that a WAL file's object names; `None` where it needs none.
+    #[must_use]
+    pub fn wal_key_id(&self, object: &WalObject) -> Option<String> {
+        ObjectName::parse(&object.key)?.key_id
+    }
+
     /// Segments of one timeline from `from` (a segment's name) on, by name, at most `limit`.
     /// Reads only the folders that it must.
     ///

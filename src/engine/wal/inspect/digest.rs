@@ -39,6 +39,11 @@ pub enum Item {
         micros: Option<i64>,
         name: String,
     },
+    Checkpoint {
+        lsn: u64,
+        /// Where replay from it begins.
+        redo: u64,
+    },
     /// A database's row was changed in place.
     DatabaseInPlace {
         lsn: u64,
@@ -231,6 +236,9 @@ impl<'a> Digester<'a> {
             Action::Abort(finish) => self.end(record, finish, false),
             Action::ParameterChange(values) => {
                 self.digest.items.push(Item::Parameters { lsn, values });
+            }
+            Action::Checkpoint { redo, .. } => {
+                self.digest.items.push(Item::Checkpoint { lsn, redo: redo.0 });
             }
             Action::RestorePoint { at, name } => {
                 let micros = at.map(|at| at.as_microsecond());

@@ -193,6 +193,8 @@ pub struct History {
     pub restore_points: Vec<RestorePoint>,
     /// Values in the order of [`super::action::STANDBY_SETTINGS`].
     pub parameters: Vec<(Lsn, [i32; 5])>,
+    /// Each checkpoint's record, and where replay from it begins.
+    pub checkpoints: Vec<(Lsn, Lsn)>,
     pub records: u64,
     pub first_record: Option<Lsn>,
     pub last_record: Option<Lsn>,
@@ -357,6 +359,7 @@ impl Ledger {
         match item {
             Item::Ended(ended) => self.end(ended),
             Item::Parameters { lsn, values } => self.history.parameters.push((Lsn(lsn), values)),
+            Item::Checkpoint { lsn, redo } => self.history.checkpoints.push((Lsn(lsn), Lsn(redo))),
             Item::RestorePoint { lsn, micros, name } => {
                 let at = micros.and_then(|m| Timestamp::from_microsecond(m).ok());
                 self.history.restore_points.push(RestorePoint { lsn: Lsn(lsn), at, name });
