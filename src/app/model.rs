@@ -73,6 +73,8 @@ pub struct App {
     pub surveyed: bool,
     /// Show the briefing once the incident is up.
     pub brief: bool,
+    /// The operator agreed to give the run up for an earlier point: it is put back when it ended.
+    pub leading_back: bool,
 }
 
 impl App {
@@ -88,6 +90,7 @@ impl App {
             incoming_findings: BTreeMap::new(),
             surveyed: false,
             brief: false,
+            leading_back: false,
         }
     }
 
