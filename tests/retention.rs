@@ -60,10 +60,12 @@ impl Scene {
             encryption: Encryption::Aes256Cbc {
                 master_key_file: Some(key),
                 master_key_command: None,
+                previous_master_key_file: None,
             },
             codec: Codec::Gzip,
             level: Some(1),
             workers: Some(2),
+            place: Default::default(),
         };
         let retention = Retention { minimum: Some(1), ..Retention::default() };
         let cluster = Cluster {

@@ -364,7 +364,11 @@ pub fn target_kind(app: &mut App) {
             "Everything that was archived or can be rescued: for a lost server, not for bad data.",
         ),
     ];
-    choice(app, "Where to go back to?", String::new(), options);
+    let title = match app.view.page {
+        Page::Restore => "On to which later point?",
+        _ => "Where to go back to?",
+    };
+    choice(app, title, String::new(), options);
 }
 
 /// Just before, or with: as a point of the operator's own.

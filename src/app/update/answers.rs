@@ -185,6 +185,7 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
 }
 
 fn ask_for(app: &mut App, kind: TargetKind) {
+    let to = if app.view.page == Page::Restore { "On" } else { "Back" };
     let ask = |title: &str, prompt: &str, hint: &str, purpose| {
         Layer::Line(LineInput {
             title: title.to_owned(),
@@ -197,7 +198,7 @@ fn ask_for(app: &mut App, kind: TargetKind) {
     };
     let layer = match kind {
         TargetKind::Time => Layer::Moment(crate::screens::layers::MomentInput {
-            title: String::from("Back to which time?"),
+            title: format!("{to} to which time?"),
             prompt: String::from(
                 "What was committed before it is kept; i switches to \"up to and including\".",
             ),
@@ -207,7 +208,7 @@ fn ask_for(app: &mut App, kind: TargetKind) {
             selected: 0,
         }),
         TargetKind::Lsn => ask(
-            "Back to which position?",
+            &format!("{to} to which position?"),
             "Two hexadecimal numbers with a slash. The database is recovered to just before it.",
             "For example: 16/B374D848",
             LinePurpose::Lsn,
