@@ -74,7 +74,7 @@ pub fn open(app: &mut App, id: String) -> Vec<Effect> {
     app.open = Some(id.clone());
     app.incoming = None;
     app.surveyed = false;
-    app.leading_back = false;
+    app.leading_back = None;
     let view = &mut app.view;
     view.incident = None;
     view.findings.clear();

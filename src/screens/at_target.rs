@@ -93,7 +93,11 @@ pub fn draw(view: &View, incident: &Incident, column: &mut Column<'_>) {
         return;
     };
     column.field("stands", 10, (Ink::Strong, &stands(view, here)), 2);
-    column.field("stopped", 10, (Ink::Text, &here.target.to_string()), 1);
+    // Where rows are few, the checks come first; what was asked for stands in the report too.
+    let all = rows(incident) + 2;
+    if tries.len() == 1 || usize::from(column.left()) > all {
+        column.field("stopped", 10, (Ink::Text, &here.target.to_string()), 1);
+    }
     if let Some((_, words)) = incident
         .current_step()
         .into_iter()
@@ -102,8 +106,8 @@ pub fn draw(view: &View, incident: &Incident, column: &mut Column<'_>) {
     {
         column.field("raised", 10, (Ink::Attention, &text::clean(words)), 2);
     }
-    // The keys are never pushed out by the checks.
-    let below = if column.left() > 7 { 4 } else { 1 };
+    // The key bar names the keys too: the checks go before their words.
+    let below = if usize::from(column.left()) >= all + 5 { 4 } else { 0 };
     let room = column.left().saturating_sub(below);
     if tries.len() > 1 {
         beside(view, &tries, room, column);
@@ -115,7 +119,9 @@ pub fn draw(view: &View, incident: &Incident, column: &mut Column<'_>) {
         let used = u16::try_from(here.checks.len()).unwrap_or(room).min(room);
         column.skip(used);
     }
-    if below == 4 { keys(view, column) } else { short_keys(view, column) }
+    if below > 0 {
+        keys(view, column);
+    }
 }
 
 /// The time of the last commit that is there, with its offset and in the operator's own zone.
@@ -142,9 +148,11 @@ fn beside(view: &View, tries: &[&Try], rows: u16, column: &mut Column<'_>) {
     // The newest stays; the others pass by its side.
     let others = tries.len() - 1;
     let from = view.cursor(2) % others.max(1);
-    let shown: Vec<usize> =
-        std::iter::once(0).chain((0..others.min(fit - 1)).map(|i| 1 + (from + i) % others)).collect();
-    let width = (column.width().saturating_sub(NAMES) / shown.len()).saturating_sub(1).min(34);
+    let shown: Vec<usize> = std::iter::once(0)
+        .chain((0..others.min(fit - 1)).map(|i| 1 + (from + i) % others))
+        .collect();
+    let width = (column.width().saturating_sub(NAMES) / shown.len()).saturating_sub(1);
+    let width = width.min(if column.width() < 100 { 22 } else { 28 });
     let names = column.width().saturating_sub((width + 1) * shown.len() + 4);
     let mut head = |name: &str, cell: &dyn Fn(usize, &Try) -> String, ink: Ink| {
         let mut spans = vec![Span::styled(pad(name, names + 4, theme), theme.style(Ink::Dim))];
@@ -169,11 +177,12 @@ fn beside(view: &View, tries: &[&Try], rows: u16, column: &mut Column<'_>) {
         tried.reached_time.map_or_else(|| String::from("-"), |at| at.strftime(form).to_string())
     };
     head("last commit", &time, Ink::Text);
-    if rows > 6 {
+    let full = usize::from(rows) > ids(tries).len() + 3;
+    if full {
         let lsn = |_: usize, t: &Try| t.reached_lsn.map_or_else(|| "-".into(), |l| l.to_string());
         head("LSN", &lsn, Ink::Dim);
     }
-    let used = if rows > 6 { 3 } else { 2 };
+    let used = if full { 3 } else { 2 };
     let hidden = others > fit - 1;
     let visible = usize::from(rows.saturating_sub(used + u16::from(hidden)));
     let ids = ids(tries);
@@ -188,7 +197,10 @@ fn beside(view: &View, tries: &[&Try], rows: u16, column: &mut Column<'_>) {
         let mark = if differs { theme.glyph("≠", "#") } else { " " };
         let ink = if differs { Ink::Attention } else { Ink::Text };
         let mut spans = vec![
-            Span::styled(pad(&text::clean(title), names, theme), theme.style(Ink::Text)),
+            Span::styled(
+                pad(&text::clean(title), names.saturating_sub(1), theme) + " ",
+                theme.style(Ink::Text),
+            ),
             Span::styled(format!("{mark} "), theme.style(ink)),
         ];
         for &i in &shown {
@@ -238,17 +250,6 @@ fn keys(view: &View, column: &mut Column<'_>) {
     }
 }
 
-fn short_keys(view: &View, column: &mut Column<'_>) {
-    let mut spans = Vec::new();
-    for id in [Id::Promote, Id::GoLater, Id::GoEarlier, Id::Abandon] {
-        if let Some(c) = commands::by_id(id) {
-            spans.push(Span::styled(c.key.to_string(), view.theme.style(Ink::Key)));
-            spans.push(Span::styled(format!(" {}  ", c.label), view.theme.style(Ink::Text)));
-        }
-    }
-    column.spans(spans);
-}
-
 /// Up to where the server has replayed; it cannot go back behind that.
 #[must_use]
 pub fn stands_at(incident: &Incident) -> Option<Lsn> {
@@ -276,15 +277,18 @@ pub fn later_points(view: &View) -> Vec<Offer> {
     let next = incident.reach.as_ref().and_then(|reach| reach.first_lost.as_ref());
     if let Some(commit) = next.filter(|commit| commit.end_lsn > stands) {
         let what = suspects.iter().find(|s| s.commit.xid == commit.xid).map(|s| s.what.as_str());
-        list.push((commit.end_lsn, Offer {
-            target: target(TargetPoint::Xid(commit.xid), true),
-            title: format!("Just after transaction {}", commit.xid),
-            why: format!(
-                "{}: {}.",
-                text::when(commit.at, view.now),
-                what.unwrap_or("the first that is not here")
-            ),
-        }));
+        list.push((
+            commit.end_lsn,
+            Offer {
+                target: target(TargetPoint::Xid(commit.xid), true),
+                title: format!("Just after transaction {}", commit.xid),
+                why: format!(
+                    "{}: {}.",
+                    text::when(commit.at, view.now),
+                    what.unwrap_or("the first that is not here")
+                ),
+            },
+        ));
     }
     for suspect in suspects {
         let commit = &suspect.commit;
@@ -296,12 +300,16 @@ pub fn later_points(view: &View) -> Vec<Offer> {
     }
     let points = view.survey.as_ref().map_or(&[][..], |s| &s.landmarks.restore_points);
     for point in points.iter().filter(|point| point.lsn > stands) {
-        let at = point.at.map_or_else(String::new, |at| format!("about {}", text::when(at, view.now)));
-        list.push((point.lsn, Offer {
-            target: target(TargetPoint::Name(point.name.clone()), true),
-            title: format!("Restore point \"{}\"", text::clean(&point.name)),
-            why: at,
-        }));
+        let at =
+            point.at.map_or_else(String::new, |at| format!("about {}", text::when(at, view.now)));
+        list.push((
+            point.lsn,
+            Offer {
+                target: target(TargetPoint::Name(point.name.clone()), true),
+                title: format!("Restore point \"{}\"", text::clean(&point.name)),
+                why: at,
+            },
+        ));
     }
     list.sort_by_key(|(lsn, _)| *lsn);
     let mut list: Vec<Offer> = list.into_iter().map(|(_, offer)| offer).take(8).collect();

@@ -35,10 +35,10 @@ pub fn available(id: Id, view: &View) -> bool {
 fn needs_live(id: Id) -> bool {
     use Id::{
         Abandon, AddNote, AnswerQuestion, AskServer, CancelRun, ChangesBefore, ChoosePoint,
-        CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GoEarlier, GoLater, GoOnRunning, IncidentEscalated,
-        LastKnownGood, MaintenanceWindow, MakePlan, OpenGate, Pause, Promote, PutBack, ReopenLine,
-        RunProbes, SetSeverity, SignLine, StartRun, SurveyAgain, Validate, VerifyBackup,
-        WhatIsWrong, WriteReport,
+        CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GoEarlier, GoLater,
+        GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan, OpenGate,
+        Pause, Promote, PutBack, ReopenLine, RunProbes, SetSeverity, SignLine, StartRun,
+        SurveyAgain, Validate, VerifyBackup, WhatIsWrong, WriteReport,
     };
     matches!(
         id,
@@ -185,9 +185,7 @@ fn reading(id: Id, view: &View, incident: &Incident) -> bool {
         Id::FollowTimeline => view.candidate().is_some() && view.survey.is_some(),
         Id::ShowLog => view.progress.is_some(),
         Id::Details => incident.reach.is_some(),
-        Id::OtherTry => {
-            incident.status == RunStatus::Held && super::at_target::more_points(view)
-        }
+        Id::OtherTry => incident.status == RunStatus::Held && super::at_target::more_points(view),
         Id::CheckDetails => !incident.validation.is_empty(),
         Id::Timeline => view.page != Page::Home,
         _ => true,

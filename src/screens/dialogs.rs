@@ -516,7 +516,11 @@ fn later_lines(view: &View, incident: &Incident, target: &Target, width: usize) 
             }
         }
     }
-    fact("happens", String::from("the server is stopped, told the later point, started"), Ink::Text);
+    fact(
+        "happens",
+        String::from("the server is stopped, told the later point, started"),
+        Ink::Text,
+    );
     fact(
         "no way back",
         String::from("what is replayed stays; this point again would need a new restore"),

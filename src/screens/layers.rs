@@ -136,7 +136,9 @@ pub enum Intent {
     Quit,
     Cancel,
     Undo,
-    Start { plan_hash: String },
+    Start {
+        plan_hash: String,
+    },
     Decide(Decision),
     TakeBack(Prerequisite),
     ChooseTarget(Target),

@@ -329,7 +329,8 @@ fn a_later_point_can_be_typed_or_picked_from_the_next_transactions() {
     s.key(Key::Down);
     s.key(Key::Enter);
     s.keys("1/2B000000");
-    let typed = Target { point: TargetPoint::Lsn(Lsn(0x1_2B00_0000)), inclusive: false, timeline: None };
+    let typed =
+        Target { point: TargetPoint::Lsn(Lsn(0x1_2B00_0000)), inclusive: false, timeline: None };
     assert_eq!(sent(s.key(Key::Enter)), [Command::CheckReach { target: typed }]);
     let mut s = Story::held(THEME);
     press(&mut s, 'L');
@@ -353,6 +354,8 @@ fn an_earlier_point_says_its_price_and_leads_to_the_choice() {
     let step = String::from("inspect");
     let effects = s.entry("14:16:30", J::Decided { step, decision });
     assert_eq!(sent(effects), [Command::Undo], "as agreed to");
+    s.answer_all(true);
+    assert_eq!(sent(s.event(Event::Tick(at("14:16:31")))), [], "once");
     s.entry("14:16:31", J::UndoStarted);
     assert_eq!(s.app.view.page, Page::Restore);
     s.entry("14:16:40", J::UndoFinished);

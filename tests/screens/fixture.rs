@@ -151,6 +151,16 @@ fn proofs(unbroken: bool) -> Vec<Check> {
 }
 
 pub fn reach(target: Target, reachable: bool) -> Reach {
+    if matches!(target.point, TargetPoint::Xid(74211)) && target.inclusive {
+        let before = Target { point: TargetPoint::Xid(74211), inclusive: false, timeline: None };
+        return Reach {
+            target,
+            last_kept: Some(commit("14:02:51.312", 74211, 0x1_2A4F_3C18, (0, 0, 48_211))),
+            first_lost: Some(commit("14:02:53.900", 74215, 0x1_2B00_0000, (1, 0, 0))),
+            lost_commits: Some(411),
+            ..reach(before, reachable)
+        };
+    }
     Reach {
         target,
         reachable,
@@ -874,8 +884,11 @@ impl Story {
         let mut s = Self::held(theme);
         let xid = Target { point: TargetPoint::Xid(74211), inclusive: true, timeline: None };
         s.moved("14:16:30", xid, ("14:02:51.312", 0x1_2A4F_4448, ("2,777", false)));
-        let lsn =
-            Target { point: TargetPoint::Lsn(Lsn(0x1_2B00_0000)), inclusive: false, timeline: None };
+        let lsn = Target {
+            point: TargetPoint::Lsn(Lsn(0x1_2B00_0000)),
+            inclusive: false,
+            timeline: None,
+        };
         s.moved("14:17:10", lsn, ("14:02:53.660", 0x1_2B00_0000, ("2,779", false)));
         s.tick("14:17:40");
         s

@@ -18,7 +18,9 @@ use crate::screens::layers::{
 };
 use crate::screens::moment::Reading;
 use crate::screens::view::{Link, Page, Points, Purpose};
-use crate::screens::{assessment, at_target, checklist, drill, guide, home, recovery_point, text, validation};
+use crate::screens::{
+    assessment, at_target, checklist, drill, guide, home, recovery_point, text, validation,
+};
 use tui_input::Input;
 
 /// Commits that are listed around a moment.

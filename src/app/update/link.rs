@@ -222,7 +222,7 @@ fn reply(app: &mut App, waiting: Waiting, result: Result<Answer, Explanation>) -
                 app.view.layers.retain(|l| !matches!(l, Layer::Commits(_)));
             }
             if purpose == Purpose::GiveUp {
-                app.leading_back = false;
+                app.leading_back = None;
             }
             let title = match purpose {
                 Purpose::Later => "The server stays where it is",

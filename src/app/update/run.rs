@@ -11,8 +11,8 @@ use crate::engine::incident::model::{RunStatus, StepStatus};
 use crate::engine::runner::plan::Cancel;
 use crate::screens::available::available;
 use crate::screens::layers::{Emphasis, Gate, Intent, Layer, LinePurpose, Reader};
-use crate::screens::{at_target, restore};
 use crate::screens::restore::Item;
+use crate::screens::{at_target, restore};
 use tui_input::Input;
 
 pub fn details(app: &mut App) -> Vec<Effect> {

@@ -1,7 +1,7 @@
 //! At the recovery point: going on to a later one, and the way back to an earlier one. What moves
 //! the server goes through the typed name or a question first.
 
-use super::super::model::{App, Effect};
+use super::super::model::{App, Back, Effect};
 use super::actions::{self, choice, confirm};
 use super::{answers, go, notice, plain, send};
 use crate::engine::incident::event::Decision;
@@ -146,29 +146,28 @@ pub fn give_up(app: &mut App) -> Vec<Effect> {
     }
     let command = Command::Decide { decision: Decision::Abandon };
     let effects = send(app, command, "giving the run up", Purpose::GiveUp);
-    app.leading_back = !effects.is_empty();
+    app.leading_back = (!effects.is_empty()).then_some(Back::GivingUp);
     effects
 }
 
 /// From the run that was given up to the choice of another point, as agreed to.
 pub fn lead_back(app: &mut App) -> Vec<Effect> {
-    if !app.leading_back {
-        return Vec::new();
-    }
+    let Some(back) = app.leading_back else { return Vec::new() };
     let status = app.view.incident.as_ref().map(|i| i.status);
-    match status {
+    match (back, status) {
         // Whoever lost sight of it decides anew.
-        _ if app.view.link != Link::Live => app.leading_back = false,
-        Some(RunStatus::Held | RunStatus::Undoing) => {}
-        Some(RunStatus::Cancelled) if !app.view.busy("putting back") => {
+        _ if app.view.link != Link::Live => app.leading_back = None,
+        (Back::GivingUp, Some(RunStatus::Cancelled)) => {
+            app.leading_back = Some(Back::PuttingBack);
             return plain(app, Command::Undo, "putting back");
         }
-        Some(RunStatus::Cancelled) => {}
-        Some(RunStatus::Undone) => {
-            app.leading_back = false;
+        (Back::PuttingBack, Some(RunStatus::Undone)) => {
+            app.leading_back = None;
             go(app, Page::RecoveryPoint);
         }
-        _ => app.leading_back = false,
+        (Back::GivingUp, Some(RunStatus::Held))
+        | (Back::PuttingBack, Some(RunStatus::Cancelled | RunStatus::Undoing)) => {}
+        _ => app.leading_back = None,
     }
     Vec::new()
 }

@@ -17,7 +17,9 @@ pub(super) fn table(tries: &[Try]) -> Option<(Vec<String>, Vec<Vec<String>>)> {
     };
     let mut rows = vec![
         line("Last commit (UTC)", &|tried| maybe_moment(tried.reached_time)),
-        line("LSN", &|tried| tried.reached_lsn.map_or_else(|| "not known".into(), |l| l.to_string())),
+        line("LSN", &|tried| {
+            tried.reached_lsn.map_or_else(|| "not known".into(), |l| l.to_string())
+        }),
     ];
     let mut ids: Vec<&str> = Vec::new();
     for check in tries.iter().rev().flat_map(|tried| &tried.checks) {
@@ -28,7 +30,9 @@ pub(super) fn table(tries: &[Try]) -> Option<(Vec<String>, Vec<Vec<String>>)> {
     for id in ids {
         let of = |tried: &Try| tried.checks.iter().find(|c| c.id == id).cloned();
         let title = tries.iter().rev().find_map(of).map_or_else(String::new, |c| c.title);
-        rows.push(line(&title, &|tried| of(tried).map_or_else(|| "not asked".into(), |c| cell(&c))));
+        rows.push(line(&title, &|tried| {
+            of(tried).map_or_else(|| "not asked".into(), |c| cell(&c))
+        }));
     }
     Some((header, rows))
 }

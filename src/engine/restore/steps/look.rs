@@ -51,7 +51,7 @@ pub(super) async fn tables(
     let end = Instant::now() + LIMIT;
     let known = names(connection).await;
     let mut checks = Vec::new();
-    for table in wanted(incident, configured, &known) {
+    for table in wanted(incident, configured, &known, &connection.database) {
         checks.extend(look(connection, &table, reached, end).await);
     }
     checks
@@ -72,9 +72,17 @@ async fn names(connection: &Connection) -> Vec<String> {
     asked.await.unwrap_or_default()
 }
 
-fn wanted(incident: &Incident, configured: &[String], known: &[String]) -> Vec<Wanted> {
+fn wanted(
+    incident: &Incident,
+    configured: &[String],
+    known: &[String],
+    database: &str,
+) -> Vec<Wanted> {
+    // One table has one name, whoever names it.
+    let own = format!(" in {database}");
     let mut list: Vec<Wanted> = Vec::new();
     let mut add = |name: &str, at_least: Option<u64>| {
+        let name = name.strip_suffix(&own).unwrap_or(name);
         if list.len() < MOST && !list.iter().any(|w| w.name == name) {
             list.push(Wanted { name: name.to_owned(), at_least });
         }
@@ -90,7 +98,9 @@ fn wanted(incident: &Incident, configured: &[String], known: &[String]) -> Vec<W
     let lost = cost.and_then(|cost| cost.tables.as_deref()).unwrap_or_default();
     let least = |name: &str| {
         let exact = cost.is_some_and(|cost| cost.exact);
-        let table = lost.iter().find(|table| table.relation == name).filter(|_| exact)?;
+        let plain = |name: &str| name.strip_suffix(&own).unwrap_or(name).to_owned();
+        let table =
+            lost.iter().find(|table| plain(&table.relation) == plain(name)).filter(|_| exact)?;
         Some(table.deletes.saturating_sub(table.inserts)).filter(|least| *least > 0)
     };
     before.iter().for_each(|name| add(name, least(name)));

@@ -364,7 +364,13 @@ impl Step for Inspect {
             checks.extend(assess::run_probes_on(&private, cluster).await);
             checks
         });
-        for check in &checks {
+        let tried = Try {
+            target: context.plan().target.clone(),
+            reached_lsn: fact("reached_lsn").parse().ok(),
+            reached_time,
+            checks,
+        };
+        for check in tried.probes() {
             context.note(
                 "at_target",
                 &format!(
@@ -375,12 +381,6 @@ impl Step for Inspect {
                 ),
             )?;
         }
-        let tried = Try {
-            target: context.plan().target.clone(),
-            reached_lsn: fact("reached_lsn").parse().ok(),
-            reached_time,
-            checks,
-        };
         let (good, of) = tried.content();
         context.tried(tried)?;
         let stop = fact("stop_line");
