@@ -55,6 +55,13 @@ pub enum Effect {
     Quit,
 }
 
+/// How far the way back to an earlier point is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Back {
+    GivingUp,
+    PuttingBack,
+}
+
 /// The whole state.
 #[derive(Debug)]
 pub struct App {
@@ -73,6 +80,8 @@ pub struct App {
     pub surveyed: bool,
     /// Show the briefing once the incident is up.
     pub brief: bool,
+    /// The operator agreed to give the run up for an earlier point: it is put back when it ended.
+    pub leading_back: Option<Back>,
 }
 
 impl App {
@@ -88,6 +97,7 @@ impl App {
             incoming_findings: BTreeMap::new(),
             surveyed: false,
             brief: false,
+            leading_back: None,
         }
     }
 

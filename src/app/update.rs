@@ -7,6 +7,7 @@ mod link;
 mod moving;
 mod past;
 mod run;
+mod target;
 
 use super::model::{App, Effect, Event};
 use crate::engine::explain::Explanation;
@@ -60,6 +61,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
         Event::Link { generation, incoming } => link::incoming(app, generation, incoming),
     };
     past::settle(app);
+    effects.extend(target::lead_back(app));
     effects.extend(ask_along(app));
     effects.extend(past::ask(app));
     effects
@@ -72,6 +74,7 @@ pub fn open(app: &mut App, id: String) -> Vec<Effect> {
     app.open = Some(id.clone());
     app.incoming = None;
     app.surveyed = false;
+    app.leading_back = None;
     let view = &mut app.view;
     view.incident = None;
     view.findings.clear();
@@ -92,7 +95,7 @@ fn go(app: &mut App, page: Page) {
         app.view.page = page;
         app.view.panel = 0;
     }
-    if page != Page::RecoveryPoint {
+    if !matches!(page, Page::RecoveryPoint | Page::Restore) {
         app.surveyed = false;
     }
 }
@@ -220,7 +223,9 @@ fn edit(app: &mut App, change: impl FnOnce(&mut tui_input::Input)) {
 /// On the recovery point's screen, what it needs is asked for without a key: it only reads.
 fn ask_along(app: &mut App) -> Vec<Effect> {
     let view = &app.view;
-    let wanted = view.page == Page::RecoveryPoint
+    // At the target the survey tells which later points there are.
+    let held = view.incident.as_ref().is_some_and(crate::screens::at_target::waits);
+    let wanted = (view.page == Page::RecoveryPoint || (view.page == Page::Restore && held))
         && view.link == Link::Live
         && view.incident.as_ref().is_some_and(|i| i.closing.is_none());
     if !wanted {
@@ -233,7 +238,12 @@ fn ask_along(app: &mut App) -> Vec<Effect> {
     if view.awaits(|p| matches!(p, Purpose::Reach(_))) {
         return Vec::new();
     }
-    match past::next_to_prove(view) {
+    let next = if held && view.page == Page::Restore {
+        target::next_to_prove(view)
+    } else {
+        past::next_to_prove(view)
+    };
+    match next {
         Some(target) => {
             let command = Command::CheckReach { target: target.clone() };
             send(app, command, "proving reach", Purpose::Reach(target))

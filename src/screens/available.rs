@@ -7,6 +7,9 @@ use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::model::{Phase, RunStatus, StepStatus};
 
+/// The label of the command that moves the target while it is on its way.
+pub const MOVING: &str = "going on to the later point";
+
 /// Whether the command would do something now.
 #[must_use]
 pub fn available(id: Id, view: &View) -> bool {
@@ -32,10 +35,10 @@ pub fn available(id: Id, view: &View) -> bool {
 fn needs_live(id: Id) -> bool {
     use Id::{
         Abandon, AddNote, AnswerQuestion, AskServer, CancelRun, ChangesBefore, ChoosePoint,
-        CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GoOnRunning, IncidentEscalated,
-        LastKnownGood, MaintenanceWindow, MakePlan, OpenGate, Pause, Promote, PutBack, ReopenLine,
-        RunProbes, SetSeverity, SignLine, StartRun, SurveyAgain, Validate, VerifyBackup,
-        WhatIsWrong, WriteReport,
+        CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GoEarlier, GoLater,
+        GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan, OpenGate,
+        Pause, Promote, PutBack, ReopenLine, RunProbes, SetSeverity, SignLine, StartRun,
+        SurveyAgain, Validate, VerifyBackup, WhatIsWrong, WriteReport,
     };
     matches!(
         id,
@@ -50,6 +53,8 @@ fn needs_live(id: Id) -> bool {
             | CommitsAround
             | ConfirmTarget
             | FirstDetected
+            | GoEarlier
+            | GoLater
             | GoOnRunning
             | IncidentEscalated
             | LastKnownGood
@@ -124,6 +129,8 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
         },
         Id::PutBack => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
         Id::Promote | Id::Abandon => status == RunStatus::Held,
+        Id::GoLater => super::at_target::waits(incident) && !view.busy(MOVING),
+        Id::GoEarlier => super::at_target::waits(incident),
         Id::Validate => status == RunStatus::Finished && !view.busy("validating"),
         Id::SignLine | Id::ReopenLine => {
             let signed = super::checklist::selected(view)
@@ -178,6 +185,7 @@ fn reading(id: Id, view: &View, incident: &Incident) -> bool {
         Id::FollowTimeline => view.candidate().is_some() && view.survey.is_some(),
         Id::ShowLog => view.progress.is_some(),
         Id::Details => incident.reach.is_some(),
+        Id::OtherTry => incident.status == RunStatus::Held && super::at_target::more_points(view),
         Id::CheckDetails => !incident.validation.is_empty(),
         Id::Timeline => view.page != Page::Home,
         _ => true,

@@ -138,6 +138,9 @@ pub enum Id {
     CancelRun,
     PutBack,
     Promote,
+    GoLater,
+    GoEarlier,
+    OtherTry,
     Abandon,
     ShowLog,
     // Validation, checklist, report
@@ -309,6 +312,9 @@ pub const TABLE: &[Command] = &[
     c(Id::SurveyAgain, Key::Char('u'), 17, Observer, POINT, "read again", "Read backups, archive and server again."),
 
     c(Id::Promote, Key::Char('P'), 1, Commander, RESTORE, "promote", "Accept the data at the recovery point and open the database. Asks first."),
+    c(Id::GoLater, Key::Char('L'), 1, Commander, RESTORE, "later", "At the recovery point: go on to a later one. The server is stopped, told and started again; nothing is copied. Shows what happens, then takes the cluster's name."),
+    c(Id::GoEarlier, Key::Char('E'), 1, Commander, RESTORE, "earlier", "At the recovery point: say what an earlier one would cost, and go there by a new restore. Asks first."),
+    c(Id::OtherTry, Key::Char('o'), 4, Observer, RESTORE, "other try", "Where more points were tried than fit side by side: show the next of them."),
     c(Id::Abandon, Key::Char('A'), 2, Commander, RESTORE, "abandon", "Give this recovery up at the recovery point. Nothing is deleted. Asks first."),
     c(Id::GoOnRunning, Key::Char('r'), 3, Commander, RESTORE, "go on", "Go on: after a pause, or with the step that failed or was interrupted."),
     c(Id::StartRun, Key::Char('s'), 4, Commander, RESTORE, "start", "Start the recovery whose gate was passed. Asks first."),

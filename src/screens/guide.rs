@@ -221,9 +221,9 @@ fn restore(view: &View, incident: &Incident) -> Guide {
                 .unwrap_or("The server stands at the recovery point. Is the data right?");
             let question = text::clean(question);
             let more = if question.trim_end().ends_with('?') {
-                " Look, then promote or abandon (A)."
+                " Promote, later (L), earlier (E)?"
             } else {
-                " Is the data right? Promote, or abandon (A)."
+                " Is the data right? Promote, later (L), earlier (E)?"
             };
             do_it(Id::Promote, question + more).tone(Tone::Attention)
         }

@@ -105,6 +105,10 @@ pub enum Pick {
     Kind(TargetKind),
     Timeline(Option<u32>),
     Point(Target),
+    /// A point of one's own: its kind is asked next.
+    OwnPoint,
+    /// One of the transactions that come next.
+    NextCommits,
 }
 
 /// The kinds of recovery target.
@@ -132,10 +136,14 @@ pub enum Intent {
     Quit,
     Cancel,
     Undo,
-    Start { plan_hash: String },
+    Start {
+        plan_hash: String,
+    },
     Decide(Decision),
     TakeBack(Prerequisite),
     ChooseTarget(Target),
+    /// Give this run up, put everything back, and choose an earlier point.
+    Earlier,
 }
 
 #[derive(Debug, Clone)]
@@ -153,6 +161,8 @@ pub struct Gate {
     /// The plan that was read; another plan closes the gate.
     pub plan_hash: String,
     pub cluster: String,
+    /// At the recovery point: the later one to go on to. `None` at the gate before the run.
+    pub later: Option<Target>,
     pub input: Input,
     pub error: Option<String>,
     pub scroll: usize,

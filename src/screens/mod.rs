@@ -2,6 +2,7 @@
 //! what a key does is `app::update`'s.
 
 pub mod assessment;
+pub mod at_target;
 pub mod available;
 pub mod checklist;
 pub mod commands;

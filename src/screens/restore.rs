@@ -10,7 +10,7 @@ use super::paint::{Column, first_row, pad};
 use super::theme::Ink;
 use super::view::View;
 use super::widgets::bars;
-use super::{columns, commands, only_panel, split_rows, text};
+use super::{at_target, columns, commands, only_panel, split_rows, text};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus};
@@ -88,14 +88,22 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
         Some(0) => list(view, incident, area, buf),
         Some(_) => beside(view, incident, area, buf),
         None => {
+            let held = incident.status == RunStatus::Held;
             // Side by side only where no title is cut off by it.
-            let (one, two) = if area.width >= 104 {
+            let (one, two) = if area.width >= 104 && held {
+                // What is found at the point needs the room; the plan is known by now.
+                columns(area, 36)
+            } else if area.width >= 104 {
                 columns(area, 50)
             } else {
                 // What happens now needs more room than what is still to come.
                 let reading = matches!(incident.status, RunStatus::Planning | RunStatus::Ready);
-                let upper = if reading { area.height / 2 } else { area.height * 2 / 5 };
-                split_rows(area, upper.max(5))
+                let upper = match () {
+                    () if reading => area.height / 2,
+                    () if held => 2,
+                    () => area.height * 2 / 5,
+                };
+                split_rows(area, if held { upper } else { upper.max(5) })
             };
             list(view, incident, one, buf);
             beside(view, incident, two, buf);
@@ -220,7 +228,7 @@ fn beside(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
         return;
     }
     if incident.status == RunStatus::Held {
-        held(view, incident, &mut column);
+        at_target::draw(view, incident, &mut column);
         return;
     }
     if let Some(progress) = &view.progress {
@@ -241,30 +249,7 @@ fn beside(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
     }
 }
 
-fn held(view: &View, incident: &Incident, column: &mut Column<'_>) {
-    column.title(view.panel == 1, "At the recovery point", "closed to the application");
-    if let Some(state) = incident.current_step() {
-        let question = state.question.as_deref().unwrap_or("Is the data right?");
-        if column.left() > 8 {
-            column.wrapped(Ink::Attention, &text::clean(question), 0, 5);
-            column.skip(1);
-        }
-        notes(state, column);
-    }
-    key_line(view, Id::Promote, "the data is right: open the database", column);
-    key_line(view, Id::Abandon, "it is not: stop here, choose another point", column);
-    log_tail(view, column);
-}
-
-fn key_line(view: &View, id: Id, words: &str, column: &mut Column<'_>) {
-    let key = commands::by_id(id).map_or_else(String::new, |c| c.key.to_string());
-    column.spans(vec![
-        Span::styled(key, view.theme.style(Ink::Key)),
-        Span::styled(format!("  {words}"), view.theme.style(Ink::Text)),
-    ]);
-}
-
-fn notes(state: &StepState, column: &mut Column<'_>) {
+pub(super) fn notes(state: &StepState, column: &mut Column<'_>) {
     for (name, note) in &state.notes {
         let name = name.replace(['-', '_'], " ");
         column.field(&format!("{name} "), 14, (Ink::Text, &text::clean(note)), 2);

@@ -159,6 +159,10 @@ pub enum Purpose {
     },
     Reach(Target),
     Commits(Timestamp),
+    /// Going on to a later point.
+    Later,
+    /// Giving a run up, to restore to an earlier point.
+    GiveUp,
     Past(Asked),
     Survey,
 }

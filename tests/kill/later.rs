@@ -6,7 +6,7 @@ use lifeboat::engine::drill::sandbox::CLUSTER;
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::explain::Kind;
 use lifeboat::engine::incident::event::Decision;
-use lifeboat::engine::incident::facts::{Target, TargetPoint};
+use lifeboat::engine::incident::facts::{Check, Target, TargetPoint, Try, Verdict};
 use lifeboat::engine::incident::model::{RunStatus, StepStatus};
 use lifeboat::engine::restore::plan::ORDER;
 use lifeboat::engine::runner::client::{Client, LinkState};
@@ -23,6 +23,9 @@ fn a_later_point_is_reached_without_copying_again() {
     let target = first.plan.as_ref().unwrap().target.clone();
     assert_eq!(before.target, target);
     assert!(before.reached_lsn.is_some() && !before.checks.is_empty(), "{before:?}");
+    // The table that the damage will hit still has the rows that it will delete.
+    let orders = counted(&before, "rows:public.orders");
+    assert_ne!(orders.verdict, Verdict::Failed, "{orders:?}");
 
     // Not later, not the typed name: nothing moves.
     let cluster = CLUSTER.to_owned();
@@ -49,6 +52,9 @@ fn a_later_point_is_reached_without_copying_again() {
     let second = stage
         .wait(&client, "the later target", |i| i.status == RunStatus::Held && i.tries.len() == 2);
     assert_eq!(second.tries[1].target, after);
+    // Asked again at the later point, where the rows are gone.
+    let gone = counted(&second.tries[1], "rows:public.orders");
+    assert!(rows_of(&gone) < rows_of(&orders), "{gone:?} against {orders:?}");
     assert!(second.tries[1].reached_lsn > before.reached_lsn);
     assert_ne!(second.plan.as_ref().unwrap().hash, first.plan.as_ref().unwrap().hash);
 
@@ -75,6 +81,57 @@ fn a_later_point_is_reached_without_copying_again() {
     let committed = truth.committed_at.as_millisecond() as f64 / 1000.0;
     let after_it = stage.rows_with(late, committed);
     assert!(after_it > 0, "what came after the damage is there");
+}
+
+/// The log asks for a higher setting than the recovering server was given: it stops with rows
+/// missing, says so, and a retry raises the setting and goes on.
+#[test]
+fn later_a_setting_that_the_plan_missed_is_raised_by_a_retry() {
+    let stage = Stage::prepared(|sandbox| {
+        sandbox.server().stop().unwrap();
+        sandbox.server().start(&[("max_connections", RAISED)]).unwrap();
+    });
+    let client = stage.runner(Some("step.start-recovery.before"));
+    stage.to_gate(&client);
+    stage.go_on(&client);
+    stage.until_lost(&client, "step.start-recovery.before");
+    // As if nobody had known what the log asks for.
+    let auto = stage.sandbox.server().data.join("postgresql.auto.conf");
+    let settings = std::fs::read_to_string(&auto).unwrap();
+    let line = format!("max_connections = '{RAISED}'\n");
+    assert!(settings.contains(&line), "{settings}");
+    std::fs::write(&auto, settings.replace(&line, "")).unwrap();
+
+    let client = stage.runner(None);
+    stage.wait(&client, "what the runner left", |i| i.status == RunStatus::Interrupted);
+    stage.ask(&client, Command::Retry);
+    let stopped = stage.wait(&client, "the stop on the way", |i| {
+        matches!(i.status, RunStatus::Failed | RunStatus::Held)
+    });
+    let failure = stopped.current_step().and_then(|step| step.failure.clone()).unwrap();
+    assert_eq!((stopped.status, failure.kind), (RunStatus::Failed, Kind::Config), "{failure}");
+    assert!(failure.what.contains("max_connections"), "{failure}");
+    assert!(failure.next.contains(&format!("raised to {RAISED}")), "{failure}");
+    stage.ask(&client, Command::Retry);
+    let held = stage.wait(&client, "the target", |i| {
+        i.status == RunStatus::Held
+            || (i.status == RunStatus::Failed && i.current_step().is_some_and(|s| s.attempts > 1))
+    });
+    assert_eq!(held.status, RunStatus::Held, "{:?}", held.current_step());
+    assert!(held.noted("settings_raised").is_some_and(|text| text.contains(RAISED)));
+    let counted = held.tries[0].checks.iter().find(|c| c.id == "rows:public.orders").unwrap();
+    assert!(rows_of(counted) > 0 && counted.verdict != Verdict::Failed, "{counted:?}");
+}
+
+/// More than the sandbox's servers are configured with.
+const RAISED: &str = "173";
+
+fn counted(tried: &Try, id: &str) -> Check {
+    tried.checks.iter().find(|check| check.id == id).expect("the table was looked at").clone()
+}
+
+fn rows_of(check: &Check) -> u64 {
+    check.found.as_ref().unwrap().replace(',', "").parse().unwrap()
 }
 
 fn refusal(stage: &Stage, client: &Client, command: Command) -> String {

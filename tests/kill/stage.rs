@@ -41,6 +41,11 @@ pub struct Stage {
 impl Stage {
     /// A struck sandbox and an incident that is declared and has no runner yet.
     pub fn new() -> Self {
+        Self::prepared(|_| {})
+    }
+
+    /// As [`Stage::new`]; `between` happens after the backup and before the traffic.
+    pub fn prepared(between: impl FnOnce(&Sandbox)) -> Self {
         let home = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(home.path(), PermissionsExt::from_mode(0o711)).unwrap();
         let options = Options {
@@ -58,6 +63,7 @@ impl Stage {
         let say = |line: &str| eprintln!("{line}");
         let mut sandbox = Sandbox::create(&options, &Sandbox::make_repository, &say).unwrap();
         sandbox.back_up().unwrap();
+        between(&sandbox);
         let load =
             Load { transactions_per_second: 50.0, before_incident: 0.5, after_incident: 0.5 };
         sandbox.begin_traffic(&load).unwrap();

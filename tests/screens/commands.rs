@@ -279,6 +279,116 @@ fn at_the_recovery_point_the_commander_decides() {
     }
 }
 
+fn after_the_culprit() -> Target {
+    Target { point: TargetPoint::Xid(74211), inclusive: true, timeline: None }
+}
+
+#[test]
+fn a_later_point_is_proven_then_gone_to_by_the_typed_name() {
+    let mut s = Story::held(THEME);
+    assert_eq!(press(&mut s, 'L'), []);
+    let target = after_the_culprit();
+    assert_eq!(sent(s.key(Key::Enter)), [Command::CheckReach { target: target.clone() }]);
+    assert_eq!(write(&mut s, fixture::CLUSTER), [], "not proven yet");
+    s.answer_all(true);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    for words in ["nothing is copied", "no way back", "up to and including transaction 74211"] {
+        assert!(text.contains(words), "{words} in\n{text}");
+    }
+    let cluster = fixture::CLUSTER.to_owned();
+    assert_eq!(sent(s.key(Key::Enter)), [Command::MoveTarget { target, cluster }]);
+    let id = *s.app.view.waiting.keys().next().unwrap();
+    let e = Explanation::new(Kind::Refused, "It is not later than here.", "Nothing.", "Choose.");
+    s.message(Message::Reply { id, result: Err(e) });
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("stays where it is") && text.contains("not later"), "{text}");
+}
+
+#[test]
+fn neither_another_name_nor_an_unreachable_point_moves_the_server() {
+    let mut s = Story::held(THEME);
+    press(&mut s, 'L');
+    s.key(Key::Enter);
+    s.answer_all(true);
+    assert_eq!(write(&mut s, "analytics"), []);
+    let mut s = Story::held(THEME);
+    press(&mut s, 'L');
+    s.key(Key::Enter);
+    s.answer_all(false);
+    assert_eq!(write(&mut s, fixture::CLUSTER), []);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("cannot be reached"), "{text}");
+}
+
+#[test]
+fn a_later_point_can_be_typed_or_picked_from_the_next_transactions() {
+    let mut s = Story::held(THEME);
+    press(&mut s, 'L');
+    (0..20).for_each(|_| drop(s.key(Key::Down)));
+    s.key(Key::Enter);
+    s.key(Key::Down);
+    s.key(Key::Enter);
+    s.keys("1/2B000000");
+    let typed =
+        Target { point: TargetPoint::Lsn(Lsn(0x1_2B00_0000)), inclusive: false, timeline: None };
+    assert_eq!(sent(s.key(Key::Enter)), [Command::CheckReach { target: typed }]);
+    let mut s = Story::held(THEME);
+    press(&mut s, 'L');
+    (0..20).for_each(|_| drop(s.key(Key::Down)));
+    s.key(Key::Up);
+    assert_eq!(
+        sent(s.key(Key::Enter)),
+        [Command::CommitsAround { at: at("14:02:51.312"), count: 40 }]
+    );
+}
+
+#[test]
+fn an_earlier_point_says_its_price_and_leads_to_the_choice() {
+    let mut s = Story::held(THEME);
+    assert_eq!(press(&mut s, 'E'), []);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("22 s to 31 s") && text.contains("Nothing is deleted"), "{text}");
+    let decision = Decision::Abandon;
+    assert_eq!(press(&mut s, 'y'), [Command::Decide { decision }]);
+    s.answer_all(true);
+    let step = String::from("inspect");
+    let effects = s.entry("14:16:30", J::Decided { step, decision });
+    assert_eq!(sent(effects), [Command::Undo], "as agreed to");
+    s.answer_all(true);
+    assert_eq!(sent(s.event(Event::Tick(at("14:16:31")))), [], "once");
+    s.entry("14:16:31", J::UndoStarted);
+    assert_eq!(s.app.view.page, Page::Restore);
+    s.entry("14:16:40", J::UndoFinished);
+    assert_eq!(s.app.view.page, Page::RecoveryPoint);
+    // An abandon by itself leads nowhere.
+    let mut s = Story::held(THEME);
+    press(&mut s, 'A');
+    press(&mut s, 'y');
+    let step = String::from("inspect");
+    assert_eq!(sent(s.entry("14:16:30", J::Decided { step, decision })), []);
+}
+
+#[test]
+fn the_points_tried_stand_side_by_side() {
+    let mut s = Story::compared(THEME);
+    let narrow = look::text(&look::draw(&mut s.app, 80, 24));
+    for words in ["here", "try 2 of 3", "2,779", "2,777", "≠", "o shows"] {
+        assert!(narrow.contains(words), "{words} in\n{narrow}");
+    }
+    assert!(!narrow.contains("try 1 of 3"), "two at a time\n{narrow}");
+    press(&mut s, 'o');
+    let other = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(other.contains("try 1 of 3") && other.contains("50,988"), "{other}");
+    let wide = look::text(&look::draw(&mut s.app, 160, 45));
+    for words in ["here", "try 2 of 3", "try 1 of 3", "50,988"] {
+        assert!(wide.contains(words), "{words} in\n{wide}");
+    }
+    s.key(Key::Tab);
+    s.key(Key::Enter);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("at least 47,820"), "a check in full\n{text}");
+}
+
 #[test]
 fn a_failed_step_is_tried_again_or_all_is_put_back() {
     let mut s = Story::failed(THEME);

@@ -151,6 +151,16 @@ fn proofs(unbroken: bool) -> Vec<Check> {
 }
 
 pub fn reach(target: Target, reachable: bool) -> Reach {
+    if matches!(target.point, TargetPoint::Xid(74211)) && target.inclusive {
+        let before = Target { point: TargetPoint::Xid(74211), inclusive: false, timeline: None };
+        return Reach {
+            target,
+            last_kept: Some(commit("14:02:51.312", 74211, 0x1_2A4F_3C18, (0, 0, 48_211))),
+            first_lost: Some(commit("14:02:53.900", 74215, 0x1_2B00_0000, (1, 0, 0))),
+            lost_commits: Some(411),
+            ..reach(before, reachable)
+        };
+    }
     Reach {
         target,
         reachable,
@@ -544,6 +554,52 @@ fn commits() -> Vec<Commit> {
     ]
 }
 
+/// What a point was like: rows of the damaged table and whether that is enough.
+fn tried(target: Target, time: &str, lsn: u64, orders: (&str, bool)) -> Try {
+    use Verdict::{CouldNotVerify, Failed, NotRun, Verified};
+    let (rows, good) = orders;
+    let word = if good { Verified } else { Failed };
+    let newest = format!("2026-11-22 {time}+00");
+    let probe = if good { ("1,402", Verified) } else { ("0", Failed) };
+    Try {
+        target,
+        reached_lsn: Some(Lsn(lsn)),
+        reached_time: Some(at(time)),
+        checks: vec![
+            Check {
+                expected: Some(String::from("at least 47,820")),
+                ..check("rows:public.orders", "Rows of public.orders", word, rows, "Counted here.")
+            },
+            check(
+                "newest:public.orders",
+                "Newest row of public.orders",
+                Verified,
+                &newest,
+                "By created_at: not after the last transaction that is here.",
+            ),
+            check(
+                "rows:public.customers",
+                "Rows of public.customers",
+                NotRun,
+                "9,812",
+                "Counted alone: how many there should be is not known.",
+            ),
+            check(
+                "rows:public.audit_log",
+                "Rows of public.audit_log",
+                CouldNotVerify,
+                "locked",
+                "It is locked by the transaction that is under way at this point.",
+            ),
+            Check {
+                expected: Some(String::from("at least 1000")),
+                ..check("probe:recent", "Orders of the last hour", probe.1, probe.0, "")
+            },
+            check("probe:customers", "Customers in all", Verified, "9,812", ""),
+        ],
+    }
+}
+
 /// Tells an incident to an [`App`].
 pub struct Story {
     pub app: App,
@@ -816,9 +872,44 @@ impl Story {
                 text: String::from("50,988 rows"),
             },
         );
+        let first = tried(target(), "14:02:48.004", 0x1_2A4F_3C18, ("50,988", true));
+        s.entry("14:15:59", J::TargetTried(first));
         s.entry("14:15:59", J::StepHeld { step: String::from("inspect"), question: question() });
         s.tick("14:16:20");
         s
+    }
+
+    /// At the third point tried.
+    pub fn compared(theme: Theme) -> Self {
+        let mut s = Self::held(theme);
+        let xid = Target { point: TargetPoint::Xid(74211), inclusive: true, timeline: None };
+        s.moved("14:16:30", xid, ("14:02:51.312", 0x1_2A4F_4448, ("2,777", false)));
+        let lsn = Target {
+            point: TargetPoint::Lsn(Lsn(0x1_2B00_0000)),
+            inclusive: false,
+            timeline: None,
+        };
+        s.moved("14:17:10", lsn, ("14:02:53.660", 0x1_2B00_0000, ("2,779", false)));
+        s.tick("14:17:40");
+        s
+    }
+
+    fn moved(&mut self, time: &str, to: Target, found: (&str, u64, (&str, bool))) {
+        let reach = reach(to.clone(), true);
+        let plan = plan().moved_to(&reach).unwrap();
+        self.entry(time, J::TargetMoved { reach, plan });
+        for step in ["replay", "inspect"] {
+            self.entry(time, J::StepStarted { step: step.to_owned(), attempt: 2 });
+            if step == "inspect" {
+                self.entry(time, J::TargetTried(tried(to.clone(), found.0, found.1, found.2)));
+                let question = String::from(
+                    "The server waits at the target; 1 of 2 probes are content. Promote it?",
+                );
+                self.entry(time, J::StepHeld { step: step.to_owned(), question });
+            } else {
+                self.entry(time, J::StepFinished { step: step.to_owned() });
+            }
+        }
     }
 
     pub fn failed(theme: Theme) -> Self {
@@ -929,11 +1020,11 @@ impl Story {
         })
     }
 
-    pub fn entry(&mut self, time: &str, event: J) {
-        self.entry_at(at(time), event);
+    pub fn entry(&mut self, time: &str, event: J) -> Vec<Effect> {
+        self.entry_at(at(time), event)
     }
 
-    pub fn entry_at(&mut self, time: Timestamp, event: J) {
+    pub fn entry_at(&mut self, time: Timestamp, event: J) -> Vec<Effect> {
         self.seq += 1;
         let who = match &event {
             J::StepStarted { .. }
@@ -948,7 +1039,7 @@ impl Story {
             actor: who,
             event,
             prev: String::new(),
-        }));
+        }))
     }
 
     pub fn progress(mut self, job: &str) -> Self {
@@ -1110,6 +1201,17 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
         with(Story::running(theme, "restore-base").progress("restore-base"), &[Key::Char('q')]),
     );
     add("held", Story::held(theme));
+    add("held_panel", with(Story::held(theme), &[Key::Tab, Key::Down]));
+    add("held_compared", Story::compared(theme));
+    add("held_other", with(Story::compared(theme), &[Key::Tab, Key::Char('o'), Key::Down]));
+    add("later", with(Story::held(theme), &[Key::Char('L')]));
+    add("later_gate", {
+        let mut s = with(Story::held(theme), &[Key::Char('L'), Key::Enter]);
+        s.answer_all(true);
+        s.keys("orders");
+        s
+    });
+    add("earlier", with(Story::held(theme), &[Key::Char('E')]));
     add("promote", with(Story::held(theme), &[Key::Char('P')]));
     add("failed", Story::failed(theme));
     add("interrupted", Story::interrupted(theme));
@@ -1144,6 +1246,7 @@ pub fn is_destructive(command: &Command) -> bool {
         Command::PassGate { .. }
             | Command::Start { .. }
             | Command::Decide { .. }
+            | Command::MoveTarget { .. }
             | Command::Undo
             | Command::Cancel
     )

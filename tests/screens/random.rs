@@ -5,6 +5,7 @@ use super::fixture::{Story, at, is_destructive, progress, survey};
 use super::look;
 use lifeboat::app::model::{Effect, Event};
 use lifeboat::engine::explain::{Explanation, Kind};
+use lifeboat::engine::incident::event::Decision;
 use lifeboat::engine::runner::protocol::{Answer, Command, Message};
 use lifeboat::screens::commands::{Key, TABLE};
 use lifeboat::screens::layers::{Intent, Layer};
@@ -45,7 +46,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 fn begin(which: u8) -> Story {
     let theme = Theme::default();
-    match which % 9 {
+    match which % 10 {
         0 => Story::home(theme),
         1 => Story::declared(theme, true),
         2 => Story::pointing(theme, true),
@@ -54,6 +55,7 @@ fn begin(which: u8) -> Story {
         5 => Story::held(theme),
         6 => Story::failed(theme),
         7 => Story::interrupted(theme),
+        8 => Story::compared(theme),
         _ => Story::ending(theme),
     }
 }
@@ -67,10 +69,17 @@ fn allowed(command: &Command, before: &[Layer], key: Option<Key>, gate_answered:
     match command {
         Command::PassGate { cluster, plan_hash } => {
             key == Some(Key::Enter)
-                && matches!(top, Some(Layer::Gate(g)) if g.input.value() == cluster && g.cluster == *cluster && g.plan_hash == *plan_hash)
+                && matches!(top, Some(Layer::Gate(g)) if g.later.is_none() && g.input.value() == cluster && g.cluster == *cluster && g.plan_hash == *plan_hash)
         }
         Command::Start { .. } => gate_answered || confirmed(&|i| matches!(i, Intent::Start { .. })),
-        Command::Decide { decision } => confirmed(&|i| *i == Intent::Decide(*decision)),
+        Command::MoveTarget { target, cluster } => {
+            key == Some(Key::Enter)
+                && matches!(top, Some(Layer::Gate(g)) if g.later.as_ref() == Some(target) && g.input.value() == cluster && g.cluster == *cluster)
+        }
+        Command::Decide { decision } => {
+            confirmed(&|i| *i == Intent::Decide(*decision))
+                || (*decision == Decision::Abandon && confirmed(&|i| *i == Intent::Earlier))
+        }
         Command::Undo => confirmed(&|i| *i == Intent::Undo),
         Command::Cancel => confirmed(&|i| *i == Intent::Cancel),
         _ => true,

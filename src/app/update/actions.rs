@@ -2,7 +2,7 @@
 //! a layer first: the gate, or a question whose default is no.
 
 use super::super::model::{App, Effect};
-use super::{go, link, moving, notice, past, plain, run, send};
+use super::{go, link, moving, notice, past, plain, run, send, target};
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
@@ -18,7 +18,9 @@ use crate::screens::layers::{
 };
 use crate::screens::moment::Reading;
 use crate::screens::view::{Link, Page, Points, Purpose};
-use crate::screens::{assessment, checklist, drill, guide, home, recovery_point, text, validation};
+use crate::screens::{
+    assessment, at_target, checklist, drill, guide, home, recovery_point, text, validation,
+};
 use tui_input::Input;
 
 /// Commits that are listed around a moment.
@@ -125,6 +127,9 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::PutBack => run::put_back(app),
         Id::Promote => run::decide(app, Decision::Promote),
         Id::Abandon => run::decide(app, Decision::Abandon),
+        Id::GoLater => target::later(app),
+        Id::GoEarlier => target::earlier(app),
+        Id::OtherTry => *app.view.cursors.entry((Page::Restore, 2)).or_default() += 1,
         Id::Validate => return plain(app, Command::Validate, "validating"),
         Id::CheckDetails => check_details(app),
         Id::SignLine => sign(app),
@@ -264,7 +269,7 @@ fn severity(app: &mut App) {
     choice(app, "How bad is it?", ask(app, "severity"), options);
 }
 
-fn choice(app: &mut App, title: &str, prompt: String, options: Vec<(Pick, String, String)>) {
+pub fn choice(app: &mut App, title: &str, prompt: String, options: Vec<(Pick, String, String)>) {
     let title = title.to_owned();
     app.view.layers.push(Layer::Choice(Choice { title, prompt, options, selected: 0 }));
 }
@@ -335,7 +340,7 @@ fn choose_point(app: &mut App) -> Vec<Effect> {
     Vec::new()
 }
 
-fn target_kind(app: &mut App) {
+pub fn target_kind(app: &mut App) {
     let option =
         |kind, label: &str, means: &str| (Pick::Kind(kind), label.to_owned(), means.to_owned());
     let options = vec![
@@ -361,7 +366,11 @@ fn target_kind(app: &mut App) {
             "Everything that was archived or can be rescued: for a lost server, not for bad data.",
         ),
     ];
-    choice(app, "Where to go back to?", String::new(), options);
+    let title = match app.view.page {
+        Page::Restore => "On to which later point?",
+        _ => "Where to go back to?",
+    };
+    choice(app, title, String::new(), options);
 }
 
 /// Just before, or with: as a point of the operator's own.
@@ -430,8 +439,12 @@ pub fn list_commits(app: &mut App, at: jiff::Timestamp) -> Vec<Effect> {
     send(app, command, "reading commits", Purpose::Commits(at))
 }
 
-fn check_details(app: &mut App) {
-    let Some(check) = validation::selected(&app.view) else { return };
+pub fn check_details(app: &mut App) {
+    let selected = match app.view.page {
+        Page::Restore => at_target::selected(&app.view),
+        _ => validation::selected(&app.view),
+    };
+    let Some(check) = selected.cloned() else { return };
     let emphasis = match check.verdict {
         Verdict::Verified => Emphasis::Good,
         Verdict::Failed => Emphasis::Bad,

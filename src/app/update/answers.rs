@@ -1,6 +1,7 @@
 //! What the keys of a layer do: moving, leaving, and what an answer becomes.
 
 use super::super::model::{App, Effect};
+use super::target::{self as at_point, take_point};
 use super::{actions, notice, plain, send};
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::facts::{SignOff, Target, TargetPoint};
@@ -95,6 +96,7 @@ fn yes(app: &mut App) -> Vec<Effect> {
             let command = Command::AnswerPrerequisite { prerequisite, met: false, note };
             plain(app, command, "taking back")
         }
+        Intent::Earlier => at_point::give_up(app),
         Intent::ChooseTarget(target) => {
             plain(app, Command::ChooseTarget { target }, "choosing the point")
         }
@@ -126,7 +128,7 @@ fn accept(app: &mut App) -> Vec<Effect> {
                     // By the server's word, a time itself is kept when it is inclusive.
                     let target =
                         Target { point: TargetPoint::Time(at), inclusive: false, timeline: None };
-                    own_point(app, target, "a time of your own");
+                    take_point(app, target, "a time of your own");
                     Vec::new()
                 }
             }
@@ -143,7 +145,7 @@ fn accept(app: &mut App) -> Vec<Effect> {
                 let point = TargetPoint::Lsn(commit.first_lsn);
                 let target = Target { point, inclusive: false, timeline: None };
                 let why = format!("just before transaction {} of your choice", commit.xid);
-                own_point(app, target, &why);
+                take_point(app, target, &why);
             }
             Vec::new()
         }
@@ -166,18 +168,24 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
         Pick::Timeline(timeline) => {
             if let Some(candidate) = app.view.candidate() {
                 let target = Target { timeline, ..candidate.target };
-                own_point(app, target, "on the timeline that you chose");
+                take_point(app, target, "on the timeline that you chose");
             }
             Vec::new()
         }
         Pick::Point(target) => {
-            own_point(app, target, "of your choice");
+            take_point(app, target, "of your choice");
             Vec::new()
         }
+        Pick::OwnPoint => {
+            actions::target_kind(app);
+            Vec::new()
+        }
+        Pick::NextCommits => at_point::next_commits(app),
     }
 }
 
 fn ask_for(app: &mut App, kind: TargetKind) {
+    let to = if app.view.page == Page::Restore { "On" } else { "Back" };
     let ask = |title: &str, prompt: &str, hint: &str, purpose| {
         Layer::Line(LineInput {
             title: title.to_owned(),
@@ -190,7 +198,7 @@ fn ask_for(app: &mut App, kind: TargetKind) {
     };
     let layer = match kind {
         TargetKind::Time => Layer::Moment(crate::screens::layers::MomentInput {
-            title: String::from("Back to which time?"),
+            title: format!("{to} to which time?"),
             prompt: String::from(
                 "What was committed before it is kept; i switches to \"up to and including\".",
             ),
@@ -200,7 +208,7 @@ fn ask_for(app: &mut App, kind: TargetKind) {
             selected: 0,
         }),
         TargetKind::Lsn => ask(
-            "Back to which position?",
+            &format!("{to} to which position?"),
             "Two hexadecimal numbers with a slash. The database is recovered to just before it.",
             "For example: 16/B374D848",
             LinePurpose::Lsn,
@@ -220,7 +228,7 @@ fn ask_for(app: &mut App, kind: TargetKind) {
         TargetKind::EndOfArchive => {
             let target =
                 Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
-            own_point(app, target, "everything that there is");
+            take_point(app, target, "everything that there is");
             return;
         }
     };
@@ -261,6 +269,9 @@ fn accept_gate(app: &mut App, mut gate: Gate) -> Vec<Effect> {
         });
         app.view.layers.push(Layer::Gate(gate));
         return Vec::new();
+    }
+    if let Some(target) = gate.later.clone() {
+        return at_point::move_on(app, gate, target);
     }
     let command = Command::PassGate { plan_hash: gate.plan_hash.clone(), cluster: gate.cluster };
     send(app, command, "passing the gate", Purpose::Gate { plan_hash: gate.plan_hash })
@@ -307,18 +318,18 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
         LinePurpose::Close => plain(app, Command::Close { summary: text }, "closing"),
         LinePurpose::Lsn => {
             if let Ok(lsn) = text.parse::<Lsn>() {
-                own_point(app, target(TargetPoint::Lsn(lsn), false), "a position of your own");
+                take_point(app, target(TargetPoint::Lsn(lsn), false), "a position of your own");
             }
             Vec::new()
         }
         LinePurpose::Xid => {
             if let Ok(xid) = text.parse::<u32>() {
-                own_point(app, target(TargetPoint::Xid(xid), false), "a transaction of your own");
+                take_point(app, target(TargetPoint::Xid(xid), false), "a transaction of your own");
             }
             Vec::new()
         }
         LinePurpose::Name => {
-            own_point(app, target(TargetPoint::Name(text), true), "a restore point by name");
+            take_point(app, target(TargetPoint::Name(text), true), "a restore point by name");
             Vec::new()
         }
     }

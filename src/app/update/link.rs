@@ -221,7 +221,11 @@ fn reply(app: &mut App, waiting: Waiting, result: Result<Answer, Explanation>) -
             if matches!(purpose, Purpose::Commits(_)) {
                 app.view.layers.retain(|l| !matches!(l, Layer::Commits(_)));
             }
+            if purpose == Purpose::GiveUp {
+                app.leading_back = None;
+            }
             let title = match purpose {
+                Purpose::Later => "The server stays where it is",
                 Purpose::Survey => "The archive could not be read",
                 Purpose::Gate { .. } => "The gate stays closed",
                 _ => "That was not done",

@@ -4,7 +4,7 @@ use super::super::model::App;
 use super::go;
 use crate::screens::commands::Id;
 use crate::screens::view::{Page, View};
-use crate::screens::{assessment, checklist, restore};
+use crate::screens::{assessment, at_target, checklist, restore};
 
 /// Rows of the panel that takes the arrow keys.
 fn rows(view: &View) -> usize {
@@ -22,6 +22,7 @@ fn rows(view: &View) -> usize {
             }
         }
         (Page::RecoveryPoint, _) => view.candidates().len(),
+        (Page::Restore, 1) if held(view) => incident.map_or(0, at_target::rows),
         (Page::Restore, _) => incident.map_or(0, |i| restore::items(i).len()),
         (Page::Validation, _) => incident.map_or(0, |i| i.validation.len()),
         (Page::Checklist, _) => checklist::lines(view).len(),
@@ -30,9 +31,15 @@ fn rows(view: &View) -> usize {
     }
 }
 
+/// The other panel of the restore screen has rows of its own.
+fn held(view: &View) -> bool {
+    view.incident.as_ref().is_some_and(|i| at_target::waits(i) && !i.tries.is_empty())
+}
+
 /// The panel whose list the keys move: some panels only show what another one selects.
 fn moved_panel(view: &View) -> usize {
     match (view.page, view.panel) {
+        (Page::Restore, 1) if held(view) => 1,
         (Page::RecoveryPoint, 2) | (Page::Restore, 1) => 0,
         (_, panel) => panel,
     }
@@ -46,7 +53,7 @@ pub fn rows_by(app: &mut App, id: Id) {
     }
     let panel = moved_panel(view);
     let now = match (view.page, restore_follow(view)) {
-        (Page::Restore, Some(at)) => at,
+        (Page::Restore, Some(at)) if panel == 0 => at,
         _ => view.cursor_in(panel, rows),
     };
     let next = match id {

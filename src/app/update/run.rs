@@ -11,12 +11,13 @@ use crate::engine::incident::model::{RunStatus, StepStatus};
 use crate::engine::runner::plan::Cancel;
 use crate::screens::available::available;
 use crate::screens::layers::{Emphasis, Gate, Intent, Layer, LinePurpose, Reader};
-use crate::screens::restore;
 use crate::screens::restore::Item;
+use crate::screens::{at_target, restore};
 use tui_input::Input;
 
 pub fn details(app: &mut App) -> Vec<Effect> {
     match restore::selected(&app.view) {
+        _ if app.view.panel == 1 && held(app) => super::actions::check_details(app),
         Some(Item::Prerequisite(which)) => {
             let Some(incident) = &app.view.incident else { return Vec::new() };
             let met = incident.prerequisites.get(&which).is_some_and(|a| a.met);
@@ -45,6 +46,10 @@ pub fn details(app: &mut App) -> Vec<Effect> {
         None => {}
     }
     Vec::new()
+}
+
+fn held(app: &App) -> bool {
+    app.view.incident.as_ref().is_some_and(|i| at_target::waits(i) && !i.tries.is_empty())
 }
 
 fn step_details(app: &mut App, n: usize) {
@@ -108,6 +113,7 @@ pub fn open_gate(app: &mut App) {
     let gate = Gate {
         plan_hash: plan.hash.clone(),
         cluster: plan.cluster.clone(),
+        later: None,
         input: Input::default(),
         error: None,
         scroll: 0,

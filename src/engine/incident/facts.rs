@@ -340,8 +340,27 @@ pub struct Try {
     pub reached_lsn: Option<Lsn>,
     /// The time of the last replayed commit.
     pub reached_time: Option<Timestamp>,
-    /// The cluster's own probes, as they answer there.
+    /// The tables that matter, counted there, and the cluster's own probes as they answer there.
     pub checks: Vec<Check>,
+}
+
+/// How the ids of a try's counts of tables begin; the table's name follows.
+pub const ROWS: &str = "rows:";
+/// How the ids of a try's newest rows begin; the table's name follows.
+pub const NEWEST: &str = "newest:";
+
+impl Try {
+    /// The cluster's own probes, without the tables that were looked at.
+    pub fn probes(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|c| !c.id.starts_with(ROWS) && !c.id.starts_with(NEWEST))
+    }
+
+    /// How many of the probes are content, and of how many.
+    #[must_use]
+    pub fn content(&self) -> (usize, usize) {
+        let good = self.probes().filter(|c| c.verdict == Verdict::Verified).count();
+        (good, self.probes().count())
+    }
 }
 
 /// A stretch of WAL without a gap on one timeline.

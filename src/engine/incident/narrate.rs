@@ -75,12 +75,11 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
             (String::from("Decided: promote"), Attention)
         }
         Event::TargetTried(tried) => {
-            let content = tried.checks.iter().filter(|c| c.verdict == Verdict::Verified).count();
+            let (content, of) = tried.content();
             (
                 format!(
-                    "Looked at the database {}: {content} of {} probes are content",
-                    tried.target,
-                    tried.checks.len()
+                    "Looked at the database {}: {content} of {of} probes are content",
+                    tried.target
                 ),
                 Plain,
             )

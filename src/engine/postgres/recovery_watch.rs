@@ -9,6 +9,7 @@ mod log;
 use super::Lsn;
 use super::connect::{self, ConnectOptions, Session};
 use super::discovery::{self, Running};
+use super::recovery_settings::STANDBY_MINIMUMS;
 use crate::engine::config::Connection;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::TargetPoint;
@@ -87,6 +88,13 @@ impl RecoveryWatch {
     #[must_use]
     pub fn log_lines(&self) -> &[String] {
         &self.reader.findings.lines
+    }
+
+    /// The setting that is lower than the log asks for, where the server stopped for one since it
+    /// was started last.
+    #[must_use]
+    pub fn low_setting(&self) -> Option<LowSetting> {
+        self.reader.findings.low_setting.as_deref().and_then(LowSetting::read)
     }
 
     /// Looks once.
@@ -189,8 +197,14 @@ impl RecoveryWatch {
                 Kind::Config,
                 format!("Replay has paused before its target: {setting}"),
                 "Nothing was lost; what comes after is not replayed yet.",
-                "Stop the server, raise the setting, start it again: nothing is copied again. Do \
-                 not resume the replay: that would shut the server down.",
+                format!(
+                    "Retry the step: the server is stopped, {} and it goes on; nothing is copied \
+                     again. Do not resume the replay by hand: that would shut the server down.",
+                    LowSetting::read(setting).map_or_else(
+                        || String::from("the setting is raised"),
+                        |low| format!("{} is raised to {}", low.name, low.needed)
+                    )
+                ),
             ),
             None => Explanation::new(
                 Kind::Server,
@@ -218,6 +232,26 @@ impl RecoveryWatch {
             self.session = None;
         }
         asked
+    }
+}
+
+/// A setting that is lower than on the server that wrote the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LowSetting {
+    pub name: String,
+    /// The least value that the log asks for.
+    pub needed: i64,
+}
+
+impl LowSetting {
+    /// Reads the server's sentence: `max_connections = 50 is a lower setting than on the primary
+    /// server, where its value was 100.`
+    fn read(sentence: &str) -> Option<Self> {
+        let at = STANDBY_MINIMUMS.iter().filter_map(|name| Some((sentence.find(name)?, *name)));
+        let (_, name) = at.min()?;
+        let numbers = sentence.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+        let needed = numbers.last()?.parse().ok()?;
+        Some(Self { name: name.to_owned(), needed })
     }
 }
 
@@ -260,4 +294,21 @@ async fn question(session: &Session) -> Result<Asked, tokio_postgres::Error> {
         time: row.try_get(2)?,
         paused: row.try_get(3)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LowSetting;
+
+    #[test]
+    fn the_servers_sentence_gives_setting_and_value() {
+        let from_14 = "max_connections = 50 is a lower setting than on the primary server, where \
+                       its value was 100.";
+        let before = "hot standby is not possible because max_wal_senders = 3 is a lower setting \
+                      than on the master server (its value was 12)";
+        let low = |text| LowSetting::read(text).map(|low| (low.name, low.needed));
+        assert_eq!(low(from_14), Some((String::from("max_connections"), 100)));
+        assert_eq!(low(before), Some((String::from("max_wal_senders"), 12)));
+        assert_eq!(low("recovery aborted because of insufficient parameter settings"), None);
+    }
 }

@@ -16,7 +16,7 @@ pub mod symptom;
 pub mod timelines;
 mod trace;
 pub mod window;
-mod words;
+pub(in crate::engine) mod words;
 
 pub use archive::{Archive, ClosedArchive, Relation, Relations, RepositoryArchive};
 pub use culprits::{Culprit, Culprits};

@@ -35,6 +35,7 @@ impl Report {
             steps,
             prerequisites: prerequisites(incident),
             checks: checks(incident),
+            tries: incident.tries.clone(),
             checklist: Checklist::of(incident, runbook, now),
             notes: incident.notes.iter().map(|(topic, text)| note(*topic, text)).collect(),
             timeline: incident.timeline.clone(),

@@ -4,7 +4,7 @@
 use super::text::{
     bytes, commit, duration, html, limit, maybe_duration, maybe_moment, met, moment, status,
 };
-use super::{Objective, Report, chart, past};
+use super::{Objective, Report, chart, past, tried};
 use crate::engine::checklist::{Line, State};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::incident::model::{StepStatus, Tone};
@@ -33,6 +33,7 @@ pub(super) fn render(report: &Report) -> String {
     recovery(&mut page, report);
     steps(&mut page, report);
     prerequisites(&mut page, report);
+    points_tried(&mut page, report);
     checks(&mut page, report);
     checklist(&mut page, report);
     notes(&mut page, report);
@@ -312,6 +313,14 @@ fn prerequisites(page: &mut String, report: &Report) {
         ]
     });
     table(page, &["Prerequisite", "Answer", "Who", "When (UTC)", "Note"], rows);
+}
+
+fn points_tried(page: &mut String, report: &Report) {
+    if let Some((header, rows)) = tried::table(&report.tries) {
+        section(page, "Points tried before the promotion");
+        let header: Vec<&str> = header.iter().map(String::as_str).collect();
+        table(page, &header, rows.into_iter().map(|row| row.into_iter().map(Cell::text).collect()));
+    }
 }
 
 fn checks(page: &mut String, report: &Report) {

@@ -3,7 +3,7 @@
 use super::text::{
     bytes, commit, duration, limit, maybe_duration, maybe_moment, md, met, moment, status,
 };
-use super::{CheckGroup, Objective, Report, StepLine, past};
+use super::{CheckGroup, Objective, Report, StepLine, past, tried};
 use crate::engine::checklist::{Line, State};
 
 pub(super) fn render(report: &Report) -> String {
@@ -13,6 +13,7 @@ pub(super) fn render(report: &Report) -> String {
     recovery(&mut out, report);
     steps(&mut out, report);
     prerequisites(&mut out, report);
+    points_tried(&mut out, report);
     checks(&mut out, report);
     checklist(&mut out, report);
     notes(&mut out, report);
@@ -236,6 +237,15 @@ fn prerequisites(out: &mut Page, report: &Report) {
         vec![p.title.clone(), answer.to_owned(), by, at, p.note.clone()]
     });
     out.table(&["Prerequisite", "Answer", "Who", "When (UTC)", "Note"], rows);
+}
+
+fn points_tried(out: &mut Page, report: &Report) {
+    if let Some((header, rows)) = tried::table(&report.tries) {
+        out.heading("Points tried before the promotion");
+        let header: Vec<String> = header.iter().map(|name| md(name)).collect();
+        let header: Vec<&str> = header.iter().map(String::as_str).collect();
+        out.table(&header, rows);
+    }
 }
 
 fn checks(out: &mut Page, report: &Report) {

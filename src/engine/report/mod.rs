@@ -8,11 +8,12 @@ mod html;
 mod markdown;
 mod past;
 mod text;
+mod tried;
 
 use crate::engine::checklist::Checklist;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
-use crate::engine::incident::facts::{Check, Commit, Severity, Tier, Verdict};
+use crate::engine::incident::facts::{Check, Commit, Severity, Tier, Try, Verdict};
 use crate::engine::incident::model::{Phase, StepStatus, TimelineLine, Tone};
 use crate::engine::incident::past::{Picture, TableLoss};
 use jiff::Timestamp;
@@ -48,6 +49,9 @@ pub struct Report {
     pub prerequisites: Vec<PrerequisiteLine>,
     /// Probes, integrity, proof of reach, validation.
     pub checks: Vec<CheckGroup>,
+    /// The points at which the server stopped before it was promoted, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tries: Vec<Try>,
     pub checklist: Checklist,
     pub notes: Vec<NoteLine>,
     pub timeline: Vec<TimelineLine>,

@@ -34,6 +34,8 @@ pub fn heading(group: &str) -> String {
         "" => String::from("Checks"),
         "counts" => String::from("Row counts"),
         "fk" => String::from("Foreign keys: rows without a parent"),
+        "rows" => String::from("Tables as they are here"),
+        "newest" => String::from("Newest rows"),
         "recent" => String::from("Recent rows"),
         "indexes" | "index" => String::from("Indexes"),
         "plans" | "plan" => String::from("Query plans"),

@@ -61,6 +61,8 @@ impl Findings {
         }
         if message.starts_with("recovery stopping ") {
             self.stopped = Some(message.to_owned());
+        } else if message.contains("is a lower setting than on the") {
+            self.low_setting = Some(message.to_owned());
         } else if message.contains("because of insufficient parameter settings") {
             self.low_setting = Some(message.to_owned());
             self.after = After::LowSettings;
@@ -96,6 +98,12 @@ impl Findings {
         }
     }
 
+    fn last_fetched(&self) -> String {
+        self.restored.as_ref().map_or_else(String::new, |name| {
+            format!(" The last log file that was had is {name}; the one after it was not.")
+        })
+    }
+
     /// Why the server ended, in words that help.
     pub(super) fn explanation(&self) -> Explanation {
         let fatal = self.fatal.clone().unwrap_or_default();
@@ -103,6 +111,12 @@ impl Findings {
                          they were; the restored directory stays for another try.";
         let rule = RULES.iter().find(|(text, ..)| fatal.contains(text));
         match rule {
+            Some((text, kind, what, next)) if text.starts_with(ENDED) => Explanation::new(
+                *kind,
+                format!("{what}{} The server says: {fatal}.", self.last_fetched()),
+                untouched,
+                *next,
+            ),
             Some((_, kind, what, next)) => Explanation::new(
                 *kind,
                 format!("{what} The server says: {fatal}."),
@@ -126,6 +140,9 @@ impl Findings {
     }
 }
 
+/// What the server says where it runs out of log.
+const ENDED: &str = "recovery ended before";
+
 /// A part of the server's sentence, the kind, what it means, what to do.
 const RULES: [(&str, Kind, &str, &str); 12] = [
     (
@@ -133,7 +150,9 @@ const RULES: [(&str, Kind, &str, &str); 12] = [
         Kind::Unreachable,
         "The WAL ended before the target. For a time this also happens when no transaction was \
          committed after it.",
-        "Choose an earlier target, an LSN, or the end of the archive.",
+        "Where a log file is missing, bring it back into the repository and retry: nothing is \
+         copied again. Else put things back and choose an earlier target, an LSN, or the end of \
+         the archive.",
     ),
     (
         "requested recovery stop point is before consistent recovery point",
@@ -170,13 +189,13 @@ const RULES: [(&str, Kind, &str, &str); 12] = [
         "insufficient parameter settings",
         Kind::Config,
         "A setting is lower than on the server that wrote the WAL.",
-        "Raise it as the server says and start again.",
+        "Retry the step: the setting is raised to what the log asks for, and nothing is copied again.",
     ),
     (
         "is a lower setting than on the",
         Kind::Config,
         "A setting is lower than on the server that wrote the WAL.",
-        "Raise it as the server says and start again.",
+        "Retry the step: the setting is raised to what the log asks for, and nothing is copied again.",
     ),
     (
         "WAL ends before end of online backup",

@@ -4,6 +4,7 @@
 mod expect;
 mod fill;
 mod finish;
+mod look;
 mod prepare;
 mod recover;
 mod server;

@@ -1,6 +1,7 @@
 //! The steps while the server recovers: start it closed to everybody, watch the replay, stop at
 //! the target for the commander to look. Never promotes.
 
+use super::look;
 use super::site::{Site, now};
 use crate::engine::assess;
 use crate::engine::explain::{Explain, Explanation, Kind};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// The note of which plan, by its hash, the server's target was taken from.
 pub(super) const AIMED: &str = "aimed_by";
+
+/// A replay that has not gone on for so long may wait for a log file that is missing.
+const STILL: Duration = Duration::from_secs(30);
 
 /// Starts the server in recovery, closed to the application.
 #[derive(Debug)]
@@ -108,6 +112,7 @@ impl Site {
     /// Where it stopped for another reason, or the commander cancelled; the server is down then.
     pub(super) fn reach_target(&self, context: &dyn StepContext) -> Result<Facts, Explanation> {
         self.aim(context)?;
+        self.raise_settings(context)?;
         if !self.running()? {
             self.recover_again(context)?;
             self.start_closed()?;
@@ -182,6 +187,37 @@ impl Site {
         context.note(AIMED, &plan.hash)
     }
 
+    /// A server that stopped on its way because a setting is lower than the log asks for is stopped
+    /// and told the higher one. What it replayed stays; nothing is copied again.
+    fn raise_settings(&self, context: &dyn StepContext) -> Result<(), Explanation> {
+        let plan = context.plan();
+        let mut watch = self.watch(plan)?;
+        let state = context.runtime().block_on(watch.look());
+        // The first time it is told, so that nobody wonders about other settings than the plan's.
+        let again = context.incident().current_step().is_some_and(|step| step.attempts > 1);
+        let stopped = again && matches!(state, ReplayState::PausedFor(_) | ReplayState::Failed(_));
+        let Some(low) = watch.low_setting().filter(|_| stopped && self.is_told_to_recover()) else {
+            return Ok(());
+        };
+        self.confirm(plan, self.data())?;
+        if self.running()? {
+            self.driver()?
+                .stop(StopMode::Fast, super::prepare::STOP_LIMIT)
+                .map_err(|e| e.explanation())?;
+        }
+        // What the log asks for by now also stands in pg_control, all five settings.
+        let mut raised = plan.clone();
+        raised.minimum_settings.push((low.name.clone(), low.needed));
+        self.configure(&raised, &plan.target)?;
+        context.note(
+            "settings_raised",
+            &format!(
+                "The log asks for {} = {}; it was raised for this recovery and the replay goes on",
+                low.name, low.needed
+            ),
+        )
+    }
+
     /// A server that was killed while it was promoted has lost the word to recover, and may have
     /// left a timeline that it never went on: it is told again, on the timeline where it stood.
     fn recover_again(&self, context: &dyn StepContext) -> Result<(), Explanation> {
@@ -218,6 +254,8 @@ struct Meter {
     samples: VecDeque<(Instant, u64)>,
     history: Vec<f64>,
     second: Instant,
+    /// How far it was when it last went on, and when that was.
+    moved: (u64, Instant),
 }
 
 impl Meter {
@@ -229,7 +267,23 @@ impl Meter {
             samples: VecDeque::new(),
             history: Vec::new(),
             second: Instant::now(),
+            moved: (0, Instant::now()),
         }
+    }
+
+    /// What is done; a replay that stands still is told apart from one that works.
+    fn label(&mut self, done: u64) -> String {
+        if done != self.moved.0 {
+            self.moved = (done, Instant::now());
+        }
+        let still = self.moved.1.elapsed();
+        if done == 0 || still < STILL {
+            return String::from("replaying changes since the backup");
+        }
+        format!(
+            "nothing replayed for {} s: the next log file may be missing; the log says which",
+            still.as_secs()
+        )
     }
 
     fn tick(
@@ -256,7 +310,7 @@ impl Meter {
         };
         context.progress(Progress {
             job: String::from("replay"),
-            label: String::from("replaying changes since the backup"),
+            label: self.label(done),
             started: self.started,
             done,
             total,
@@ -299,8 +353,24 @@ impl Step for Inspect {
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let facts = self.0.reach_target(context)?;
         let private = self.0.closed()?.connection(&self.0.cluster.connection);
-        let checks = context.runtime().block_on(assess::run_probes_on(&private, &self.0.cluster));
-        for check in &checks {
+        let fact = |wanted: &str| {
+            facts.iter().find(|(name, _)| name == wanted).map_or("", |(_, text)| text.as_str())
+        };
+        let reached_time = fact("reached_time").parse().ok();
+        let (cluster, incident) = (&self.0.cluster, context.incident());
+        let checks = context.runtime().block_on(async {
+            let tables = look::tables(&private, &cluster.tables, &incident, reached_time);
+            let mut checks = tables.await;
+            checks.extend(assess::run_probes_on(&private, cluster).await);
+            checks
+        });
+        let tried = Try {
+            target: context.plan().target.clone(),
+            reached_lsn: fact("reached_lsn").parse().ok(),
+            reached_time,
+            checks,
+        };
+        for check in tried.probes() {
             context.note(
                 "at_target",
                 &format!(
@@ -311,23 +381,11 @@ impl Step for Inspect {
                 ),
             )?;
         }
-        let fact = |wanted: &str| {
-            facts.iter().find(|(name, _)| name == wanted).map_or("", |(_, text)| text.as_str())
-        };
-        context.tried(Try {
-            target: context.plan().target.clone(),
-            reached_lsn: fact("reached_lsn").parse().ok(),
-            reached_time: fact("reached_time").parse().ok(),
-            checks: checks.clone(),
-        })?;
+        let (good, of) = tried.content();
+        context.tried(tried)?;
         let stop = fact("stop_line");
-        let good = checks
-            .iter()
-            .filter(|c| c.verdict == crate::engine::incident::facts::Verdict::Verified)
-            .count();
         let question = format!(
-            "The server waits at the target ({stop}); {good} of {} probes are content. Promote it?",
-            checks.len()
+            "The server waits at the target ({stop}); {good} of {of} probes are content. Promote it?"
         );
         Ok(Outcome::Hold { question })
     }

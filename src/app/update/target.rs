@@ -1,0 +1,173 @@
+//! At the recovery point: going on to a later one, and the way back to an earlier one. What moves
+//! the server goes through the typed name or a question first.
+
+use super::super::model::{App, Back, Effect};
+use super::actions::{self, choice, confirm};
+use super::{answers, go, notice, plain, send};
+use crate::engine::incident::event::Decision;
+use crate::engine::incident::facts::Target;
+use crate::engine::incident::model::RunStatus;
+use crate::engine::runner::protocol::Command;
+use crate::screens::available::MOVING;
+use crate::screens::layers::{Gate, Intent, Layer, Pick};
+use crate::screens::view::{Link, Page, Purpose, View};
+use crate::screens::{at_target, text};
+use tui_input::Input;
+
+/// Offers later points.
+pub fn later(app: &mut App) {
+    let mut options: Vec<_> = at_target::later_points(&app.view)
+        .into_iter()
+        .map(|offer| (Pick::Point(offer.target), offer.title, offer.why))
+        .collect();
+    options.push((
+        Pick::NextCommits,
+        String::from("One of the next transactions"),
+        String::from("Lists them; the point is just before the one that you pick."),
+    ));
+    options.push((
+        Pick::OwnPoint,
+        String::from("A point of your own"),
+        String::from("A time, an LSN, a transaction, a restore point's name."),
+    ));
+    let prompt = if app.view.survey.is_none() {
+        "Nothing is copied again. The archive is still being read: suspects may be missing here."
+    } else {
+        "Nothing is copied again: the server replays on from here."
+    };
+    choice(app, "On to which later point?", String::from(prompt), options);
+}
+
+/// The transactions after the point where the server stands.
+pub fn next_commits(app: &mut App) -> Vec<Effect> {
+    let around = app.view.incident.as_ref().and_then(at_target::around);
+    match around {
+        Some(at) => actions::list_commits(app, at),
+        None => {
+            notice(app, String::from("It is not known where the server stands."), true);
+            Vec::new()
+        }
+    }
+}
+
+/// A point was given: on the recovery point's screen it joins the list; at the recovery point it
+/// is what to go on to.
+pub fn take_point(app: &mut App, target: Target, why: &str) {
+    if app.view.page != Page::Restore {
+        answers::own_point(app, target, why);
+        return;
+    }
+    let waits = app.view.incident.as_ref().filter(|i| at_target::waits(i));
+    let Some(plan) = waits.and_then(|i| i.plan.as_ref()) else {
+        notice(app, String::from("The server no longer waits at a recovery point."), true);
+        return;
+    };
+    let gate = Gate {
+        plan_hash: plan.hash.clone(),
+        cluster: plan.cluster.clone(),
+        later: Some(target),
+        input: Input::default(),
+        error: None,
+        scroll: 0,
+    };
+    app.view.layers.push(Layer::Gate(gate));
+}
+
+/// The later point in the open dialog, where nothing is known of its reach yet.
+pub fn next_to_prove(view: &View) -> Option<Target> {
+    let later = view.layers.iter().rev().find_map(|layer| match layer {
+        Layer::Gate(gate) => gate.later.clone(),
+        _ => None,
+    })?;
+    view.reach(&later).is_none().then_some(later)
+}
+
+/// The name was typed for a later point.
+pub fn move_on(app: &mut App, mut gate: Gate, target: Target) -> Vec<Effect> {
+    let wrong = match app.view.reach(&target) {
+        None => Some(String::from("Wait: whether it can be reached is being proven.")),
+        Some(Ok(reach)) if !reach.reachable => {
+            Some(String::from("That point cannot be reached. Esc goes back."))
+        }
+        // What could not be judged here the runner judges again, and refuses where it cannot.
+        _ => None,
+    };
+    if wrong.is_some() {
+        gate.error = wrong;
+        app.view.layers.push(Layer::Gate(gate));
+        return Vec::new();
+    }
+    send(app, Command::MoveTarget { target, cluster: gate.cluster }, MOVING, Purpose::Later)
+}
+
+/// Says what an earlier point costs, and asks.
+pub fn earlier(app: &mut App) {
+    let Some(incident) = &app.view.incident else { return };
+    let forecast = incident.reach.as_ref().and_then(|reach| reach.forecast);
+    let price = forecast.map_or_else(
+        || String::from("What it takes is not known on this machine yet."),
+        |f| {
+            let how = if f.measured { "as measured here" } else { "estimated" };
+            format!(
+                "Its price, {how}: copying {}, replay {}; together {}. A point before the end of \
+                 that backup needs an older one.",
+                text::span_range(f.copy),
+                text::span_range(f.replay),
+                text::span_range(f.total())
+            )
+        },
+    );
+    let base = incident.plan.as_ref().map_or("", |plan| plan.base.set.as_str());
+    let body = vec![
+        format!(
+            "What was replayed cannot be taken back: an earlier point is restored anew from {base}."
+        ),
+        price,
+        String::from(
+            "This run is given up, everything is put back as it was, and the recovery point is \
+             chosen again. Nothing is deleted.",
+        ),
+    ];
+    confirm(
+        app,
+        "Go back to an earlier point?",
+        body,
+        "give this run up and choose again",
+        "stay here",
+        Intent::Earlier,
+    );
+}
+
+/// The question was answered with yes: the run is given up, and the rest follows.
+pub fn give_up(app: &mut App) -> Vec<Effect> {
+    if !app.view.incident.as_ref().is_some_and(at_target::waits) {
+        notice(app, String::from("The server no longer waits at a recovery point."), true);
+        return Vec::new();
+    }
+    let command = Command::Decide { decision: Decision::Abandon };
+    let effects = send(app, command, "giving the run up", Purpose::GiveUp);
+    app.leading_back = (!effects.is_empty()).then_some(Back::GivingUp);
+    effects
+}
+
+/// From the run that was given up to the choice of another point, as agreed to.
+pub fn lead_back(app: &mut App) -> Vec<Effect> {
+    let Some(back) = app.leading_back else { return Vec::new() };
+    let status = app.view.incident.as_ref().map(|i| i.status);
+    match (back, status) {
+        // Whoever lost sight of it decides anew.
+        _ if app.view.link != Link::Live => app.leading_back = None,
+        (Back::GivingUp, Some(RunStatus::Cancelled)) => {
+            app.leading_back = Some(Back::PuttingBack);
+            return plain(app, Command::Undo, "putting back");
+        }
+        (Back::PuttingBack, Some(RunStatus::Undone)) => {
+            app.leading_back = None;
+            go(app, Page::RecoveryPoint);
+        }
+        (Back::GivingUp, Some(RunStatus::Held))
+        | (Back::PuttingBack, Some(RunStatus::Cancelled | RunStatus::Undoing)) => {}
+        _ => app.leading_back = None,
+    }
+    Vec::new()
+}
