@@ -67,7 +67,6 @@ impl Scene {
             codec: Codec::Gzip,
             level: Some(1),
             workers: Some(2),
-            place: Default::default(),
         };
         let retention = Retention { minimum: Some(1), ..Retention::default() };
         let cluster = Cluster {
