@@ -315,6 +315,21 @@ impl<'a> Rules<'a> {
             };
             if first <= last {
                 self.need(*one, first, last, why);
+                self.need_twins(*one, first, last, why);
+            }
+        }
+    }
+
+    /// A timeline that begins within these segments of `timeline` repeats what came before it in
+    /// its first one: where the older one is lost, that serves.
+    fn need_twins(&mut self, timeline: TimelineId, first: u64, last: u64, why: &str) {
+        let inventory = self.inventory;
+        for line in inventory.lines.values() {
+            for (parent, child) in line.iter().zip(line.iter().skip(1)) {
+                let number = self.number(child.1);
+                if parent.0 == timeline && (first..=last).contains(&number) {
+                    self.need(child.0, number, number, why);
+                }
             }
         }
     }
