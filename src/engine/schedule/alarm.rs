@@ -3,6 +3,7 @@
 //! its own, never silence.
 
 use super::Job;
+use super::calendar;
 use super::record::Record;
 use crate::engine::runbook::TierTarget;
 use crate::engine::wal::settings::{self, ArchiverSettings};
@@ -47,6 +48,10 @@ pub fn alarms(health: &Health, record: &Record, tier: &TierTarget) -> Vec<Alarm>
     let age = |at: Timestamp| health.at.duration_since(at);
     wal(health, rpo, &mut found);
     match &health.newest_backup {
+        Ok(Some(at)) if calendar::is_ahead(*at, health.at) => found.push(alarm(
+            "backup-ahead",
+            format!("the newest backup lies in the future ({at:.0}): the clock is or was wrong"),
+        )),
         Ok(Some(at)) if age(*at) > DAILY => found.push(alarm(
             "backup-age",
             format!("the newest base backup ended {} ago", span(age(*at))),
@@ -67,10 +72,38 @@ pub fn alarms(health: &Health, record: &Record, tier: &TierTarget) -> Vec<Alarm>
             ));
         }
     }
-    for debt in &health.debts {
-        found.push(alarm(format!("debt-{debt}"), debt.clone()));
-    }
+    debts(&health.debts, &mut found);
     found
+}
+
+/// One alarm for each repository and kind of debt: a debt that grows is no new alarm.
+fn debts(lines: &[String], found: &mut Vec<Alarm>) {
+    let mut kinds: Vec<(String, Vec<&str>)> = Vec::new();
+    for line in lines {
+        let id = debt_id(line);
+        match kinds.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, lines)) => lines.push(line),
+            None => kinds.push((id, vec![line])),
+        }
+    }
+    for (id, lines) in kinds {
+        let text = match lines.as_slice() {
+            [first, _, ..] => format!("{first}; and {} more such", lines.len() - 1),
+            lines => lines.concat(),
+        };
+        found.push(alarm(id, text));
+    }
+}
+
+/// The repository's name, in quotes or behind that word, and the verb behind it; the rest, such as
+/// counts, names of files and reasons, changes while the debt lasts.
+fn debt_id(line: &str) -> String {
+    let line = line.strip_prefix("The repository ").unwrap_or(line);
+    let (name, rest) = match line.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+        Some(quoted) => quoted,
+        None => line.split_once(' ').unwrap_or((line, "")),
+    };
+    format!("debt-{name}-{}", rest.split_whitespace().next().unwrap_or_default())
 }
 
 fn wal(health: &Health, rpo: SignedDuration, found: &mut Vec<Alarm>) {
@@ -214,14 +247,36 @@ mod tests {
                 Health { newest_backup: Ok(Some(at("2026-01-12T02:10:00Z"))), ..sound() },
                 "backup-age",
             ),
+            (Health { debts: vec!["\"b2\" lacks 3 WAL files".into()], ..sound() }, "debt-b2-lacks"),
             (
-                Health { debts: vec!["b lacks 3 WAL files".into()], ..sound() },
-                "debt-b lacks 3 WAL files",
+                Health { newest_backup: Ok(Some(at("2031-01-13T02:10:00Z"))), ..sound() },
+                "backup-ahead",
             ),
         ];
         for (health, id) in cases {
             assert_eq!(ids(&health), [id]);
         }
+    }
+
+    #[test]
+    fn a_debt_that_grows_is_the_same_alarm() {
+        let owing = |lines: &[&str]| Health {
+            debts: lines.iter().map(ToString::to_string).collect(),
+            ..sound()
+        };
+        let one = ids(&owing(&["The repository b2 lacks 1 WAL file, the first 0A: it is down"]));
+        assert_eq!(one, ["debt-b2-lacks"]);
+        let more = "The repository b2 lacks more than 12 WAL files, the first 0A: it is full";
+        assert_eq!(ids(&owing(&[more])), one);
+        assert_ne!(ids(&owing(&["\"b3\" lacks 12 WAL files"])), one);
+        let sets = [
+            "\"b2\" has no copy of set-20250113-020000 yet",
+            "\"b2\" has no copy of \
+                     set-20250114-020000 yet",
+            "\"b2\" could not be asked what it lacks",
+        ];
+        assert_eq!(ids(&owing(&sets)).len(), 2);
+        assert_eq!(ids(&owing(&sets[..1])), ids(&owing(&sets[..2])));
     }
 
     #[test]
