@@ -108,13 +108,16 @@ pub(super) fn install_units(config: &Config, args: &InstallUnits) -> Result<Exit
             "Start it by its full path.",
         )
     })?;
+    let user = match &args.user {
+        Some(user) => user.clone(),
+        None => owner(config)?,
+    };
+    one_state(config, &user)?;
     let unit = Unit {
         program,
         config: config.path.clone(),
-        user: match &args.user {
-            Some(user) => user.clone(),
-            None => owner(config)?,
-        },
+        user,
+        state_directory: config.state_directory(),
         writes: writes(config),
     };
     if args.dry_run {
@@ -127,12 +130,40 @@ pub(super) fn install_units(config: &Config, args: &InstallUnits) -> Result<Exit
         Installed::Written => output::line(&format!("{} is written.", path.display()))?,
         Installed::Unchanged => output::line(&format!("{} is there already.", path.display()))?,
     }
+    if !unit.system_state() {
+        output::line(&format!(
+            "{} must be there and belong to {}.",
+            unit.state_directory.display(),
+            unit.user
+        ))?;
+    }
     output::line(&format!(
         "It runs as {}. Start it:\n  systemctl daemon-reload\n  systemctl enable --now {UNIT}\n  \
          journalctl -fu {UNIT}",
         unit.user
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses where the unit's user would keep its state elsewhere than the one who asks now: each
+/// would know nothing of the other's incidents and restores.
+fn one_state(config: &Config, user: &str) -> Result<(), Explanation> {
+    let me = User::from_uid(Uid::effective()).ok().flatten().map(|me| me.name);
+    if config.state_directory.is_some() || me.as_deref() == Some(user) {
+        return Ok(());
+    }
+    Err(Explanation::new(
+        Kind::Config,
+        format!(
+            "The configuration names no state_directory, so that {user} would keep the scheduler's \
+             notes elsewhere than other users."
+        ),
+        "Nothing was written.",
+        format!(
+            "Put this line at the top of {}: state_directory = \"/var/lib/lifeboat\".",
+            config.path.display()
+        ),
+    ))
 }
 
 /// The owner of the clusters' data directories, who may read them and whom the server trusts.

@@ -1,6 +1,7 @@
 //! The systemd unit of the scheduler. Owns its text (from `assets/systemd`) and where it goes;
 //! never enables or starts anything, and never overwrites a unit that somebody changed.
 
+use crate::engine::config::load;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::files;
 use std::fs;
@@ -13,6 +14,9 @@ const TEMPLATE: &str = include_str!("../../../assets/systemd/lifeboat-schedule.s
 /// The first line of each unit that was written from here.
 const OURS: &str = "# Written by lifeboat install-units";
 
+/// Has the service manager make `/var/lib/lifeboat` and give it to the unit's user.
+const STATE: &str = "StateDirectory=lifeboat\nStateDirectoryMode=0700\n";
+
 /// What the unit has to know.
 #[derive(Debug, Clone)]
 pub struct Unit {
@@ -21,6 +25,8 @@ pub struct Unit {
     pub config: PathBuf,
     /// The operating-system user that it runs as.
     pub user: String,
+    /// Where it keeps its notes.
+    pub state_directory: PathBuf,
     /// Paths that it writes to.
     pub writes: Vec<PathBuf>,
 }
@@ -41,13 +47,20 @@ impl Unit {
     /// Where a path cannot be written in a unit file.
     pub fn text(&self) -> Result<String, Explanation> {
         let writes: Vec<String> =
-            self.writes.iter().map(|path| quoted(path)).collect::<Result<_, _>>()?;
+            self.writes.iter().map(|path| optional(path)).collect::<Result<_, _>>()?;
         let body = TEMPLATE
             .replace("@PROGRAM@", &quoted(&self.program)?)
             .replace("@CONFIG@", &quoted(&self.config)?)
             .replace("@USER@", &self.user)
+            .replace("@STATE@", if self.system_state() { STATE } else { "" })
             .replace("@WRITES@", &writes.join(" "));
         Ok(format!("{OURS}; change it with systemctl edit {UNIT}.\n{body}"))
+    }
+
+    /// Whether the service manager can make the state directory and give it to the user.
+    #[must_use]
+    pub fn system_state(&self) -> bool {
+        self.state_directory == Path::new(load::SYSTEM_STATE)
     }
 
     /// Writes the unit into `folder`.
@@ -83,6 +96,16 @@ impl Unit {
     }
 }
 
+/// A path of a list; one that is not there, such as a volume that is not mounted, does not keep
+/// the unit from starting.
+fn optional(path: &Path) -> Result<String, Explanation> {
+    let text = quoted(path)?;
+    Ok(match text.strip_prefix('"') {
+        Some(rest) => format!("\"-{rest}"),
+        None => format!("-{text}"),
+    })
+}
+
 /// A path as a unit file has it: `%` begins a specifier there, and blanks end a word.
 fn quoted(path: &Path) -> Result<String, Explanation> {
     let refused = || {
@@ -110,6 +133,7 @@ mod tests {
             program: "/usr/local/bin/lifeboat".into(),
             config: "/etc/lifeboat/life boat.toml".into(),
             user: "postgres".into(),
+            state_directory: "/var/lib/lifeboat".into(),
             writes: vec!["/var/backups/lifeboat".into(), "/var/lib/lifeboat".into()],
         }
     }
@@ -122,7 +146,22 @@ mod tests {
             "ExecStart=/usr/local/bin/lifeboat --config \"/etc/lifeboat/life boat.toml\" schedule"
         ), "{text}");
         assert!(text.contains("User=postgres"), "{text}");
-        assert!(text.contains("ReadWritePaths=/var/backups/lifeboat /var/lib/lifeboat"), "{text}");
+        assert!(
+            text.contains("ReadWritePaths=-/var/backups/lifeboat -/var/lib/lifeboat"),
+            "{text}"
+        );
+        assert!(text.contains("RuntimeDirectory=lifeboat-schedule\n"), "{text}");
+        assert!(text.contains("Environment=TMPDIR=%t/lifeboat-schedule\n"), "{text}");
+        assert!(!text.contains("PrivateTmp"), "sockets in /tmp stay to be seen");
+        assert!(text.contains("\nStateDirectory=lifeboat\nStateDirectoryMode=0700\n"), "{text}");
+        let own = Unit {
+            state_directory: "/srv/state".into(),
+            writes: vec!["/srv/two words".into()],
+            ..unit()
+        };
+        let text = own.text().unwrap();
+        assert!(!text.contains("StateDirectory"), "{text}");
+        assert!(text.contains("\nReadWritePaths=\"-/srv/two words\"\n"), "{text}");
         let odd = Unit { program: "/opt/\"x\"".into(), ..unit() };
         assert_eq!(odd.text().unwrap_err().kind, Kind::Config);
         let percent = Unit { program: "/opt/100%".into(), ..unit() };
