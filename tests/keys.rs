@@ -262,13 +262,13 @@ fn a_key_that_is_needed_or_may_be_is_not_destroyed() {
     let holding = scene.places("old.key", None)[0].open().unwrap();
     let ids = holding.ring().unwrap().list().unwrap();
     let now = jiff::Timestamp::now();
-    let later = now + jiff::SignedDuration::from_hours(100);
+    let later = now + jiff::SignedDuration::from_hours(24 * 31);
     let refused = |id: &str, at, why: &str| {
         let refused = inventory::destroy(&holding, id, at).unwrap_err();
         assert!(refused.to_string().contains(why), "{refused}");
     };
     refused(&ids[1], later, "newest");
-    refused(&ids[0], now, "younger than 48 hours");
+    refused(&ids[0], now, "younger than 30 days");
     let set = format!("{{\"key_id\": \"{}\"}}", ids[0]);
     fs::write(scene.at("near/set-20250113-020000.json"), set).unwrap();
     refused(&ids[0], later, "set-20250113-020000 cannot be opened without it");
@@ -276,6 +276,15 @@ fn a_key_that_is_needed_or_may_be_is_not_destroyed() {
     refused(&ids[0], later, "may be this one");
     fs::remove_file(scene.at("near/set-20250113-020000.json")).unwrap();
     inventory::rotate(&holding).unwrap();
+    let repository = holding.repository(holding.ring().unwrap()).unwrap();
+    // A file outside the repository needs it.
+    repository.pin_key(&ids[0]).unwrap();
+    refused(&ids[0], later, "a file outside the repository");
+    fs::remove_dir_all(scene.at("near/keys-pinned")).unwrap();
+    // A backup that began with it may still be under way, however long ago that was.
+    fs::write(scene.at("near/base-20250113-020000.tar.gz"), "half").unwrap();
+    refused(&ids[0], later, "not published");
+    fs::remove_file(scene.at("near/base-20250113-020000.tar.gz")).unwrap();
     refused(&ids[1], later, &format!("1 WAL files from {SEGMENT}"));
     inventory::destroy(&holding, &ids[0], later).unwrap();
     assert_eq!(holding.ring().unwrap().list().unwrap().len(), 2);

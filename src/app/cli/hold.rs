@@ -5,8 +5,9 @@ use super::output;
 use super::{cluster, no_set, opened, repository_names, time};
 use crate::engine::config::Config;
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::repository::Repository;
 use crate::engine::repository::hold::{Held, Hold};
+use crate::engine::repository::store::StoreFault;
+use crate::engine::repository::{Repository, RepositoryError};
 use crate::engine::retention::held_wal;
 use jiff::Timestamp;
 use nix::unistd::{User, getuid};
@@ -27,10 +28,35 @@ pub(super) fn hold(config: &Config, args: &Args) -> Result<ExitCode, Explanation
     }
 }
 
-fn repositories(config: &Config, common: &Common) -> Result<Vec<Arc<Repository>>, Explanation> {
+/// Each repository that was asked for, or why it does not open.
+type Opened = (String, Result<Arc<Repository>, Explanation>);
+
+fn repositories(config: &Config, common: &Common) -> Result<Vec<Opened>, Explanation> {
     let cluster = cluster(config, common.cluster.as_deref())?;
     let names = repository_names(config, cluster, common.repository.as_deref())?;
-    names.iter().map(|name| opened(config, cluster, Some(name)).map(Arc::new)).collect()
+    let open = |name: String| {
+        let opened = opened(config, cluster, Some(&name)).map(Arc::new);
+        (name, opened)
+    };
+    Ok(names.into_iter().map(open).collect())
+}
+
+/// A repository in which it could not be done.
+#[derive(Serialize)]
+struct Fault {
+    repository: String,
+    fault: Explanation,
+}
+
+/// Tells the faults of some repositories, after what was done in the others; gives the exit code.
+fn tell(faults: &[Fault], json: bool) -> Result<ExitCode, Explanation> {
+    if !json {
+        for one in faults {
+            output::line(&format!("! {}: {}", one.repository, one.fault))?;
+        }
+    }
+    let code = faults.first().map_or(0, |one| one.fault.kind.exit_code());
+    Ok(ExitCode::from(code))
 }
 
 fn add(
@@ -47,26 +73,47 @@ fn add(
             "Give it one with --name, such as the number of the case.",
         ));
     }
-    let mut placed = Vec::new();
-    for repository in repositories(config, common)? {
-        let told = |e: crate::engine::repository::RepositoryError| e.explanation();
-        if !repository.set_names().map_err(told)?.contains(&hold.set) {
-            continue;
+    let (mut placed, mut faults) = (Vec::new(), Vec::new());
+    for (name, opened) in repositories(config, common)? {
+        match opened.and_then(|repository| place(&repository, &mut hold, with_wal)) {
+            Ok(true) => placed.push(name),
+            Ok(false) => {}
+            Err(fault) => faults.push(Fault { repository: name, fault }),
         }
-        hold.wal_to = if with_wal { Some(held_wal(&repository, &hold.set)?) } else { None };
-        repository.place_hold(&hold).map_err(told)?;
-        placed.push(repository.config.name.clone());
     }
-    if placed.is_empty() {
+    if placed.is_empty() && faults.is_empty() {
         return Err(no_set(&hold.set));
     }
     if common.json {
-        output::json(&serde_json::json!({ "hold": hold, "repositories": placed }))?;
-    } else {
+        output::json(&serde_json::json!({
+            "hold": hold, "repositories": placed, "faults": faults,
+        }))?;
+    } else if !placed.is_empty() {
         let place = placed.join(" and ");
         output::line(&format!("{} is held as \"{}\" in {place}.", hold.set, hold.name))?;
     }
-    Ok(ExitCode::SUCCESS)
+    tell(&faults, common.json)
+}
+
+/// Whether the repository has the set; then it is held there.
+fn place(
+    repository: &Arc<Repository>,
+    hold: &mut Hold,
+    with_wal: bool,
+) -> Result<bool, Explanation> {
+    let told = |e: RepositoryError| e.explanation();
+    if !repository.set_names().map_err(told)?.contains(&hold.set) {
+        return Ok(false);
+    }
+    hold.wal_to = if with_wal { Some(held_wal(repository, &hold.set)?) } else { None };
+    match repository.place_hold(hold) {
+        // Tried again after another repository was down: here it is as it should be.
+        Err(e) if e.fault() == Some(StoreFault::Exists) => {
+            let there = repository.holds_of(&hold.set).map_err(told)?;
+            if there.iter().any(|held| held.says(hold)) { Ok(true) } else { Err(told(e)) }
+        }
+        placed => placed.map(|()| true).map_err(told),
+    }
 }
 
 #[derive(Serialize)]
@@ -81,7 +128,8 @@ struct Line {
 
 fn list(config: &Config, common: &Common) -> Result<ExitCode, Explanation> {
     let (mut lines, now) = (Vec::new(), Timestamp::now());
-    for repository in repositories(config, common)? {
+    for (_, opened) in repositories(config, common)? {
+        let repository = opened?;
         for held in repository.holds().map_err(|e| e.explanation())? {
             let set = held.set().to_owned();
             let (counts, hold, fault) = match held {
@@ -127,13 +175,14 @@ fn row(line: &Line) -> String {
 }
 
 fn release(config: &Config, common: &Common, name: &str) -> Result<ExitCode, Explanation> {
-    let mut released = Vec::new();
-    for repository in repositories(config, common)? {
-        for set in repository.release_hold(name).map_err(|e| e.explanation())? {
-            released.push((repository.config.name.clone(), set));
+    let (mut released, mut faults) = (Vec::new(), Vec::new());
+    for (repository, opened) in repositories(config, common)? {
+        match opened.and_then(|one| one.release_hold(name).map_err(|e| e.explanation())) {
+            Ok(sets) => released.extend(sets.into_iter().map(|set| (repository.clone(), set))),
+            Err(fault) => faults.push(Fault { repository, fault }),
         }
     }
-    if released.is_empty() {
+    if released.is_empty() && faults.is_empty() {
         return Err(Explanation::new(
             Kind::NotFound,
             format!("There is no hold named \"{name}\"."),
@@ -142,13 +191,15 @@ fn release(config: &Config, common: &Common, name: &str) -> Result<ExitCode, Exp
         ));
     }
     if common.json {
-        output::json(&serde_json::json!({ "name": name, "released": released }))?;
+        output::json(&serde_json::json!({
+            "name": name, "released": released, "faults": faults,
+        }))?;
     } else {
         for (repository, set) in &released {
             output::line(&format!("{set} in {repository} is not held as \"{name}\" any more."))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    tell(&faults, common.json)
 }
 
 fn user() -> String {

@@ -19,7 +19,6 @@ use crate::engine::init::{furnish, record, restart};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::runbook::Runbook;
 use crate::engine::schedule::run::Alone;
-use crate::engine::schedule::units;
 use ask::Asker;
 use questions::Server;
 use std::io::Write;
@@ -337,7 +336,12 @@ impl<'a> Ground<'a> {
             } else {
                 format!("sudo -u {} ", self.owner)
             },
-            scheduler: Alone::runs(&units::state_directory(self.config.as_ref(), self.owner.uid)),
+            scheduler: Alone::runs(
+                &self
+                    .config
+                    .as_ref()
+                    .map_or_else(config::load::default_state_directory, Config::state_directory),
+            ),
             service: restart::service_of(data),
         }
     }

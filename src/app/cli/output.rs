@@ -26,6 +26,11 @@ pub fn json_line(value: &impl Serialize) -> Result<(), Explanation> {
     line(&text)
 }
 
+/// Tells something on standard error, at once; standard output stays the result's.
+pub fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "lifeboat: {text}");
+}
+
 /// Prints a line on standard output; a closed pipe is no fault.
 ///
 /// # Errors

@@ -30,7 +30,17 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     let copies = copies::choose(config, cluster, &base.set, only, None)?;
     let owner = owner_for(config, cluster)?;
     // Without the mark the restore is as good; only a cleanup at the same time knows less.
-    let _in_use = in_use::Mark::restore(&config.state_directory(), &cluster.name, &base.set).ok();
+    let in_use = in_use::Mark::restore(&config.state_directory(), &cluster.name, &base.set);
+    let unmarked = in_use.as_ref().err().map(|error| {
+        format!(
+            "That this restore is under way could not be noted in {} ({error}): let no cleanup run \
+             on this machine meanwhile.",
+            config.state_directory().display()
+        )
+    });
+    if let Some(note) = &unmarked {
+        output::warn(note);
+    }
     let bar = Bar::new(args.common.json);
     let progress = |progress| bar.show(&progress);
     let options = base::Options {
@@ -42,7 +52,8 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     bar.finish();
     let restored = restored.map_err(|e| e.explanation())?;
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    let notes: Vec<&String> = faults.iter().chain(&copies.notes).chain(&restored.notes).collect();
+    let notes: Vec<&String> =
+        faults.iter().chain(&copies.notes).chain(&restored.notes).chain(&unmarked).collect();
     let Control::PgCtl { bin_directory, .. } = &cluster.control;
     let binaries =
         discovery::binaries(bin_directory.as_deref(), Some(args.target_directory.as_path()))

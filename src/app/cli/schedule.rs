@@ -9,7 +9,7 @@ use crate::engine::moments;
 use crate::engine::runbook::Runbook;
 use crate::engine::schedule::jobs::Everyday;
 use crate::engine::schedule::run::{Alone, Scheduler, Stop, Told};
-use crate::engine::schedule::units::{self, Installed, UNIT, Unit};
+use crate::engine::schedule::units::{Installed, UNIT, Unit};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use nix::unistd::{Uid, User};
@@ -112,9 +112,14 @@ pub(super) fn install_units(config: &Config, args: &InstallUnits) -> Result<Exit
         Some(user) => user.clone(),
         None => owner(config)?,
     };
-    let account = User::from_name(&user).ok().flatten().ok_or_else(|| unknown(&user))?;
-    let state = units::state_directory(Some(config), account.uid.as_raw());
-    let unit = Unit { program, config: config.path.clone(), user, writes: writes(config, &state) };
+    one_state(config, &user)?;
+    let unit = Unit {
+        program,
+        config: config.path.clone(),
+        user,
+        state_directory: config.state_directory(),
+        writes: writes(config),
+    };
     if args.dry_run {
         output::line(unit.text()?.trim_end())?;
         return Ok(ExitCode::SUCCESS);
@@ -125,32 +130,41 @@ pub(super) fn install_units(config: &Config, args: &InstallUnits) -> Result<Exit
         Installed::Written => output::line(&format!("{} is written.", path.display()))?,
         Installed::Unchanged => output::line(&format!("{} is there already.", path.display()))?,
     }
-    let prepare = prepare(&state, &account);
+    if !unit.system_state() {
+        output::line(&format!(
+            "{} must be there and belong to {}.",
+            unit.state_directory.display(),
+            unit.user
+        ))?;
+    }
     output::line(&format!(
-        "It runs as {}, and keeps what it did in {}. Start it:\n{prepare}  \
-         systemctl daemon-reload\n  systemctl enable --now {UNIT}\n  journalctl -fu {UNIT}",
+        "It runs as {}, and keeps what it did in {}. Start it:\n  systemctl daemon-reload\n  \
+         systemctl enable --now {UNIT}\n  journalctl -fu {UNIT}",
         unit.user,
-        state.display()
+        unit.state_directory.display()
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn unknown(user: &str) -> Explanation {
-    Explanation::new(
-        Kind::NotFound,
-        format!("This machine has no user \"{user}\"."),
-        "Nothing was written.",
-        "Say with --user who the scheduler should run as: the server's own user.",
-    )
-}
-
-/// The command that makes the state directory, where it is missing or another user's.
-fn prepare(state: &Path, account: &User) -> String {
-    let theirs = |found: std::fs::Metadata| found.is_dir() && found.uid() == account.uid.as_raw();
-    if account.uid.is_root() || std::fs::metadata(state).is_ok_and(theirs) {
-        return String::new();
+/// Refuses where the unit's user would keep its state elsewhere than the one who asks now: each
+/// would know nothing of the other's incidents and restores.
+fn one_state(config: &Config, user: &str) -> Result<(), Explanation> {
+    let me = User::from_uid(Uid::effective()).ok().flatten().map(|me| me.name);
+    if config.state_directory.is_some() || me.as_deref() == Some(user) {
+        return Ok(());
     }
-    format!("  install -d -o {} -m 0750 {}\n", account.name, state.display())
+    Err(Explanation::new(
+        Kind::Config,
+        format!(
+            "The configuration names no state_directory, so that {user} would keep the scheduler's \
+             notes elsewhere than other users."
+        ),
+        "Nothing was written.",
+        format!(
+            "Put this line at the top of {}: state_directory = \"/var/lib/lifeboat\".",
+            config.path.display()
+        ),
+    ))
 }
 
 /// The owner of the clusters' data directories, who may read them and whom the server trusts.
@@ -180,10 +194,9 @@ fn owner(config: &Config) -> Result<String, Explanation> {
 }
 
 /// Folders that the scheduler writes to.
-fn writes(config: &Config, state: &Path) -> Vec<PathBuf> {
+fn writes(config: &Config) -> Vec<PathBuf> {
     use crate::engine::config::StoreConfig;
-    // A backup spools its manifest in the temporary folder.
-    let mut folders = vec![state.to_owned(), PathBuf::from("/tmp")];
+    let mut folders = vec![config.state_directory()];
     for repository in &config.repositories {
         if let StoreConfig::File { path } = &repository.store {
             // Up to the part that stands for the cluster.

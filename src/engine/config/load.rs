@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 pub const VARIABLE: &str = "LIFEBOAT_CONFIG";
 
 const SYSTEM: &str = "/etc/lifeboat/lifeboat.toml";
-const SYSTEM_STATE: &str = "/var/lib/lifeboat";
+/// Where root keeps incidents.
+pub const SYSTEM_STATE: &str = "/var/lib/lifeboat";
 
 /// One thing that is wrong in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +154,8 @@ pub fn example() -> String {
 }
 
 /// Where incidents are kept when the configuration does not say.
-pub(in crate::engine) fn default_state_directory() -> PathBuf {
+#[must_use]
+pub fn default_state_directory() -> PathBuf {
     if nix::unistd::Uid::effective().is_root() {
         return PathBuf::from(SYSTEM_STATE);
     }

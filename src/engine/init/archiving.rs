@@ -34,7 +34,7 @@ struct Archiver {
     failing: bool,
 }
 
-/// Proves that WAL arrives. Where the newest segment that the server archived is in the
+/// Proves that WAL arrives. Unless the settings were `just_changed`, where the newest segment that the server archived is in the
 /// repository and nothing failed since, nothing is done.
 ///
 /// # Errors
@@ -44,6 +44,7 @@ pub fn prove(
     connection: &Connection,
     repository: &Repository,
     data_directory: &Path,
+    just_changed: bool,
     limit: Duration,
 ) -> Result<Archiving, InitError> {
     let begun = Instant::now();
@@ -58,7 +59,8 @@ pub fn prove(
     let before = runtime.block_on(archiver(&session)).map_err(failed)?;
     // Labels are archived too, under the name of their segment and more.
     let last = before.last_archived.as_deref().and_then(|name| name.get(..24));
-    if let Some(segment) = last.filter(|_| !before.failing)
+    // What arrived before a change proves the command that was in force then.
+    if let Some(segment) = last.filter(|_| !before.failing && !just_changed)
         && holds(repository, segment)?
     {
         let segment = segment.to_owned();

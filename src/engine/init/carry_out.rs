@@ -137,6 +137,7 @@ pub fn carry_out(
         &cluster.connection,
         &repository,
         &cluster.data_directory,
+        outcome.restarted || proposal::archiving_changed(&order.changes),
         Duration::from_secs(order.archive_wait),
     )?);
     let counted = back_up(order, cluster, &repository, (runtime, report, say), &mut outcome)?;

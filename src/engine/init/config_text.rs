@@ -33,6 +33,10 @@ pub fn addition(before: &str, wanted: &Addition, path: &Path) -> Result<String, 
     let mut text = String::new();
     if before.is_empty() {
         text.push_str(HEADER);
+        // Said, because what is not said differs by user, and the scheduler may be another one.
+        text.push_str("\n# Incidents and the scheduler's notes, of all who use this file.\n");
+        let state = load::default_state_directory();
+        push(&mut text, "state_directory", &state).map_err(unwritable)?;
     } else if !before.ends_with('\n') {
         text.push('\n');
     }
@@ -172,6 +176,7 @@ mod tests {
         assert_eq!(read.clusters, [wanted.cluster]);
         assert_eq!(Some(&read.repositories[0]), wanted.repository.as_ref());
         assert_eq!(read.operators, wanted.operators);
+        assert_eq!(read.state_directory, Some(load::default_state_directory()));
     }
 
     #[test]

@@ -160,6 +160,13 @@ fn literal(value: &str) -> String {
     }
 }
 
+/// Whether one of `changes` changes how the server archives.
+#[must_use]
+pub fn archiving_changed(changes: &[Change]) -> bool {
+    let archiving = ["archive_mode", "archive_command", "archive_library"];
+    changes.iter().any(|change| archiving.contains(&change.name.as_str()))
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;

@@ -3,18 +3,20 @@
 
 use super::check::{WrapState, wrap_state};
 use super::{Holding, KeysError};
-use crate::engine::crypto::Keyring;
 use crate::engine::crypto::wrap::{is_key_id, time_of};
-use crate::engine::repository::store::StoreError;
+use crate::engine::repository::descriptor::{base_stem, set_time};
+use crate::engine::repository::store::{StoreError, StoreFault};
 use crate::engine::repository::wal_object::FOLDER as ARCHIVE;
 use crate::engine::repository::{Repository, RepositoryError};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A backup that is under way may have taken any key that is younger than this, and shows nothing
-/// of it until it is published.
-pub const UNDER_WAY: SignedDuration = SignedDuration::from_hours(48);
+/// of it until it is published; no backup runs so long.
+pub const UNDER_WAY: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// How far a key's time may lie from its backup's.
+const SLACK: SignedDuration = SignedDuration::from_hours(24);
 
 /// The data keys of one repository.
 #[derive(Debug, Serialize)]
@@ -69,6 +71,58 @@ pub struct Usage {
     pub sets: BTreeMap<String, Vec<String>>,
     pub wal: BTreeMap<String, WalUse>,
     pub unreadable_sets: Vec<String>,
+    /// The last of the ring, which protects new WAL.
+    pub newest: Option<String>,
+    /// What a file outside the repository needs.
+    pub pinned: BTreeSet<String>,
+    /// When the oldest backup began of which there are objects and no descriptor.
+    pub unpublished_since: Option<Timestamp>,
+}
+
+impl Usage {
+    /// Why the key `id` must stay; `None` where nothing needs it and nothing may. The one rule
+    /// for all that removes keys.
+    #[must_use]
+    pub fn why_needed(&self, id: &str, now: Timestamp) -> Option<String> {
+        if self.newest.as_deref() == Some(id) {
+            return Some(String::from("it is the newest, under which WAL is archived now"));
+        }
+        if let Some(sets) = self.sets.get(id) {
+            return Some(format!("{} cannot be opened without it", sets.join(", ")));
+        }
+        if let Some(wal) = self.wal.get(id) {
+            return Some(format!(
+                "{} WAL files from {} to {} cannot be opened without it",
+                wal.objects, wal.first, wal.last
+            ));
+        }
+        if self.pinned.contains(id) {
+            return Some(String::from(
+                "a file outside the repository, made by lifeboat encrypt, cannot be opened \
+                 without it",
+            ));
+        }
+        if !self.unreadable_sets.is_empty() {
+            let sets = self.unreadable_sets.join(", ");
+            return Some(format!("which key {sets} needs is not readable, and may be this one"));
+        }
+        may_be_under_way(id, self.unpublished_since, now).then(|| {
+            String::from(
+                "it is younger than 30 days, or than a backup that is not published, and a backup \
+                 that is under way may have it",
+            )
+        })
+    }
+}
+
+/// Whether a backup that is not published yet may have the key `id`. `unpublished_since` is when
+/// the oldest such backup began of which objects can be seen.
+#[must_use]
+pub fn may_be_under_way(id: &str, unpublished_since: Option<Timestamp>, now: Timestamp) -> bool {
+    let seen = unpublished_since.map(|at| at.saturating_sub(SLACK).unwrap_or(Timestamp::MIN));
+    let limit = now.saturating_sub(UNDER_WAY).unwrap_or(Timestamp::MIN);
+    let limit = seen.map_or(limit, |seen| seen.min(limit));
+    time_of(id).is_none_or(|made| made >= limit)
 }
 
 /// Reads every descriptor's key and every WAL object's name, and authenticates none: a set that
@@ -77,9 +131,27 @@ pub struct Usage {
 /// # Errors
 /// Where something could not be listed or read.
 pub fn usage(repository: &Repository) -> Result<Usage, RepositoryError> {
-    let mut usage = Usage::default();
-    for set in repository.set_names()? {
-        let text = repository.store.read(&format!("{set}.json"))?;
+    let mut usage = Usage { pinned: repository.pinned_keys()?, ..Usage::default() };
+    if let Some(keyring) = repository.keyring() {
+        usage.newest = keyring.list()?.pop();
+    }
+    // Objects before descriptors: what is published in between is not taken for unpublished.
+    let objects = repository.store.list("", "base-")?;
+    let names = repository.set_names()?;
+    let published: BTreeSet<String> = names.iter().filter_map(|set| base_stem(set)).collect();
+    usage.unpublished_since = objects
+        .iter()
+        .filter_map(|object| object.key.split_once('.').map(|(stem, _)| stem))
+        .filter(|stem| !published.contains(*stem))
+        .filter_map(|stem| set_time(&stem.replacen("base-", "set-", 1)))
+        .min();
+    for set in names {
+        let text = match repository.store.read(&format!("{set}.json")) {
+            Ok(text) => text,
+            // Removed since it was listed.
+            Err(e) if e.fault == StoreFault::NotFound => continue,
+            Err(e) => return Err(e.into()),
+        };
         let value: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
         let id = value.as_ref().and_then(|v| v.get("key_id")).and_then(|id| id.as_str());
         match id.filter(|id| is_key_id(id)) {
@@ -189,43 +261,20 @@ pub fn rotate(holding: &Holding) -> Result<String, KeysError> {
 pub fn destroy(holding: &Holding, id: &str, now: Timestamp) -> Result<(), KeysError> {
     let ring = holding.ring()?;
     let repository = holding.repository(holding.ring()?)?;
-    refuse_if_needed(holding, &ring, &repository, id, now)?;
+    refuse_if_needed(holding, &repository, id, now)?;
     ring.remove(id).map_err(|e| holding.place.at(e))
 }
 
 fn refuse_if_needed(
     holding: &Holding,
-    ring: &Keyring,
     repository: &Repository,
     id: &str,
     now: Timestamp,
 ) -> Result<(), KeysError> {
     let place = &holding.place;
-    let needed =
-        |why: String| KeysError::Needed { id: id.to_owned(), place: place.to_string(), why };
-    let ids = ring.list().map_err(|e| place.at(e))?;
-    if ids.last().is_some_and(|newest| newest == id) {
-        return Err(needed(String::from("it is the newest, under which WAL is archived now")));
-    }
     let used = usage(repository).map_err(|e| place.at(e))?;
-    if let Some(sets) = used.sets.get(id) {
-        return Err(needed(format!("{} cannot be opened without it", sets.join(", "))));
+    match used.why_needed(id, now) {
+        Some(why) => Err(KeysError::Needed { id: id.to_owned(), place: place.to_string(), why }),
+        None => Ok(()),
     }
-    if let Some(wal) = used.wal.get(id) {
-        return Err(needed(format!(
-            "{} WAL files from {} to {} cannot be opened without it",
-            wal.objects, wal.first, wal.last
-        )));
-    }
-    if !used.unreadable_sets.is_empty() {
-        let sets = used.unreadable_sets.join(", ");
-        return Err(needed(format!("which key {sets} needs is not readable, and may be this one")));
-    }
-    let young = time_of(id).is_none_or(|made| now.duration_since(made) < UNDER_WAY);
-    if young {
-        return Err(needed(String::from(
-            "it is younger than 48 hours, and a backup that is under way may have it",
-        )));
-    }
-    Ok(())
 }

@@ -72,6 +72,17 @@ pub enum Held {
 }
 
 impl Held {
+    /// Whether it holds what `wanted` asks for: the same backup under the same name and as long,
+    /// with WAL where that is wanted, whoever placed it.
+    #[must_use]
+    pub fn says(&self, wanted: &Hold) -> bool {
+        let Self::Known(hold) = self else { return false };
+        hold.set == wanted.set
+            && hold.name == wanted.name
+            && hold.until == wanted.until
+            && hold.wal_to.is_some() == wanted.wal_to.is_some()
+    }
+
     #[must_use]
     pub fn set(&self) -> &str {
         match self {
@@ -184,6 +195,9 @@ mod tests {
         repository.place_hold(&hold).unwrap();
         let again = repository.place_hold(&Hold { placed_by: "bob".into(), ..hold.clone() });
         assert_eq!(again.unwrap_err().fault(), Some(StoreFault::Exists));
+        let there = &repository.holds_of(&hold.set).unwrap()[0];
+        assert!(there.says(&Hold { placed_by: "bob".into(), ..hold.clone() }));
+        assert!(!there.says(&Hold { until: Some(now), ..hold.clone() }));
         let second = Hold { set: "set-20250114-020000".into(), ..hold.clone() };
         repository.place_hold(&second).unwrap();
         let other = Hold { name: "another".into(), until: Some(now), ..hold.clone() };

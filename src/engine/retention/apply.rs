@@ -6,12 +6,14 @@ use super::keys;
 use super::plan::{Plan, Removal, SetLine, judge};
 use super::policy::Use;
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::keys::inventory::usage;
 use crate::engine::repository::Repository;
 use crate::engine::repository::hold::Held;
 use crate::engine::repository::meter::Meter;
 use crate::engine::repository::store::{StoreError, StoreFault};
 use crate::engine::runner::protocol::Unit;
 use crate::engine::runner::work::Report;
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// Names of objects that the store keeps, told one by one; the rest is counted.
@@ -25,7 +27,7 @@ pub struct Outcome {
     pub objects: u64,
     /// Bytes of the sets and WAL that went.
     pub bytes: u64,
-    /// Sets that were to go and were left whole, and why.
+    /// Sets and data keys that were to go and were left whole, and why.
     pub left: Vec<(String, String)>,
     /// Objects that the store did not let go.
     pub kept_by_store: u64,
@@ -104,10 +106,23 @@ impl Run<'_> {
             // What the store keeps may need any of them.
             return Ok(());
         }
+        if plan.keys.is_empty() {
+            return self.records(plan);
+        }
+        // A copy from elsewhere may have published a set with one of them since the plan was made.
+        let used = usage(self.repository).map_err(|e| e.explanation())?;
         for one in &plan.keys {
             self.stop()?;
+            if let Some(why) = used.why_needed(&one.key, plan.as_of) {
+                self.outcome.left.push((format!("the data key {}", one.key), why));
+                continue;
+            }
             self.count(keys::remove(self.repository, &one.key), &one.key, one.bytes)?;
         }
+        self.records(plan)
+    }
+
+    fn records(&mut self, plan: &Plan) -> Result<(), Explanation> {
         for one in &plan.records {
             self.remove(&one.key, one.bytes)?;
         }
@@ -190,6 +205,11 @@ impl Run<'_> {
         ))
     }
 
+    fn is_locked(&self, key: &str) -> bool {
+        let now = Timestamp::now();
+        self.repository.store.hold(key).is_ok_and(|hold| hold.is_some_and(|one| one.until > now))
+    }
+
     fn count(
         &mut self,
         removed: Result<(), StoreError>,
@@ -204,7 +224,9 @@ impl Run<'_> {
                 Ok(Gone::Now)
             }
             Err(e) if e.fault == StoreFault::NotFound => Ok(Gone::Before),
-            Err(e) if e.fault == StoreFault::Denied => {
+            // Only what is shown to be locked is left for later; a refusal without a lock is a
+            // fault that somebody has to put right.
+            Err(e) if e.fault == StoreFault::Denied && self.is_locked(key) => {
                 self.outcome.kept_by_store += 1;
                 if self.outcome.kept_by_store_named.len() < NAMED {
                     self.outcome.kept_by_store_named.push(format!("{key}: {e}"));

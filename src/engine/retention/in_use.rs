@@ -3,11 +3,14 @@
 //! process that made it lives.
 
 use super::policy::Use;
+use crate::engine::config::{Cluster, Config, load};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::store::{Listed, Store};
 use crate::engine::repository::descriptor::set_time;
+use nix::unistd::{Uid, User};
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A restore from the command line, while it lives.
@@ -90,6 +93,64 @@ pub fn uses(state_directory: &Path, cluster: &str) -> Result<Vec<Use>, Explanati
     Ok(uses)
 }
 
+/// Everything on this machine that needs a backup of `cluster`, whoever runs it: where the
+/// configuration names no state directory, each user has their own, and all of them are looked at.
+///
+/// # Errors
+/// As [`uses`]; also where another user's state directory cannot be looked into.
+pub fn uses_of(config: &Config, cluster: &Cluster) -> Result<Vec<Use>, Explanation> {
+    let own = config.state_directory();
+    let mut all = uses(&own, &cluster.name)?;
+    if config.state_directory.is_none() {
+        for other in usual(config).into_iter().filter(|other| *other != own) {
+            all.extend(foreign(&other, &cluster.name)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Where root, the owners of the data directories and the operators keep incidents by default.
+fn usual(config: &Config) -> Vec<PathBuf> {
+    let owners = config.clusters.iter().filter_map(|cluster| {
+        let owner = fs::metadata(&cluster.data_directory).ok()?.uid();
+        User::from_uid(Uid::from_raw(owner)).ok().flatten()
+    });
+    let operators =
+        config.operators.iter().filter_map(|one| User::from_name(&one.user).ok().flatten());
+    let homes = owners
+        .chain(operators)
+        .filter(|user| !user.uid.is_root())
+        .map(|user| user.dir.join(".local/share/lifeboat"));
+    let mut all: Vec<PathBuf> = homes.chain([PathBuf::from(load::SYSTEM_STATE)]).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// What another user's state directory says; nothing where it is not there.
+fn foreign(folder: &Path, cluster: &str) -> Result<Vec<Use>, Explanation> {
+    let unreadable = |why: String| {
+        Explanation::new(
+            Kind::Refused,
+            format!(
+                "Whether an incident or a restore of another user needs a backup could not be \
+                 told: {}: {why}",
+                folder.display()
+            ),
+            "Nothing was removed.",
+            "Name one state_directory in the configuration, for all who use it; or run the \
+             cleanup as root.",
+        )
+    };
+    match fs::metadata(folder) {
+        Ok(_) => uses(folder, cluster).map_err(|error| unreadable(error.what)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(unreadable(format!("{error}."))),
+    }
+}
+
 /// Incidents that are not closed. One whose journal cannot be read may be about any cluster.
 fn incidents(state_directory: &Path, cluster: &str) -> Result<Vec<Use>, Explanation> {
     let store = Store::new(state_directory);
@@ -139,6 +200,19 @@ mod tests {
         // Left behind by a process that was killed.
         fs::write(folder(state.path(), "shop").join(format!("{SET}.1")), "").unwrap();
         assert!(uses(state.path(), "shop").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_another_user_does_counts_and_what_cannot_be_seen_refuses() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(foreign(&state.path().join("none"), "shop").unwrap().is_empty());
+        let _mark = Mark::restore(state.path(), "shop", SET).unwrap();
+        assert_eq!(foreign(state.path(), "shop").unwrap().len(), 1);
+        // Something that is there and is no folder of marks.
+        fs::write(state.path().join("in-use/bank"), "").unwrap();
+        let refused = foreign(state.path(), "bank").unwrap_err();
+        assert_eq!(refused.kind, Kind::Refused, "{refused}");
+        assert!(refused.next.contains("state_directory"), "{refused}");
     }
 
     #[test]

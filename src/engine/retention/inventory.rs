@@ -123,6 +123,14 @@ impl Seen {
         ))
     }
 
+    /// The newest thing that was written here and says when.
+    #[must_use]
+    pub fn newest(&self) -> Option<Timestamp> {
+        let sets = self.inventory.sets.iter().map(|set| set.finished);
+        let tails = self.inventory.tails.values().copied().flatten();
+        sets.chain(tails).max().filter(|at| *at > Timestamp::MIN)
+    }
+
     /// What names, sizes and records say against a backup.
     fn fault_of(
         &self,

@@ -5,16 +5,11 @@ use super::inventory::Seen;
 use super::plan::{Plan, Removal};
 use crate::engine::crypto::master::KeyError;
 use crate::engine::explain::{Explain, Explanation};
+use crate::engine::keys::inventory::may_be_under_way;
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::set_time;
 use crate::engine::repository::store::{StoreError, StoreFault};
-use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
-
-/// A backup that still runs is named by nothing; no backup runs so long.
-const YOUNG: SignedDuration = SignedDuration::from_hours(24 * 30);
-/// How far a key's time may lie from its backup's.
-const SLACK: SignedDuration = SignedDuration::from_hours(24);
 
 /// Keys that might go: those that turn out to be needed are taken out.
 #[derive(Debug, Default)]
@@ -67,14 +62,8 @@ pub fn unneeded_by_sets(
         let stem = set.replacen("set-", "base-", 1);
         !plan.unpublished.iter().any(|one| one.key.starts_with(&stem))
     });
-    let youngest = staying
-        .filter_map(|set| set_time(set)?.checked_sub(SLACK).ok())
-        .chain(plan.as_of.checked_sub(YOUNG).ok())
-        .min();
-    let old = |id: &String| match (made(id), youngest) {
-        (Some(made), Some(limit)) => made < limit,
-        _ => false,
-    };
+    let since = staying.filter_map(|set| set_time(set)).min();
+    let old = |id: &String| !may_be_under_way(id, since, plan.as_of);
     let mut spare = Spare { ids: ids.into_iter().filter(old).collect() };
     for id in repository.pinned_keys().map_err(|e| e.explanation())? {
         spare.needed(Some(&id));
@@ -84,12 +73,6 @@ pub fn unneeded_by_sets(
         spare.needed(descriptor.and_then(|descriptor| descriptor.key_id.as_deref()));
     }
     Ok(spare)
-}
-
-/// When a key was made, by its id.
-fn made(id: &str) -> Option<Timestamp> {
-    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S", id.get(..15)?).ok()?;
-    civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
 /// Removes a data key from the repository.

@@ -89,7 +89,7 @@ impl<'a> Cleanup<'a> {
     }
 
     fn uses(&self) -> Result<Vec<Use>, Explanation> {
-        in_use::uses(&self.config.state_directory(), &self.cluster.name)
+        in_use::uses_of(self.config, self.cluster)
     }
 }
 
@@ -126,7 +126,8 @@ pub fn held_wal(repository: &Arc<Repository>, set: &str) -> Result<WalPoint, Exp
 /// Plans and carries out in one go, for a scheduler.
 ///
 /// # Errors
-/// Where the repository could not be seen whole: then nothing was removed.
+/// Where the repository could not be seen whole, or the clock is far beyond all that was written
+/// in it: then nothing was removed.
 pub fn cleanup(
     config: &Config,
     cluster: &Cluster,
@@ -137,6 +138,7 @@ pub fn cleanup(
 ) -> Result<(Plan, Outcome), Explanation> {
     let cleanup = Cleanup::open(config, cluster, repository)?;
     let plan = cleanup.plan(now)?;
+    plan.unattended()?;
     let outcome = cleanup.apply(&plan, progress, cancelled);
     Ok((plan, outcome))
 }

@@ -4,7 +4,7 @@
 use super::inventory::Seen;
 use super::keys;
 use super::policy::{self, Decision, HeldSet, Policy, Use};
-use crate::engine::explain::{Explain, Explanation};
+use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::repository::store::StoreFault;
 use crate::engine::repository::wal_listing::{ArchivedFile, WalFolder};
 use crate::engine::repository::{Repository, RepositoryError};
@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// What no descriptor publishes may be a backup that still runs, on any host, until it is so old.
 const UNPUBLISHED_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// Where nothing was written for so long, the clock may be wrong.
+const QUIET: SignedDuration = SignedDuration::from_hours(24 * 3);
 /// Verifications of a backup that are kept.
 const RECORDS: usize = 10;
 
@@ -43,6 +45,9 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Bytes that would be free.
     pub bytes: u64,
+    /// The newest thing in the repository, where `as_of` lies far beyond it.
+    #[serde(skip)]
+    pub(super) quiet_since: Option<Timestamp>,
     #[serde(skip)]
     pub(super) decision: Decision,
     #[serde(skip)]
@@ -116,10 +121,18 @@ impl Plan {
             records: Vec::new(),
             notes: [seen.notes.clone(), decision.notes.clone()].concat(),
             bytes: 0,
+            quiet_since: seen.newest().filter(|at| now.duration_since(*at) > QUIET),
             segment_size: seen.inventory.segment_size,
             folders: Vec::new(),
             decision,
         };
+        if let Some(newest) = plan.quiet_since {
+            plan.notes.push(format!(
+                "Nothing was written here since {newest:.0} (UTC), and this machine's clock says \
+                 {now:.0} (UTC). Look at the clock before anything is removed: what is old is told \
+                 by it."
+            ));
+        }
         if let Some(why) = plan.decision.everything() {
             plan.notes.push(format!("Nothing is removed: {why}."));
             return Ok(plan);
@@ -136,6 +149,25 @@ impl Plan {
             .chain(others.into_iter().flatten().map(|one| one.bytes))
             .sum();
         Ok(plan)
+    }
+
+    /// Refuses what only an operator who looked at the clock may have removed.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] where the clock is far beyond all that was written.
+    pub fn unattended(&self) -> Result<(), Explanation> {
+        let Some(newest) = self.quiet_since.filter(|_| !self.is_empty()) else { return Ok(()) };
+        Err(Explanation::new(
+            Kind::Refused,
+            format!(
+                "The newest thing in the repository \"{}\" was written on {newest:.0} (UTC), and \
+                 this machine's clock says {:.0} (UTC): it may be wrong.",
+                self.repository, self.as_of
+            ),
+            "Nothing was removed.",
+            "See why no backup and no WAL arrives, and whether the clock is right; then run \
+             lifeboat cleanup by hand.",
+        ))
     }
 
     /// Whether there is nothing to remove.

@@ -122,12 +122,18 @@ struct Failing {
     inner: Arc<dyn Store>,
     left: AtomicI64,
     fault: StoreFault,
+    /// Whether what is denied is locked, too.
+    locks: bool,
 }
 
 impl Failing {
     fn over(stage: &Stage, removals: i64, fault: StoreFault) -> Repository {
+        Self::with(stage, removals, fault, true)
+    }
+
+    fn with(stage: &Stage, removals: i64, fault: StoreFault, locks: bool) -> Repository {
         let inner = Arc::clone(&stage.repository().store);
-        let failing = Arc::new(Self { inner, left: AtomicI64::new(removals), fault });
+        let failing = Arc::new(Self { inner, left: AtomicI64::new(removals), fault, locks });
         Repository::over(failing, &stage.place.config, "shop").unwrap()
     }
 }
@@ -162,7 +168,11 @@ impl Store for Failing {
     }
     fn hold(&self, key: &str) -> Result<Option<store::Hold>, StoreError> {
         let until = Timestamp::now() + hours(1);
-        let locked = self.fault == StoreFault::Exists && key.ends_with(".manifest.json");
+        let locked = match self.fault {
+            StoreFault::Exists => key.ends_with(".manifest.json"),
+            StoreFault::Denied => self.locks,
+            _ => false,
+        };
         self.inner.hold(key)?;
         Ok(locked.then(|| store::Hold { mode: String::from("COMPLIANCE"), until }))
     }
@@ -233,6 +243,46 @@ fn what_the_store_keeps_is_told_and_the_rest_goes() {
     assert!(outcome.is_whole(), "{outcome:?}");
     stage.only_whole_sets();
     assert!(stage.segments().is_superset(&(13..15).collect()), "its own WAL");
+}
+
+#[test]
+fn what_is_denied_without_a_lock_is_a_fault_and_ends_it() {
+    let stage = Stage::new(Place::plain());
+    let plan = stage.plan(&[]);
+    let store = Failing::with(&stage, 1, StoreFault::Denied, false);
+    let outcome = stage.run(&plan, &store);
+    assert_eq!(outcome.stopped.map(|fault| fault.kind), Some(Kind::Storage));
+    assert_eq!((outcome.kept_by_store, outcome.objects), (0, 1));
+    stage.only_whole_sets();
+}
+
+#[test]
+fn a_key_that_came_into_use_after_the_plan_stays() {
+    let stage = Stage::new(Place::encrypted());
+    let plan = stage.plan(&[]);
+    assert_eq!(plan.keys.len(), 2);
+    let needed = &plan.keys[0].key;
+    // As a copy from another repository publishes it.
+    let set = format!("{{\"key_id\": \"{needed}\"}}");
+    fs::write(stage.place.root().join("set-20250113-020000.json"), set).unwrap();
+    let outcome = stage.run(&plan, &stage.repository());
+    assert!(outcome.stopped.is_none() && !outcome.is_whole(), "{outcome:?}");
+    let keys = stage.repository().keyring().unwrap().list().unwrap();
+    assert!(keys.contains(needed) && !keys.contains(&plan.keys[1].key), "{keys:?}");
+}
+
+#[test]
+fn an_old_repository_under_a_clock_that_ran_ahead_is_told_and_not_cleaned_up_by_itself() {
+    let stage = Stage::new(Place::plain());
+    let newest = stage.sets[3].finished + hours(9 * 9);
+    let plan = |now| Plan::make(&stage.repository(), POLICY, &[], now).unwrap();
+    let ahead = plan(newest + hours(24 * 40));
+    assert!(!ahead.is_empty());
+    assert_eq!(ahead.unattended().unwrap_err().kind, Kind::Refused);
+    assert!(ahead.notes.iter().any(|note| note.contains("clock")), "{:?}", ahead.notes);
+    let soon = plan(newest + hours(24));
+    soon.unattended().unwrap();
+    assert!(!soon.notes.iter().any(|note| note.contains("clock")), "{:?}", soon.notes);
 }
 
 #[test]

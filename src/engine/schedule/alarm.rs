@@ -3,6 +3,7 @@
 //! its own, never silence.
 
 use super::Job;
+use super::calendar;
 use super::record::Record;
 use crate::engine::runbook::TierTarget;
 use crate::engine::wal::settings::{self, ArchiverSettings};
@@ -49,6 +50,10 @@ pub fn alarms(health: &Health, record: &Record, tier: &TierTarget) -> Vec<Alarm>
     let age = |at: Timestamp| health.at.duration_since(at);
     wal(health, rpo, &mut found);
     match &health.newest_backup {
+        Ok(Some(at)) if calendar::is_ahead(*at, health.at) => found.push(alarm(
+            "backup-ahead",
+            format!("the newest backup lies in the future ({at:.0}): the clock is or was wrong"),
+        )),
         Ok(Some(at)) if age(*at) > DAILY => found.push(alarm(
             "backup-age",
             format!("the newest base backup ended {} ago", span(age(*at))),
@@ -241,9 +246,32 @@ mod tests {
                 "repository-b",
             ),
         ];
+        let ahead = Ok(Some(at("2031-01-13T02:10:00Z")));
+        assert_eq!(ids(&Health { newest_backup: ahead, ..sound() }), ["backup-ahead"]);
         for (health, id) in cases {
             assert_eq!(ids(&health), [id]);
         }
+    }
+
+    #[test]
+    fn a_debt_that_grows_is_the_same_alarm() {
+        let owing = |lines: &[&str]| Health {
+            debts: lines.iter().map(ToString::to_string).collect(),
+            ..sound()
+        };
+        let one = ids(&owing(&["The repository b2 lacks 1 WAL file, the first 0A: it is down"]));
+        assert_eq!(one, ["debt-b2-lacks"]);
+        let more = "The repository b2 lacks more than 12 WAL files, the first 0A: it is full";
+        assert_eq!(ids(&owing(&[more])), one);
+        assert_ne!(ids(&owing(&["\"b3\" lacks 12 WAL files"])), one);
+        let sets = [
+            "\"b2\" has no copy of set-20250113-020000 yet",
+            "\"b2\" has no copy of \
+                     set-20250114-020000 yet",
+            "\"b2\" could not be asked what it lacks",
+        ];
+        assert_eq!(ids(&owing(&sets)).len(), 2);
+        assert_eq!(ids(&owing(&sets[..1])), ids(&owing(&sets[..2])));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use serde::Serialize;
 const DAY: i64 = 24 * 3600;
 /// Later than this after its time, a run counts as caught up.
 const LATE: SignedDuration = SignedDuration::from_hours(1);
+/// Clocks may differ by this much; what lies further ahead was noted by a wrong clock.
+pub const SLACK: SignedDuration = SignedDuration::from_mins(5);
 /// How often copies are compared, whatever the day's times are.
 const CATCH_UP: SignedDuration = SignedDuration::from_mins(15);
 
@@ -73,7 +75,15 @@ pub fn due(job: Job, schedule: &Schedule, past: &Outcome, now: Timestamp) -> Due
         }
     };
     let slot = latest(clock, now);
-    match past.last_success {
+    let believed = |at: &Timestamp| !is_ahead(*at, now);
+    // A success that lies ahead says nothing of when it was; our own last try does, so that the
+    // job runs once a day and not again and again.
+    let success = match past.last_success {
+        Some(at) if !believed(&at) => past.last_try.filter(believed),
+        success => success,
+    };
+    match success {
+        None if past.last_success.is_some() => Due::Now(Reason::Regular),
         None => Due::Now(Reason::First),
         Some(at) if at < slot => Due::Now(match now.duration_since(slot) > LATE {
             true => Reason::Missed,
@@ -81,6 +91,12 @@ pub fn due(job: Job, schedule: &Schedule, past: &Outcome, now: Timestamp) -> Due
         }),
         Some(_) => Due::At(next(clock, now)),
     }
+}
+
+/// Whether a moment lies further ahead of `now` than clocks may differ.
+#[must_use]
+pub fn is_ahead(at: Timestamp, now: Timestamp) -> bool {
+    at.duration_since(now) > SLACK
 }
 
 /// The pause after so many failures in a row.
@@ -165,6 +181,24 @@ mod tests {
             ..Outcome::default()
         };
         assert_eq!(backup(&past, "2026-01-13T02:15:00Z"), Due::Now(Reason::Retry));
+    }
+
+    #[test]
+    fn a_success_that_lies_ahead_stops_nothing_and_is_done_once_a_day() {
+        let mut past = done("2031-01-13T02:00:05Z");
+        for job in [Job::BaseBackup, Job::Verification, Job::Cleanup] {
+            let due = due(job, &Schedule::default(), &past, at("2026-01-13T09:00:00Z"));
+            assert_eq!(due, Due::Now(Reason::Regular));
+        }
+        // The repository's newest backup lies ahead still; the last try was ours.
+        past.last_try = Some(at("2026-01-13T09:00:00Z"));
+        assert_eq!(backup(&past, "2026-01-13T09:20:00Z"), Due::At(at("2026-01-14T02:00:00Z")));
+        assert_eq!(backup(&past, "2026-01-14T02:00:00Z"), Due::Now(Reason::Regular));
+        past.last_try = past.last_success;
+        assert_eq!(backup(&past, "2026-01-13T09:20:00Z"), Due::Now(Reason::Regular));
+        // Clocks that differ a little.
+        let past = done("2026-01-13T02:03:00Z");
+        assert_eq!(backup(&past, "2026-01-13T02:00:00Z"), Due::At(at("2026-01-14T02:00:00Z")));
     }
 
     proptest! {

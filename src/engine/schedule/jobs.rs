@@ -200,6 +200,9 @@ fn clean_up(
                 if let Some(error) = &outcome.stopped {
                     failed.push(format!("\"{name}\": {error}"));
                 }
+                for (what, why) in &outcome.left {
+                    failed.push(format!("\"{name}\": {what} was left whole: {why}"));
+                }
                 said.push(match (outcome.sets.len(), outcome.bytes) {
                     (0, 0) => format!("\"{name}\": nothing to remove"),
                     (sets, bytes) => format!(

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,8 @@ const LOOKED_AT: u32 = 5;
 /// An alarm that lasts is told again this often.
 const REPEAT: SignedDuration = SignedDuration::from_hours(1);
 
-/// What the scheduler has done for it.
-pub trait Chores {
+/// What the scheduler has done for it. The alarms are asked for while a job runs.
+pub trait Chores: Sync {
     /// Does one job and says what came of it.
     ///
     /// # Errors
@@ -162,7 +163,7 @@ pub fn next_runs(
     Job::ALL
         .into_iter()
         .map(|job| {
-            let last = known(record, job, newest_backup);
+            let last = known(record, job, newest_backup, now);
             match calendar::due(job, &cluster.schedule, &last, now) {
                 Due::Now(reason) => NextRun { job, at: now, overdue: Some(reason), last },
                 Due::At(at) => NextRun { job, at, overdue: None, last },
@@ -172,10 +173,17 @@ pub fn next_runs(
 }
 
 /// What is known of a job: for a base backup the repository's word goes before our own note.
-fn known(record: &Record, job: Job, newest_backup: Option<Option<Timestamp>>) -> Outcome {
+fn known(
+    record: &Record,
+    job: Job,
+    newest_backup: Option<Option<Timestamp>>,
+    now: Timestamp,
+) -> Outcome {
     let mut past = record.of(job);
     if let (Job::BaseBackup, Some(newest)) = (job, newest_backup) {
         past.last_success = newest;
+        // One that lies ahead was not taken after the last try, whatever it says.
+        let newest = newest.filter(|at| !calendar::is_ahead(*at, now));
         if newest.is_some_and(|at| past.last_try.is_some_and(|tried| at > tried)) {
             past.failures = 0;
         }
@@ -193,6 +201,8 @@ pub struct Scheduler<'a> {
     raised: BTreeMap<(String, String), (Timestamp, Alarm)>,
     /// The next runs as they were last told.
     announced: BTreeMap<(String, Job), Timestamp>,
+    /// How often the alarms are looked at while a job runs.
+    look_every: Duration,
 }
 
 impl std::fmt::Debug for Scheduler<'_> {
@@ -216,6 +226,7 @@ impl<'a> Scheduler<'a> {
             tell,
             raised: BTreeMap::new(),
             announced: BTreeMap::new(),
+            look_every: LOOK,
         }
     }
 
@@ -262,7 +273,7 @@ impl<'a> Scheduler<'a> {
                     Job::BaseBackup => self.chores.newest_backup(cluster),
                     _ => None,
                 };
-                let past = known(&record, job, newest);
+                let past = known(&record, job, newest, clock());
                 match calendar::due(job, &cluster.schedule, &past, clock()) {
                     Due::At(at) => next = next.min(at),
                     Due::Now(reason) => {
@@ -276,8 +287,34 @@ impl<'a> Scheduler<'a> {
         Ok(next)
     }
 
+    /// Does the job on a thread of its own and looks at all alarms meanwhile: a backup of hours
+    /// must not hide that archiving stopped.
+    fn watched(
+        &mut self,
+        cluster: &Cluster,
+        job: Job,
+        clock: &dyn Fn() -> Timestamp,
+        cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Result<String, Explanation> {
+        let chores = self.chores;
+        std::thread::scope(|scope| {
+            let (ends, ended) = mpsc::channel::<()>();
+            let worker = scope.spawn(move || {
+                // Dropped at its end, however it ends.
+                let _ends = ends;
+                chores.perform(cluster, job, cancelled)
+            });
+            while ended.recv_timeout(self.look_every) == Err(RecvTimeoutError::Timeout) {
+                for cluster in self.clusters {
+                    self.look(cluster, clock());
+                }
+            }
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     fn perform(
-        &self,
+        &mut self,
         cluster: &Cluster,
         job: Job,
         reason: Reason,
@@ -288,7 +325,7 @@ impl<'a> Scheduler<'a> {
         let (begun, timer) = (clock(), Instant::now());
         let name = cluster.name.clone();
         (self.tell)(&Told::Begins { at: begun, cluster: name.clone(), job, reason });
-        let result = self.chores.perform(cluster, job, cancelled);
+        let result = self.watched(cluster, job, clock, cancelled);
         let (at, seconds) = (clock(), timer.elapsed().as_secs_f64());
         // The end of the scheduler is no failure of the job.
         let stopped = result.as_ref().is_err_and(|e| e.kind == Kind::Cancelled) && cancelled();

@@ -1,11 +1,9 @@
 //! The systemd unit of the scheduler. Owns its text (from `assets/systemd`) and where it goes;
 //! never enables or starts anything, and never overwrites a unit that somebody changed.
 
-use crate::engine::config::Config;
-use crate::engine::config::load::default_state_directory;
+use crate::engine::config::load;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::files;
-use nix::unistd::{Uid, User};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +14,9 @@ const TEMPLATE: &str = include_str!("../../../assets/systemd/lifeboat-schedule.s
 /// The first line of each unit that was written from here.
 const OURS: &str = "# Written by lifeboat install-units";
 
+/// Has the service manager make `/var/lib/lifeboat` and give it to the unit's user.
+const STATE: &str = "StateDirectory=lifeboat\nStateDirectoryMode=0700\n";
+
 /// What the unit has to know.
 #[derive(Debug, Clone)]
 pub struct Unit {
@@ -24,8 +25,9 @@ pub struct Unit {
     pub config: PathBuf,
     /// The operating-system user that it runs as.
     pub user: String,
-    /// Folders that it writes to. One that is not there does not keep it from starting: a volume
-    /// that is away is a debt, and no reason to do nothing.
+    /// Where it keeps its notes.
+    pub state_directory: PathBuf,
+    /// Paths that it writes to.
     pub writes: Vec<PathBuf>,
 }
 
@@ -50,8 +52,15 @@ impl Unit {
             .replace("@PROGRAM@", &quoted(&self.program)?)
             .replace("@CONFIG@", &quoted(&self.config)?)
             .replace("@USER@", &self.user)
+            .replace("@STATE@", if self.system_state() { STATE } else { "" })
             .replace("@WRITES@", &writes.join(" "));
         Ok(format!("{OURS}; change it with systemctl edit {UNIT}.\n{body}"))
+    }
+
+    /// Whether the service manager can make the state directory and give it to the user.
+    #[must_use]
+    pub fn system_state(&self) -> bool {
+        self.state_directory == Path::new(load::SYSTEM_STATE)
     }
 
     /// Writes the unit into `folder`.
@@ -87,21 +96,8 @@ impl Unit {
     }
 }
 
-/// Where Lifeboat keeps its state when it runs as that user: where the configuration does not say
-/// it, each user but root has a folder of its own.
-#[must_use]
-pub fn state_directory(config: Option<&Config>, uid: u32) -> PathBuf {
-    if let Some(path) = config.and_then(|config| config.state_directory.clone()) {
-        return path;
-    }
-    let account = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    match account.filter(|account| !account.uid.is_root() && account.uid != Uid::effective()) {
-        Some(account) => account.dir.join(".local/share/lifeboat"),
-        None => default_state_directory(),
-    }
-}
-
-/// A path that may be missing.
+/// A path of a list; one that is not there, such as a volume that is not mounted, does not keep
+/// the unit from starting.
 fn optional(path: &Path) -> Result<String, Explanation> {
     let text = quoted(path)?;
     Ok(match text.strip_prefix('"') {
@@ -137,7 +133,8 @@ mod tests {
             program: "/usr/local/bin/lifeboat".into(),
             config: "/etc/lifeboat/life boat.toml".into(),
             user: "postgres".into(),
-            writes: vec!["/var/backups/lifeboat".into(), "/var/lib/life boat".into()],
+            state_directory: "/var/lib/lifeboat".into(),
+            writes: vec!["/var/backups/lifeboat".into(), "/var/lib/lifeboat".into()],
         }
     }
 
@@ -150,9 +147,21 @@ mod tests {
         ), "{text}");
         assert!(text.contains("User=postgres"), "{text}");
         assert!(
-            text.contains("ReadWritePaths=-/var/backups/lifeboat \"-/var/lib/life boat\""),
+            text.contains("ReadWritePaths=-/var/backups/lifeboat -/var/lib/lifeboat"),
             "{text}"
         );
+        assert!(text.contains("RuntimeDirectory=lifeboat-schedule\n"), "{text}");
+        assert!(text.contains("Environment=TMPDIR=%t/lifeboat-schedule\n"), "{text}");
+        assert!(!text.contains("PrivateTmp"), "sockets in /tmp stay to be seen");
+        assert!(text.contains("\nStateDirectory=lifeboat\nStateDirectoryMode=0700\n"), "{text}");
+        let own = Unit {
+            state_directory: "/srv/state".into(),
+            writes: vec!["/srv/two words".into()],
+            ..unit()
+        };
+        let text = own.text().unwrap();
+        assert!(!text.contains("StateDirectory"), "{text}");
+        assert!(text.contains("\nReadWritePaths=\"-/srv/two words\"\n"), "{text}");
         let odd = Unit { program: "/opt/\"x\"".into(), ..unit() };
         assert_eq!(odd.text().unwrap_err().kind, Kind::Config);
         let percent = Unit { program: "/opt/100%".into(), ..unit() };

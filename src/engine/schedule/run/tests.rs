@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::engine::config::schedule::Schedule;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -26,10 +27,13 @@ fn cluster() -> Cluster {
 /// Jobs that are noted instead of done.
 #[derive(Default)]
 struct Noted {
-    done: RefCell<Vec<Job>>,
-    failing: Cell<bool>,
-    newest: Cell<Option<Option<Timestamp>>>,
-    alarms: RefCell<Vec<Alarm>>,
+    done: Mutex<Vec<Job>>,
+    failing: AtomicBool,
+    newest: Mutex<Option<Option<Timestamp>>>,
+    alarms: Mutex<Vec<Alarm>>,
+    /// A job lasts until the alarms were asked for.
+    lasting: AtomicBool,
+    asked: Stop,
 }
 
 impl Chores for Noted {
@@ -39,19 +43,23 @@ impl Chores for Noted {
         job: Job,
         _: &(dyn Fn() -> bool + Sync),
     ) -> Result<String, Explanation> {
-        self.done.borrow_mut().push(job);
-        if self.failing.get() {
+        self.done.lock().unwrap().push(job);
+        if self.lasting.load(Ordering::SeqCst) {
+            assert!(self.asked.wait(Duration::from_secs(60)), "nobody looked");
+        }
+        if self.failing.load(Ordering::SeqCst) {
             return Err(Explanation::new(Kind::Storage, "Full.", "Nothing.", "Make room."));
         }
         Ok(String::from("done"))
     }
 
     fn newest_backup(&self, _: &Cluster) -> Option<Option<Timestamp>> {
-        self.newest.get()
+        *self.newest.lock().unwrap()
     }
 
     fn alarms(&self, _: &Cluster, _: &Record) -> Vec<Alarm> {
-        self.alarms.borrow().clone()
+        self.asked.ask();
+        self.alarms.lock().unwrap().clone()
     }
 }
 
@@ -79,7 +87,7 @@ impl Fixture {
     }
 
     fn done(&self) -> Vec<Job> {
-        self.chores.done.take()
+        std::mem::take(&mut self.chores.done.lock().unwrap())
     }
 }
 
@@ -105,11 +113,11 @@ fn a_restart_repeats_nothing() {
 #[test]
 fn a_backup_by_somebody_else_counts() {
     let fixture = Fixture::new();
-    fixture.chores.newest.set(Some(Some(at("2026-01-13T02:01:00Z"))));
+    *fixture.chores.newest.lock().unwrap() = Some(Some(at("2026-01-13T02:01:00Z")));
     fixture.passes(&["2026-01-13T09:00:00Z"]);
     assert!(!fixture.done().contains(&Job::BaseBackup));
     // And one that is gone does not.
-    fixture.chores.newest.set(Some(None));
+    *fixture.chores.newest.lock().unwrap() = Some(None);
     fixture.passes(&["2026-01-13T09:00:30Z"]);
     assert_eq!(fixture.done(), [Job::BaseBackup]);
 }
@@ -117,13 +125,13 @@ fn a_backup_by_somebody_else_counts() {
 #[test]
 fn a_failure_is_told_and_tried_again_later() {
     let fixture = Fixture::new();
-    fixture.chores.failing.set(true);
+    fixture.chores.failing.store(true, Ordering::SeqCst);
     let next = fixture.passes(&["2026-01-13T09:00:00Z", "2026-01-13T09:00:10Z"]);
     assert_eq!(fixture.done(), Job::ALL, "not again at once");
     assert_eq!(next[1], at("2026-01-13T09:15:00Z"));
     let failed = |told: &Told| matches!(told, Told::Failed { .. });
     assert_eq!(fixture.told.borrow().iter().filter(|t| failed(t)).count(), 4);
-    fixture.chores.failing.set(false);
+    fixture.chores.failing.store(false, Ordering::SeqCst);
     fixture.passes(&["2026-01-13T09:15:00Z"]);
     assert_eq!(fixture.done(), Job::ALL);
 }
@@ -140,13 +148,45 @@ fn an_alarm_is_told_when_it_comes_each_hour_and_when_it_goes() {
         fixture.told.borrow().iter().map(|t| matches!(t, Told::Alarm { .. })).collect::<Vec<_>>()
     };
     let alarm = Alarm { id: "wal-age".into(), text: "WAL waits".into() };
-    fixture.chores.alarms.replace(vec![alarm]);
+    *fixture.chores.alarms.lock().unwrap() = vec![alarm];
     assert_eq!(look("2026-01-13T09:00:00Z"), [true]);
     assert!(look("2026-01-13T09:59:59Z").is_empty());
     assert_eq!(look("2026-01-13T10:00:00Z"), [true]);
-    fixture.chores.alarms.take();
+    fixture.chores.alarms.lock().unwrap().clear();
     assert_eq!(look("2026-01-13T10:01:00Z"), [false], "it is over");
     assert!(look("2026-01-13T10:02:00Z").is_empty());
+}
+
+#[test]
+fn an_alarm_is_told_while_a_job_runs() {
+    let fixture = Fixture::new();
+    let alarm = Alarm { id: "wal-age".into(), text: "WAL waits".into() };
+    *fixture.chores.alarms.lock().unwrap() = vec![alarm];
+    fixture.chores.lasting.store(true, Ordering::SeqCst);
+    let tell = |told: &Told| fixture.told.borrow_mut().push(told.clone());
+    let mut scheduler =
+        Scheduler::new(&fixture.clusters, fixture.folder.path(), &fixture.chores, &tell);
+    scheduler.look_every = Duration::from_millis(1);
+    scheduler.pass(&|| at("2026-01-13T09:00:00Z"), &|| false).unwrap();
+    let told = fixture.told.borrow();
+    let alarm = told.iter().position(|told| matches!(told, Told::Alarm { .. }));
+    let done = told.iter().position(|told| matches!(told, Told::Done { .. }));
+    assert!(alarm.is_some() && alarm < done, "{told:?}");
+}
+
+#[test]
+fn a_newest_backup_that_lies_ahead_stops_no_backup() {
+    let fixture = Fixture::new();
+    *fixture.chores.newest.lock().unwrap() = Some(Some(at("2031-01-13T02:01:00Z")));
+    fixture.passes(&["2026-01-13T09:00:00Z"]);
+    assert!(fixture.done().contains(&Job::BaseBackup));
+    fixture.passes(&["2026-01-13T09:01:00Z"]);
+    assert!(!fixture.done().contains(&Job::BaseBackup), "once a day");
+    fixture.chores.failing.store(true, Ordering::SeqCst);
+    fixture.passes(&["2026-01-14T02:00:00Z"]);
+    fixture.done();
+    fixture.passes(&["2026-01-14T02:15:00Z"]);
+    assert!(fixture.done().contains(&Job::BaseBackup), "a failure is tried again");
 }
 
 #[test]
