@@ -33,10 +33,14 @@ impl Program {
     /// Ends well, with one JSON value on standard output.
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
-        let mut arguments = arguments.to_vec();
-        arguments.push("--json");
-        let output = self.run(&arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
+        self.json_and(0, arguments)
+    }
+
+    /// As [`Program::json`], ended with that code.
+    #[track_caller]
+    fn json_and(&self, code: i32, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said(&output)))
     }
@@ -99,9 +103,14 @@ fn every_command_ends_as_the_documentation_says() {
     server_and_sets(&program, &first, &sandbox);
     restores(&program, &first, &work);
     files(&program, &work);
+    reread(&program, &first);
+    kept_and_removed(&program, &first, &sandbox);
+    copies_and_records(&program);
     incidents(&program, &sandbox, &work);
     wal(&program, &sandbox, &work);
+    runbook(&program, [&first, &second], &sandbox, &work);
     configuration(&program, &sandbox, &work);
+    scheduled(&program, &sandbox);
     sandbox.close().unwrap();
 }
 
@@ -253,6 +262,140 @@ fn files(program: &Program, work: &Path) {
     assert_eq!(fs::read(&opened).unwrap(), content);
     let missing = path("missing");
     program.fails(7, &[&missing], &["decrypt", &missing, &path("opened-3")]);
+}
+
+fn reread(program: &Program, first: &Value) {
+    let all = program.json(&["verify", "--all"]);
+    assert_eq!((&all["verdict"], &all["faults"]), (&"VERIFIED".into(), &serde_json::json!([])));
+    assert_eq!(all["results"].as_array().unwrap().len(), 2);
+    // Nothing changed since, so that nothing is read; unless it is asked for.
+    let set = first["set"].as_str().unwrap();
+    let again = program.json(&["verify", "--backup-set-id", set]);
+    assert_eq!(again["bytes_read"], 0);
+    assert!(again["unchanged_since"].is_string(), "{again}");
+    let full = program.json(&["verify", "--backup-set-id", set, "--full"]);
+    assert!(full["bytes_read"].as_u64().unwrap() > 0 && full["unchanged_since"].is_null());
+    let sample = program.json(&["verify", "--sample", "50"]);
+    let [one] = &sample["results"].as_array().unwrap()[..] else { panic!("{sample}") };
+    assert_ne!(one["set"], set, "the other one was read longer ago");
+    assert!(one["bytes_read"].as_u64().unwrap() > 0);
+    program.fails(2, &["sample"], &["verify", "--sample", "0"]);
+    program.fails(2, &["--all"], &["verify", "--all", "--sample", "5"]);
+}
+
+fn kept_and_removed(program: &Program, first: &Value, sandbox: &Sandbox) {
+    let set = first["set"].as_str().unwrap();
+    assert_eq!(program.json(&["hold", "list"])["holds"], serde_json::json!([]));
+    let hold = ["hold", "add", set, "--name", "case 7", "--with-wal"];
+    let placed = program.json(&hold);
+    assert_eq!(placed["repositories"], serde_json::json!(["local"]));
+    let held = program.json(&["hold", "list"])["holds"][0].clone();
+    assert_eq!((&held["set"], &held["counts"]), (&first["set"], &Value::Bool(true)));
+    assert_eq!(held["hold"]["name"], "case 7");
+    program.fails(3, &["set-20010101-000000"], &["hold", "add", "set-20010101-000000", "--name=x"]);
+    program.fails(2, &["name"], &["hold", "add", set, "--name", " "]);
+
+    // What a backup that was broken off left long ago.
+    let left = sandbox.root().join("repository/base-20200101-020000.tar.gz.enc");
+    fs::write(&left, b"half of it").unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(90 * 86_400);
+    fs::File::options().write(true).open(&left).unwrap().set_modified(long_ago).unwrap();
+    let dry = program.json(&["cleanup", "--dry-run"]);
+    let plan = &dry["plans"][0];
+    assert_eq!(plan["unpublished"][0]["key"], "base-20200101-020000.tar.gz.enc", "{dry}");
+    let line = plan["sets"].as_array().unwrap().iter().find(|line| line["set"] == set).unwrap();
+    assert!(line["remove"] == false && line["why"].as_str().unwrap().contains("case 7"), "{line}");
+    assert!(program.well(&["cleanup", "--dry-run"]).contains("base-20200101-020000"));
+    program.fails(6, &["nobody can be asked", "--yes"], &["cleanup", "--json"]);
+    let asked = program.run(&["cleanup"]);
+    assert_eq!(asked.status.code(), Some(6), "{}", said(&asked));
+    program.fails(2, &["--yes"], &["cleanup", "--dry-run", "--yes"]);
+    assert!(left.exists(), "nothing of this removed it");
+    let done = program.json(&["cleanup", "--yes"]);
+    assert!(done["outcomes"][0]["objects"].as_u64().unwrap() >= 1, "{done}");
+    assert_eq!(done["outcomes"][0]["sets"], serde_json::json!([]));
+    assert!(!left.exists());
+    assert!(program.well(&["cleanup", "--yes"]).contains("Nothing to remove"));
+
+    let released = program.json(&["hold", "release", "--name", "case 7"]);
+    assert_eq!(released["released"], serde_json::json!([["local", set]]));
+    program.fails(3, &["case 7"], &["hold", "release", "--name", "case 7"]);
+}
+
+fn copies_and_records(program: &Program) {
+    for arguments in [&["catch-up"][..], &["catch-up", "--dry-run"]] {
+        let caught = program.json(arguments);
+        assert_eq!(caught["clusters"][0]["cluster"], CLUSTER);
+        assert_eq!(caught["clusters"][0]["owed"], serde_json::json!([]));
+    }
+    // One copy in one place.
+    let policy = program.json_and(12, &["policy"]);
+    assert_eq!(policy["holds"], false);
+    assert_eq!(policy["clusters"][0]["cluster"], CLUSTER);
+    let told = program.run(&["policy"]);
+    assert!(said(&told).contains("does NOT hold"), "{}", said(&told));
+
+    program.fails(2, &["--success"], &["record-recovery", "--rpo-minutes=5", "--rto-minutes=15"]);
+    let words = ["record-recovery", "--success=true", "--rpo-minutes=5", "--rto-minutes=15"];
+    let line = program.json(&words);
+    assert!(line.to_string().contains("\"rpo_met\":true"), "{line}");
+    assert!(program.well(&words).starts_with("Recorded: "));
+    let listed = program.json(&["record-recovery", "--list"]);
+    assert_eq!(listed["recoveries"].as_array().unwrap().len(), 2);
+
+    let keys = program.json(&["keys", "list"]);
+    let keys = &keys["repositories"][0]["keys"];
+    assert_eq!(keys[0]["objects"][0]["state"]["state"], "opens", "{keys}");
+    let checked = program.json(&["keys", "check"]);
+    assert_eq!(checked["verdict"], "VERIFIED", "{checked}");
+    assert!(program.well(&["keys", "check"]).contains("All keys: VERIFIED"));
+}
+
+/// The runbook's commands, word for word but for the program's name.
+fn runbook(program: &Program, [first, second]: [&Value; 2], sandbox: &Sandbox, work: &Path) {
+    program.fails(3, &["2025-01-13"], &["find-backup", "--before=2025-01-13 10:00:00"]);
+    let none = ["list-backups", "--before=2025-01-13 02:00:00", "--limit=3"];
+    assert_eq!(program.well(&none), "No backup.\n");
+    let set = first["set"].as_str().unwrap();
+    let verified = program.well(&["verify", &format!("--backup-set-id={set}")]);
+    assert!(verified.contains("VERIFIED"), "{verified}");
+    program.well(&["cleanup", "--dry-run"]);
+    let incident = program.json(&["incidents"])[0]["id"].as_str().unwrap().to_owned();
+    program.well(&["recovery-report", &format!("--incident-id={incident}")]);
+
+    let base = set.replace("set-", "base-") + ".tar.gz";
+    let sealed = sandbox.root().join("repository").join(format!("{base}.enc"));
+    let opened = work.join("base-backup.tar.gz");
+    program.well(&["decrypt", sealed.to_str().unwrap(), opened.to_str().unwrap()]);
+    let listed = Command::new("tar").arg("-tzf").arg(&opened).output().unwrap();
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("global/pg_control"));
+
+    let words = ["--from=2025-01-13 08:00:00", "--to=2025-01-13 10:00:00"];
+    let answer = program.json_and(5, &["check-wal-continuity", words[0], words[1]]);
+    assert_eq!(answer["whole"], false);
+    let mark = |name: &str, of: &Value| format!("--{name}={}", of.as_str().unwrap());
+    let (from, to) = (mark("from", &first["stop_lsn"]), mark("to", &second["start_lsn"]));
+    let answer = program.json(&["check-wal-continuity", &from, &to]);
+    assert_eq!(answer["gaps"], serde_json::json!([]));
+}
+
+fn scheduled(program: &Program, sandbox: &Sandbox) {
+    let unit = program.well(&["install-units", "--dry-run"]);
+    assert!(unit.contains("ExecStart=") && unit.contains("schedule"), "{unit}");
+    let output = program.run(&["schedule", "--once", "--json"]);
+    let lines: Vec<Value> = String::from_utf8(output.stdout.clone())
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let done = |job: &str| {
+        lines.iter().any(|line| line["event"] == "done" && line["job"] == job)
+    };
+    assert!(done("verification") && done("cleanup") && done("catch-up"), "{}", said(&output));
+    let alarmed = lines.iter().any(|line| line["event"] == "alarm");
+    let code = if alarmed { 12 } else { 0 };
+    assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+    assert!(sandbox.state().join("schedule").is_dir());
 }
 
 fn incidents(program: &Program, sandbox: &Sandbox, work: &Path) {

@@ -1,5 +1,6 @@
 //! Keys: a master rotation that is stopped at any operation loses nothing, what is needed cannot
-//! be destroyed, a printed sheet opens everything, a wrong key is not taken for damage.
+//! be destroyed, a printed sheet opens everything, a wrong key is not taken for damage; and all of
+//! it once with a real server.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +8,10 @@
     clippy::panic,
     reason = "a helper of tests fails by panicking"
 )]
+
+#[path = "keys/server.rs"]
+mod server;
+mod throwaway;
 
 use lifeboat::engine::config::{Codec, Encryption, RepositoryConfig, StoreConfig};
 use lifeboat::engine::crypto::{MasterKey, MasterKeySource};
@@ -425,4 +430,19 @@ fn a_sheet_is_proven_and_brings_the_key_back() {
     let told = String::from_utf8_lossy(&damaged.stdout).into_owned();
     assert!(told.contains("is damaged") && !told.contains("holds another key"), "{told}");
     program.well(&["list", "--json"]);
+}
+
+#[test]
+fn two_rotations_at_once_are_one_too_many() {
+    let program = Program::new();
+    let begin = ["rotate-master", "--new-key-file", "made.key", "--make", "--apply"];
+    let other = rotation::Alone::take(&program.config).unwrap();
+    let refused = program.run(&begin);
+    assert_eq!(refused.status.code(), Some(9));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("another rotation") || said.contains("Another rotation"), "{said}");
+    assert!(!program.scene.at("made.key").exists(), "it did nothing at all");
+    drop(other);
+    program.well(&begin);
+    assert!(program.scene.all_opens("made.key"));
 }

@@ -26,11 +26,42 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] where the name is taken: what is there stays untouched.
 pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    create_owned(path, content, mode, None)
+}
+
+/// As [`create`], with an owner (user and group id) that it has before it takes its name.
+///
+/// # Errors
+/// As [`create`]; where the owner could not be given, and then nothing is there.
+pub fn create_owned(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> io::Result<()> {
     let temporary = temporary_beside(path);
-    let linked =
-        write_synced(&temporary, content, mode).and_then(|()| fs::hard_link(&temporary, path));
+    let give = |()| match owner {
+        Some((user, group)) => std::os::unix::fs::chown(&temporary, Some(user), Some(group)),
+        None => Ok(()),
+    };
+    let linked = write_synced(&temporary, content, mode)
+        .and_then(give)
+        .and_then(|()| fs::hard_link(&temporary, path));
     let _ = fs::remove_file(&temporary);
     linked.and_then(|()| sync_parent(path))
+}
+
+/// Locks an open file or folder for this process alone; false where another has it. The kernel
+/// frees it when the process ends, however it ends.
+///
+/// # Errors
+/// Any I/O error.
+pub fn lock_alone(file: &File) -> io::Result<bool> {
+    use rustix::fs::{FlockOperation, flock};
+    match flock(file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        locked => locked.map(|()| true),
+    }
 }
 
 /// Syncs the folder that holds `path`, so that a rename or link in it survives a power cut.

@@ -32,16 +32,19 @@ async fn a_second_runner_is_refused_and_the_first_is_not_disturbed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_ends_by_itself_when_nobody_is_there_and_nothing_runs() {
     let stage = Stage::new();
-    let patience = Some(Duration::from_millis(100));
-    let runner = stage.runner_with(|options| options.idle_exit = patience).await;
+    let patience = Duration::from_millis(100);
+    let runner = stage.runner_with(|options| options.idle_exit = Some(patience)).await;
     let client = connect(&runner.socket).await;
     stage.set("stop-server.block");
     to_run(&client).await;
     until_begun(&client, "stop-server").await;
     let socket = runner.socket.clone();
     drop(client);
-    // A step runs: the runner stays although nobody is attached, well past its patience.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // A step runs: the runner stays although nobody is attached, while another one that has three
+    // times its patience, and nothing to do, begins and ends.
+    let other = Stage::new();
+    let idle = other.runner_with(|options| options.idle_exit = Some(patience * 3)).await;
+    assert_eq!(idle.ended().await.unwrap(), Exit::Idle);
     let client = connect(&socket).await;
     stage.unset("stop-server.block");
     until(&client, RunStatus::Held).await;

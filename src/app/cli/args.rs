@@ -29,7 +29,6 @@ pub enum Verb {
         quiet: bool,
     },
 
-    /// Takes a base backup of a running cluster and publishes it as a set.
     /// Takes a base backup of a running cluster and copies it to all of its repositories.
     ///
     /// With --repository, into that one alone. Ends with 13 where the backup is good and a

@@ -102,9 +102,13 @@ pub(super) fn find(
     let cluster = cluster(config, common.cluster.as_deref())?;
     let repository = opened(config, cluster, common.repository.as_deref())?;
     let before = time(before)?;
-    let (bases, _) = repository.bases().map_err(|e| e.explanation())?;
+    let (bases, faults) = repository.bases().map_err(|e| e.explanation())?;
     // A target inside a backup's own time cannot be reached from it.
     let Some(base) = bases.iter().rev().find(|base| base.finished < before) else {
+        // One that cannot be opened may be the one.
+        if let Some(fault) = faults.into_iter().next() {
+            return Err(fault);
+        }
         return Err(Explanation::new(
             Kind::NotFound,
             format!("No backup ended before {before:.0} (UTC)."),

@@ -106,6 +106,7 @@ fn show_caught(caught: &Caught) -> Result<(), Explanation> {
     if !caught.wal.paid.is_empty() {
         output::line(&format!("{} WAL files copied", caught.wal.paid.len()))?;
     }
+    caught.wal.told_gone().iter().try_for_each(|line| output::line(&format!("! {line}")))?;
     for (repository, file, why) in &caught.wal.failed {
         output::line(&format!("! {file} could not be copied to \"{repository}\": {why}"))?;
     }
@@ -122,7 +123,8 @@ fn show_caught(caught: &Caught) -> Result<(), Explanation> {
             one.repository, one.why
         ))?;
     }
-    if caught.whole() && caught.paid.is_empty() && caught.wal.paid.is_empty() {
+    let nothing = caught.paid.is_empty() && caught.wal.paid.is_empty() && caught.wal.gone.is_empty();
+    if caught.whole() && nothing {
         output::line("Every repository has everything that it should have.")?;
     }
     Ok(())

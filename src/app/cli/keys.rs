@@ -252,10 +252,13 @@ struct Rotated {
 }
 
 fn rotate_master(config: &Config, args: &RotateMaster) -> Result<ExitCode, Explanation> {
+    let _alone = rotation::Alone::take(&config.path).map_err(told)?;
+    // As it is now that no other rotation changes it.
+    let config = &crate::engine::config::load(Some(&config.path)).map_err(|e| e.explanation())?;
     let shared = keys::sharing(config, args.repository.as_deref()).map_err(told)?;
     let mut done = Rotated::default();
     let mut ended = None;
-    if let Some((source, new)) = new_master(args)? {
+    if let Some((source, new)) = new_master(&shared.source, args)? {
         begin(config, &shared, &source, &new, args, &mut done)?;
         if args.retire {
             ended = Some(crate::engine::config::load(Some(&config.path)));
@@ -276,6 +279,7 @@ fn rotate_master(config: &Config, args: &RotateMaster) -> Result<ExitCode, Expla
 
 /// The new master key, made first where that was asked for.
 fn new_master(
+    old: &MasterKeySource,
     args: &RotateMaster,
 ) -> Result<Option<(MasterKeySource, Arc<MasterKey>)>, Explanation> {
     let source = match (&args.new_key_file, &args.new_key_command) {
@@ -284,7 +288,11 @@ fn new_master(
                 .map_err(|source| told(KeysError::File { path: path.clone(), source }))?;
             if args.make {
                 let made = MasterKey::make().map_err(|e| e.explanation())?;
-                escrow::write_key(&made, &path).map_err(|error| already_made(&path, error))?;
+                let like = match old {
+                    MasterKeySource::File(path) => Some(path.as_path()),
+                    _ => None,
+                };
+                escrow::write_key(&made, &path, like).map_err(|error| already_made(&path, error))?;
             }
             MasterKeySource::File(path)
         }
@@ -482,7 +490,7 @@ fn escrow_sheet(
 fn restore_master(sheet: &Path, output: &Path, json: bool) -> Result<ExitCode, Explanation> {
     let source = MasterKeySource::Sheet(sheet.to_owned());
     let master = MasterKey::load(&source).map_err(|e| e.explanation())?;
-    escrow::write_key(&master, output).map_err(told)?;
+    escrow::write_key(&master, output, None).map_err(told)?;
     let fingerprint = master.fingerprint();
     if json {
         output::json(&serde_json::json!({ "fingerprint": fingerprint, "written": output }))?;

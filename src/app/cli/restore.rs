@@ -10,6 +10,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{BaseSummary, Target, TargetPoint};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
+use crate::engine::repository::RepositoryError;
 use crate::engine::restore::base;
 use crate::engine::retention::in_use;
 use std::path::Path;
@@ -22,7 +23,10 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
         repository_config(config, cluster, only)?;
     }
     let target = target(args)?;
-    let base = choose(&bases(config, cluster, only)?, args.set.as_deref(), &target)?;
+    let (bases, faults) = bases(config, cluster, only, args.set.as_deref())?;
+    let base = choose(&bases, args.set.as_deref(), &target);
+    // What cannot be opened is not absent, and may be the very one.
+    let base = base.map_err(|error| faults.first().cloned().unwrap_or(error))?;
     let copies = copies::choose(config, cluster, &base.set, only, None)?;
     let owner = owner_for(config, cluster)?;
     // Without the mark the restore is as good; only a cleanup at the same time knows less.
@@ -37,7 +41,8 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     let restored = base::restore_from(&repositories, &base.set, &args.target_directory, &options);
     bar.finish();
     let restored = restored.map_err(|e| e.explanation())?;
-    let notes: Vec<&String> = copies.notes.iter().chain(&restored.notes).collect();
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let notes: Vec<&String> = faults.iter().chain(&copies.notes).chain(&restored.notes).collect();
     let Control::PgCtl { bin_directory, .. } = &cluster.control;
     let binaries =
         discovery::binaries(bin_directory.as_deref(), Some(args.target_directory.as_path()))
@@ -99,22 +104,35 @@ fn target(args: &args::Restore) -> Result<Target, Explanation> {
     Ok(Target { point, inclusive: !args.exclusive, timeline: args.timeline })
 }
 
-/// The sets of every repository that answers, oldest first, each once.
+/// The sets of every repository that answers, oldest first, each once; and why others cannot be
+/// opened, or the named one where one is.
 fn bases(
     config: &Config,
     cluster: &Cluster,
     only: Option<&str>,
-) -> Result<Vec<BaseSummary>, Explanation> {
+    set: Option<&str>,
+) -> Result<(Vec<BaseSummary>, Vec<Explanation>), Explanation> {
     let (mut bases, mut failure): (Vec<BaseSummary>, _) = (Vec::new(), None);
-    let mut answered = false;
+    let (mut answered, mut faults) = (false, Vec::new());
     for (settings, opened) in copies::open_all(config, cluster) {
         if only.is_some_and(|only| only != settings.name) {
             continue;
         }
-        match opened.and_then(|repository| repository.bases().map_err(|e| e.explanation())) {
-            Ok((found, _)) => {
+        let looked = opened.and_then(|repository| match set {
+            None => repository.bases().map_err(|e| e.explanation()),
+            Some(set) => match repository.read_set(set) {
+                Ok(found) => Ok((vec![found.summary(&settings.name)], Vec::new())),
+                Err(RepositoryError::NoSuchSet(_) | RepositoryError::BadName { .. }) => {
+                    Ok((Vec::new(), Vec::new()))
+                }
+                Err(error) => Ok((Vec::new(), vec![error.of_set(set)])),
+            },
+        });
+        match looked {
+            Ok((found, unreadable)) => {
                 answered = true;
                 bases.extend(found);
+                faults.extend(unreadable);
             }
             Err(reason) => failure = failure.or(Some(reason)),
         }
@@ -124,7 +142,7 @@ fn bases(
     }
     bases.sort_by(|a, b| a.set.cmp(&b.set));
     bases.dedup_by(|a, b| a.set == b.set);
-    Ok(bases)
+    Ok((bases, faults))
 }
 
 /// The named set, or the newest that ended before the target.

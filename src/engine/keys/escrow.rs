@@ -7,6 +7,8 @@ use crate::engine::files;
 use jiff::Timestamp;
 use qrcode::{Color, EcLevel, QrCode};
 use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -185,16 +187,29 @@ impl Sheet<'_> {
     }
 }
 
-/// Writes a master key as a file of mode 0600, where none is.
+/// Writes a master key as a file of mode 0600, where none is. It belongs to whom the key file
+/// `like` belongs to, where one is given: as root it would else be closed to the server's user,
+/// who archives with it.
 ///
 /// # Errors
-/// Where a file of that name is there or could not be written.
-pub fn write_key(master: &MasterKey, path: &Path) -> Result<(), KeysError> {
+/// Where a file of that name is there or could not be written, or not be given to that owner.
+pub fn write_key(master: &MasterKey, path: &Path, like: Option<&Path>) -> Result<(), KeysError> {
+    let failed = |at: &Path| {
+        let path = at.to_owned();
+        move |source| KeysError::File { path, source }
+    };
+    let owner = match like {
+        Some(like) => {
+            let found = fs::metadata(like).map_err(failed(like))?;
+            let own = rustix::process::geteuid().as_raw();
+            (found.uid() != own).then_some((found.uid(), found.gid()))
+        }
+        None => None,
+    };
     let mut text = Zeroizing::new(Vec::with_capacity(master.bytes().len() + 1));
     text.extend_from_slice(master.bytes());
     text.push(b'\n');
-    files::create(path, &text, 0o600)
-        .map_err(|source| KeysError::File { path: path.to_owned(), source })
+    files::create_owned(path, &text, 0o600, owner).map_err(failed(path))
 }
 
 fn escaped(text: &str) -> String {

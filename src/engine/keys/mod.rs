@@ -29,6 +29,8 @@ pub enum KeysError {
     NothingEncrypted(String),
     #[error("these repositories have different master keys: {0}")]
     ManyMasters(String),
+    #[error("another rotation of the master key in {} is under way", .0.display())]
+    Busy(PathBuf),
     #[error("the new master key is the one that is in use already")]
     SameMaster,
     #[error("{place} has no previous_master_key_file in the configuration")]
@@ -62,6 +64,11 @@ impl Explain for KeysError {
                 "Nothing was changed.",
                 "Say with --repository which one is meant: all repositories that share its master \
                  key are taken together.",
+            ),
+            Self::Busy(_) => (
+                Kind::Busy,
+                "Nothing was changed.",
+                "Let the other one end, then say it again: it goes on from where things are.",
             ),
             Self::SameMaster => (
                 Kind::Refused,

@@ -13,10 +13,35 @@ use super::check::{self, Line};
 use super::{Holding, KeysError};
 use crate::engine::crypto::wrap::WrapFault;
 use crate::engine::crypto::{MasterKey, MasterKeySource};
+use crate::engine::files;
 use crate::engine::incident::facts::Verdict;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::Arc;
+
+/// Held while a master key is replaced. Two at once, to two new keys, would each take the other's
+/// key for the one before, and the later change of the configuration would forget one of them.
+#[derive(Debug)]
+pub struct Alone(#[allow(dead_code, reason = "held for its lock")] File);
+
+impl Alone {
+    /// Locks the folder of the configuration at `path`: it is there in any case, needs no file of
+    /// ours, and is the same one for root and the server's user.
+    ///
+    /// # Errors
+    /// [`KeysError::Busy`] where another rotation of this configuration is under way.
+    pub fn take(path: &Path) -> Result<Self, KeysError> {
+        let failed = |source| KeysError::File { path: path.to_owned(), source };
+        let file = fs::canonicalize(path).map_err(failed)?;
+        let folder = File::open(file.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+        match files::lock_alone(&folder).map_err(failed)? {
+            true => Ok(Self(folder)),
+            false => Err(KeysError::Busy(path.to_owned())),
+        }
+    }
+}
 
 /// What was done in one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

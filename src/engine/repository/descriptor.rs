@@ -4,7 +4,7 @@
 use super::{Repository, RepositoryError};
 use crate::engine::config::Codec;
 use crate::engine::crypto::Protection;
-use crate::engine::explain::{Explain, Explanation};
+use crate::engine::explain::Explanation;
 use crate::engine::incident::facts::BaseSummary;
 use crate::engine::postgres::Lsn;
 use crate::engine::repository::store::StoreFault;
@@ -227,7 +227,7 @@ impl Repository {
         for name in self.set_names()? {
             match self.read_set(&name) {
                 Ok(set) => bases.push(set.summary(&self.config.name)),
-                Err(e) => unreadable.push(e.explanation()),
+                Err(e) => unreadable.push(e.of_set(&name)),
             }
         }
         Ok((bases, unreadable))
@@ -251,7 +251,7 @@ impl Repository {
             match self.read_set(name) {
                 Ok(set) if set.finished <= before => return Ok((Some(set), unreadable)),
                 Ok(_) => {}
-                Err(e) => unreadable.push(e.explanation()),
+                Err(e) => unreadable.push(e.of_set(name)),
             }
         }
         Ok((None, unreadable))

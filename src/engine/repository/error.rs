@@ -42,6 +42,16 @@ impl RepositoryError {
             _ => None,
         }
     }
+
+    /// The explanation, with the name of the backup that it is about: a key names none.
+    #[must_use]
+    pub fn of_set(&self, set: &str) -> Explanation {
+        let mut told = self.explanation();
+        if matches!(self, Self::Key(_)) {
+            told.what = format!("{set} cannot be opened. {}", told.what);
+        }
+        told
+    }
 }
 
 impl Explain for RepositoryError {

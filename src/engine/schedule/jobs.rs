@@ -200,9 +200,14 @@ fn bring_copies(
     cancelled: Cancelled<'_>,
 ) -> Result<String, Explanation> {
     let caught = catch_up::catch_up(config, cluster, &|_| {}, cancelled);
-    let paid = format!("{} sets and {} WAL files copied", caught.paid.len(), caught.wal.paid.len());
+    let mut paid =
+        format!("{} sets and {} WAL files copied", caught.paid.len(), caught.wal.paid.len());
+    for gone in caught.wal.told_gone() {
+        paid = format!("{paid}. {gone}");
+    }
     if caught.whole() {
-        let nothing = caught.paid.is_empty() && caught.wal.paid.is_empty();
+        let nothing = [&caught.wal.paid, &caught.wal.gone].iter().all(|files| files.is_empty())
+            && caught.paid.is_empty();
         return Ok(if nothing { String::from("nothing was owed") } else { paid });
     }
     let lines = caught

@@ -7,6 +7,7 @@ use super::calendar::{self, Due, Reason};
 use super::record::{self, Outcome, Record};
 use crate::engine::config::Cluster;
 use crate::engine::explain::{Explanation, Kind};
+use crate::engine::files;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -115,19 +116,15 @@ impl Alone {
         fs::create_dir_all(&folder).map_err(failed)?;
         let file =
             File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-        use rustix::fs::{FlockOperation, flock};
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
-            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {
-                Err(Explanation::new(
-                    Kind::Busy,
-                    format!("Another scheduler runs already: it holds {}.", path.display()),
-                    "Nothing was run.",
-                    "Let it do the work, or end it first.",
-                ))
-            }
-            Err(error) => Err(failed(error.into())),
+        if files::lock_alone(&file).map_err(failed)? {
+            return Ok(Self(file));
         }
+        Err(Explanation::new(
+            Kind::Busy,
+            format!("Another scheduler runs already: it holds {}.", path.display()),
+            "Nothing was run.",
+            "Let it do the work, or end it first.",
+        ))
     }
 }
 

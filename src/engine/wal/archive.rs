@@ -3,7 +3,7 @@
 //! repositories as the configuration asks for, and a debt for each other one durable beside it.
 
 use super::ahead;
-use super::debts::{self, Debt, Limits, Paid};
+use super::debts::{self, Asked, Debt, Limits, Paid};
 use super::identity::{self, NotTheSegment};
 use super::names::WalFile;
 use super::notes::{self, Notes};
@@ -263,7 +263,7 @@ fn instalments(holders: &[Arc<Door>], notes: &Notes) -> Vec<(String, String)> {
     let up: Vec<(String, Arc<Repository>)> = holders.iter().filter_map(open).collect();
     for debtor in debtors {
         let mut paid = Paid::default();
-        debts::pay_among(&up, Some(&debtor.name), INSTALMENT, &|| false, &mut paid);
+        debts::pay_among(&up, Asked::Some, Some(&debtor.name), INSTALMENT, &|| false, &mut paid);
         // What a repository that is down now would say is not known.
         if !paid.left && up.len() == holders.len() {
             notes.is_clear(&debtor.name, now);

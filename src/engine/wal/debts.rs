@@ -206,6 +206,9 @@ impl Limits {
 pub struct Paid {
     /// Repository and file; proven to be there.
     pub paid: Vec<(String, String)>,
+    /// Repository and file: every repository was asked and proved that it has it no more. The debt
+    /// is struck, since nobody can ever pay it.
+    pub gone: Vec<(String, String)>,
     /// Repository, file and why it could not be paid. The debt stays.
     pub failed: Vec<(String, String, Explanation)>,
     /// Repositories that could not be asked, with the reason.
@@ -224,8 +227,7 @@ pub fn pay(
     limits: Limits,
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Paid {
-    let mut paid = Paid::default();
-    let mut up = Vec::new();
+    let (mut paid, mut up) = (Paid::default(), Vec::new());
     for name in &cluster.repositories {
         match open(config, cluster, name) {
             Ok(repository) => up.push((name.clone(), Arc::new(repository))),
@@ -235,13 +237,23 @@ pub fn pay(
             }
         }
     }
-    pay_among(&up, None, limits, cancelled, &mut paid);
+    let asked = if paid.unasked.is_empty() { Asked::All } else { Asked::Some };
+    pay_among(&up, asked, None, limits, cancelled, &mut paid);
     paid
+}
+
+/// Whether the open repositories are all that the cluster has. Only then is what none of them
+/// holds nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    All,
+    Some,
 }
 
 /// As [`pay`], among repositories that are open; only what `debtor` owes, where it is given.
 pub(super) fn pay_among(
     up: &[(String, Arc<Repository>)],
+    asked: Asked,
     debtor: Option<&str>,
     limits: Limits,
     cancelled: &(dyn Fn() -> bool + Sync),
@@ -263,6 +275,7 @@ pub(super) fn pay_among(
         let over = || cancelled() || until.is_some_and(|until| Instant::now() >= until);
         let mut teller = Teller {
             up,
+            asked,
             name: &name,
             debtor: up.iter().find(|(n, _)| *n == name).map(|(_, repository)| &**repository),
             over: &over,
@@ -275,6 +288,7 @@ pub(super) fn pay_among(
 /// Pays one debtor's debts.
 struct Teller<'a> {
     up: &'a [(String, Arc<Repository>)],
+    asked: Asked,
     name: &'a str,
     /// `None` where it is not up, or no longer in the configuration.
     debtor: Option<&'a Repository>,
@@ -324,7 +338,7 @@ impl Teller<'_> {
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
         let done = Mutex::new(Vec::new());
-        let (up, name, over) = (self.up, self.name, self.over);
+        let (up, asked, name, over) = (self.up, self.asked, self.name, self.over);
         std::thread::scope(|scope| {
             for _ in 0..workers.clamp(1, files.len().max(1)) {
                 scope.spawn(|| {
@@ -332,7 +346,7 @@ impl Teller<'_> {
                         let Some(file) = files.get(next.fetch_add(1, Ordering::AcqRel)) else {
                             return;
                         };
-                        let result = settle(up, debtor, name, file);
+                        let result = settle(up, asked, debtor, name, file);
                         if result.as_ref().is_err_and(|e| e.fault().is_some_and(is_down)) {
                             stop.store(true, Ordering::Release);
                         }
@@ -346,7 +360,8 @@ impl Teller<'_> {
         let whole = done.len() == files.len();
         for (file, result) in done {
             match result {
-                Ok(()) => self.paid.paid.push((name.to_owned(), file)),
+                Ok(Settled::Paid) => self.paid.paid.push((name.to_owned(), file)),
+                Ok(Settled::Gone) => self.paid.gone.push((name.to_owned(), file)),
                 Err(e) => {
                     self.paid.left = true;
                     self.paid.failed.push((name.to_owned(), file, e.explanation()));
@@ -363,13 +378,22 @@ pub(super) fn is_down(fault: StoreFault) -> bool {
     !matches!(fault, StoreFault::NotFound | StoreFault::Exists)
 }
 
-/// Brings one file to its debtor and strikes the debt everywhere.
+/// How a debt came off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    Paid,
+    Gone,
+}
+
+/// Brings one file to its debtor and strikes the debt everywhere; strikes it too where the file is
+/// nowhere any more, as after a cleanup.
 fn settle(
     up: &[(String, Arc<Repository>)],
+    asked: Asked,
     debtor: &Repository,
     name: &str,
     file: &str,
-) -> Result<(), RepositoryError> {
+) -> Result<Settled, RepositoryError> {
     let mut content = None;
     let mut doubt = None;
     for (_, holder) in up.iter().filter(|(holder, _)| holder != name) {
@@ -385,26 +409,28 @@ fn settle(
             Err(e) => doubt = Some(e),
         }
     }
-    match (content, doubt) {
+    let settled = match (content, doubt) {
         (Some(content), _) => {
             debtor.put_wal(file, &content)?;
             if debtor.get_wal(file)?.as_deref() != Some(&content[..]) {
                 let why = "what was written a moment ago reads back as something else";
                 return Err(debtor.damaged(file, why));
             }
+            Settled::Paid
         }
         (None, Some(doubt)) => return Err(doubt),
         // It came there by another way, such as a second call of archive-wal.
-        (None, None) if debtor.get_wal(file)?.is_some() => {}
+        (None, None) if debtor.get_wal(file)?.is_some() => Settled::Paid,
+        (None, None) if asked == Asked::All => Settled::Gone,
         (None, None) => {
             let what = format!("no repository holds {file} any more, which {name} lacks");
             return Err(RepositoryError::Store(StoreError::new(StoreFault::NotFound, what)));
         }
-    }
+    };
     for (_, holder) in up {
         strike(&*holder.store, name, file)?;
     }
-    Ok(())
+    Ok(settled)
 }
 
 fn open(config: &Config, cluster: &Cluster, name: &str) -> Result<Repository, RepositoryError> {
@@ -431,6 +457,27 @@ impl Owed {
 }
 
 impl Paid {
+    /// What came off unpaid, one line a repository.
+    #[must_use]
+    pub fn told_gone(&self) -> Vec<String> {
+        let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (repository, file) in &self.gone {
+            by_name.entry(repository).or_default().push(file);
+        }
+        let told = |(repository, mut files): (&str, Vec<&str>)| {
+            files.sort_unstable();
+            let span = match files.as_slice() {
+                [first, .., last] => format!("{} WAL files, {first} to {last},", files.len()),
+                _ => format!("the WAL file {}", files.join("")),
+            };
+            format!(
+                "{repository} is not asked for {span} any more: no repository holds it, as after a \
+                 cleanup. Whether a recovery needs it says: lifeboat check-wal-continuity"
+            )
+        };
+        by_name.into_iter().map(told).collect()
+    }
+
     /// The worst of what stays, where anything does.
     #[must_use]
     pub fn problem(&self) -> Option<Explanation> {
@@ -466,7 +513,7 @@ mod tests {
 
     fn all(up: &[(String, Arc<Repository>)]) -> Paid {
         let mut paid = Paid::default();
-        pay_among(up, None, Limits::all(2), &|| false, &mut paid);
+        pay_among(up, Asked::All, None, Limits::all(2), &|| false, &mut paid);
         paid
     }
 
@@ -489,7 +536,7 @@ mod tests {
         assert_eq!(list(&*up[0].1.store, "far", 2).unwrap(), files[..2]);
         let limits = Limits { files: 1, ..Limits::all(1) };
         let mut first = Paid::default();
-        pay_among(&up, Some("far"), limits, &|| false, &mut first);
+        pay_among(&up, Asked::All, Some("far"), limits, &|| false, &mut first);
         assert_eq!(first.paid, [("far".to_owned(), files[0].to_owned())]);
         assert!(first.left);
         let rest = all(&up);
@@ -515,15 +562,42 @@ mod tests {
         assert_eq!(list(&*up[0].1.store, "far", 10).unwrap(), [SEGMENT]);
         assert_eq!(up[1].1.get_wal(SEGMENT).unwrap().unwrap(), b"other", "never overwritten");
 
-        // Nobody holds it any more; and a debtor that is away again.
+        // Those that were asked hold it no more, and one was not asked; and a debtor that is away.
         owe(&up, &["000000010000000000000005"]);
         fs::remove_dir_all(near.root().join("wal-archive")).unwrap();
-        let paid = all(&up);
-        assert!(paid.failed.iter().any(|(.., e)| e.what.contains("no repository holds")
-            || e.what.contains("No repository holds")));
+        let mut paid = Paid::default();
+        pay_among(&up, Asked::Some, None, Limits::all(2), &|| false, &mut paid);
+        assert!(paid.failed.iter().any(|(.., e)| e.what.to_lowercase().contains("no repository")));
+        assert!(paid.gone.is_empty() && paid.left);
+        assert_eq!(list(&*up[0].1.store, "far", 10).unwrap().len(), 2);
         fs::rename(far.root(), far.root().with_extension("away")).unwrap();
         let paid = all(&up[..1]);
         assert!(paid.left && paid.paid.is_empty());
+    }
+
+    #[test]
+    fn what_retention_has_removed_everywhere_is_owed_no_more() {
+        let (near, _far, up) = two();
+        let files = [SEGMENT, "000000010000000000000004", "000000010000000000000005"];
+        owe(&up, &files);
+        // A cleanup took the first two; of the third, nothing that is read is what was written.
+        let archive = near.root().join("wal-archive/0000000100000000");
+        for object in fs::read_dir(archive).unwrap().map(|entry| entry.unwrap().path()) {
+            if object.to_str().unwrap().contains(files[2]) {
+                fs::write(object, b"damaged").unwrap();
+            } else {
+                fs::remove_file(object).unwrap();
+            }
+        }
+        let paid = all(&up);
+        let gone = paid.gone.iter().map(|(_, file)| file.as_str()).collect::<BTreeSet<_>>();
+        assert_eq!(gone, BTreeSet::from([files[0], files[1]]));
+        assert!(paid.paid.is_empty() && paid.left, "damage is no absence: {paid:?}");
+        assert_eq!(list(&*up[0].1.store, "far", 10).unwrap(), files[2..]);
+        let [told] = &paid.told_gone()[..] else { panic!("{:?}", paid.told_gone()) };
+        assert!(told.starts_with("far is not asked for 2 WAL files,"), "{told}");
+        // Said once: it is off the list.
+        assert!(all(&up).gone.is_empty());
     }
 
     #[test]
