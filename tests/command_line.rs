@@ -345,7 +345,7 @@ fn copies_and_records(program: &Program) {
 
     let keys = program.json(&["keys", "list"]);
     let keys = &keys["repositories"][0]["keys"];
-    assert_eq!(keys[0]["objects"][0]["state"]["state"], "opens", "{keys}");
+    assert_eq!(keys[0]["objects"][0]["state"], "opens", "{keys}");
     let checked = program.json(&["keys", "check"]);
     assert_eq!(checked["verdict"], "VERIFIED", "{checked}");
     assert!(program.well(&["keys", "check"]).contains("All keys: VERIFIED"));
@@ -388,9 +388,7 @@ fn scheduled(program: &Program, sandbox: &Sandbox) {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let done = |job: &str| {
-        lines.iter().any(|line| line["event"] == "done" && line["job"] == job)
-    };
+    let done = |job: &str| lines.iter().any(|line| line["event"] == "done" && line["job"] == job);
     assert!(done("verification") && done("cleanup") && done("catch-up"), "{}", said(&output));
     let alarmed = lines.iter().any(|line| line["event"] == "alarm");
     let code = if alarmed { 12 } else { 0 };

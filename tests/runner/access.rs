@@ -133,7 +133,8 @@ async fn a_burst_of_requests_is_answered_in_full_though_nobody_reads_the_updates
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_is_dropped_and_slows_nobody() {
     let stage = Stage::new();
-    let limit = Duration::from_millis(200);
+    // Whoever reads on a busy machine must be quicker than this.
+    let limit = Duration::from_secs(1);
     let runner = stage.runner_with(|options| options.write_limit = limit).await;
     let mut deaf = UnixStream::connect(&runner.socket).await.unwrap();
     let client = connect(&runner.socket).await;

@@ -16,6 +16,7 @@ mod support;
 mod bad_day;
 mod cloud;
 mod cluster;
+mod copies;
 mod garage;
 
 mod keys;

@@ -123,7 +123,8 @@ fn show_caught(caught: &Caught) -> Result<(), Explanation> {
             one.repository, one.why
         ))?;
     }
-    let nothing = caught.paid.is_empty() && caught.wal.paid.is_empty() && caught.wal.gone.is_empty();
+    let nothing =
+        caught.paid.is_empty() && caught.wal.paid.is_empty() && caught.wal.gone.is_empty();
     if caught.whole() && nothing {
         output::line("Every repository has everything that it should have.")?;
     }

@@ -292,7 +292,8 @@ fn new_master(
                     MasterKeySource::File(path) => Some(path.as_path()),
                     _ => None,
                 };
-                escrow::write_key(&made, &path, like).map_err(|error| already_made(&path, error))?;
+                escrow::write_key(&made, &path, like)
+                    .map_err(|error| already_made(&path, error))?;
             }
             MasterKeySource::File(path)
         }

@@ -91,7 +91,7 @@ pub fn run(
     let sizes = sum(walk())?;
     meter.set_total(sizes.total);
 
-    let started = Timestamp::now();
+    let started = begin(repository)?;
     let job = Job {
         set: descriptor::set_name(started),
         started,
@@ -133,6 +133,19 @@ pub fn run(
         warnings: copied.warnings,
         bad_pages: copied.bad_pages.count,
     })
+}
+
+/// When the backup begins. Its set is named by the second: one that was begun in the same second
+/// is let pass.
+fn begin(repository: &Repository) -> Result<Timestamp, BackupError> {
+    let newest = repository.set_names()?.pop();
+    loop {
+        let now = Timestamp::now();
+        if newest.as_ref() != Some(&descriptor::set_name(now)) {
+            return Ok(now);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The label in `backup_label`; a restore is known by it.

@@ -73,14 +73,30 @@ pub fn apply(
     let after = edited(&before, names, change).map_err(KeysError::Config)?;
     config::load::parse(&after, &path).map_err(|e| KeysError::Config(e.to_string()))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let kept = path.with_file_name(format!("{name}.{}", now.strftime("%Y%m%dT%H%M%SZ")));
-    match files::create(&kept, before.as_bytes(), 0o600) {
-        // Of an earlier try in the same second.
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        created => created.map_err(|source| KeysError::File { path: kept.clone(), source })?,
-    }
+    let kept =
+        keep(&path.with_file_name(format!("{name}.{}", now.strftime("%Y%m%dT%H%M%SZ"))), &before)?;
     replace_as(&path, after.as_bytes(), &found).map_err(failed)?;
     Ok(kept)
+}
+
+/// The old text under this name, or with a number behind it where another change of the same second
+/// has it.
+fn keep(name: &Path, text: &str) -> Result<PathBuf, KeysError> {
+    let mut path = name.to_owned();
+    let mut number = 1;
+    loop {
+        match files::create(&path, text.as_bytes(), 0o600) {
+            Ok(()) => return Ok(path),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && number < 100 => {
+                if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+                    return Ok(path);
+                }
+                number += 1;
+                path = PathBuf::from(format!("{}-{number}", name.display()));
+            }
+            Err(source) => return Err(KeysError::File { path, source }),
+        }
+    }
 }
 
 /// Owner and mode are the old file's before the new one takes its name: whoever reads it now could
@@ -242,6 +258,11 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         assert!(fs::read_to_string(&path).unwrap().contains("new.key"));
+        // Its other half in the same second: both old texts are kept.
+        let begun = fs::read_to_string(&path).unwrap();
+        let second = apply(&path, &names(&["far"]), &Change::End, now).unwrap();
+        assert_eq!(fs::read_to_string(&second).unwrap(), begun);
+        assert_eq!(fs::read_to_string(&kept).unwrap(), TEXT);
         let again = apply(&path, &names(&["far"]), &begin(), now).unwrap_err();
         assert!(matches!(again, KeysError::Config(_)), "{again}");
     }
