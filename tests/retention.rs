@@ -22,6 +22,7 @@ use lifeboat::engine::repository::reverify::{Request, Verified, Which, verify_se
 use lifeboat::engine::restore::base;
 use lifeboat::engine::retention;
 use lifeboat::engine::runner::protocol::Progress;
+use lifeboat::engine::wal::debts::{self, Debt, Limits};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -196,6 +197,32 @@ fn flip(path: &Path, at: i64) {
     fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
 }
 
+/// A second repository that was away owes a file that the cleanup took and one that it left: the
+/// second is brought, and nobody asks for the first for ever.
+fn owes_what_is_kept(scene: &Scene, removed: &str, kept: &str) {
+    let mut config = scene.config.clone();
+    let mut far = config.repositories[0].clone();
+    far.name = String::from("far");
+    far.store = StoreConfig::File { path: scene.server.root.path().join("far") };
+    let repository = Repository::create(&far, &config.clusters[0].name).unwrap();
+    config.repositories.push(far);
+    config.clusters[0].repositories.push(String::from("far"));
+    let near = scene.repository();
+    for file in [removed, kept] {
+        debts::record(near.store.as_ref(), &Debt::new("far", file, "it was away")).unwrap();
+    }
+    let pair = |file: &str| (String::from("far"), file.to_owned());
+    let paid = debts::pay(&config, &config.clusters[0], Limits::all(2), &|| false);
+    assert_eq!(
+        (paid.paid, paid.gone),
+        (vec![pair(kept)], vec![pair(removed)]),
+        "{:?}",
+        paid.failed
+    );
+    assert_eq!(repository.get_wal(kept).unwrap(), near.get_wal(kept).unwrap());
+    assert!(debts::owed(&config, &config.clusters[0]).owed.is_empty());
+}
+
 #[test]
 fn a_cleanup_keeps_the_window_reachable_and_verification_finds_what_rots() {
     let scene = Scene::new();
@@ -212,7 +239,8 @@ fn a_cleanup_keeps_the_window_reachable_and_verification_finds_what_rots() {
     // The window begins a moment after the second ended.
     let now = second.finished + DAY * 30 + SignedDuration::from_millis(1);
     let (cluster, near) = (&scene.config.clusters[0], "near");
-    let before = repository.list_wal(1, "", usize::MAX).unwrap().len();
+    let listed = repository.list_wal(1, "", usize::MAX).unwrap();
+    let (oldest_wal, before) = (listed[0].name.clone(), listed.len());
     let (plan, outcome) =
         retention::cleanup(&scene.config, cluster, near, now, &quiet, &|| false).unwrap();
     assert!(outcome.is_whole(), "{outcome:?}");
@@ -222,6 +250,7 @@ fn a_cleanup_keeps_the_window_reachable_and_verification_finds_what_rots() {
     let removed: u64 = plan.wal.iter().map(|line| line.files).sum();
     assert!(removed > 0 && after.len() < before, "{removed} of {before}: {:?}", plan.wal);
     assert!(outcome.bytes >= first.stored_bytes);
+    owes_what_is_kept(&scene, &oldest_wal, &after.last().unwrap().name);
     let again = retention::cleanup(&scene.config, cluster, near, now, &quiet, &|| false).unwrap();
     assert!(again.0.is_empty(), "{:?}", again.0);
     assert_eq!(scene.recover(&second.set, &wanted), "a b c");
