@@ -5,8 +5,8 @@
 
 use super::args::{PrefetchWal, RestoreWal};
 use super::output;
-use super::{cluster, loaded, repository_config};
-use crate::engine::config::{Cluster, Config, RepositoryConfig};
+use super::{cluster, repository_config};
+use crate::engine::config::{self, Cluster, Config, RepositoryConfig};
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::wal::archive;
 use crate::engine::wal::fetch::{self, FetchError, FetchRequest, Fetched, Sources};
@@ -33,6 +33,11 @@ pub(super) fn archive(config: Option<&Path>, name: Option<&str>, file: &Path) ->
             ExitCode::from(code)
         }
     }
+}
+
+/// Another repository's key or another cluster's password file is no concern of this call.
+fn loaded(path: Option<&Path>) -> Result<Config, Explanation> {
+    config::load_for_server(path).map_err(|e| e.explanation())
 }
 
 /// A line in the server's log when a repository is found to be away, or has caught up; not one
