@@ -232,6 +232,7 @@ fn a_cluster_with_three_repositories() {
     policy_is_told(&scene, &set);
     one_base_in_the_survey(&scene, &set);
     restored_from_what_is_left(&scene, &set);
+    promoted_while_one_is_away(&scene, &set);
     wal_from_whoever_has_it(&scene, &set);
 }
 
@@ -403,6 +404,51 @@ fn restored_from_what_is_left(scene: &Scene, set: &str) {
     let settings = to.join("postgresql.auto.conf");
     assert!(fs::read_to_string(settings).unwrap().contains("restore-wal"));
     flip(&scene.data("near", set), at);
+}
+
+/// A server asks for a history that does not exist when it is promoted. One repository that cannot
+/// be asked must not keep it from that.
+fn promoted_while_one_is_away(scene: &Scene, set: &str) {
+    let cluster = &scene.cluster;
+    cluster.sql("SELECT pg_create_restore_point('before_the_fault')");
+    let last = cluster.value("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    cluster.sql("DELETE FROM orders");
+    cluster.sql("SELECT pg_switch_wal()");
+    let near = scene.open("near");
+    wait_for("the segment with the target", || near.get_wal(&last).is_ok_and(|w| w.is_some()));
+    let to = scene.at("promoted");
+    let directory = to.display().to_string();
+    // What the server's own user must read.
+    let owner = format!("{}:{}", cluster.owner.uid, cluster.owner.gid);
+    let mut give = Command::new("chown");
+    give.args(["-R", &owner]).arg(scene.at("near")).arg(scene.at("third"));
+    give.args(NAMES.map(|name| scene.at(&format!("{name}.key"))));
+    assert!(give.status().unwrap().success());
+    scene.without("far", || {
+        let arguments = ["restore", "--set", set, "--target-directory", &directory];
+        let done = scene.json(0, &[&arguments[..], &["--name", "before_the_fault"]].concat());
+        let notes = done["notes"].to_string();
+        assert!(notes.contains("WAL is not fetched from \\\"far\\\""), "{notes}");
+        let port = support::free_port().to_string();
+        let options = format!("-p {port} -c archive_mode=off");
+        let log = scene.at("promoted.log").display().to_string();
+        let start = ["start", "-s", "-w", "-t", "60", "-D", &directory, "-l", &log, "-o", &options];
+        let told = || fs::read_to_string(&log).unwrap_or_default();
+        let started = cluster.try_run("pg_ctl", &start);
+        assert!(started.ok(), "{}\n{}", started.said(), told());
+        let socket = cluster.socket.display().to_string();
+        let ask = |sql: &str| {
+            let at = ["-h", &socket, "-p", &port, "-U", "postgres", "-XAtq", "-c", sql];
+            let asked = cluster.try_run("psql", &at);
+            assert!(asked.ok(), "{}\n{}", asked.said(), told());
+            asked.stdout.trim().to_owned()
+        };
+        wait_for("the target", || ask("SELECT pg_get_wal_replay_pause_state()") == "paused");
+        let promoted = ask("SELECT pg_promote(true, 30)");
+        let state = (promoted.as_str(), ask("SELECT count(*) FROM orders"));
+        assert_eq!(state, ("t", String::from("60000")), "{}", told());
+        cluster.run("pg_ctl", &["stop", "-s", "-D", &directory, "-m", "immediate"], &[]);
+    });
 }
 
 fn wal_from_whoever_has_it(scene: &Scene, set: &str) {

@@ -180,6 +180,7 @@ fn plan() -> Plan {
         base: base(),
         aside: String::from("/srv/shop/data.damaged-20260113"),
         rescue: String::from("/srv/shop/rescue"),
+        repositories: Vec::new(),
         minimum_settings: Vec::new(),
         replay_until: Some(Lsn(0x3_1234_5678)),
         steps: Runbook::load(None).unwrap().steps.iter().map(step).collect(),

@@ -200,6 +200,45 @@ fn a_repository_that_is_away_owes_what_it_missed_and_catches_up() {
     }
 
     continuity(&scene, &from, &to, &lost);
+    a_key_that_is_gone_stops_its_repository_alone(&scene);
+    a_history_of_another_server_is_refused(&scene);
+}
+
+fn a_key_that_is_gone_stops_its_repository_alone(scene: &Scene) {
+    let root = scene.cluster.root.path();
+    let text_of = fs::read_to_string(root.join("lifeboat.toml")).unwrap();
+    let (before, after) = text_of.rsplit_once("master.key").unwrap();
+    fs::write(root.join("keyless.toml"), format!("{before}gone.key{after}")).unwrap();
+    let call = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command.arg("--config").arg(root.join("keyless.toml")).args(arguments);
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let name = "00000009.history";
+    fs::write(root.join(name), "1\t0/4000000\tthis server\n").unwrap();
+    let (code, said) = call(&["archive-wal", &text(&root.join(name))]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("not in far") && said.contains("gone.key"), "{said}");
+    assert!(scene.repository("near").get_wal(name).unwrap().is_some());
+    let ledger = debts::owed(&scene.config, &scene.config.clusters[0]);
+    assert_eq!((ledger.owed[0].repository.as_str(), ledger.owed[0].first.as_str()), ("far", name));
+    let (code, said) = call(&["restore-wal", name, &text(&root.join("fetched"))]);
+    assert_eq!(code, 0, "{said}");
+    // Whoever does more than that is told at once.
+    let (code, said) = call(&["status"]);
+    assert!(code != 0 && said.contains("gone.key"), "{said}");
+}
+
+fn a_history_of_another_server_is_refused(scene: &Scene) {
+    let other = scene.cluster.root.path().join("other");
+    let initdb = text(&scene.cluster.bin.join("initdb"));
+    scene.cluster.run(&initdb, &["-D", &text(&other), "-A", "trust", "--no-sync"]);
+    let history = other.join("pg_wal/0000000A.history");
+    fs::write(&history, "1\t0/4000000\tanother server\n").unwrap();
+    let refused = archive(&scene.config, &history).unwrap_err();
+    assert!(matches!(refused, ArchiveError::OtherCluster { .. }), "{refused}");
+    assert!(scene.repository("near").find_wal("0000000A.history").unwrap().is_empty());
 }
 
 fn continuity(scene: &Scene, from: &str, to: &str, lost: &str) {

@@ -214,7 +214,9 @@ impl Work for Desk {
 
     fn plan(&self, incident: &Incident) -> Result<Plan, Explanation> {
         let identity = self.site.identity()?;
-        plan::make(incident, &self.site.cluster, identity, &self.runbook, Timestamp::now())
+        let available = copies::available(&self.site.config, &self.site.cluster);
+        let (cluster, runbook) = (&self.site.cluster, &self.runbook);
+        plan::make(incident, cluster, &available, identity, runbook, Timestamp::now())
     }
 
     fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation> {

@@ -229,6 +229,7 @@ fn plan() -> BoxedStrategy<Plan> {
                 base,
                 aside: text.clone(),
                 rescue: text,
+                repositories: Vec::new(),
                 replay_until: None,
                 minimum_settings,
                 steps,

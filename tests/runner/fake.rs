@@ -249,6 +249,7 @@ impl Work for FakeWork {
             base: base(),
             aside: String::from("/srv/pg/orders.aside"),
             rescue: String::from("/srv/rescue"),
+            repositories: Vec::new(),
             replay_until: Some(WAITS_AT),
             minimum_settings: Vec::new(),
             steps: STEPS.iter().map(|id| step(id)).collect(),

@@ -451,6 +451,9 @@ pub struct RestoreWal {
     /// A folder of plain WAL files rescued from a damaged data directory.
     #[arg(long)]
     pub rescue: Option<PathBuf>,
+    /// Asks this repository; may be given several times. All of the cluster's where absent.
+    #[arg(long = "repository", value_name = "NAME")]
+    pub repositories: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -461,6 +464,8 @@ pub struct PrefetchWal {
     pub spool: PathBuf,
     #[arg(long)]
     pub rescue: Option<PathBuf>,
+    #[arg(long = "repository", value_name = "NAME")]
+    pub repositories: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -111,6 +111,11 @@ fn show_caught(caught: &Caught) -> Result<(), Explanation> {
         output::line(&format!("! {file} could not be copied to \"{repository}\": {why}"))?;
     }
     caught.wal_owed.iter().try_for_each(|line| output::line(&format!("! {line}")))?;
+    for (repository, why) in &caught.wal_unasked {
+        output::line(&format!(
+            "! \"{repository}\" could not be asked which WAL the others lack. {why}"
+        ))?;
+    }
     caught.paid.iter().try_for_each(tell)?;
     for catch_up::Owed { debt, why } in &caught.owed {
         let why = why.as_ref().map_or_else(String::new, |why| format!(" {why}"));

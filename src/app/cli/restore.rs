@@ -52,19 +52,26 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     bar.finish();
     let restored = restored.map_err(|e| e.explanation())?;
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    let notes: Vec<&String> =
-        faults.iter().chain(&copies.notes).chain(&restored.notes).chain(&unmarked).collect();
     let Control::PgCtl { bin_directory, .. } = &cluster.control;
     let binaries =
         discovery::binaries(bin_directory.as_deref(), Some(args.target_directory.as_path()))
             .map_err(|e| e.explanation())?;
+    let available = copies::available(config, cluster);
     let settings = RecoverySettings {
-        restore_command: restore_command(config, cluster)?,
+        restore_command: restore_command(config, cluster, &available.open)?,
         target: target.clone(),
         minimums: Vec::new(),
     };
     recovery_settings::write(&args.target_directory, &owner, &binaries, &settings)
         .map_err(|e| e.explanation())?;
+    let not_asked = available.told();
+    let notes: Vec<&String> = faults
+        .iter()
+        .chain(&copies.notes)
+        .chain(&restored.notes)
+        .chain(&not_asked)
+        .chain(&unmarked)
+        .collect();
     let directory = args.target_directory.display();
     if args.common.json {
         output::json(&serde_json::json!({
@@ -203,7 +210,13 @@ fn owner_for(config: &Config, cluster: &Cluster) -> Result<Owner, Explanation> {
     Owner::named(name).map_err(|e| e.explanation())
 }
 
-fn restore_command(config: &Config, cluster: &Cluster) -> Result<Vec<String>, Explanation> {
+/// Asks the `repositories` that are open now: a server that asks one that is not can never be
+/// promoted, since no history's absence is proven.
+fn restore_command(
+    config: &Config,
+    cluster: &Cluster,
+    repositories: &[String],
+) -> Result<Vec<String>, Explanation> {
     let program = std::env::current_exe().map_err(|error| {
         Explanation::new(
             Kind::Internal,
@@ -213,14 +226,17 @@ fn restore_command(config: &Config, cluster: &Cluster) -> Result<Vec<String>, Ex
         )
     })?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    Ok(vec![
+    let mut command = vec![
         text(&program),
         String::from("--config"),
         text(&config.path),
         String::from("restore-wal"),
         String::from("--cluster"),
         cluster.name.clone(),
-        String::from("%f"),
-        String::from("%p"),
-    ])
+    ];
+    for name in repositories {
+        command.extend([String::from("--repository"), name.clone()]);
+    }
+    command.extend(["%f", "%p"].map(String::from));
+    Ok(command)
 }

@@ -5,8 +5,8 @@
 
 use super::args::{PrefetchWal, RestoreWal};
 use super::output;
-use super::{cluster, loaded};
-use crate::engine::config::{Cluster, Config, RepositoryConfig};
+use super::{cluster, repository_config};
+use crate::engine::config::{self, Cluster, Config, RepositoryConfig};
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::wal::archive;
 use crate::engine::wal::fetch::{self, FetchError, FetchRequest, Fetched, Sources};
@@ -33,6 +33,11 @@ pub(super) fn archive(config: Option<&Path>, name: Option<&str>, file: &Path) ->
             ExitCode::from(code)
         }
     }
+}
+
+/// Another repository's key or another cluster's password file is no concern of this call.
+fn loaded(path: Option<&Path>) -> Result<Config, Explanation> {
+    config::load_for_server(path).map_err(|e| e.explanation())
 }
 
 /// A line in the server's log when a repository is found to be away, or has caught up; not one
@@ -89,8 +94,9 @@ pub(super) fn fetch(config: Option<&Path>, args: &RestoreWal) -> ExitCode {
 fn fetch_one(config: Option<&Path>, args: &RestoreWal) -> Result<Fetched, Refusal> {
     let config = loaded(config).map_err(Refusal::Before)?;
     let cluster = cluster(&config, args.cluster.as_deref()).map_err(Refusal::Before)?;
-    let sources =
-        Sources::new(&cluster.name, &repositories(&config, cluster), args.rescue.as_deref());
+    let repositories =
+        repositories(&config, cluster, &args.repositories).map_err(Refusal::Before)?;
+    let sources = Sources::new(&cluster.name, &repositories, args.rescue.as_deref());
     let prefetcher = args.spool.as_deref().map(|spool| prefetcher(&config, cluster, spool, args));
     let request = FetchRequest {
         name: &args.name,
@@ -102,8 +108,18 @@ fn fetch_one(config: Option<&Path>, args: &RestoreWal) -> Result<Fetched, Refusa
     Ok(fetch::fetch_file(&request)?)
 }
 
-fn repositories(config: &Config, cluster: &Cluster) -> Vec<RepositoryConfig> {
-    cluster.repositories.iter().filter_map(|name| config.repository(name)).cloned().collect()
+/// Those that were named, or all; nearest first either way.
+fn repositories(
+    config: &Config,
+    cluster: &Cluster,
+    named: &[String],
+) -> Result<Vec<RepositoryConfig>, Explanation> {
+    for name in named {
+        repository_config(config, cluster, Some(name))?;
+    }
+    let all = cluster.repositories.iter();
+    let asked = all.filter(|name| named.is_empty() || named.contains(name));
+    Ok(asked.filter_map(|name| config.repository(name)).cloned().collect())
 }
 
 /// The command line of the prefetcher with the same places.
@@ -127,13 +143,16 @@ fn prefetcher(
     if let Some(rescue) = &args.rescue {
         line.extend(["--rescue".into(), rescue.into()]);
     }
+    for name in &args.repositories {
+        line.extend(["--repository".into(), name.into()]);
+    }
     line
 }
 
 pub(super) fn prefetch(config: Option<&Path>, args: &PrefetchWal) -> ExitCode {
     let prepared = loaded(config).and_then(|config| {
         let cluster = cluster(&config, args.cluster.as_deref())?.clone();
-        Ok((repositories(&config, &cluster), cluster.name))
+        Ok((repositories(&config, &cluster, &args.repositories)?, cluster.name))
     });
     match prepared {
         Ok((repositories, name)) => ExitCode::from(prefetch::prefetch_main(

@@ -101,6 +101,24 @@ impl Explain for ConfigError {
 /// # Errors
 /// Where there is none, or it does not hold.
 pub fn load(explicit: Option<&Path>) -> Result<Config, ConfigError> {
+    let (config, text) = read(explicit)?;
+    let problems = judge::files(&config, &Lines::of(&text));
+    let path = config.path.clone();
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { path, problems }) }
+}
+
+/// As [`load`], without a look at the files that it names. For the commands that a server calls:
+/// the key of one repository that cannot be read must not keep WAL from all others. Whoever uses
+/// such a file says what is wrong with it.
+///
+/// # Errors
+/// Where there is none, or it does not hold.
+pub fn load_for_server(explicit: Option<&Path>) -> Result<Config, ConfigError> {
+    read(explicit).map(|(config, _)| config)
+}
+
+/// The configuration and its text.
+fn read(explicit: Option<&Path>) -> Result<(Config, String), ConfigError> {
     let path = find(explicit, std::env::var_os(VARIABLE).map(PathBuf::from), &well_known())?;
     let read = |source| ConfigError::Read { path: path.clone(), source };
     let mode = fs::metadata(&path).map_err(read)?.permissions().mode() & 0o777;
@@ -108,9 +126,7 @@ pub fn load(explicit: Option<&Path>) -> Result<Config, ConfigError> {
         return Err(ConfigError::Writable { path, mode });
     }
     let text = fs::read_to_string(&path).map_err(read)?;
-    let config = parse(&text, &path)?;
-    let problems = judge::files(&config, &Lines::of(&text));
-    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { path, problems }) }
+    Ok((parse(&text, &path)?, text))
 }
 
 /// Reads a configuration's text and judges all that can be judged without touching the files that

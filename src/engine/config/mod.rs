@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use archiving::Archiving;
-pub use load::{ConfigError, example, load};
+pub use load::{ConfigError, example, load, load_for_server};
 pub use place::{Immutability, Place, PlaceConfig};
 pub use retention::Retention;
 pub use s3::{LockMode, ObjectLock, S3Config, S3Credentials};

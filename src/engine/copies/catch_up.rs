@@ -21,6 +21,8 @@ pub struct Caught {
     pub wal: Paid,
     /// WAL that is owed still, one line a repository.
     pub wal_owed: Vec<String>,
+    /// Repositories that could not be asked which WAL the others owe, with the reason.
+    pub wal_unasked: Vec<(String, Explanation)>,
     pub paid: Vec<CopiedSet>,
     /// Still owed; with the reason where it was tried.
     pub owed: Vec<Owed>,
@@ -39,7 +41,10 @@ impl Caught {
     /// Nothing is owed any more, and every repository was asked.
     #[must_use]
     pub fn whole(&self) -> bool {
-        self.owed.is_empty() && self.unasked.is_empty() && self.wal_owed.is_empty()
+        self.owed.is_empty()
+            && self.unasked.is_empty()
+            && self.wal_owed.is_empty()
+            && self.wal_unasked.is_empty()
     }
 }
 
@@ -48,10 +53,12 @@ impl Caught {
 pub fn owed(config: &Config, cluster: &Cluster) -> Caught {
     let opened = open_all(config, cluster);
     let debts = debts::debts(cluster, &opened, debts::retained_since(cluster, Timestamp::now()));
+    let (wal_owed, wal_unasked) = wal_owed(config, cluster);
     Caught {
         cluster: cluster.name.clone(),
         wal: Paid::default(),
-        wal_owed: wal_owed(config, cluster),
+        wal_owed,
+        wal_unasked,
         paid: Vec::new(),
         owed: debts.sets.into_iter().map(|debt| Owed { debt, why: None }).collect(),
         unasked: debts.unasked,
@@ -80,13 +87,45 @@ pub fn catch_up(
             Err(why) => owed.push(Owed { debt, why: Some(why) }),
         }
     }
-    let wal_owed = wal_owed(config, cluster);
-    Caught { cluster: cluster.name.clone(), wal, wal_owed, paid, owed, unasked: debts.unasked }
+    let (wal_owed, wal_unasked) = wal_owed(config, cluster);
+    Caught {
+        cluster: cluster.name.clone(),
+        wal,
+        wal_owed,
+        wal_unasked,
+        paid,
+        owed,
+        unasked: debts.unasked,
+    }
 }
 
-fn wal_owed(config: &Config, cluster: &Cluster) -> Vec<String> {
+fn wal_owed(config: &Config, cluster: &Cluster) -> (Vec<String>, Vec<(String, Explanation)>) {
     if cluster.repositories.len() < 2 {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     }
-    wal_debts::owed(config, cluster).owed.iter().map(wal_debts::Owed::told).collect()
+    let ledger = wal_debts::owed(config, cluster);
+    (ledger.owed.iter().map(wal_debts::Owed::told).collect(), ledger.unasked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::explain::Kind;
+
+    #[test]
+    fn what_could_not_be_asked_is_not_paid() {
+        let mut caught = Caught {
+            cluster: String::from("shop"),
+            wal: Paid::default(),
+            wal_owed: Vec::new(),
+            wal_unasked: Vec::new(),
+            paid: Vec::new(),
+            owed: Vec::new(),
+            unasked: Vec::new(),
+        };
+        assert!(caught.whole());
+        let why = Explanation::new(Kind::Storage, "No answer.", "", "");
+        caught.wal_unasked.push((String::from("near"), why));
+        assert!(!caught.whole());
+    }
 }

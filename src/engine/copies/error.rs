@@ -20,6 +20,8 @@ pub enum CopyError {
     Cipher { from: String, from_is: &'static str, to: String, to_is: &'static str },
     #[error("\"{to}\" already holds {name} with another content")]
     Different { name: String, to: String },
+    #[error("{what} is gone from \"{to}\" again, and {set} is not complete there")]
+    Gone { set: String, to: String, what: String },
     #[error("cancelled")]
     Cancelled,
 }
@@ -82,6 +84,12 @@ impl Explain for CopyError {
                 "Find out who wrote it. Where it is damaged and no set needs it, remove it by hand \
                  and run lifeboat catch-up.",
             ),
+            Self::Gone { .. } => {
+                let next = "Let no cleanup of that repository run beside it, and run lifeboat \
+                            catch-up.";
+                let left = "The backup stays where it is; nothing was overwritten.";
+                return Explanation::new(Kind::Integrity, sentence(self), left, next);
+            }
             Self::Cancelled => (Kind::Cancelled, again),
         };
         Explanation::new(kind, sentence(self), UNTOUCHED, next)

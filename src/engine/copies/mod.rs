@@ -36,6 +36,44 @@ pub fn open_all<'a>(config: &'a Config, cluster: &Cluster) -> Vec<Opened<'a>> {
         .collect()
 }
 
+/// Which repositories of a cluster could be asked at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Availability {
+    /// Nearest first.
+    pub open: Vec<String>,
+    /// With the reason.
+    pub closed: Vec<(String, Explanation)>,
+}
+
+impl Availability {
+    /// What a recovery goes without, one line a repository, for people.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        let told = |(name, why): &(String, Explanation)| {
+            format!(
+                "WAL is not fetched from \"{name}\", which cannot be asked now: {} What it alone \
+                 holds is not replayed.",
+                why.what
+            )
+        };
+        self.closed.iter().map(told).collect()
+    }
+}
+
+/// Which of the cluster's repositories open now. A recovery fetches from these: one that cannot
+/// be asked proves no absence, and so no server that asks it could ever be promoted.
+#[must_use]
+pub fn available(config: &Config, cluster: &Cluster) -> Availability {
+    let mut found = Availability::default();
+    for (settings, opened) in open_all(config, cluster) {
+        match opened {
+            Ok(_) => found.open.push(settings.name.clone()),
+            Err(why) => found.closed.push((settings.name.clone(), why)),
+        }
+    }
+    found
+}
+
 /// Pays one debt: copies the set from the first repository that has it whole.
 ///
 /// # Errors

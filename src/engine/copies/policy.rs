@@ -6,7 +6,7 @@
 use crate::engine::config::{Immutability, Place};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::repository::store::Hold;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +23,10 @@ pub struct Live {
 pub enum Presence {
     /// Its descriptor is authentic, and every object is there with its size.
     Whole,
-    /// Proven not to be there, or there and not whole; why.
+    /// Proven not to be there; why.
     Missing(String),
+    /// There, and not what was written; why.
+    Damaged(String),
     /// Could not be asked; why.
     Unknown(String),
 }
@@ -107,9 +109,14 @@ pub struct Shared {
 /// The data directory among the members of a failure domain.
 pub const LIVE: &str = "the live data";
 
-/// The rule's five parts, in its order.
+/// The rule's five parts, in its order. A verification older than `verify_every` counts for none.
 #[must_use]
-pub fn judge(live: &Live, copies: &[Copy], now: Timestamp) -> Vec<Rule> {
+pub fn judge(
+    live: &Live,
+    copies: &[Copy],
+    now: Timestamp,
+    verify_every: SignedDuration,
+) -> Vec<Rule> {
     let counted = counted(live, copies);
     let open: Vec<&Copy> =
         copies.iter().filter(|copy| matches!(copy.presence, Presence::Unknown(_))).collect();
@@ -118,7 +125,7 @@ pub fn judge(live: &Live, copies: &[Copy], now: Timestamp) -> Vec<Rule> {
         media(&counted, &open),
         off_site(&counted, &open),
         immutable(&counted, &open, now),
-        errors(&counted, &open),
+        errors(copies, &open, now, verify_every),
     ]
 }
 
@@ -145,7 +152,9 @@ fn three(live: &Live, copies: &[Copy], counted: &[&Copy], open: &[&Copy]) -> Rul
     }
     for copy in copies {
         match &copy.presence {
-            Presence::Missing(why) => told.push(format!("\"{}\": {why}", copy.repository)),
+            Presence::Missing(why) | Presence::Damaged(why) => {
+                told.push(format!("\"{}\": {why}", copy.repository))
+            }
             Presence::Unknown(why) => {
                 told.push(format!("\"{}\" could not be asked: {why}", copy.repository));
             }
@@ -258,12 +267,24 @@ fn kept(copy: &Copy, now: Timestamp) -> (Standing, String) {
     }
 }
 
-fn errors(counted: &[&Copy], open: &[&Copy]) -> Rule {
+/// Of every copy, also of those that count for none: a damaged one is an error wherever it lies.
+fn errors(copies: &[Copy], open: &[&Copy], now: Timestamp, verify_every: SignedDuration) -> Rule {
     let mut told = Vec::new();
-    let mut standing = if counted.is_empty() { Standing::NotRun } else { Standing::Holds };
-    for copy in counted {
+    let whole: Vec<&Copy> = copies.iter().filter(|copy| copy.presence == Presence::Whole).collect();
+    let mut standing = if whole.is_empty() { Standing::NotRun } else { Standing::Holds };
+    for copy in copies {
+        if let Presence::Damaged(why) = &copy.presence {
+            told.push(format!("\"{}\" is DAMAGED: {why}", copy.repository));
+            standing = Standing::Fails;
+        }
+    }
+    for copy in whole {
         let name = &copy.repository;
         let (now, text) = match copy.verified {
+            Some((at, Verdict::Verified)) if now.duration_since(at) > verify_every => (
+                Standing::NotRun,
+                format!("\"{name}\" was last verified {at:.0} (UTC), too long ago"),
+            ),
             Some((at, Verdict::Verified)) => {
                 (Standing::Holds, format!("\"{name}\" verified {at:.0} (UTC)"))
             }
@@ -392,8 +413,25 @@ mod tests {
         }
     }
 
+    const MONTH: SignedDuration = SignedDuration::from_hours(24 * 30);
+
     fn standings(copies: &[Copy]) -> Vec<Standing> {
-        judge(&live(), copies, now()).iter().map(|rule| rule.standing).collect()
+        judge(&live(), copies, now(), MONTH).iter().map(|rule| rule.standing).collect()
+    }
+
+    #[test]
+    fn damage_is_an_error_and_an_old_verification_is_none() {
+        let damaged = |copy: Copy| Copy { presence: Presence::Damaged("short".into()), ..copy };
+        let copies = [disk("near", 2), damaged(bucket("far", 3600))];
+        assert_eq!(standings(&copies), [Fails, Fails, Fails, Fails, Fails]);
+        assert!(judge(&live(), &copies, now(), MONTH)[4].detail.contains("\"far\" is DAMAGED"));
+        // On the volume of the live data, where it counts for no copy.
+        let bad = Copy { verified: Some((now(), Verdict::Failed)), ..disk("beside", 1) };
+        assert_eq!(standings(&[disk("near", 2), bad])[4], Fails);
+        let old = Some((now() - MONTH - SignedDuration::from_secs(1), Verdict::Verified));
+        assert_eq!(standings(&[Copy { verified: old, ..disk("near", 2) }])[4], NotRun);
+        let due = Some((now() - MONTH, Verdict::Verified));
+        assert_eq!(standings(&[Copy { verified: due, ..disk("near", 2) }])[4], Holds);
     }
 
     use Standing::{Declared, Fails, Holds, NotRun, Unknown};
@@ -413,7 +451,7 @@ mod tests {
     fn a_copy_on_the_volume_of_the_live_data_is_none() {
         let copies = [disk("near", 1), bucket("far", 3600)];
         assert_eq!(standings(&copies)[0], Fails);
-        let told = &judge(&live(), &copies, now())[0].detail;
+        let told = &judge(&live(), &copies, now(), MONTH)[0].detail;
         assert!(told.contains("volume of the live data"), "{told}");
         let twice = [disk("near", 2), disk("beside", 2)];
         assert_eq!(standings(&twice), [Fails, Fails, Fails, Fails, Holds]);
@@ -425,7 +463,7 @@ mod tests {
     fn what_is_declared_and_not_kept_is_told() {
         for hold in [Ok(None), bucket("x", -1).hold] {
             let copies = [disk("near", 2), Copy { hold, ..bucket("far", 0) }];
-            let rule = judge(&live(), &copies, now()).remove(3);
+            let rule = judge(&live(), &copies, now(), MONTH).remove(3);
             assert_eq!(rule.standing, Fails);
             assert!(rule.detail.contains("keeps nothing"), "{}", rule.detail);
         }
@@ -456,7 +494,7 @@ mod tests {
     prop_compose! {
         fn any_copy()(
             device in prop::option::of(0_u64..4),
-            presence in 0..3,
+            presence in 0..4,
             tape: bool,
             off_site in prop::option::of(any::<bool>()),
             offline: bool,
@@ -482,6 +520,7 @@ mod tests {
                 presence: match presence {
                     0 => Presence::Whole,
                     1 => Presence::Missing(String::new()),
+                    2 => Presence::Damaged(String::new()),
                     _ => Presence::Unknown(String::new()),
                 },
                 hold: Ok(hold.map(|hours| Hold { mode: String::from("COMPLIANCE"), until: until(hours) })),

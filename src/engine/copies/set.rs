@@ -4,6 +4,7 @@
 //! is proven by its digest and kept. Never overwrites, and publishes nothing that was not proven.
 
 use super::error::CopyError;
+use crate::engine::crypto::master::KeyError;
 use crate::engine::postgres::Lsn;
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::{SetDescriptor, SetObject};
@@ -43,7 +44,7 @@ pub struct CopiedSet {
 /// Copies `set`. Durable and published when it returns. Blocks.
 ///
 /// # Errors
-/// In every case the set is not published in the target; the same call goes on.
+/// In every case the set is not complete in the target; the same call goes on.
 pub fn copy_set(
     from: &Repository,
     to: &Repository,
@@ -96,8 +97,71 @@ pub fn copy_set(
         }
         written => written.map_err(&at_target)?,
     }
+    meter.phase(&format!("looking at {set} in \"{target}\" again"));
+    copied.bytes += made_whole(from, to, &descriptor, &meter, cancelled)?;
     copied.seconds = meter.seconds();
     Ok(copied)
+}
+
+/// A cleanup may have begun before the set was published, and have taken what nobody needed then:
+/// the key, or an object that lay there from an earlier try. What is gone is copied once more.
+/// Bytes that were written.
+fn made_whole(
+    from: &Repository,
+    to: &Repository,
+    descriptor: &SetDescriptor,
+    meter: &Meter<'_>,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<u64, CopyError> {
+    let target = to.config.name.as_str();
+    let Some(first) = gone(to, descriptor)? else { return Ok(0) };
+    import_key(from, to, descriptor)?;
+    let mut written = 0;
+    for object in &descriptor.objects {
+        if is_gone(to, object)? {
+            meter.phase(&format!("{} to \"{target}\" again: {first}", object.name));
+            written += copy_object(from, to, object, meter, cancelled)?;
+        }
+    }
+    match gone(to, descriptor)? {
+        None => Ok(written),
+        Some(what) => {
+            let (set, to) = (descriptor.set.clone(), target.to_owned());
+            Err(CopyError::Gone { set, to, what })
+        }
+    }
+}
+
+/// What of a published set the store does not have; asks the store, and nothing from memory.
+fn gone(to: &Repository, descriptor: &SetDescriptor) -> Result<Option<String>, CopyError> {
+    let at_target = CopyError::target::<RepositoryError>(&descriptor.set, &to.config.name);
+    if let (Some(ring), Some(id)) = (to.keyring(), &descriptor.key_id) {
+        match ring.reread(id) {
+            Ok(()) => {}
+            Err(KeyError::Missing { .. }) => return Ok(Some(format!("its key {id}"))),
+            Err(error) => return Err(at_target(error.into())),
+        }
+    }
+    for object in &descriptor.objects {
+        if is_gone(to, object)? {
+            return Ok(Some(object.name.clone()));
+        }
+    }
+    match to.read_set(&descriptor.set) {
+        Ok(_) => Ok(None),
+        Err(RepositoryError::NoSuchSet(_)) => Ok(Some(format!("{}.json", descriptor.set))),
+        Err(error) => Err(at_target(error)),
+    }
+}
+
+/// One of another size is no object of this set.
+fn is_gone(to: &Repository, object: &SetObject) -> Result<bool, CopyError> {
+    match to.store.size(&object.name) {
+        Ok(size) if size == object.size => Ok(false),
+        Ok(_) => Err(different(&object.name, &to.config.name)),
+        Err(error) if error.fault == StoreFault::NotFound => Ok(true),
+        Err(error) => Err(CopyError::target::<StoreError>(&object.name, &to.config.name)(error)),
+    }
 }
 
 fn different(name: &str, to: &str) -> CopyError {
@@ -277,6 +341,17 @@ fn own_wal(
             return Err(CopyError::Cancelled);
         }
         meter.phase(&format!("{name} to \"{}\"", to.config.name));
+        // What lies there whole needs no source, which may be damaged or lack it by now.
+        match to.get_wal(&name) {
+            Ok(Some(_)) => {
+                for object in to.find_wal(&name).map_err(&at_target)? {
+                    to.store.settle(&object.key).map_err(|e| at_target(e.into()))?;
+                }
+                continue;
+            }
+            Ok(None) | Err(RepositoryError::Damaged { .. }) => {}
+            Err(error) => return Err(at_target(error)),
+        }
         match from.get_wal(&name).map_err(&at_source)? {
             Some(content) => match to.put_wal(&name, &content).map_err(&at_target)? {
                 PutWal::Stored | PutWal::AlreadyThere => {}

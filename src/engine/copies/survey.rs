@@ -37,9 +37,9 @@ pub struct Page {
 pub struct Seen {
     pub repository: String,
     pub place: Place,
-    /// `whole`, `missing` or `unknown`.
+    /// `whole`, `missing`, `damaged` or `unknown`.
     pub newest_set: &'static str,
-    /// Of `missing` and `unknown`.
+    /// Of all but `whole`.
     pub why: Option<String>,
     /// As the store itself says it.
     pub kept_until: Option<Timestamp>,
@@ -64,7 +64,7 @@ pub fn page(config: &Config, cluster: &Cluster, retained_since: Timestamp) -> Pa
     let live = Live { host: discovery::host_name(), device: device.ok() };
     let copies: Vec<Copy> =
         opened.iter().map(|opened| copy(cluster, opened, set.as_deref())).collect();
-    let rules = policy::judge(&live, &copies, Timestamp::now());
+    let rules = policy::judge(&live, &copies, Timestamp::now(), cluster.retention.verify_every());
     Page {
         cluster: cluster.name.clone(),
         holds: rules.iter().all(|rule| rule.standing.is_good()),
@@ -115,7 +115,7 @@ fn presence(repository: &Repository, set: &str) -> Presence {
             return Presence::Missing(format!("{set} is not there"));
         }
         Err(error @ RepositoryError::Damaged { .. }) => {
-            return Presence::Missing(error.to_string());
+            return Presence::Damaged(error.to_string());
         }
         Err(error) => return Presence::Unknown(error.to_string()),
     };
@@ -124,10 +124,11 @@ fn presence(repository: &Repository, set: &str) -> Presence {
             Ok(size) if size == object.size => {}
             Ok(size) => {
                 let what = format!("{} is {size} bytes long", object.name);
-                return Presence::Missing(format!("{what} instead of {}", object.size));
+                return Presence::Damaged(format!("{what} instead of {}", object.size));
             }
+            // Its descriptor is there, and says that this is.
             Err(error) if error.fault == StoreFault::NotFound => {
-                return Presence::Missing(error.to_string());
+                return Presence::Damaged(error.to_string());
             }
             Err(error) => return Presence::Unknown(error.to_string()),
         }
@@ -149,6 +150,7 @@ fn seen(copy: Copy) -> Seen {
     let (newest_set, why) = match copy.presence {
         Presence::Whole => ("whole", None),
         Presence::Missing(why) => ("missing", Some(why)),
+        Presence::Damaged(why) => ("damaged", Some(why)),
         Presence::Unknown(why) => ("unknown", Some(why)),
     };
     Seen {

@@ -189,7 +189,16 @@ impl Keyring {
         if !tag::same(here.passphrase(), key.passphrase()) {
             return Err(self.damaged(&key.id, "it holds another key than the one to be copied"));
         }
-        Ok(self.store.settle(&wrap::first_name(&key.id))?)
+        let wraps: Vec<Wrap> = self.wraps()?.into_iter().filter(|w| w.id == key.id).collect();
+        if wraps.is_empty() {
+            // Known from before, and removed since.
+            return self.store_key(&here, created);
+        }
+        for wrap in &wraps {
+            self.store.settle(&wrap.name())?;
+        }
+        // It may be here for an older master key alone.
+        self.rewrap(&key.id, self.master()?).map(drop)
     }
 
     /// Writes the key's objects: one for each master key of this ring.
@@ -205,6 +214,14 @@ impl Keyring {
             }
         }
         self.put(master, &wrap::first_name(&key.id), &key.id, created, passphrase)
+    }
+
+    /// Whether the data key's objects open now, as the repository has them and not from memory.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub fn reread(&self, id: &str) -> Result<(), KeyError> {
+        self.unwrapped(id).map(drop)
     }
 
     /// Opens a data key; the second time from memory.
@@ -480,6 +497,32 @@ mod tests {
         assert_eq!(newest.passphrase(), second.passphrase());
         assert_eq!(other.open(&first.id).unwrap().passphrase(), first.passphrase());
         assert_ne!(first.passphrase(), second.passphrase());
+    }
+
+    #[test]
+    fn a_key_that_is_here_by_another_name_alone_is_imported() {
+        let (_folder, _store, theirs) = ring();
+        let key = theirs.new_data_key().unwrap();
+        let (other, store, _) = ring();
+        let old = || master_file(other.path(), "old.key", "the master key before it\n");
+        let new = || master_file(other.path(), "new.key", "the master key after it\n");
+        // Cut off between the two objects: the older master key's is there, and not the other.
+        let first = Keyring::new(store.clone(), old());
+        first.import(&key).unwrap();
+        let rotated = || Keyring::new(store.clone(), new()).with_previous(Some(old()));
+        rotated().rewrap(&key.id, rotated().master().unwrap()).unwrap();
+        fs::remove_file(key_path(other.path(), &key.id)).unwrap();
+        rotated().import(&key).unwrap();
+        Keyring::new(store.clone(), new()).import(&key).unwrap();
+        // The older master key's alone.
+        store
+            .remove(&wrap::later_name(&key.id, rotated().master().unwrap().fingerprint()))
+            .unwrap();
+        first.reread(&key.id).unwrap_err();
+        first.import(&key).unwrap();
+        first.reread(&key.id).unwrap();
+        rotated().import(&key).unwrap();
+        Keyring::new(store, new()).reread(&key.id).unwrap();
     }
 
     #[test]

@@ -107,12 +107,6 @@ impl SetDescriptor {
             encrypted: self.key_id.is_some(),
         }
     }
-
-    /// The object whose name ends so, such as `.manifest.json.enc`.
-    #[must_use]
-    pub fn object_ending(&self, suffix: &str) -> Option<&SetObject> {
-        self.objects.iter().find(|o| o.name.ends_with(suffix))
-    }
 }
 
 /// `set-YYYYMMDD-HHMMSS`, UTC.

@@ -3,6 +3,7 @@
 //! [`super::steps`]. Makes a value and does nothing.
 
 use crate::engine::config::Cluster;
+use crate::engine::copies::Availability;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Forecast, Identity, Reach};
@@ -27,13 +28,15 @@ pub const ORDER: [&str; 12] = [
     "validate",
 ];
 
-/// Makes the plan for the incident's chosen target. `now` names the directory set aside.
+/// Makes the plan for the incident's chosen target, which fetches WAL from the `available`
+/// repositories alone. `now` names the directory set aside.
 ///
 /// # Errors
 /// Where no target was chosen, it cannot be reached, or the cluster's identity is not known.
 pub fn make(
     incident: &Incident,
     cluster: &Cluster,
+    available: &Availability,
     identity: Identity,
     runbook: &Runbook,
     now: Timestamp,
@@ -51,7 +54,7 @@ pub fn make(
     let aside = aside_of(&cluster.data_directory, now);
     // Beside the data directory and not in the incident's folder: the server must get at it.
     let rescue = beside(&cluster.data_directory, "rescued-wal", now);
-    let draft = Draft { cluster, aside: &aside, rescue: &rescue, reach };
+    let draft = Draft { cluster, available, aside: &aside, rescue: &rescue, reach };
     let steps = ORDER
         .iter()
         .map(|id| {
@@ -84,6 +87,7 @@ pub fn make(
         base,
         aside: aside.display().to_string(),
         rescue: rescue.display().to_string(),
+        repositories: available.open.clone(),
         replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
         minimum_settings: reach.minimum_settings.clone(),
         steps,
@@ -154,6 +158,7 @@ fn refused(what: String) -> Explanation {
 
 struct Draft<'a> {
     cluster: &'a Cluster,
+    available: &'a Availability,
     aside: &'a Path,
     rescue: &'a Path,
     reach: &'a Reach,
@@ -169,9 +174,11 @@ impl Draft<'_> {
             "move-aside" => vec![format!("{directory} becomes {aside}, whole and unchanged")],
             "restore-base" => vec![format!("fills the new, empty {directory}")],
             "configure-recovery" => {
-                vec![format!(
+                let mut all = vec![format!(
                     "{directory}/postgresql.auto.conf (a marked block) and recovery.signal"
-                )]
+                )];
+                all.extend(self.available.told());
+                all
             }
             "start-recovery" => {
                 vec![format!("server on {directory}: started, closed to everybody")]

@@ -50,6 +50,10 @@ pub struct Plan {
     pub aside: String,
     /// Where the rescued WAL is kept.
     pub rescue: String,
+    /// The repositories that could be asked when the plan was made, nearest first: the recovery
+    /// fetches WAL from these alone. Empty: all of the cluster's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
     /// Where replay is expected to end; `None` where it cannot be told beforehand.
     pub replay_until: Option<Lsn>,
     /// Least values of the settings that a standby must match, by name.

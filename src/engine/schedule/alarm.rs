@@ -254,27 +254,6 @@ mod tests {
     }
 
     #[test]
-    fn a_debt_that_grows_is_the_same_alarm() {
-        let owing = |lines: &[&str]| Health {
-            debts: lines.iter().map(ToString::to_string).collect(),
-            ..sound()
-        };
-        let one = ids(&owing(&["The repository b2 lacks 1 WAL file, the first 0A: it is down"]));
-        assert_eq!(one, ["debt-b2-lacks"]);
-        let more = "The repository b2 lacks more than 12 WAL files, the first 0A: it is full";
-        assert_eq!(ids(&owing(&[more])), one);
-        assert_ne!(ids(&owing(&["\"b3\" lacks 12 WAL files"])), one);
-        let sets = [
-            "\"b2\" has no copy of set-20250113-020000 yet",
-            "\"b2\" has no copy of \
-                     set-20250114-020000 yet",
-            "\"b2\" could not be asked what it lacks",
-        ];
-        assert_eq!(ids(&owing(&sets)).len(), 2);
-        assert_eq!(ids(&owing(&sets[..1])), ids(&owing(&sets[..2])));
-    }
-
-    #[test]
     fn without_the_server_the_age_of_what_arrived_tells() {
         let mut health = Health { archiver: Err("no answer".into()), ..sound() };
         assert_eq!(ids(&health), ["server", "wal-age"]);

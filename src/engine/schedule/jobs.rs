@@ -120,6 +120,13 @@ fn bring_copies(
                 .unasked
                 .iter()
                 .map(|one| format!("\"{}\" could not be asked: {}", one.repository, one.why.what)),
+        )
+        .chain(
+            caught
+                .wal_unasked
+                .iter()
+                .filter(|(name, _)| caught.unasked.iter().all(|one| one.repository != *name))
+                .map(|(name, why)| format!("\"{name}\" could not be asked: {}", why.what)),
         );
     Err(Explanation::new(
         Kind::Connection,

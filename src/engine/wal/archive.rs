@@ -18,7 +18,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 /// What one call pays of a repository's debts at most, so that PostgreSQL waits little.
 const INSTALMENT: Limits = Limits { files: 4, time: Duration::from_secs(5), workers: 2 };
@@ -141,6 +142,9 @@ pub fn archive_file(
     let (found, content) = read(cluster, path)?;
     let system_identifier = control_file::read(&cluster.data_directory)?.system_identifier;
     check(cluster, name, &content, system_identifier)?;
+    if !names_its_cluster(name) {
+        same_server(cluster, name, &found, system_identifier)?;
+    }
 
     let notes = Notes::open(&config.state_directory(), &cluster.name);
     let size = content.len() as u64;
@@ -158,7 +162,11 @@ pub fn archive_file(
         notes.owes(&lacking.repository);
     }
     notes.drop_receipt(name);
-    let paid = if doors.len() > 1 { instalments(&sorted.holders, &notes) } else { Vec::new() };
+    let paid = if doors.len() > 1 {
+        instalments(&sorted.holders, &notes, cluster.archiving.patience())
+    } else {
+        Vec::new()
+    };
     let job = ahead::Job { cluster, system_identifier, doors: &sorted.holders, notes: &notes };
     let ahead = ahead::push(&job, &found, size);
     let Sorted { repositories, owed, .. } = sorted;
@@ -251,26 +259,46 @@ fn write_down(name: &str, lacking: &Lacking, holders: &[Arc<Door>]) -> Result<()
     }
 }
 
-/// A few old debts of the repositories that took this file.
-fn instalments(holders: &[Arc<Door>], notes: &Notes) -> Vec<(String, String)> {
+/// A few old debts of the repositories that took this file. A store that hangs holds this call up
+/// for `patience` and no longer: the file itself is archived.
+fn instalments(holders: &[Arc<Door>], notes: &Notes, patience: Duration) -> Vec<(String, String)> {
     let now = Timestamp::now();
-    let debtors: Vec<_> = holders.iter().filter(|door| notes.may_owe(&door.name, now)).collect();
-    let mut all = Vec::new();
+    let debtors = holders.iter().map(|door| door.name.clone());
+    let debtors: Vec<String> = debtors.filter(|name| notes.may_owe(name, now)).collect();
     if debtors.is_empty() {
-        return all;
+        return Vec::new();
     }
+    let (say, words) = channel();
+    let holders = holders.to_vec();
+    // Not scoped: one that hangs must not be waited for. A debt that is cut off is paid later.
+    std::thread::spawn(move || pay_some(&holders, &debtors, &say));
+    let begun = Instant::now();
+    let mut all = Vec::new();
+    while let Some(left) = patience.checked_sub(begun.elapsed()) {
+        let Ok((debtor, clear, paid)) = words.recv_timeout(left) else { break };
+        if clear {
+            notes.is_clear(&debtor, now);
+        }
+        all.extend(paid);
+    }
+    all
+}
+
+/// A debtor, whether it owes nothing more, and what was paid: repository and file.
+type Instalment = (String, bool, Vec<(String, String)>);
+
+fn pay_some(holders: &[Arc<Door>], debtors: &[String], say: &Sender<Instalment>) {
     let open = |door: &Arc<Door>| door.open().ok().map(|open| (door.name.clone(), open));
     let up: Vec<(String, Arc<Repository>)> = holders.iter().filter_map(open).collect();
     for debtor in debtors {
         let mut paid = Paid::default();
-        debts::pay_among(&up, Asked::Some, Some(&debtor.name), INSTALMENT, &|| false, &mut paid);
+        debts::pay_among(&up, Asked::Some, Some(debtor), INSTALMENT, &|| false, &mut paid);
         // What a repository that is down now would say is not known.
-        if !paid.left && up.len() == holders.len() {
-            notes.is_clear(&debtor.name, now);
+        let clear = !paid.left && up.len() == holders.len();
+        if say.send((debtor.clone(), clear, paid.paid)).is_err() {
+            return;
         }
-        all.extend(paid.paid);
     }
-    all
 }
 
 /// The content, and where it was found.
@@ -284,6 +312,33 @@ fn read(cluster: &Cluster, path: &Path) -> Result<(PathBuf, Vec<u8>), ArchiveErr
         read => read.map(|content| (path.to_owned(), content)),
     };
     content.map_err(|source| ArchiveError::Read { path: path.to_owned(), source })
+}
+
+/// Whether the content says of which cluster it is, as segments do and histories do not.
+fn names_its_cluster(name: &str) -> bool {
+    matches!(WalFile::parse(name), Some(WalFile::Segment { .. } | WalFile::Partial { .. }))
+}
+
+/// A file that does not name its cluster is that of the server whose `pg_wal` it lies in. By its
+/// path alone, since `pg_wal` may be a link to another volume. Elsewhere somebody hands it over
+/// by hand, and answers for it.
+fn same_server(
+    cluster: &Cluster,
+    name: &str,
+    found: &Path,
+    expected: u64,
+) -> Result<(), ArchiveError> {
+    let folder = found.parent().unwrap_or(Path::new(""));
+    if folder.file_name().is_none_or(|last| last != "pg_wal") {
+        return Ok(());
+    }
+    let directory = folder.parent().filter(|one| !one.as_os_str().is_empty());
+    let server = control_file::read(directory.unwrap_or(Path::new(".")))?.system_identifier;
+    if server == expected {
+        return Ok(());
+    }
+    let (name, cluster) = (name.to_owned(), cluster.name.clone());
+    Err(ArchiveError::OtherCluster { name, found: server, cluster, expected })
 }
 
 pub(super) fn check(
@@ -308,4 +363,18 @@ pub(super) fn check(
         cluster: cluster.name.clone(),
         expected,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_is_that_of_the_server_in_whose_directory_it_lies() {
+        for name in ["00000002.history", "000000010000000000000003.00000028.backup"] {
+            assert!(!names_its_cluster(name));
+        }
+        assert!(names_its_cluster("000000010000000000000003"));
+        assert!(names_its_cluster("000000010000000000000003.partial"));
+    }
 }

@@ -315,7 +315,7 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     fn all(&mut self, limits: Limits) {
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut refused) = (BTreeSet::new(), 0);
         for (holder, repository) in self.up {
             if holder == self.name {
                 continue;
@@ -342,7 +342,7 @@ impl Teller<'_> {
                 };
                 files.truncate(room.min(PAGE));
                 seen.extend(files.iter().cloned());
-                if !self.page(debtor, &files, limits.workers) {
+                if !self.page(debtor, &files, limits.workers, &mut refused) {
                     self.paid.left = true;
                     return;
                 }
@@ -350,8 +350,14 @@ impl Teller<'_> {
         }
     }
 
-    /// False where the debtor takes no more.
-    fn page(&mut self, debtor: &Repository, files: &[String], workers: usize) -> bool {
+    /// False where the debtor takes no more. `refused` counts what it would say of any file.
+    fn page(
+        &mut self,
+        debtor: &Repository,
+        files: &[String],
+        workers: usize,
+        refused: &mut usize,
+    ) -> bool {
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
         let done = Mutex::new(Vec::new());
@@ -380,14 +386,21 @@ impl Teller<'_> {
                 Ok(Settled::Paid) => self.paid.paid.push((name.to_owned(), file)),
                 Ok(Settled::Gone) => self.paid.gone.push((name.to_owned(), file)),
                 Err(e) => {
+                    // What is wrong with one file says nothing of those behind it.
+                    *refused += usize::from(!is_the_files(&e));
                     self.paid.left = true;
                     self.paid.failed.push((name.to_owned(), file, e.explanation()));
                 }
             }
         }
-        let failed = self.paid.failed.iter().filter(|(repository, ..)| repository == name).count();
-        whole && !stop.into_inner() && failed < MOST_FAILURES
+        whole && !stop.into_inner() && *refused < MOST_FAILURES
     }
+}
+
+/// A failure of this file alone: it is nowhere, or somewhere not what it should be.
+fn is_the_files(error: &RepositoryError) -> bool {
+    error.fault() == Some(StoreFault::NotFound)
+        || matches!(error, RepositoryError::DifferentWal { .. } | RepositoryError::Damaged { .. })
 }
 
 /// A store that would say the same of every file.
@@ -590,6 +603,25 @@ mod tests {
         fs::rename(far.root(), far.root().with_extension("away")).unwrap();
         let paid = all(&up[..1]);
         assert!(paid.left && paid.paid.is_empty());
+    }
+
+    #[test]
+    fn debts_that_cannot_be_paid_do_not_starve_those_behind_them() {
+        let (_near, _far, up) = two();
+        let files: Vec<String> =
+            (0..MOST_FAILURES + 3).map(|n| format!("0000000100000000{n:08X}")).collect();
+        let names: Vec<&str> = files.iter().map(String::as_str).collect();
+        owe(&up, &names);
+        let (last, blocked) = names.split_last().unwrap();
+        for file in blocked {
+            up[1].1.put_wal(file, b"other").unwrap();
+        }
+        // As archive-wal asks: a few at a time.
+        let limits = Limits { files: 4, ..Limits::all(2) };
+        let mut paid = Paid::default();
+        pay_among(&up, Asked::Some, Some("far"), limits, &|| false, &mut paid);
+        assert_eq!(paid.paid, [("far".to_owned(), (*last).to_owned())]);
+        assert_eq!((paid.failed.len(), paid.left), (blocked.len(), true));
     }
 
     #[test]

@@ -104,12 +104,6 @@ impl Notes {
         Self { folder: ours.then_some(folder) }
     }
 
-    /// No notes at all.
-    #[must_use]
-    pub fn none() -> Self {
-        Self { folder: None }
-    }
-
     #[must_use]
     pub fn known(&self, repository: &str) -> Known {
         self.repository(repository).and_then(|path| read(&path)).unwrap_or_default()

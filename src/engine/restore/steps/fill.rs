@@ -131,6 +131,12 @@ impl Step for ConfigureRecovery {
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let plan = context.plan();
         self.0.configure(plan, &plan.target)?;
+        for name in left_out(&self.0, plan) {
+            let text = format!(
+                "WAL is not fetched from \"{name}\", which could not be asked when the plan was made"
+            );
+            context.note("copy_left_out", &text)?;
+        }
         let target = &plan.target;
         context.note("configured", &format!("Recovery is set to stop {target}"))?;
         context.note(super::recover::AIMED, &plan.hash)?;
@@ -169,7 +175,7 @@ fn make_spool(spool: &Path, owner: &Owner) -> Result<(), Explanation> {
 /// What the recovering server calls for each file, with its two placeholders.
 fn restore_command(site: &Site, plan: &Plan) -> Vec<String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    [
+    let mut command = vec![
         text(&site.executable),
         String::from("--config"),
         text(&site.config.path),
@@ -180,8 +186,16 @@ fn restore_command(site: &Site, plan: &Plan) -> Vec<String> {
         text(&site.spool()),
         String::from("--rescue"),
         plan.rescue.clone(),
-        String::from("%f"),
-        String::from("%p"),
-    ]
-    .to_vec()
+    ];
+    for name in &plan.repositories {
+        command.extend([String::from("--repository"), name.clone()]);
+    }
+    command.extend(["%f", "%p"].map(String::from));
+    command
+}
+
+/// The cluster's repositories that the plan does without.
+fn left_out<'a>(site: &'a Site, plan: &Plan) -> Vec<&'a String> {
+    let all = site.cluster.repositories.iter();
+    all.filter(|name| !plan.repositories.is_empty() && !plan.repositories.contains(name)).collect()
 }

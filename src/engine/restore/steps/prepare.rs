@@ -85,7 +85,11 @@ fn rehearse_fetch(site: &Site, plan: &Plan) -> Result<(), Explanation> {
     let destination = folder.join(&name);
     let fetched = child::command(&site.executable, &owner).and_then(|mut command| {
         command.arg("--config").arg(&site.config.path).args(["restore-wal", "--cluster"]);
-        command.arg(&site.cluster.name).arg(&name).arg(&destination);
+        command.arg(&site.cluster.name);
+        for repository in &plan.repositories {
+            command.arg("--repository").arg(repository);
+        }
+        command.arg(&name).arg(&destination);
         child::run(command, FETCH_LIMIT)
     });
     // Copies, made here a moment ago; what stays where this fails harms nothing.

@@ -33,6 +33,9 @@ const AHEAD: Duration = Duration::from_secs(300);
 /// How long a source may take. A program may have to ask a person's token first.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// How the place of keys that a program gives begins.
+const PROGRAM: &str = "the program ";
+
 /// The keys in use and where new ones come from.
 pub struct KeyRing {
     source: SharedCredentialsProvider,
@@ -93,7 +96,7 @@ impl KeyRing {
                 let program = command.first().map_or("", String::as_str).to_owned();
                 let line = command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
                 let provider = CredentialProcessProvider::new(line);
-                (format!("the program {program}"), SharedCredentialsProvider::new(provider))
+                (format!("{PROGRAM}{program}"), SharedCredentialsProvider::new(provider))
             }
             S3Credentials::WebIdentity { role_arn, token_file, session_name } => {
                 let provider = WebIdentityTokenCredentialsProvider::builder()
@@ -182,6 +185,12 @@ impl KeyRing {
         }
         let words: String =
             cause.to_string().chars().filter(|c| !c.is_control()).take(200).collect();
+        // What a program wrote may be a secret: how it failed is told, and not its words.
+        let words = if self.place.starts_with(PROGRAM) || of_a_program(error) {
+            String::from(kind_of(error))
+        } else {
+            words
+        };
         let what = format!("there are no access keys from {}: {words}", self.place);
         Failure::new(fault, again, what)
     }
@@ -212,6 +221,29 @@ fn require_secret(path: &std::path::Path) -> Result<(), StoreError> {
         return Err(StoreError::new(StoreFault::Denied, what));
     }
     Ok(())
+}
+
+/// Whether a program's failure is among the causes, by the words of its provider.
+fn of_a_program(error: &Missing) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(one) = cause {
+        let words = one.to_string();
+        if words.contains("external process") || words.contains("credential_process") {
+            return true;
+        }
+        cause = one.source();
+    }
+    false
+}
+
+/// How a program failed, without its words.
+fn kind_of(error: &Missing) -> &'static str {
+    match error {
+        Missing::CredentialsNotLoaded(_) => "the credential program gave none",
+        Missing::ProviderTimedOut(_) => "the credential program took too long",
+        Missing::InvalidConfiguration(_) => "the credential program is not set up as it must be",
+        _ => "the credential program failed, or gave what is not keys",
+    }
 }
 
 /// A word as the shell takes it for itself.
