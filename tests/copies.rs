@@ -113,6 +113,11 @@ impl Scene {
         let config = load(Some(&path)).unwrap();
         let made = json(&path, 0, &["create-repository"]);
         assert_eq!(made["repositories"].as_array().unwrap().len(), 3);
+        // What root writes into a folder that was given to the server's user is given to it, too.
+        let owner = format!("{}:{}", cluster.owner.uid, cluster.owner.gid);
+        let folders = NAMES.map(|name| root.join(name));
+        let given = Command::new("chown").arg("-R").arg(&owner).args(&folders).status().unwrap();
+        assert!(given.success());
         let near = Repository::open(&config.repositories[0], "test").unwrap();
         let feeding = Arc::new(AtomicBool::new(true));
         let go_on = Arc::clone(&feeding);
@@ -421,8 +426,7 @@ fn promoted_while_one_is_away(scene: &Scene, set: &str) {
     // What the server's own user must read.
     let owner = format!("{}:{}", cluster.owner.uid, cluster.owner.gid);
     let mut give = Command::new("chown");
-    give.args(["-R", &owner]).arg(scene.at("near")).arg(scene.at("third"));
-    give.args(NAMES.map(|name| scene.at(&format!("{name}.key"))));
+    give.arg(&owner).args(NAMES.map(|name| scene.at(&format!("{name}.key"))));
     assert!(give.status().unwrap().success());
     scene.without("far", || {
         let arguments = ["restore", "--set", set, "--target-directory", &directory];

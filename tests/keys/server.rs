@@ -204,6 +204,8 @@ fn all_say(town: &Town, set: &str, newest: bool, says: &str, never: &str) {
     for (code, words) in commands {
         let output = town.run(words);
         let told = [output.stdout.as_slice(), &output.stderr].map(String::from_utf8_lossy).concat();
+        // Pages break their lines.
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(output.status.code(), Some(code), "{words:?}: {told}");
         assert!(told.contains(says), "{words:?} does not say \"{says}\": {told}");
         assert!(!told.contains(never), "{words:?} says \"{never}\": {told}");
