@@ -249,8 +249,8 @@ impl LowSetting {
     fn read(sentence: &str) -> Option<Self> {
         let at = STANDBY_MINIMUMS.iter().filter_map(|name| Some((sentence.find(name)?, *name)));
         let (_, name) = at.min()?;
-        let numbers = sentence.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
-        let needed = numbers.last()?.parse().ok()?;
+        let mut numbers = sentence.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+        let needed = numbers.next_back()?.parse().ok()?;
         Some(Self { name: name.to_owned(), needed })
     }
 }

@@ -159,7 +159,6 @@ pub enum Answer {
 #[allow(clippy::large_enum_variant, reason = "nearly every message is an entry")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", content = "value", rename_all = "snake_case")]
-#[allow(clippy::large_enum_variant, reason = "one is read at a time, and none is kept")]
 pub enum Message {
     /// First on every connection, followed by every journal entry so far, then [`Message::Live`].
     Hello {
