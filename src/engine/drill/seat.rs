@@ -102,9 +102,22 @@ impl Seat {
     /// What the runner answered, where it refused or failed; or that no answer came in time.
     pub fn ask(&mut self, command: Command, limit: Duration) -> Result<Answer, DrillError> {
         let what = format!("the answer to {}", name_of(&command));
+        let surveyed = matches!(command, Command::Survey);
         let answer = self
             .runtime
             .block_on(async { tokio::time::timeout(limit, self.client.request(command)).await });
+        if surveyed && matches!(answer, Ok(Ok(_))) {
+            // The answer says that it is made; it comes by itself, perhaps behind the answer.
+            let mut changes = self.client.changes();
+            let come = changes.wait_for(|_| self.client.survey().is_some());
+            let come = self.runtime.block_on(async { tokio::time::timeout(limit, come).await });
+            come.map_err(|_| DrillError::TooLong {
+                what: String::from("the survey"),
+                seconds: limit.as_secs(),
+            })?
+            .map(drop)
+            .ok();
+        }
         self.refresh();
         answer
             .map_err(|_| DrillError::TooLong { what, seconds: limit.as_secs() })?
