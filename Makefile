@@ -32,6 +32,7 @@ drill: ## A GameDay drill on a throwaway cluster; gets what is missing first
 test: ## All tests; gets what is missing first
 	@scripts/ensure-build.sh
 	@scripts/ensure-s3.sh
+	@scripts/ensure-promtool.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked $(ARGS)
 

@@ -100,6 +100,15 @@ impl Scene {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Ends well; what it said.
+    #[track_caller]
+    fn told(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     fn once(&self, code: i32) -> Vec<Value> {
         self.lines(code, &["schedule", "--once", "--json"])
     }
@@ -140,16 +149,20 @@ impl Scene {
 
     /// The scheduler in the foreground.
     fn foreground(&self) -> Foreground {
-        let mut command = self.command(&["schedule", "--json"]);
+        self.begun(&["schedule", "--json"])
+    }
+
+    fn begun(&self, arguments: &[&str]) -> Foreground {
+        let mut command = self.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let (tell, told) = channel();
+        let (tell, lines) = channel();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                let _ = tell.send(serde_json::from_str::<Value>(&line).unwrap());
+                let _ = tell.send(line);
             }
         });
-        Foreground { child, told }
+        Foreground { child, lines }
     }
 }
 
@@ -160,7 +173,7 @@ fn named(folder: &Path, prefix: &str) -> Vec<PathBuf> {
 
 struct Foreground {
     child: Child,
-    told: Receiver<Value>,
+    lines: Receiver<String>,
 }
 
 impl Foreground {
@@ -169,12 +182,17 @@ impl Foreground {
     fn told(&self, event: &str, job: &str) -> Value {
         let until = Instant::now() + LIMIT;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let told = self.told.recv_timeout(left).unwrap_or_else(|e| panic!("{event}: {e}"));
+            assert!(Instant::now() < until, "{event} of {job} was not told");
+            let told: Value = serde_json::from_str(&self.line()).unwrap();
             if told["event"] == event && told["job"] == job {
                 return told;
             }
         }
+    }
+
+    #[track_caller]
+    fn line(&self) -> String {
+        self.lines.recv_timeout(LIMIT).unwrap()
     }
 
     fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -259,7 +277,119 @@ fn what_is_due_is_done_once_and_a_failure_is_tried_again() {
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.lines().count() <= 40, "{shown}");
 
+    monitoring_gets_the_same(&scene);
     waiting_wal_is_an_alarm(&scene);
+}
+
+/// The figures of `metrics`: once, into a file, over HTTP; what is not known has no figure.
+fn monitoring_gets_the_same(scene: &Scene) {
+    let told = scene.told(&["metrics"]);
+    let newest: jiff::Timestamp =
+        scene.status(0)["newest_backup"]["finished"].as_str().unwrap().parse().unwrap();
+    for name in ["near", "far"] {
+        let of = |what: &str| {
+            figure(&told, &format!("lifeboat_{what}{{cluster=\"test\",repository=\"{name}\"}}"))
+        };
+        assert_eq!(of("repository_up"), Some(1.0), "{told}");
+        assert_eq!(of("backups"), Some(1.0));
+        assert_eq!(of("wal_gaps"), Some(0.0));
+        assert_eq!(of("verified_ok"), Some(1.0));
+        let finished = of("backup_newest_timestamp_seconds").unwrap();
+        assert!((finished - newest.as_millisecond() as f64 / 1000.0).abs() < 0.002, "{told}");
+    }
+    assert_eq!(figure(&told, "lifeboat_problems{cluster=\"test\"}"), Some(0.0));
+    assert_eq!(figure(&told, "lifeboat_wal_owed_files{cluster=\"test\"}"), Some(0.0));
+    assert!(told.ends_with("# EOF\n"), "{told}");
+    promtool(&["check", "metrics"], &told);
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/monitoring/lifeboat-alerts.yml");
+    promtool(&["check", "rules", rules], "");
+    every_figure_of_the_assets_is_told(&told);
+
+    // A repository that is away: it says so, and nothing else of it is told.
+    fs::rename(scene.root.join("far"), scene.root.join("far away")).unwrap();
+    let file = scene.root.join("state/lifeboat.prom");
+    scene.told(&["metrics", "--textfile", &text(&file)]);
+    let told = fs::read_to_string(&file).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o644);
+    let far = "{cluster=\"test\",repository=\"far\"}";
+    assert_eq!(figure(&told, &format!("lifeboat_repository_up{far}")), Some(0.0), "{told}");
+    assert_eq!(figure(&told, &format!("lifeboat_backups{far}")), None, "not known is not none");
+    assert_eq!(figure(&told, "lifeboat_backups_owed{cluster=\"test\"}"), None, "{told}");
+    fs::rename(scene.root.join("far away"), scene.root.join("far")).unwrap();
+
+    let mut running = scene.begun(&["metrics", "--listen", "127.0.0.1:0"]);
+    let said = running.line();
+    let address = said.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let answers = |path: &str, begins: &str| ask(&address, path).starts_with(begins);
+    scene.cluster.wait_for("the figures over HTTP", || answers("/metrics", "HTTP/1.1 200"));
+    let told = ask(&address, "/metrics");
+    assert!(told.contains("application/openmetrics-text; version=1.0.0"), "{told}");
+    assert!(told.contains("lifeboat_repository_up{cluster=\"test\",repository=\"far\"} 1.0"));
+    assert!(answers("/", "HTTP/1.1 404"));
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(running.ended(), Some(0));
+}
+
+/// The value behind the name and labels.
+fn figure(told: &str, name: &str) -> Option<f64> {
+    told.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+fn ask(address: &str, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    told
+}
+
+/// Rules and dashboard name no figure that does not exist.
+fn every_figure_of_the_assets_is_told(told: &str) {
+    // Told only once something of the kind happened.
+    let later = ["lifeboat_alarm", "lifeboat_drill_", "lifeboat_recovery_", "lifeboat_incident_"];
+    let monitoring = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/monitoring");
+    let mut seen = 0;
+    for entry in fs::read_dir(monitoring).unwrap() {
+        let asset = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let names = asset.match_indices("lifeboat_").map(|(at, _)| {
+            let end = asset[at..].find(|c: char| c != '_' && !c.is_ascii_lowercase());
+            &asset[at..at + end.unwrap()]
+        });
+        for name in names.filter(|name| !later.iter().any(|prefix| name.starts_with(prefix))) {
+            let told_of = told.lines().any(|line| line.split('{').next() == Some(name))
+                || told.lines().any(|line| line.split(' ').next() == Some(name));
+            assert!(told_of, "{name} is not told:\n{told}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+/// Prometheus' own judge, where it can be had.
+fn promtool(arguments: &[&str], given: &str) {
+    use std::io::Write;
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/promtool");
+    let program = if fetched.exists() { fetched } else { PathBuf::from("promtool") };
+    let begun = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut judge) = begun else {
+        eprintln!("promtool is not there: {arguments:?} was not judged by it");
+        return;
+    };
+    judge.stdin.take().unwrap().write_all(given.as_bytes()).unwrap();
+    let said = judge.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(
+        said.status.success(),
+        "{arguments:?}: {words}{}",
+        String::from_utf8_lossy(&said.stdout)
+    );
 }
 
 /// With a runbook of the team's own that allows little.

@@ -15,6 +15,7 @@ pub mod incident;
 pub mod init;
 pub mod keys;
 pub mod ledger;
+pub mod metrics;
 pub mod moments;
 pub mod postgres;
 pub mod recovery_point;

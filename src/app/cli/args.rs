@@ -1,6 +1,7 @@
 //! The command line's words. Owns names, flags and help; never does anything.
 
 use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Guided point-in-time recovery for PostgreSQL.
@@ -122,6 +123,11 @@ pub enum Verb {
 
     /// Makes an empty repository for a cluster, or confirms the one that is there.
     CreateRepository(Common),
+
+    /// Figures for monitoring in the OpenMetrics text form: backups, WAL, drills, recoveries.
+    ///
+    /// Once to standard output; into a file for node_exporter's textfile collector; or over HTTP.
+    Metrics(Metrics),
 
     /// Takes backups, catches up copies, verifies and cleans up by schedule, in the foreground.
     Schedule(Schedule),
@@ -263,6 +269,22 @@ pub struct Schedule {
     /// One JSON object a line for each thing that happens.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").multiple(true))]
+pub struct Metrics {
+    /// Writes them to this file, whole or not at all: NAME.prom in the collector's folder.
+    #[arg(long, value_name = "FILE", group = "where")]
+    pub textfile: Option<PathBuf>,
+    /// Answers at http://ADDRESS:PORT/metrics until it is stopped. There is no password and no
+    /// encryption: an address of this machine, such as 127.0.0.1:9743.
+    #[arg(long, value_name = "ADDRESS:PORT", group = "where")]
+    pub listen: Option<SocketAddr>,
+    /// Gathers again after so many seconds until it is stopped; 60 with --listen.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(requires = "where")]
+    pub every: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -48,7 +48,10 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
 }
 
 /// SIGTERM and SIGINT end the work in hand cleanly.
-fn listen(runtime: &tokio::runtime::Runtime, stop: &Arc<Stop>) -> Result<(), Explanation> {
+pub(super) fn listen(
+    runtime: &tokio::runtime::Runtime,
+    stop: &Arc<Stop>,
+) -> Result<(), Explanation> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |error: std::io::Error| {
         Explanation::new(

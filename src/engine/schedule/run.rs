@@ -89,7 +89,7 @@ impl Stop {
     }
 
     /// Waits; true where the end was asked for meanwhile.
-    fn wait(&self, limit: Duration) -> bool {
+    pub fn wait(&self, limit: Duration) -> bool {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let (asked, _) = self
             .woken
