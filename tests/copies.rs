@@ -330,6 +330,7 @@ fn one_base_in_the_survey(scene: &Scene, set: &str) {
     let build = |archives: Vec<Arc<dyn Archive>>| {
         let inputs = Inputs {
             live: None,
+            most_commits: None,
             symptom: Default::default(),
             archives,
             cluster: ClusterFacts::from_control(&control, scene.cluster.data.clone()),

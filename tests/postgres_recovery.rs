@@ -182,6 +182,20 @@ fn a_later_target_needs_no_new_copy_and_the_end_of_the_archive_does_not_promote(
     let state = lost.replay(TargetPoint::EndOfArchive, &[]);
     assert!(matches!(state, ReplayState::AtTarget { .. }), "{state:?}");
     assert_eq!(lost.rows(), 11, "ten that were left and one that came later");
+    let seen = |end: Option<Lsn>| {
+        let connection = lost.closed().connection(&lost.cluster.connection());
+        let (data, log) = (lost.copy.clone(), lost.log.clone());
+        let mut watch = RecoveryWatch::new(connection, data, log, TargetPoint::EndOfArchive, end);
+        runtime().block_on(watch.until_settled(LIMIT, |_, _| true)).unwrap()
+    };
+    // More log is known of than can be had: it is told, with where it ends.
+    let beyond = Lsn(lost.end.0 + (64 << 20));
+    let ReplayState::OutOfLog { lsn, why, .. } = seen(Some(beyond)) else { panic!("settled") };
+    assert!(lsn >= Some(lost.bad) && why.kind == Kind::Unreachable, "{lsn:?} {why}");
+    assert!(why.what.contains(&beyond.to_string()), "{why}");
+    // Where nobody knows an end, it is where the server finds no more.
+    let state = seen(None);
+    assert!(matches!(state, ReplayState::AtTarget { .. }), "{state:?}");
     lost.driver().promote(LIMIT).unwrap();
     let TestCluster { owner, .. } = &lost.cluster;
     assert_eq!(recovery_settings::remove(&lost.copy, owner).unwrap(), Removed::Removed);

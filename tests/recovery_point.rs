@@ -78,6 +78,7 @@ fn try_landscape(
         last_known_good: bases.first().map(|b| b.finished),
         symptom: Symptom::default(),
         live: None,
+        most_commits: None,
         state_directory: cluster.root.path().to_owned(),
     };
     Landscape::build(inputs, &|_| {}, &|| false).unwrap()
@@ -443,6 +444,7 @@ fn stopped_landscape(
         last_known_good: Some(base.finished),
         symptom: Symptom::default(),
         live: None,
+        most_commits: None,
         state_directory: cluster.root.path().to_owned(),
     };
     Landscape::build(inputs, &|_| {}, &|| false).unwrap()

@@ -106,6 +106,7 @@ fn commit(at: &str, xid: u32, lsn: u64) -> Commit {
         inserts: 3,
         updates: 1,
         deletes: 0,
+        stands_for: 1,
     }
 }
 
@@ -156,6 +157,7 @@ fn reach() -> Reach {
         wal_bytes: 1 << 30,
         minimum_settings: Vec::new(),
         forecast: None,
+        line: vec![(1, Lsn(0))],
         cost: Cost::default(),
     }
 }
@@ -177,6 +179,7 @@ fn plan() -> Plan {
         cluster: String::from("shop"),
         identity: identity(),
         target: target(),
+        timeline: None,
         base: base(),
         aside: String::from("/srv/shop/data.damaged-20260113"),
         rescue: String::from("/srv/shop/rescue"),

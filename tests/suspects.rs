@@ -275,6 +275,7 @@ fn suspects(cluster: &Cluster, archive: &Plain, done: &Done, kind: SymptomKind) 
         last_known_good: None,
         symptom,
         live: None,
+        most_commits: None,
         state_directory: cluster.root.path().join("state"),
     };
     let picture = Landscape::build(inputs, &|_| {}, &|| false).unwrap();

@@ -7,7 +7,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
 use crate::engine::incident::past::Window;
-use crate::engine::recovery_point::{Inputs, Landscape, gather, live};
+use crate::engine::recovery_point::{Inputs, Landscape, Means, gather, live};
 use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::plan;
 use crate::engine::restore::steps::{self, Site};
@@ -15,7 +15,7 @@ use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{Progress, Unit};
 use crate::engine::runner::step::Step;
-use crate::engine::runner::work::{Report, Work};
+use crate::engine::runner::work::{Asking, Report, Work};
 use crate::engine::wal::inspect::ScanProgress;
 use crate::engine::{assess, report};
 use jiff::Timestamp;
@@ -64,19 +64,35 @@ impl Desk {
     fn landscape(
         &self,
         incident: &Incident,
-        report: Report<'_>,
+        asking: &Asking<'_>,
         anew: bool,
     ) -> Result<Arc<Landscape>, Explanation> {
-        let known = self.landscape.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known.filter(|_| !anew) {
+        if let Some(known) = self.known().filter(|_| !anew) {
             return Ok(known);
         }
         let inputs = self.inputs(incident);
-        let built =
-            Landscape::build(inputs, &scanning(report), &|| false).map_err(|e| e.explanation())?;
+        let built = Landscape::build(inputs, &scanning(asking.report), asking.cancelled)
+            .map_err(|e| e.explanation())?;
         let built = Arc::new(built);
         *self.landscape.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&built));
         Ok(built)
+    }
+
+    fn known(&self) -> Option<Arc<Landscape>> {
+        self.landscape.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// For a question about what was read already.
+const AT_ONCE: Asking<'_> = Asking { report: &|_| {}, cancelled: &|| false };
+
+/// Where a server waits at the recovery point, a later one is reached by going on.
+fn means(incident: &Incident) -> Means {
+    match (&incident.plan, incident.stands_at()) {
+        (Some(plan), Some(at)) if incident.waits() => {
+            Means::Standing { base: plan.base.clone(), at }
+        }
+        _ => Means::AnyBase,
     }
 }
 
@@ -88,6 +104,14 @@ impl Desk {
         let server = incident.server.as_ref();
         inputs.cluster.current_lsn = server.and_then(|server| server.current_lsn);
         inputs.cluster.binaries_major = self.site.binaries().ok().map(|binaries| binaries.major);
+        // While the directory is set aside, its own stands in the way of what a recovery reads.
+        if let Some(plan) = incident
+            .plan
+            .as_ref()
+            .filter(|plan| incident.clocks.promoted.is_none() && self.site.is_aside(plan))
+        {
+            gather::aside(&mut inputs, Path::new(&plan.aside), Path::new(&plan.rescue));
+        }
         inputs.detected = incident.clocks.detected;
         inputs.last_known_good = incident.clocks.last_known_good;
         if server.is_some_and(|server| server.reachable) {
@@ -167,8 +191,8 @@ impl Work for Desk {
         Ok(self.runtime.block_on(assess::run_probes(&self.site.cluster)))
     }
 
-    fn survey(&self, incident: &Incident, report: Report<'_>) -> Result<Survey, Explanation> {
-        Ok(self.landscape(incident, report, true)?.survey())
+    fn survey(&self, incident: &Incident, asking: &Asking<'_>) -> Result<Survey, Explanation> {
+        Ok(self.landscape(incident, asking, true)?.survey())
     }
 
     fn commits_around(
@@ -177,7 +201,7 @@ impl Work for Desk {
         at: Timestamp,
         count: u32,
     ) -> Result<Vec<Commit>, Explanation> {
-        let landscape = self.landscape(incident, &|_| {}, false)?;
+        let landscape = self.landscape(incident, &AT_ONCE, false)?;
         Ok(landscape.commits_around(at, usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
@@ -188,13 +212,30 @@ impl Work for Desk {
         columns: u32,
         around: Timestamp,
     ) -> Result<Window, Explanation> {
-        Ok(self.landscape(incident, &|_| {}, false)?.window(span, columns, around))
+        Ok(self.landscape(incident, &AT_ONCE, false)?.window(span, columns, around))
     }
 
-    fn reach(&self, incident: &Incident, target: &Target) -> Result<Reach, Explanation> {
-        self.landscape(incident, &|_| {}, false)?
-            .reach(target, &|_| {}, &|| false)
+    fn reach(
+        &self,
+        incident: &Incident,
+        target: &Target,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation> {
+        self.landscape(incident, asking, false)?
+            .reach_by(target, &means(incident), &scanning(asking.report), asking.cancelled)
             .map_err(|e| e.explanation())
+    }
+
+    fn reach_now(
+        &self,
+        incident: &Incident,
+        target: &Target,
+        asking: &Asking<'_>,
+    ) -> Result<(Reach, Option<Survey>), Explanation> {
+        let changed = !self.known().is_some_and(|known| known.is_current());
+        let landscape = self.landscape(incident, asking, changed)?;
+        let reach = self.reach(incident, target, asking)?;
+        Ok((reach, changed.then(|| landscape.survey())))
     }
 
     fn verify_integrity(&self, set: &str, report: Report<'_>) -> Result<Vec<Check>, Explanation> {

@@ -19,7 +19,6 @@ use super::view::View;
 use super::{text, widgets};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Reach, Target, TargetPoint, Try};
-use crate::engine::incident::model::RunStatus;
 use crate::engine::postgres::Lsn;
 use jiff::Timestamp;
 use ratatui::text::Span;
@@ -34,8 +33,7 @@ const AROUND: (f64, f64) = (1.0, 10.0);
 /// The server waits for the decision to promote.
 #[must_use]
 pub fn waits(incident: &Incident) -> bool {
-    let held = incident.current_step().is_some_and(|s| s.id == "inspect");
-    incident.status == RunStatus::Held && held
+    incident.waits()
 }
 
 /// The points tried, the one where the server stands first.
@@ -253,8 +251,7 @@ fn keys(view: &View, column: &mut Column<'_>) {
 /// Up to where the server has replayed; it cannot go back behind that.
 #[must_use]
 pub fn stands_at(incident: &Incident) -> Option<Lsn> {
-    let planned = incident.plan.as_ref().and_then(|plan| plan.replay_until);
-    incident.tries.last().and_then(|tried| tried.reached_lsn).max(planned)
+    incident.stands_at()
 }
 
 /// A later point that is offered.

@@ -38,7 +38,7 @@ fn needs_live(id: Id) -> bool {
         CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GoEarlier, GoLater,
         GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan, OpenGate,
         Pause, Promote, PutBack, ReopenLine, RunProbes, SetSeverity, SignLine, StartRun,
-        SurveyAgain, Validate, VerifyBackup, WhatIsWrong, WriteReport,
+        StopReading, SurveyAgain, Validate, VerifyBackup, WhatIsWrong, WriteReport,
     };
     matches!(
         id,
@@ -69,6 +69,7 @@ fn needs_live(id: Id) -> bool {
             | SetSeverity
             | SignLine
             | StartRun
+            | StopReading
             | SurveyAgain
             | Validate
             | VerifyBackup
@@ -89,13 +90,15 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
     let chosen = incident.reach.is_some();
     match id {
         Id::ChoosePoint => {
+            // What is not proven yet the runner proves before it is chosen; what is refuted by
+            // now need not be asked.
             choosing
                 && !view.busy("choosing the point")
-                && view
-                    .candidate()
-                    .and_then(|c| view.reach(&c.target).cloned())
-                    .is_some_and(|r| r.is_ok_and(|r| r.reachable))
+                && view.candidate().is_some_and(|c| {
+                    view.reach(&c.target).is_none_or(|r| r.as_ref().map_or(true, |r| r.reachable))
+                })
         }
+        Id::StopReading => view.progress.as_ref().is_some_and(|p| p.job == "survey"),
         Id::RunProbes => choosing,
         Id::IncidentEscalated | Id::MaintenanceWindow | Id::ConfirmTarget | Id::VerifyBackup => {
             let which = match id {

@@ -103,6 +103,7 @@ pub enum Id {
     FollowTimeline,
     CommitsAround,
     SurveyAgain,
+    StopReading,
     Zoom,
     ZoomIn,
     ZoomOut,
@@ -309,6 +310,7 @@ pub const TABLE: &[Command] = &[
     c(Id::ZoomOut, Key::Char('-'), 91, Observer, POINT, "zoom out", "Show more of the past."),
     c(Id::ToggleInclusive, Key::Char('i'), 15, Observer, POINT, "before/with", "Switch between just before the selected point and up to and including it."),
     c(Id::FollowTimeline, Key::Char('l'), 16, Observer, POINT, "follow", "Choose which timeline (line of history after an earlier recovery) to follow."),
+    c(Id::StopReading, Key::Char('X'), 11, Observer, POINT, "stop reading", "Stop reading log. What it was read for stays unanswered; nothing is lost."),
     c(Id::SurveyAgain, Key::Char('u'), 17, Observer, POINT, "read again", "Read backups, archive and server again."),
 
     c(Id::Promote, Key::Char('P'), 1, Commander, RESTORE, "promote", "Accept the data at the recovery point and open the database. Asks first."),

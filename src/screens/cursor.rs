@@ -353,6 +353,7 @@ mod tests {
             inserts: 0,
             updates: 0,
             deletes: 0,
+            stands_for: 1,
         }
     }
 

@@ -9,7 +9,7 @@ use super::theme::Ink;
 use super::view::View;
 use super::{commands, frame, text};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::Target;
+use crate::engine::incident::facts::{Commit, Target};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -600,7 +600,7 @@ fn draw_commits(view: &View, commits: &Commits, area: Rect, buf: &mut Buffer) {
                     format!("{:<13}", c.at.strftime("%H:%M:%S%.3f")),
                     theme.style(Ink::Text),
                 ),
-                Span::styled(format!(" {:>10}", c.xid), theme.style(Ink::Dim)),
+                Span::styled(format!(" {:>10}", which(c)), theme.style(Ink::Dim)),
                 Span::styled(
                     format!(
                         " {:>9} {:>9} {:>9}",
@@ -614,5 +614,19 @@ fn draw_commits(view: &View, commits: &Commits, area: Rect, buf: &mut Buffer) {
             ],
         );
     }
-    column.text(Ink::Dim, "Enter takes the point just before the selected transaction.");
+    let words = match list.get(at).map_or(1, |c| c.stands_for) {
+        1 => String::from("Enter takes the point just before the selected transaction."),
+        n => {
+            format!("{} commits in one row. Enter: just before the first of them.", text::count(n))
+        }
+    };
+    column.text(Ink::Dim, words);
+}
+
+/// A transaction's number, or how many commits are only known together.
+fn which(commit: &Commit) -> String {
+    match commit.stands_for {
+        1 => commit.xid.to_string(),
+        n => format!("{} in 1", text::count(n)),
+    }
 }

@@ -17,7 +17,9 @@ use super::theme::Ink;
 use super::view::{Candidate, View};
 use super::widgets::{checks, past};
 use super::{columns, only_panel, split_rows, text};
-use crate::engine::incident::facts::{Forecast, Reach, Suspect, Target, TargetPoint, Verdict};
+use crate::engine::incident::facts::{
+    Commit, Forecast, Reach, Suspect, Target, TargetPoint, Verdict,
+};
 use crate::engine::incident::past::TableLoss;
 use crate::engine::moments;
 use ratatui::buffer::Buffer;
@@ -27,10 +29,11 @@ use ratatui::text::Span;
 /// A target in a few words.
 #[must_use]
 pub fn name(target: &Target, suspect: Option<&Suspect>) -> String {
-    if let Some(suspect) = suspect {
-        return format!("Just before: {}", suspect.what);
-    }
     let edge = if target.inclusive { "Up to" } else { "Just before" };
+    if let Some(suspect) = suspect {
+        let edge = if target.inclusive { "With" } else { edge };
+        return format!("{edge}: {}", suspect.what);
+    }
     match &target.point {
         TargetPoint::Time(at) => format!("{edge} {}", text::moment(*at)),
         TargetPoint::Lsn(lsn) => format!("{edge} LSN {lsn}"),
@@ -324,14 +327,14 @@ fn outcome(view: &View, column: &mut Column<'_>) {
     }
     let kept = |column: &mut Column<'_>| {
         if let Some(kept) = &reach.last_kept {
-            let words = format!("{}, transaction {}", text::when(kept.at, view.now), kept.xid);
+            let words = format!("{}, {}", text::when(kept.at, view.now), which(kept));
             column.field("last kept", NAME, (Ink::Text, &words), 1);
         }
         if let Some(gone) = &reach.first_lost {
             let words = format!(
-                "{}, transaction {} ({})",
+                "{}, {} ({})",
                 text::when(gone.at, view.now),
-                gone.xid,
+                which(gone),
                 rows(gone.inserts, gone.updates, gone.deletes)
             );
             column.field("first lost", NAME, (Ink::Text, &words), 1);
@@ -397,6 +400,15 @@ fn nearest_words(reach: &Reach, near: &Target) -> String {
     format!("{near}{side}")
 }
 
+/// A transaction by its number, or how many commits are only known together.
+#[must_use]
+pub fn which(commit: &Commit) -> String {
+    match commit.stands_for {
+        1 => format!("transaction {}", commit.xid),
+        n => format!("the last of {} commits known as one", text::count(n)),
+    }
+}
+
 /// Rows lost by table, most first.
 fn by_table(reach: &Reach) -> String {
     let Some(tables) = &reach.cost.tables else { return String::from("tables are not known") };
@@ -430,7 +442,10 @@ fn lost(view: &View, reach: &Reach) -> (Ink, String) {
             let over = seconds > tier as f64;
             let note = if over { "! beyond the tier's RPO" } else { "within the tier's RPO" };
             let ink = if over { Ink::Attention } else { Ink::Good };
-            (ink, format!("{commits} commits, the last {} ({note})", text::span(seconds)))
+            let edges = [&reach.last_kept, &reach.first_lost];
+            let folded = edges.into_iter().flatten().any(|commit| commit.stands_for > 1);
+            let about = if folded { "about " } else { "" };
+            (ink, format!("{about}{commits} commits, the last {} ({note})", text::span(seconds)))
         }
         (Some(commits), None) => (Ink::Text, format!("{commits} commits")),
         (None, Some(seconds)) => (Ink::Text, format!("the last {}", text::span(seconds))),

@@ -174,6 +174,8 @@ pub struct Candidate {
     pub title: String,
     pub why: String,
     pub suspect: Option<Suspect>,
+    /// The transaction that it is just before, or with.
+    pub transaction: Option<Commit>,
 }
 
 /// The recovery point's own state.
@@ -318,7 +320,9 @@ impl View {
         for Suggestion { target, why } in suggestions {
             let suspect = suspects.iter().find(|s| s.target == *target).cloned();
             let title = super::recovery_point::name(target, suspect.as_ref());
-            add(Candidate { target: target.clone(), title, why: why.clone(), suspect });
+            let transaction = suspect.as_ref().map(|s| s.commit.clone());
+            let (target, why) = (target.clone(), why.clone());
+            add(Candidate { target, title, why, suspect, transaction });
         }
         for suspect in suspects {
             let title = super::recovery_point::name(&suspect.target, Some(suspect));
@@ -328,6 +332,7 @@ impl View {
                 title,
                 why,
                 suspect: Some(suspect.clone()),
+                transaction: Some(suspect.commit.clone()),
             });
         }
         list
@@ -374,5 +379,6 @@ fn at_cursor(cursor: &Cursor, survey: &Survey) -> Candidate {
         _ => None,
     };
     let title = super::recovery_point::name(&target, suspect.as_ref());
-    Candidate { target, title, why: String::from("picked on the picture"), suspect }
+    let transaction = suspect.as_ref().map(|s| s.commit.clone());
+    Candidate { target, title, why: String::from("picked on the picture"), suspect, transaction }
 }

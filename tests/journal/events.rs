@@ -162,6 +162,7 @@ fn commit() -> BoxedStrategy<Commit> {
             inserts: number,
             updates: 0,
             deletes: number,
+            stands_for: 1,
         })
         .boxed()
 }
@@ -190,6 +191,7 @@ fn reach() -> BoxedStrategy<Reach> {
             wal_bytes: rest.3,
             minimum_settings: rest.1,
             forecast: rest.2,
+            line: vec![(1, Lsn(0)), (2, Lsn(rest.3 >> 1))],
             cost: Default::default(),
         })
         .boxed()
@@ -226,6 +228,7 @@ fn plan() -> BoxedStrategy<Plan> {
                 cluster: text.clone(),
                 identity,
                 target,
+                timeline: Some(2),
                 base,
                 aside: text.clone(),
                 rescue: text,

@@ -15,7 +15,7 @@ use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
 use lifeboat::engine::runner::protocol::{Progress, Unit};
 use lifeboat::engine::runner::step::{Outcome, Standing, Step, StepContext};
-use lifeboat::engine::runner::work::{Report, Work};
+use lifeboat::engine::runner::work::{Asking, Report, Work};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -54,6 +54,9 @@ pub fn out_of_reach() -> Target {
 /// Where the plan's first target lies.
 pub const WAITS_AT: Lsn = Lsn(0x500_0000);
 
+/// Where every other timeline of this world parts from the first.
+pub const FORK: Lsn = Lsn(0x400_0000);
+
 pub fn lsn_target(lsn: Lsn) -> Target {
     Target { point: TargetPoint::Lsn(lsn), inclusive: true, timeline: None }
 }
@@ -69,6 +72,7 @@ fn commit(lsn: Lsn) -> Commit {
         inserts: 1,
         updates: 0,
         deletes: 0,
+        stands_for: 1,
     }
 }
 
@@ -117,6 +121,18 @@ impl FakeWork {
         self.world.join(name).exists()
     }
 
+    /// Where reading is blocked, it ends once it is asked to stop.
+    fn read_until_stopped(&self, asking: &Asking<'_>) -> Result<(), Explanation> {
+        let block = self.world.join("reading.block");
+        if block.exists() {
+            fs::write(self.world.join("reading.begun"), "").unwrap();
+            if !wait_gone(&block, || (asking.cancelled)()) {
+                return Err(Explanation::new(Kind::Cancelled, "reading was stopped", "", ""));
+            }
+        }
+        Ok(())
+    }
+
     fn wait_while_blocked(&self, job: &str) {
         wait_gone(&self.world.join(format!("{job}.block")), || false);
     }
@@ -156,11 +172,12 @@ impl Work for FakeWork {
         Ok(vec![check(Verdict::Verified)])
     }
 
-    fn survey(&self, _: &Incident, report: Report<'_>) -> Result<Survey, Explanation> {
+    fn survey(&self, _: &Incident, asking: &Asking<'_>) -> Result<Survey, Explanation> {
         if self.steered("survey.fail") {
             return Err(Explanation::new(Kind::Connection, "no repository answers", "", ""));
         }
-        report(progress("survey", 1));
+        (asking.report)(progress("survey", 1));
+        self.read_until_stopped(asking)?;
         Ok(Survey {
             at: at(),
             current_lsn: None,
@@ -195,7 +212,13 @@ impl Work for FakeWork {
         Ok(Window { from, to, commits, near: Vec::new(), exact: true })
     }
 
-    fn reach(&self, _: &Incident, target: &Target) -> Result<Reach, Explanation> {
+    fn reach(
+        &self,
+        _: &Incident,
+        target: &Target,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation> {
+        self.read_until_stopped(asking)?;
         let reachable = *target != out_of_reach();
         let verdict = if reachable { Verdict::Verified } else { Verdict::Failed };
         Ok(Reach {
@@ -214,6 +237,10 @@ impl Work for FakeWork {
             wal_bytes: 1 << 24,
             minimum_settings: Vec::new(),
             forecast: None,
+            line: match target.timeline {
+                Some(other) => vec![(1, Lsn(0)), (other, FORK)],
+                None => vec![(1, Lsn(0))],
+            },
             cost: Default::default(),
         })
     }
@@ -246,6 +273,7 @@ impl Work for FakeWork {
             cluster: incident.declaration.cluster.clone(),
             identity: identity(),
             target: target(),
+            timeline: Some(1),
             base: base(),
             aside: String::from("/srv/pg/orders.aside"),
             rescue: String::from("/srv/rescue"),

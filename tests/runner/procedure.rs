@@ -6,7 +6,7 @@ use crate::stage::{
 };
 use lifeboat::engine::explain::Kind;
 use lifeboat::engine::incident::event::{Decision, Event};
-use lifeboat::engine::incident::facts::{Prerequisite, Topic, Verdict};
+use lifeboat::engine::incident::facts::{Prerequisite, Target, TargetPoint, Topic, Verdict};
 use lifeboat::engine::incident::model::{Phase, RunStatus, StepStatus};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::client::Client;
@@ -309,6 +309,27 @@ async fn an_integrity_result_for_another_target_is_not_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reading_for_an_answer_can_be_stopped() {
+    let (stage, _runner, client) = begin().await;
+    stage.set("reading.block");
+    let wrong = Command::CheckReach { target: Target { point: TargetPoint::Xid(9), ..target() } };
+    for question in [wrong, Command::Survey] {
+        let begun = stage.world.join("reading.begun");
+        let _ = std::fs::remove_file(&begun);
+        let late = client.submit(question);
+        let limit = std::time::Instant::now() + LIMIT;
+        while !begun.exists() {
+            assert!(std::time::Instant::now() < limit, "it never began to read");
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        ask(&client, Command::StopReading).await;
+        assert_eq!(late.answer().await.unwrap_err().kind, Kind::Cancelled);
+    }
+    stage.unset("reading.block");
+    ask(&client, Command::Survey).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn at_the_target_a_later_point_is_tried_with_the_same_plan() {
     let (stage, _runner, client) = begin().await;
     let later = |lsn: u64, cluster: &str| Command::MoveTarget {
@@ -329,6 +350,10 @@ async fn at_the_target_a_later_point_is_tried_with_the_same_plan() {
         let refusal = refused(&client, command, Kind::Refused).await;
         assert!(refusal.what.contains(why), "{refusal}");
     }
+    let branch = Target { timeline: Some(2), ..lsn_target(Lsn(far)) };
+    let branch = Command::MoveTarget { target: branch, cluster: "orders".into() };
+    let refusal = refused(&client, branch, Kind::Refused).await;
+    assert!(refusal.what.contains("another branch"), "{refusal}");
     let unreachable = Command::MoveTarget { target: out_of_reach(), cluster: "orders".into() };
     refused(&client, unreachable, Kind::Unreachable).await;
     assert_eq!(client.incident().unwrap().plan, Some(plan.clone()));

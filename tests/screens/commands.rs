@@ -166,7 +166,18 @@ fn every_kind_of_target_can_be_given() {
 fn before_and_with_are_switched_and_a_timeline_followed() {
     let mut s = Story::pointing(THEME, true);
     s.key(Key::Char('i'));
-    assert_eq!(s.app.view.candidate().unwrap().target, Target { inclusive: true, ..target() });
+    // With it is with its commit: its first record alone would keep none of it, and hold its locks.
+    let suspect = s.app.view.survey.as_ref().unwrap().suspects[0].clone();
+    let with =
+        Target { point: TargetPoint::Lsn(suspect.commit.lsn), inclusive: true, timeline: None };
+    assert_ne!(suspect.commit.lsn, suspect.commit.first_lsn);
+    assert_eq!(s.app.view.candidate().unwrap().target, with);
+    assert!(s.app.view.candidate().unwrap().title.starts_with("With: "));
+    s.answer_all(true);
+    s.key(Key::Char('i'));
+    assert_eq!(s.app.view.candidate().unwrap().target, target(), "and back");
+    s.answer_all(true);
+    s.key(Key::Char('i'));
     s.key(Key::Char('l'));
     s.key(Key::Down);
     s.key(Key::Enter);

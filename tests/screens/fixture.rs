@@ -56,6 +56,7 @@ pub fn commit(time: &str, xid: u32, lsn: u64, rows: (u64, u64, u64)) -> Commit {
         inserts: rows.0,
         updates: rows.1,
         deletes: rows.2,
+        stands_for: 1,
     }
 }
 
@@ -174,6 +175,7 @@ pub fn reach(target: Target, reachable: bool) -> Reach {
         wal_bytes: 642_000_000,
         minimum_settings: vec![(String::from("max_connections"), 200)],
         forecast: Some(Forecast { copy: (22.0, 31.0), replay: (9.0, 14.0), measured: true }),
+        line: vec![(1, Lsn(0))],
         cost: cost(),
     }
 }
@@ -342,6 +344,7 @@ pub fn plan() -> Plan {
         cluster: CLUSTER.to_owned(),
         identity: identity(ServerRole::Primary),
         target: target(),
+        timeline: None,
         base: base(),
         aside: aside.to_owned(),
         rescue: rescue.to_owned(),

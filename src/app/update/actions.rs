@@ -17,7 +17,7 @@ use crate::screens::layers::{
     MomentPurpose, Pick, Reader, ReaderKind, TargetKind,
 };
 use crate::screens::moment::Reading;
-use crate::screens::view::{Link, Page, Points, Purpose};
+use crate::screens::view::{Candidate, Link, Page, Points, Purpose};
 use crate::screens::{
     assessment, at_target, checklist, drill, guide, home, recovery_point, text, validation,
 };
@@ -88,6 +88,7 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::FollowTimeline => follow_timeline(app),
         Id::CommitsAround => commits_around(app),
         Id::SurveyAgain => return link::survey_again(app),
+        Id::StopReading => return plain(app, Command::StopReading, "stopping to read"),
         Id::Zoom | Id::ZoomIn | Id::ZoomOut => past::zoom(app, id),
         Id::Earlier
         | Id::Later
@@ -386,9 +387,21 @@ fn toggle(app: &mut App) {
         }
         return;
     }
-    let target = Target { inclusive: !candidate.target.inclusive, ..candidate.target };
-    let why = if target.inclusive { "it is kept, too" } else { "it is not kept" };
-    super::answers::own_point(app, target, why);
+    let inclusive = !candidate.target.inclusive;
+    let why = if inclusive { "it is kept, too" } else { "it is not kept" };
+    let timeline = candidate.target.timeline;
+    let Some(commit) = candidate.transaction else {
+        super::answers::own_point(app, Target { inclusive, ..candidate.target }, why);
+        return;
+    };
+    // Just before a transaction is before its first record; with it is with its commit.
+    let lsn = if inclusive { commit.lsn } else { commit.first_lsn };
+    let target = Target { point: TargetPoint::Lsn(lsn), inclusive, timeline };
+    let suspect = candidate.suspect;
+    let title = recovery_point::name(&target, suspect.as_ref());
+    let (why, transaction) = (why.to_owned(), Some(commit));
+    super::answers::remember(app, Candidate { target, title, why, suspect, transaction });
+    app.view.panel = 0;
 }
 
 fn follow_timeline(app: &mut App) {

@@ -145,7 +145,12 @@ fn accept(app: &mut App) -> Vec<Effect> {
                 let point = TargetPoint::Lsn(commit.first_lsn);
                 let target = Target { point, inclusive: false, timeline: None };
                 let why = format!("just before transaction {} of your choice", commit.xid);
-                take_point(app, target, &why);
+                take_point(app, target.clone(), &why);
+                // Switched to "with", it is with this transaction's commit.
+                let own = app.view.points.own.first_mut().filter(|own| own.target == target);
+                if let Some(own) = own {
+                    own.transaction = Some(commit);
+                }
             }
             Vec::new()
         }
@@ -238,7 +243,8 @@ fn ask_for(app: &mut App, kind: TargetKind) {
 /// Puts a point of the operator's own on top of the list and under the pointer.
 pub fn own_point(app: &mut App, target: Target, why: &str) {
     let title = recovery_point::name(&target, None);
-    remember(app, Candidate { target, title, why: why.to_owned(), suspect: None });
+    let why = why.to_owned();
+    remember(app, Candidate { target, title, why, suspect: None, transaction: None });
     app.view.panel = 0;
 }
 

@@ -251,6 +251,19 @@ pub struct Commit {
     pub inserts: u64,
     pub updates: u64,
     pub deletes: u64,
+    /// 1, or how many commits this one stands for where there are too many to keep each: it is
+    /// the last of them, its first LSN and its rows are of all of them.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub stands_for: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_one(n: &u64) -> bool {
+    *n == 1
 }
 
 /// A transaction that may have done the damage.
@@ -326,9 +339,21 @@ pub struct Reach {
     /// Highest values of the five settings over the WAL range, by setting name.
     pub minimum_settings: Vec<(String, i64)>,
     pub forecast: Option<Forecast>,
+    /// The timeline that this was proven for, behind its ancestors: each with the LSN at which it
+    /// begins. Empty where a server cannot be told it by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<(TimelineId, Lsn)>,
     /// What is lost by table, and the bases compared.
     #[serde(default)]
     pub cost: Cost,
+}
+
+impl Reach {
+    /// The timeline that this was proven for; `None` where it cannot be told by number.
+    #[must_use]
+    pub fn timeline(&self) -> Option<TimelineId> {
+        self.line.last().map(|(timeline, _)| *timeline)
+    }
 }
 
 /// A point at which the recovering server stopped, and what the database is like there. Several

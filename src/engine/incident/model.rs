@@ -7,6 +7,7 @@ use super::facts::{
 };
 use super::narrate;
 use crate::engine::explain::Explanation;
+use crate::engine::postgres::Lsn;
 use crate::engine::runner::plan::Plan;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -513,6 +514,20 @@ impl Incident {
         self.steps.iter().rev().find_map(|s| {
             s.notes.iter().rev().find(|(n, _)| n == name).map(|(_, text)| text.as_str())
         })
+    }
+
+    /// Up to where a recovering server has replayed: it cannot go back behind that.
+    #[must_use]
+    pub fn stands_at(&self) -> Option<Lsn> {
+        let planned = self.plan.as_ref().and_then(|plan| plan.replay_until);
+        self.tries.last().and_then(|tried| tried.reached_lsn).max(planned)
+    }
+
+    /// The server waits at the recovery point for the decision to promote.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        let held = self.current_step().is_some_and(|step| step.id == "inspect");
+        self.status == RunStatus::Held && held
     }
 
     /// Machine seconds and human seconds spent in the plan's steps so far.

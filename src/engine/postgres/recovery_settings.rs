@@ -258,6 +258,7 @@ fn block(
         set(name, &value)?;
     }
     set("recovery_target_inclusive", if settings.target.inclusive { "on" } else { "off" })?;
+    // Decimal: the hexadecimal of a file's name would be read as another number.
     let timeline = settings.target.timeline.map(|timeline| timeline.to_string());
     set("recovery_target_timeline", timeline.as_deref().unwrap_or("latest"))?;
     set("recovery_target_action", "pause")?;
@@ -420,6 +421,17 @@ mod tests {
         assert!(text.contains("recovery_target_inclusive = 'off'\n"));
         assert!(text.contains("recovery_target_timeline = 'latest'\n"));
         assert!(text.contains("recovery_target_action = 'pause'\n"));
+    }
+
+    #[test]
+    fn a_timeline_is_told_by_its_decimal_number() {
+        for point in [TargetPoint::Lsn(Lsn(1)), TargetPoint::EndOfArchive] {
+            let mut settings = settings(point);
+            // 0000001A in the names of its files.
+            settings.target.timeline = Some(26);
+            let text = block(&settings, &BTreeMap::new(), 15).unwrap();
+            assert!(text.contains("recovery_target_timeline = '26'\n"), "{text}");
+        }
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub enum ReplayState {
         lsn: Option<Lsn>,
         time: Option<Timestamp>,
     },
+    /// To the end of the archive: it has replayed all log that it can get, and that ends before
+    /// the log is known to end. It goes on asking for the next file.
+    OutOfLog { lsn: Option<Lsn>, time: Option<Timestamp>, why: Explanation },
     /// It waits, and not at the target: rows are missing.
     PausedFor(Explanation),
     /// It has ended, or can no longer be watched.
@@ -66,6 +69,8 @@ struct Asked {
     lsn: Option<Lsn>,
     time: Option<Timestamp>,
     paused: bool,
+    /// It has looked everywhere for the next record, and will look again.
+    waits_for_log: bool,
 }
 
 impl RecoveryWatch {
@@ -170,7 +175,7 @@ impl RecoveryWatch {
     }
 
     fn judge(&self, asked: Asked) -> ReplayState {
-        let Asked { in_recovery, lsn, time, paused } = asked;
+        let Asked { in_recovery, lsn, time, paused, waits_for_log } = asked;
         let findings = &self.reader.findings;
         if !in_recovery {
             return ReplayState::Promoted;
@@ -188,7 +193,37 @@ impl RecoveryWatch {
             let stop = format!("everything up to LSN {lsn} was replayed");
             return ReplayState::AtTarget { stop, lsn: Some(lsn), time };
         }
+        if self.target == TargetPoint::EndOfArchive && waits_for_log {
+            let at = lsn.map_or_else(String::new, |lsn| format!(" up to LSN {lsn}"));
+            return match self.expected_end {
+                // A file that could not be asked for stops the server; so there is no next one.
+                None => {
+                    let stop = format!("all log that there is was replayed{at}");
+                    ReplayState::AtTarget { stop, lsn, time }
+                }
+                Some(end) => ReplayState::OutOfLog { lsn, time, why: self.out_of_log(&at, end) },
+            };
+        }
         ReplayState::Replaying { lsn, time }
+    }
+
+    fn out_of_log(&self, at: &str, end: Lsn) -> Explanation {
+        let last = self.reader.findings.restored.as_ref();
+        let last =
+            last.map_or_else(String::new, |name| format!(" The last file it got is {name}."));
+        Explanation::new(
+            Kind::Unreachable,
+            format!(
+                "The server replayed the log{at} and finds no more of it, neither in the \
+                 repositories nor among what was rescued; the log is known to go on to LSN \
+                 {end}.{last}"
+            ),
+            "The server waits, closed to the application. The damaged directory is kept aside, \
+             untouched.",
+            "Where the missing log is still on its way, retry once it has come. Else give this run \
+             up, put things back and choose the point anew: the archive is read again then, and \
+             shows how far it reaches.",
+        )
     }
 
     fn pause_reason(&self) -> Explanation {
@@ -265,7 +300,7 @@ impl ReplayState {
             Self::Starting { restored: Some(name) } => format!("starting, {name} was fetched"),
             Self::Replaying { lsn, .. } => format!("replaying{}", at(lsn)),
             Self::AtTarget { lsn, .. } => format!("stopped at the target{}", at(lsn)),
-            Self::PausedFor(why) => why.what.clone(),
+            Self::OutOfLog { why, .. } | Self::PausedFor(why) => why.what.clone(),
             Self::Failed(why) => why.what.clone(),
             Self::Promoted => String::from("promoted"),
         }
@@ -284,7 +319,9 @@ async fn question(session: &Session) -> Result<Asked, tokio_postgres::Error> {
     let sql = format!(
         "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text,
                 pg_last_xact_replay_timestamp(),
-                CASE WHEN pg_is_in_recovery() THEN {paused} ELSE false END"
+                CASE WHEN pg_is_in_recovery() THEN {paused} ELSE false END,
+                EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
+                  AND wait_event IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream'))"
     );
     let row = session.query_one(&sql, &[]).await?;
     let lsn: Option<String> = row.try_get(1)?;
@@ -293,6 +330,7 @@ async fn question(session: &Session) -> Result<Asked, tokio_postgres::Error> {
         lsn: lsn.and_then(|text| text.parse().ok()),
         time: row.try_get(2)?,
         paused: row.try_get(3)?,
+        waits_for_log: row.try_get(4)?,
     })
 }
 

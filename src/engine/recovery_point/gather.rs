@@ -6,6 +6,7 @@ use crate::engine::config::{Cluster, Config, Control};
 use crate::engine::explain::Explain;
 use crate::engine::postgres::{control_file, discovery};
 use crate::engine::repository::Repository;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Everything that a landscape of `cluster` is built from, with nothing said of an incident yet.
@@ -49,6 +50,26 @@ pub fn inputs(config: &Config, cluster: &Cluster, only: Option<&str>) -> Inputs 
         symptom: Symptom::default(),
         live: None,
         state_directory: config.state_directory(),
+        most_commits: None,
+    }
+}
+
+/// As the recovery sees it while the damaged directory is set `aside`: what was not archived is
+/// where it was rescued to, and what the cluster was stands in its own control file. In its place
+/// there is a restored directory, whose WAL proves nothing.
+pub fn aside(inputs: &mut Inputs, aside: &Path, rescue: &Path) {
+    inputs.rescue = rescue.is_dir().then(|| rescue.to_owned());
+    if let Ok(control) = control_file::read(aside) {
+        let known = inputs.cluster.clone();
+        let read = ClusterFacts::from_control(&control, known.data_directory.clone());
+        inputs.cluster = ClusterFacts {
+            segment_size: read.segment_size,
+            system_identifier: read.system_identifier,
+            timeline: read.timeline,
+            settings: read.settings,
+            wal_block_size: read.wal_block_size,
+            ..known
+        };
     }
 }
 

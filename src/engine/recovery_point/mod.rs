@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod culprits;
+mod fine;
 pub mod gather;
 pub mod live;
 pub mod opened;
@@ -30,6 +31,7 @@ use crate::engine::postgres::Lsn;
 use crate::engine::postgres::control_file::ControlFile;
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::Coverage;
+use crate::engine::wal::inspect::ledger::MAX_ENDINGS;
 use crate::engine::wal::inspect::{
     After, Cache, CatalogFiles, Folder, InspectError, Layered, ScanOptions, ScanProgress, Segments,
     scan,
@@ -104,6 +106,21 @@ pub struct Inputs {
     pub live: Option<Relations>,
     /// Where `rates.json` and `wal-cache/` are.
     pub state_directory: PathBuf,
+    /// Commits that are kept one by one; older ones by the minute. `None`: as many as fit.
+    pub most_commits: Option<usize>,
+}
+
+/// What may bring the server to a target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Means {
+    /// A restore of whichever base serves.
+    #[default]
+    AnyBase,
+    /// A restore of this set.
+    Base(String),
+    /// The server that was restored from `base` and has replayed up to `at`: to a later point it
+    /// goes on, to an earlier one any base is restored anew.
+    Standing { base: BaseSummary, at: Lsn },
 }
 
 /// Why no picture could be made.
@@ -164,6 +181,8 @@ pub struct Landscape {
     main: Arc<Trace>,
     /// Others that a target asked for.
     more: Mutex<Vec<Arc<Trace>>>,
+    /// The stretch that was looked at last, where commits are kept by the minute.
+    fine: Mutex<Option<fine::Fine>>,
     rescued_from: Option<Lsn>,
     warnings: Vec<String>,
 }
@@ -202,10 +221,12 @@ impl Landscape {
         }
         let segments = Layered::new(sources);
         let coverage = Coverage::list(&segments, size, oldest).map_err(wal_failed)?;
-        let timelines = Timelines::read(&segments).map_err(wal_failed)?;
+        let mut timelines = Timelines::read(&segments).map_err(wal_failed)?;
+        timelines.rootless(bases.iter().map(|b| b.timeline));
         warnings.extend(timelines.warnings.iter().cloned());
         let newest_base = bases.iter().map(|b| b.timeline).max().unwrap_or(1);
         let latest = timelines.latest(newest_base.max(inputs.cluster.timeline.unwrap_or(1)));
+        let latest = timelines.usable(latest, newest_base);
         let from = window_start(&bases, &inputs);
         let mut relations = relations(&archives, &bases, from, &mut warnings);
         let reading = Reading {
@@ -232,6 +253,7 @@ impl Landscape {
             relations,
             main: Arc::new(main),
             more: Mutex::default(),
+            fine: Mutex::default(),
             rescued_from,
             warnings,
         })
@@ -247,11 +269,13 @@ impl Landscape {
     #[must_use]
     pub fn commits_around(&self, at: Timestamp, count: usize) -> Vec<Commit> {
         let trace = &self.main;
-        let commits: Vec<_> = trace.scan.history.endings.iter().filter(|e| e.committed()).collect();
         let micros = at.as_microsecond();
-        let index = commits.iter().position(|e| e.micros > micros).unwrap_or(commits.len());
-        let first = index.saturating_sub(count / 2).min(commits.len().saturating_sub(count));
-        commits.into_iter().skip(first).take(count).map(|e| trace.commit(e)).collect()
+        self.with_fine(micros, |endings| {
+            let commits: Vec<_> = endings.iter().filter(|e| e.committed()).collect();
+            let index = commits.iter().position(|e| e.micros > micros).unwrap_or(commits.len());
+            let first = index.saturating_sub(count / 2).min(commits.len().saturating_sub(count));
+            commits.into_iter().skip(first).take(count).map(|e| trace.commit(e)).collect()
+        })
     }
 
     /// Commits from one moment to another in that many columns, and those nearest to `around`.
@@ -263,7 +287,9 @@ impl Landscape {
         columns: u32,
         around: Timestamp,
     ) -> crate::engine::incident::past::Window {
-        picture::window(&self.main, span, columns, around)
+        self.with_fine(around.as_microsecond(), |endings| {
+            picture::window(&self.main, endings, span, columns, around)
+        })
     }
 
     /// Whether and how `target` can be reached. Reads older WAL where the target needs it.
@@ -276,41 +302,95 @@ impl Landscape {
         progress: OnScan<'_>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Reach, LandscapeError> {
+        self.reach_by(target, &Means::AnyBase, progress, cancelled)
+    }
+
+    /// As [`Landscape::reach`], by the means given.
+    ///
+    /// # Errors
+    /// As [`Landscape::reach`].
+    pub fn reach_by(
+        &self,
+        target: &Target,
+        means: &Means,
+        progress: OnScan<'_>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Reach, LandscapeError> {
         let timeline = match target.timeline {
+            // The server would look for its history, and not start without.
+            Some(timeline) if timeline > 1 && self.timelines.line(timeline).is_none() => {
+                return Err(LandscapeError::NoTimeline(timeline));
+            }
             Some(timeline) => timeline,
             None => self.main.timeline,
         };
         let rates = Rates::load(&self.inputs.state_directory);
+        let only: Vec<BaseSummary> = match means {
+            Means::AnyBase => Vec::new(),
+            Means::Base(set) => self.bases.iter().filter(|b| b.set == *set).cloned().collect(),
+            Means::Standing { base, .. } => vec![base.clone()],
+        };
         let judge = |trace: &Trace| {
+            let goes_on_from = match means {
+                Means::Standing { base, at } => trace
+                    .position(target, base.start_lsn)
+                    .is_ok_and(|position| position.stop > *at)
+                    .then_some(*at),
+                _ => None,
+            };
+            // Behind where the server stands, every base may serve, by a restore of its own.
+            let any = match means {
+                Means::AnyBase => true,
+                Means::Base(_) => false,
+                Means::Standing { .. } => goes_on_from.is_none(),
+            };
             let ground = reach::Ground {
                 trace,
-                bases: &self.bases,
+                bases: if any { &self.bases } else { &only },
                 cluster: &self.inputs.cluster,
                 rates: &rates,
                 rescued_from: self.rescued_from,
+                goes_on_from,
             };
             let mut reach = reach::prove(target, &ground);
             reach.cost = picture::cost(&reach, &ground, &self.relations);
-            reach
+            self.opened(reach, &ground)
         };
         let near = self.trace_from(timeline, self.main.scan.start, progress, cancelled)?;
         let judged = judge(&near);
-        let from = self.needed_from(target);
+        let from = match means {
+            Means::Standing { base, .. } => self.needed_from(target).max(base.start_lsn),
+            _ => self.needed_from(target),
+        };
         if judged.reachable || from >= near.scan.start {
-            return Ok(self.opened(judged, &near));
+            return Ok(judged);
         }
         let far = self.trace_from(timeline, from, progress, cancelled)?;
-        Ok(self.opened(judge(&far), &far))
+        Ok(judge(&far))
+    }
+
+    /// Whether the archives hold what they held when this was made: the same backups, and WAL
+    /// without more or less. What cannot be listed now has changed.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let oldest = self.bases.iter().map(|b| b.start_lsn).min().unwrap_or_default();
+        let listed = Coverage::list(&self.segments, self.coverage.segment_size, oldest);
+        let mut unheard = Vec::new();
+        let bases = open_archives(&self.inputs, &mut unheard).map(|(_, bases)| bases);
+        listed.is_ok_and(|now| now == self.coverage) && bases.is_ok_and(|now| now == self.bases)
     }
 
     /// Tries for real what a verdict's base needs: its keys, its folders, the programs.
-    fn opened(&self, mut reach: Reach, trace: &Trace) -> Reach {
+    fn opened(&self, mut reach: Reach, ground: &reach::Ground<'_>) -> Reach {
+        let trace = ground.trace;
         let Some(base) = reach.base.clone() else { return reach };
         let archives = &self.inputs.archives;
         let (own, others): (Vec<_>, Vec<_>) =
             archives.iter().partition(|archive| archive.name() == base.repository);
         let mut set = None;
-        for archive in own.into_iter().chain(others) {
+        // What was restored already is not opened again.
+        let stands = ground.goes_on_from;
+        for archive in own.into_iter().chain(others).filter(|_| stands.is_none()) {
             match (archive.open_set(&base.set).transpose(), &set) {
                 (Some(Ok(found)), _) => {
                     set = Some(Ok(found));
@@ -320,14 +400,18 @@ impl Landscape {
                 _ => {}
             }
         }
-        let newest = base.start_lsn.0.max(base.start_lsn.0.saturating_add(reach.wal_bytes));
+        let from = base.start_lsn.max(stands.unwrap_or_default());
+        let newest = from.0.saturating_add(reach.wal_bytes);
         let newest = Lsn(newest.saturating_sub(1));
         let held = timelines::holding(&trace.line, newest);
         let size = self.coverage.segment_size;
         let name = Segment::holding(held, newest, size).name(size);
         let wal = archives.iter().find_map(|archive| archive.open_wal(&name).transpose());
         let wal = wal.map(|key| (name, key.map(|id| (!id.is_empty()).then_some(id))));
-        let mut checks = vec![opened::keys(&base, set.as_ref(), wal.as_ref())];
+        let mut checks = vec![match stands {
+            Some(_) => opened::wal_key(wal.as_ref()),
+            None => opened::keys(&base, set.as_ref(), wal.as_ref()),
+        }];
         if let Some(Ok(set)) = &set {
             let cluster = &self.inputs.cluster;
             checks.push(opened::blocks(set, cluster));
@@ -480,8 +564,11 @@ impl Reading<'_> {
         progress: OnScan<'_>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Trace, LandscapeError> {
+        let has_history = self.timelines.line(timeline).is_some();
         let line = match self.timelines.line(timeline) {
             Some(line) => line.clone(),
+            // A backup of its own makes it usable from there on, as the server sees it too.
+            None if self.timelines.is_rootless(timeline) => vec![(timeline, Lsn(0))],
             // A cluster without any WAL yet, or with none left: an empty picture, not a failure.
             None if self.coverage.stretches.is_empty() => vec![(timeline, Lsn(0))],
             None => return Err(LandscapeError::NoTimeline(timeline)),
@@ -494,10 +581,11 @@ impl Reading<'_> {
             focus: self.inputs.symptom.focus(),
             after: self.after,
             cache: Some(&cache),
+            most_endings: self.inputs.most_commits.unwrap_or(MAX_ENDINGS),
             ..ScanOptions::new(self.coverage.segment_size)
         };
         let scan = scan(self.segments, &path, &options, progress, cancelled)?;
-        Ok(Trace { timeline, line, scan })
+        Ok(Trace { timeline, line, has_history, scan })
     }
 }
 

@@ -71,15 +71,31 @@ pub fn keys(
         }
         Some(Ok(OpenedSet { key_id: None, .. })) => String::from("The backup is not encrypted."),
     };
-    let wal = match wal {
-        None => String::from("The newest segment that it needs is in no archive."),
-        Some((name, Err(e))) => {
-            return made(Verdict::CouldNotVerify, format!("The key of {name} did not open: {e}"));
-        }
-        Some((name, Ok(Some(id)))) => format!("So was the key {id} of the newest segment, {name}."),
-        Some((name, Ok(None))) => format!("The newest segment, {name}, needs none."),
+    match of_wal(wal) {
+        Ok(wal) => made(Verdict::Verified, format!("{set} {wal}")),
+        Err(why) => made(Verdict::CouldNotVerify, why),
+    }
+}
+
+/// As [`keys`], where the backup is restored already and only WAL is still fetched.
+#[must_use]
+pub fn wal_key(wal: Option<&(String, Result<Option<String>, Explanation>)>) -> Check {
+    let (verdict, text) = match of_wal(wal) {
+        Ok(text) => (Verdict::Verified, format!("The backup is restored already. {text}")),
+        Err(why) => (Verdict::CouldNotVerify, why),
     };
-    made(Verdict::Verified, format!("{set} {wal}"))
+    check("key", "The WAL opens with the keys at hand", verdict, text)
+}
+
+fn of_wal(wal: Option<&(String, Result<Option<String>, Explanation>)>) -> Result<String, String> {
+    match wal {
+        None => Ok(String::from("The newest segment that it needs is in no archive.")),
+        Some((name, Err(e))) => Err(format!("The key of {name} did not open: {e}")),
+        Some((name, Ok(Some(id)))) => {
+            Ok(format!("The key {id} of the newest segment, {name}, was unwrapped too."))
+        }
+        Some((name, Ok(None))) => Ok(format!("The newest segment, {name}, needs none.")),
+    }
 }
 
 /// Whether the programs on this host read this backup's pages.

@@ -115,13 +115,13 @@ fn moment_after(landscape: &Landscape, lsn: Lsn) -> Option<Timestamp> {
 /// Commits of a window in columns, and those nearest to `around`.
 pub fn window(
     trace: &Trace,
+    endings: &[Ending],
     (from, to): (Timestamp, Timestamp),
     columns: u32,
     around: Timestamp,
 ) -> Window {
     let columns = usize::try_from(columns.clamp(1, MOST_COLUMNS)).unwrap_or(1);
     let to = to.max(from);
-    let endings = &trace.scan.history.endings;
     let mut commits = vec![0_u64; columns];
     let mut exact = true;
     for ending in endings.iter().filter(|e| e.committed()) {
@@ -266,21 +266,22 @@ mod tests {
     fn trace(endings: Vec<Ending>) -> Trace {
         let mut scan = Scan::default();
         scan.history.endings = endings;
-        Trace { timeline: 1, line: vec![(1, Lsn(0))], scan }
+        Trace { timeline: 1, line: vec![(1, Lsn(0))], has_history: true, scan }
     }
 
     #[test]
     fn a_window_counts_what_lies_in_it_and_names_the_nearest() {
         let trace = trace((0..1000).map(|s| ending(s, u32::from(s % 10 != 5))).collect());
         let at = |s| Timestamp::from_second(s).unwrap();
-        let window = window(&trace, (at(100), at(199)), 10, at(150));
+        let window = window(&trace, &trace.scan.history.endings, (at(100), at(199)), 10, at(150));
         assert_eq!(window.commits.iter().sum::<u64>(), 90, "aborts are no commits");
         assert!(window.exact);
         assert_eq!(window.near.len(), 2 * NEAR);
         assert!(window.near.is_sorted_by_key(|c| c.lsn));
         let before = window.near.iter().filter(|c| c.at <= at(150)).count();
         assert_eq!(before, NEAR);
-        let wide = super::window(&trace, (at(0), at(999)), 1_000_000, at(0));
+        let wide =
+            super::window(&trace, &trace.scan.history.endings, (at(0), at(999)), 1_000_000, at(0));
         assert_eq!(wide.commits.len(), MOST_COLUMNS as usize, "bounded");
     }
 
@@ -288,9 +289,9 @@ mod tests {
     fn folded_commits_are_counted_and_said_so() {
         let trace = trace(vec![ending(10, 500), ending(20, 1)]);
         let at = |s| Timestamp::from_second(s).unwrap();
-        let all = window(&trace, (at(0), at(30)), 3, at(30));
+        let all = window(&trace, &trace.scan.history.endings, (at(0), at(30)), 3, at(30));
         assert_eq!((all.commits, all.exact), (vec![0, 500, 1], false));
-        assert!(window(&trace, (at(15), at(30)), 3, at(30)).exact);
+        assert!(window(&trace, &trace.scan.history.endings, (at(15), at(30)), 3, at(30)).exact);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Ground<'a> {
     pub rates: &'a Rates,
     /// WAL from here on is only in the damaged data directory.
     pub rescued_from: Option<Lsn>,
+    /// A recovering server has replayed up to here and goes on: nothing is copied again.
+    pub goes_on_from: Option<Lsn>,
 }
 
 /// Judges `target`.
@@ -84,13 +86,21 @@ pub(super) fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>
         },
     ));
     checks.push(same_version(base, ground.cluster));
-    checks.push(space(base, ground.cluster));
+    checks.push(match ground.goes_on_from {
+        Some(from) => no_copy(from),
+        None => space(base, ground.cluster),
+    });
     let stop = position.as_ref().map_or(trace.scan.end, |p| p.stop);
+    let replayed_from = base.start_lsn.max(ground.goes_on_from.unwrap_or_default());
+    checks.push(new_tablespaces(replayed_from, stop, trace));
     reach.minimum_settings = minimum_settings(base.start_lsn, stop, ground);
     reach.checks.push(settings_check(base, stop, ground, &reach.minimum_settings));
     reach.reachable = passes(&reach.checks);
-    reach.wal_bytes = stop.bytes_since(base.start_lsn);
-    reach.forecast = Some(ground.rates.forecast(base.size, reach.wal_bytes));
+    // A server can be told the number of a timeline whose history it can fetch, and no other.
+    reach.line = if trace.has_history { trace.line.clone() } else { Vec::new() };
+    reach.wal_bytes = stop.bytes_since(replayed_from);
+    let copied = if ground.goes_on_from.is_some() { 0 } else { base.size };
+    reach.forecast = Some(ground.rates.forecast(copied, reach.wal_bytes));
     reach.base = Some(base.clone());
     if let Ok(position) = &position {
         losses(&mut reach, position, trace);
@@ -131,7 +141,16 @@ fn ended_before(target: &Target, base: &BaseSummary, position: Option<&Position>
         // where the position was compared. Of what was committed before, some may be too new.
         late |= base.started > at || position.is_none() && base.finished > at;
     }
-    let (verdict, text) = if late {
+    // A minute's commits as one tell of none of them on which side of the backup's end it lies.
+    let folded = position.and_then(|p| p.folded_from);
+    let unsure = folded.is_some_and(|from| from < base.stop_lsn);
+    let (verdict, text) = if unsure && !late {
+        let text = format!(
+            "{} ended at LSN {}, among commits that are only known by the minute: whether the target lies before its end cannot be told. Give the LSN, or let an older backup serve.",
+            base.set, base.stop_lsn
+        );
+        (Verdict::CouldNotVerify, text)
+    } else if late {
         let text = format!(
             "{} ended at {:.0} (UTC), LSN {}, after the target. Recovery cannot stop before a backup's own end.",
             base.set, base.finished, base.stop_lsn
@@ -254,6 +273,63 @@ fn same_version(base: &BaseSummary, cluster: &ClusterFacts) -> Check {
         ),
     };
     check("version", "Server programs of the backup's major version", verdict, text)
+}
+
+fn no_copy(from: Lsn) -> Check {
+    let text = format!("No further copy is made: the server goes on from LSN {from}.");
+    check("space", "Room for the restore beside the damaged data", Verdict::Verified, text)
+}
+
+/// Whether replay would create a tablespace: it takes the very folder that the damaged cluster
+/// has its files in, and writes over them.
+fn new_tablespaces(from: Lsn, stop: Lsn, trace: &Trace) -> Check {
+    let title = "Tablespaces created within the WAL";
+    let made = |verdict, text: String| check("new-tablespaces", title, verdict, text);
+    let created: Vec<_> = trace
+        .scan
+        .history
+        .tablespaces
+        .iter()
+        .filter(|(lsn, ..)| *lsn >= from && *lsn < stop)
+        .collect();
+    if created.is_empty() {
+        return made(Verdict::Verified, String::from("None: replay writes to no folder outside."));
+    }
+    let mut words = Vec::new();
+    for (lsn, oid, place) in created.into_iter().filter(|(.., place)| !place.is_empty()) {
+        let what = format!("At LSN {lsn} replay creates tablespace {oid} in {place}");
+        let entries = std::fs::read_dir(place).map(|mut all| all.next().transpose());
+        match entries.and_then(|first| first) {
+            Ok(None) => words.push(format!("{what}, which is empty.")),
+            Ok(Some(found)) => {
+                return made(
+                    Verdict::Failed,
+                    format!(
+                        "{what}, which holds {}: that may be the damaged cluster's own data, and replay would write over it. Recover on another host, choose a point before it, or, once the cluster is stopped, move the folder's content aside and ask again.",
+                        found.file_name().to_string_lossy()
+                    ),
+                );
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return made(
+                    Verdict::Failed,
+                    format!(
+                        "{what}, which is not there: the server would stop. Make that folder, empty and owned by the server's user, and ask again."
+                    ),
+                );
+            }
+            Err(e) => {
+                return made(
+                    Verdict::CouldNotVerify,
+                    format!("{what}, which could not be looked into: {e}."),
+                );
+            }
+        }
+    }
+    if words.is_empty() {
+        words.push(String::from("They lie inside the data directory."));
+    }
+    made(Verdict::Verified, words.join(" "))
 }
 
 /// The damaged directory stays where the volume is, so the restore needs room beside it.
@@ -430,6 +506,7 @@ fn blank(target: &Target) -> Reach {
         wal_bytes: 0,
         minimum_settings: Vec::new(),
         forecast: None,
+        line: Vec::new(),
         cost: Cost::default(),
     }
 }

@@ -152,6 +152,7 @@ fn prove(landscape: &Landscape, target: &Target) -> crate::engine::incident::fac
         cluster: &landscape.inputs.cluster,
         rates: &rates,
         rescued_from: landscape.rescued_from,
+        goes_on_from: None,
     };
     reach::prove(target, &ground)
 }

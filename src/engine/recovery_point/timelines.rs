@@ -5,7 +5,7 @@ use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::TimelineId;
 use crate::engine::wal::inspect::Segments;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A timeline and the LSN at which it begins; the first begins at 0.
 pub type Line = Vec<(TimelineId, Lsn)>;
@@ -15,6 +15,8 @@ pub type Line = Vec<(TimelineId, Lsn)>;
 pub struct Timelines {
     /// Each timeline's line, oldest ancestor first, itself last.
     lines: BTreeMap<TimelineId, Line>,
+    /// Timelines with a backup of their own and no history.
+    rootless: BTreeSet<TimelineId>,
     /// History files that could not be understood.
     pub warnings: Vec<String>,
 }
@@ -56,6 +58,32 @@ impl Timelines {
             latest = latest.saturating_add(1);
         }
         latest
+    }
+
+    /// Takes note of the timelines that backups were taken on: such a one can be followed from
+    /// its backup on even where its history file is missing.
+    pub fn rootless(&mut self, backups: impl IntoIterator<Item = TimelineId>) {
+        let lost = backups.into_iter().filter(|t| *t > 1 && !self.lines.contains_key(t));
+        self.rootless.extend(lost);
+        for timeline in &self.rootless {
+            let begins = format!("Timeline {timeline} has WAL but no ");
+            self.warnings.retain(|warning| !warning.starts_with(&begins));
+            self.warnings.push(format!(
+                "{timeline:08X}.history is missing: timeline {timeline} can be followed from its own backups on, and not from older ones."
+            ));
+        }
+    }
+
+    #[must_use]
+    pub fn is_rootless(&self, timeline: TimelineId) -> bool {
+        self.rootless.contains(&timeline)
+    }
+
+    /// `wanted`, or the newest before it that can be followed at all; `otherwise` where none can.
+    #[must_use]
+    pub fn usable(&self, wanted: TimelineId, otherwise: TimelineId) -> TimelineId {
+        let before = self.lines.keys().chain(&self.rootless).filter(|t| **t <= wanted).max();
+        before.copied().unwrap_or(otherwise)
     }
 
     /// Those whose line is known, ascending.
@@ -113,6 +141,18 @@ mod tests {
         assert_eq!(holding(&line, Lsn(0x300_0060)), 2);
         assert_eq!(end_of(&line, 2), Some(Lsn(0x500_0000)));
         assert_eq!(end_of(&line, 4), None);
+    }
+
+    #[test]
+    fn a_lost_history_leaves_its_own_backups_or_the_timeline_before() {
+        let mut all = Timelines::default();
+        all.lines.insert(1, vec![(1, Lsn(0))]);
+        assert_eq!(all.usable(3, 3), 1);
+        all.rootless([1, 3]);
+        assert!(all.is_rootless(3) && !all.is_rootless(1));
+        assert_eq!((all.usable(3, 3), all.usable(2, 3)), (3, 1));
+        assert_eq!(all.warnings.len(), 1, "{:?}", all.warnings);
+        assert_eq!(Timelines::default().usable(2, 4), 4, "nothing at all is an empty picture");
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::engine::wal::inspect::{Ending, Scan};
 pub struct Trace {
     pub timeline: TimelineId,
     pub line: Line,
+    /// Where the line's last timeline begins is known from its history file, or it is the first.
+    pub has_history: bool,
     pub scan: Scan,
 }
 
@@ -26,6 +28,8 @@ pub struct Position {
     /// What proves that recovery stops there.
     pub proof: String,
     pub warning: Option<String>,
+    /// Recovery stops somewhere from here to `stop`: the commits between are known as one alone.
+    pub folded_from: Option<Lsn>,
 }
 
 impl Trace {
@@ -46,6 +50,7 @@ impl Trace {
             inserts: u64::from(ending.inserts),
             updates: u64::from(ending.updates),
             deletes: u64::from(ending.deletes),
+            stands_for: u64::from(ending.commits.max(1)),
         }
     }
 
@@ -123,7 +128,9 @@ impl Trace {
     /// # Errors
     /// Why it would not stop at all, in plain words.
     pub fn position(&self, target: &Target, from: Lsn) -> Result<Position, String> {
-        let found = |stop, kept, proof: String| Ok(Position { stop, kept, proof, warning: None });
+        let found = |stop, kept, proof: String| {
+            Ok(Position { stop, kept, proof, warning: None, folded_from: None })
+        };
         match &target.point {
             TargetPoint::Time(at) => {
                 let Some(index) = self.first_later(at.as_microsecond(), target.inclusive, from)
@@ -147,7 +154,9 @@ impl Trace {
                     ending.at(),
                     ending.lsn
                 );
-                found(ending.lsn, index, proof)
+                let folded_from = (ending.commits > 1).then_some(ending.first_lsn);
+                let found = found(ending.lsn, index, proof);
+                found.map(|position| Position { folded_from, ..position })
             }
             TargetPoint::Lsn(lsn) => {
                 let last = self.scan.history.last_record;
@@ -202,7 +211,7 @@ impl Trace {
                 });
                 let kept = self.before(first.lsn);
                 let proof = format!("the restore point is at LSN {}", first.lsn);
-                Ok(Position { stop: first.lsn, kept, proof, warning })
+                Ok(Position { stop: first.lsn, kept, proof, warning, folded_from: None })
             }
             TargetPoint::EndOfArchive => {
                 if let Some((timeline, begins)) = self.without_its_wal() {

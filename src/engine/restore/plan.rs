@@ -84,6 +84,7 @@ pub fn make(
         cluster: cluster.name.clone(),
         identity,
         target: reach.target.clone(),
+        timeline: reach.timeline(),
         base,
         aside: aside.display().to_string(),
         rescue: rescue.display().to_string(),
@@ -209,7 +210,7 @@ impl Draft<'_> {
     fn undo(&self, id: &str) -> Option<String> {
         let directory = self.cluster.data_directory.display();
         match id {
-            "stop-server" => Some(String::from("start the server again")),
+            "stop-server" => Some(String::from("start the server again, where it ran")),
             "move-aside" => Some(format!("rename {} back to {directory}", self.aside.display())),
             "restore-base" => {
                 Some(format!("set the restored files aside as {directory}.abandoned.…"))

@@ -63,8 +63,13 @@ fn refuse_role(core: &Arc<Core>, actor: &Actor, command: &Command) -> Explanatio
 }
 
 fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanation> {
-    if matches!(command, Command::Undo) {
-        return undo(core, actor);
+    match command {
+        Command::Undo => return undo(core, actor),
+        Command::StopReading => {
+            core.stop_reading();
+            return Ok(());
+        }
+        _ => {}
     }
     let mut state = core.lock();
     guard::check(&state.incident, &command, state.executing)?;

@@ -11,7 +11,7 @@ use crate::engine::incident::journal::Journal;
 use crate::engine::incident::{Entry, Event, Incident};
 use jiff::Timestamp;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -31,6 +31,8 @@ pub(super) struct Core {
     /// The process was told to end.
     pub stopping: AtomicBool,
     cancel: AtomicBool,
+    /// Raised to stop whatever reads WAL for an answer.
+    readings: AtomicU64,
     jobs: Mutex<HashSet<&'static str>>,
     /// Questions that queue instead of being refused.
     pub questions: tokio::sync::Mutex<()>,
@@ -70,6 +72,7 @@ impl Core {
             busy: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
             cancel,
+            readings: AtomicU64::new(0),
             jobs: Mutex::new(HashSet::new()),
             questions: tokio::sync::Mutex::new(()),
             me: peer::runner(),
@@ -121,6 +124,17 @@ impl Core {
 
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Ends the readings under way.
+    pub fn stop_reading(&self) {
+        self.readings.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Tells from now on whether reading was asked to stop.
+    pub fn reading(&self) -> impl Fn() -> bool + Sync + '_ {
+        let begun = self.readings.load(Ordering::Acquire);
+        move || self.readings.load(Ordering::Acquire) != begun || self.is_stopping()
     }
 
     pub fn fail(&self, explanation: Explanation) {

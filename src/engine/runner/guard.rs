@@ -8,6 +8,8 @@ use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Prerequisite, Reach, Verdict};
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus};
+use crate::engine::postgres::Lsn;
+use crate::engine::wal::TimelineId;
 
 /// A refusal: why, and what to do instead. Nothing was changed.
 #[must_use]
@@ -28,6 +30,7 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
             | C::PastWindow { .. }
             | C::CheckReach { .. }
             | C::ProbeServer
+            | C::StopReading
     );
     let after_close = matches!(command, C::WriteReport | C::Sign(_) | C::AddNote { .. });
     if incident.closing.is_some() && !reads && !after_close {
@@ -246,7 +249,7 @@ fn at_target(incident: &Incident, cluster: &str, executing: bool) -> Result<(), 
 /// there is not proven.
 pub fn later(incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
     let plan = confirmed_plan(incident)?;
-    let stands = incident.tries.last().and_then(|tried| tried.reached_lsn).max(plan.replay_until);
+    let stands = incident.stands_at();
     let wanted = reach.last_kept.as_ref().map(|commit| commit.end_lsn);
     let (Some(stands), Some(wanted)) = (stands, wanted) else {
         return Err(refusal(
@@ -262,6 +265,18 @@ pub fn later(incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
                 reach.target
             ),
             "For an earlier point give this run up, put things back and restore again.",
+        ));
+    }
+    let planned = incident.reach.as_ref().map_or(&[][..], |reach| &reach.line);
+    if !same_line(planned, &reach.line, stands, plan.target.timeline == reach.target.timeline) {
+        return Err(refusal(
+            format!(
+                "The point \"{}\" lies on another branch of history: the timelines part before \
+                 LSN {stands}, where the server waits, and what it replayed there cannot be taken \
+                 back.",
+                reach.target
+            ),
+            "Give this run up, put things back and restore again for that point.",
         ));
     }
     let proven = reach
@@ -281,6 +296,22 @@ pub fn later(incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
     plan.moved_to(reach).map_err(|error| {
         Explanation::new(Kind::Internal, format!("The plan has no hash: {error}."), "", "")
     })
+}
+
+/// Whether two lines of timelines are one up to `at`. Where one is not known, asking for the same
+/// timeline has to do.
+fn same_line(
+    one: &[(TimelineId, Lsn)],
+    other: &[(TimelineId, Lsn)],
+    at: Lsn,
+    asked_alike: bool,
+) -> bool {
+    if one.is_empty() || other.is_empty() {
+        return asked_alike;
+    }
+    let common = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let parts = [one.get(common), other.get(common)];
+    common > 0 && parts.into_iter().flatten().all(|(_, begins)| *begins >= at)
 }
 
 fn prerequisites(incident: &Incident) -> Result<(), Explanation> {
@@ -310,5 +341,26 @@ fn close(incident: &Incident, summary: &str) -> Result<(), Explanation> {
         RunStatus::Running | RunStatus::Undoing => {
             Err(refusal("Steps are being carried out.", "Wait for them, then close."))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_one_up_to_where_they_part() {
+        let first = [(1, Lsn(0))];
+        let fork = [(1, Lsn(0)), (2, Lsn(100))];
+        let other = [(1, Lsn(0)), (3, Lsn(150))];
+        let same = |one: &[_], two: &[_], at| same_line(one, two, Lsn(at), false);
+        assert!(same(&first, &first, 1000));
+        // Along the first timeline up to the fork, the new one is still ahead.
+        assert!(same(&first, &fork, 100) && !same(&first, &fork, 101));
+        assert!(same(&fork, &first, 99) && !same(&fork, &first, 101));
+        assert!(same(&fork, &other, 100) && !same(&fork, &other, 120));
+        // The number again, by another recovery.
+        assert!(!same(&[(1, Lsn(0)), (2, Lsn(90))], &fork, 95));
+        assert!(!same(&[], &fork, 5) && same_line(&[], &fork, Lsn(5), true));
     }
 }

@@ -6,11 +6,15 @@ use super::core::Core;
 use super::executor;
 use super::guard;
 use super::protocol::{Answer, Command, Progress};
+use super::work::Asking;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::facts::Actor;
 use crate::engine::incident::past::Picture;
 use crate::engine::incident::{Event, Incident};
 use std::sync::Arc;
+
+/// The job whose progress a reading of WAL is shown as.
+const READING: &str = "survey";
 
 pub(super) fn is_job(command: &Command) -> bool {
     kind(command).is_some() || is_question(command)
@@ -21,7 +25,7 @@ fn kind(command: &Command) -> Option<&'static str> {
     match command {
         Command::ProbeServer => Some("probe"),
         Command::RunProbes => Some("probes"),
-        Command::Survey => Some("survey"),
+        Command::Survey => Some(READING),
         Command::ChooseTarget { .. } | Command::MoveTarget { .. } => Some("target"),
         Command::VerifyIntegrity => Some("integrity"),
         Command::MakePlan => Some("plan"),
@@ -55,7 +59,9 @@ pub(super) async fn answer(
         let core = Arc::clone(&core);
         return blocking(move || {
             let _busy = busy;
-            ask(&core, &command)
+            let answer = ask(&core, &command);
+            core.end_progress(READING);
+            answer
         })
         .await;
     }
@@ -80,7 +86,12 @@ fn ask(core: &Core, command: &Command) -> Result<Answer, Explanation> {
         Command::PastWindow { from, to, columns, around } => {
             core.work.past(&incident, (*from, *to), *columns, *around).map(Answer::Past)
         }
-        Command::CheckReach { target } => core.work.reach(&incident, target).map(Answer::Reach),
+        Command::CheckReach { target } => {
+            let report = |progress: Progress| drop(core.progress.send_replace(Some(progress)));
+            let cancelled = core.reading();
+            let asking = Asking { report: &report, cancelled: &cancelled };
+            core.work.reach(&incident, target, &asking).map(Answer::Reach)
+        }
         _ => Err(Explanation::new(Kind::Internal, "This command is no question.", "", "")),
     }
 }
@@ -91,6 +102,17 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
         core.progress.send_replace(Some(progress));
     };
     let work = &core.work;
+    let cancelled = core.reading();
+    let asking = Asking { report: &report, cancelled: &cancelled };
+    // A target is judged by the archive as it is now, not as somebody looked at it an hour ago.
+    let judged = |target| {
+        let (reach, survey) = work.reach_now(&incident, target, &asking)?;
+        core.end_progress(READING);
+        if let Some(survey) = survey {
+            core.survey.send_replace(Some(Arc::new(survey)));
+        }
+        if reach.reachable { Ok(reach) } else { Err(guard::unreachable(&reach)) }
+    };
     // Whatever the job took for granted is looked at again before its result becomes a fact.
     let record = |event: Event, still: &dyn Fn(&Incident) -> Result<(), Explanation>| {
         let mut state = core.lock();
@@ -107,25 +129,19 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
         Command::ProbeServer => record(Event::ServerProbed(work.probe_server()), &always),
         Command::RunProbes => record(Event::ProbesRun { checks: work.run_probes()? }, &always),
         Command::Survey => {
-            let survey = work.survey(&incident, &report)?;
+            let survey = work.survey(&incident, &asking)?;
             core.survey.send_replace(Some(Arc::new(survey)));
             Ok(())
         }
         Command::ChooseTarget { target } => {
-            let mut reach = work.reach(&incident, target)?;
-            if !reach.reachable {
-                return Err(guard::unreachable(&reach));
-            }
+            let mut reach = judged(target)?;
             // What the choice was made from, for the report: the archive will look otherwise then.
             let seen = core.survey.borrow().clone();
             reach.cost.picture = seen.map(|survey| Box::new(Picture::of(&survey)));
             record(Event::TargetChosen(reach), &always)
         }
         Command::MoveTarget { target, .. } => {
-            let reach = work.reach(&incident, target)?;
-            if !reach.reachable {
-                return Err(guard::unreachable(&reach));
-            }
+            let reach = judged(target)?;
             let plan = guard::later(&incident, &reach)?;
             guard::plan(&incident, &plan)?;
             let mut state = core.lock();

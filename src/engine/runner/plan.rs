@@ -3,6 +3,7 @@
 
 use crate::engine::incident::facts::{BaseSummary, Identity, Reach, Target};
 use crate::engine::postgres::Lsn;
+use crate::engine::wal::TimelineId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -45,6 +46,10 @@ pub struct Plan {
     /// What the target's identity must be when a destructive step begins.
     pub identity: Identity,
     pub target: Target,
+    /// The timeline that the target was proven for, which the server is told where the target
+    /// names none: its own `latest` may be another one by then. `None`: it follows the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<TimelineId>,
     pub base: BaseSummary,
     /// Where the damaged directory goes, whole.
     pub aside: String,
@@ -92,6 +97,7 @@ impl Plan {
         }
         Self {
             target: reach.target.clone(),
+            timeline: reach.timeline(),
             replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
             minimum_settings,
             hash: String::new(),

@@ -43,6 +43,9 @@ pub enum Command {
     RunProbes,
     /// Recomputes the [`Survey`]; it arrives as a [`Message::Survey`].
     Survey,
+    /// Ends the reading of WAL that a survey or a question about a target waits for; what was
+    /// asked is answered with that.
+    StopReading,
     /// Commits around a moment: replies [`Answer::Commits`].
     CommitsAround {
         at: Timestamp,
@@ -117,6 +120,7 @@ impl Command {
             Self::CommitsAround { .. }
             | Self::PastWindow { .. }
             | Self::CheckReach { .. }
+            | Self::StopReading
             | Self::Survey => Role::Observer,
             Self::ProbeServer
             | Self::RunProbes

@@ -15,6 +15,19 @@ use std::path::PathBuf;
 /// Lossy reports of a job's progress.
 pub type Report<'a> = &'a (dyn Fn(Progress) + Sync);
 
+/// What goes with a question about the archive, which may take minutes.
+pub struct Asking<'a> {
+    pub report: Report<'a>,
+    /// Somebody asked to stop reading.
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl std::fmt::Debug for Asking<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asking").field("cancelled", &(self.cancelled)()).finish_non_exhaustive()
+    }
+}
+
 /// The work behind the runner's commands, for one incident's cluster.
 pub trait Work: Send + Sync {
     /// Never fails: what could not be learnt is said in the probe.
@@ -29,8 +42,8 @@ pub trait Work: Send + Sync {
     /// Reads repository, archive and server anew.
     ///
     /// # Errors
-    /// Where no repository could be read at all.
-    fn survey(&self, incident: &Incident, report: Report<'_>) -> Result<Survey, Explanation>;
+    /// Where no repository could be read at all, or reading was stopped.
+    fn survey(&self, incident: &Incident, asking: &Asking<'_>) -> Result<Survey, Explanation>;
 
     /// From the newest survey; makes one where there is none.
     ///
@@ -57,7 +70,26 @@ pub trait Work: Send + Sync {
 
     /// # Errors
     /// Where it could not be judged; an unreachable target is no error.
-    fn reach(&self, incident: &Incident, target: &Target) -> Result<Reach, Explanation>;
+    fn reach(
+        &self,
+        incident: &Incident,
+        target: &Target,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation>;
+
+    /// As [`Work::reach`], by the archive as it is now: where it has changed since the newest
+    /// survey, it is read anew, and the new survey comes along.
+    ///
+    /// # Errors
+    /// As [`Work::reach`].
+    fn reach_now(
+        &self,
+        incident: &Incident,
+        target: &Target,
+        asking: &Asking<'_>,
+    ) -> Result<(Reach, Option<Survey>), Explanation> {
+        Ok((self.reach(incident, target, asking)?, None))
+    }
 
     /// Reads, authenticates and inflates the whole base.
     ///

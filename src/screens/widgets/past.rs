@@ -308,7 +308,11 @@ pub fn here(view: &View, survey: &Survey) -> (Ink, String) {
     }
     match &cursor.on {
         Some(On::Commit(c) | On::Suspect(c, _)) => {
-            return (Ink::Text, format!("commit of transaction {} ({})", c.xid, rows(c)));
+            let which = match c.stands_for {
+                1 => format!("commit of transaction {}", c.xid),
+                n => format!("{} commits known as one, the last of them", text::count(n)),
+            };
+            return (Ink::Text, format!("{which} ({})", rows(c)));
         }
         Some(On::Name(name)) => return (Ink::Text, format!("restore point \"{name}\"")),
         None => {}

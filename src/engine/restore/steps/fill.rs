@@ -150,9 +150,12 @@ impl Site {
     /// # Errors
     /// Where it cannot be written, or the server's programs refuse it.
     pub(super) fn configure(&self, plan: &Plan, target: &Target) -> Result<(), Explanation> {
+        let mut target = target.clone();
+        // `latest` is looked up anew at each start, and may be another than the proven one by then.
+        target.timeline = target.timeline.or(plan.timeline);
         let settings = RecoverySettings {
             restore_command: restore_command(self, plan),
-            target: target.clone(),
+            target,
             minimums: plan.minimum_settings.clone(),
         };
         let (owner, binaries) = (self.data_owner()?, self.binaries()?);

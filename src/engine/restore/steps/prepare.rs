@@ -248,6 +248,9 @@ fn open_to_owner(
     Ok(())
 }
 
+/// The note that the server ran, so that putting back starts it again.
+const RAN: &str = "server_ran";
+
 /// Stops the damaged server.
 #[derive(Debug)]
 pub struct StopServer(pub Arc<Site>);
@@ -275,6 +278,8 @@ impl Step for StopServer {
             return Ok(Outcome::Done);
         }
         site.confirm(context.plan(), site.data())?;
+        // Before the stop: whoever puts back must know it, also after a kill in between.
+        context.note(RAN, "The server ran when the recovery stopped it")?;
         site.driver()?.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
         context.note("stopped", "The server is stopped; no write arrives any more")?;
         Ok(Outcome::Done)
@@ -284,6 +289,10 @@ impl Step for StopServer {
         let site = &self.0;
         if site.running()? {
             return Ok(String::from("the server runs already"));
+        }
+        // Whoever had stopped it before had a reason: damage may go on once it runs.
+        if context.noted(RAN).is_none() {
+            return Ok(String::from("the server was down when the recovery began, and stays down"));
         }
         site.confirm(context.plan(), site.data())?;
         site.start_open()?;

@@ -23,6 +23,9 @@ pub(super) const AIMED: &str = "aimed_by";
 /// A replay that has not gone on for so long may wait for a log file that is missing.
 const STILL: Duration = Duration::from_secs(30);
 
+/// How long a server that found no more log is given: it looks again every five seconds.
+const MORE_LOG: Duration = Duration::from_secs(12);
+
 /// Starts the server in recovery, closed to the application.
 #[derive(Debug)]
 pub struct StartRecovery(pub Arc<Site>);
@@ -119,6 +122,7 @@ impl Site {
         }
         let mut watch = self.watch(context.plan())?;
         let mut meter = Meter::new(context.plan());
+        let mut out_of_log: Option<(Option<Lsn>, Instant)> = None;
         loop {
             if context.cancelled() {
                 self.driver()?
@@ -146,6 +150,14 @@ impl Site {
                 }
                 ReplayState::Starting { .. } => meter.tick(context, None, None, log),
                 ReplayState::Replaying { lsn, time } => {
+                    meter.tick(context, lsn, time, log);
+                }
+                ReplayState::OutOfLog { lsn, time, why } => {
+                    let since = out_of_log.filter(|(at, _)| *at == lsn);
+                    let (_, since) = *out_of_log.insert(since.unwrap_or((lsn, Instant::now())));
+                    if since.elapsed() >= MORE_LOG {
+                        return Err(why);
+                    }
                     meter.tick(context, lsn, time, log);
                 }
                 ReplayState::PausedFor(explanation) | ReplayState::Failed(explanation) => {
@@ -226,7 +238,7 @@ impl Site {
             return Ok(());
         }
         let mut target = plan.target.clone();
-        target.timeline = target.timeline.or(Some(self.timeline()?));
+        target.timeline = target.timeline.or(plan.timeline).or(Some(self.timeline()?));
         self.configure(plan, &target)?;
         context.note(
             "promotion_broken_off",

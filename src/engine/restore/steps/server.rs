@@ -141,6 +141,8 @@ impl Site {
         control_file::read(Path::new(&plan.aside))
             .ok()
             .filter(|control| control.state == ClusterState::ShutDown)
+            // Of another timeline than the one that is followed it says nothing.
+            .filter(|control| plan.timeline.is_none_or(|t| t == control.checkpoint.timeline))
             .map(|control| control.checkpoint.lsn)
             .max(plan.replay_until)
     }

@@ -79,6 +79,11 @@ pub enum Action {
     DatabaseDrop {
         database: u32,
     },
+    /// Replayed, it uses that very folder again; empty for one inside the data directory.
+    TablespaceCreate {
+        oid: u32,
+        place: String,
+    },
     /// Files of catalogs that have no fixed one: (catalog OID, file).
     RelationMap {
         database: u32,
@@ -117,6 +122,7 @@ impl Record<'_> {
             rmgr::STORAGE => storage(self.info, self.parts()?.main),
             rmgr::STANDBY => standby(self.info, self.parts()?.main),
             rmgr::DATABASE => self.database(),
+            rmgr::TABLESPACE => tablespace(self.info, self.parts()?.main),
             rmgr::RELATION_MAP => relation_map(self.info, self.parts()?.main),
             _ => Some(Action::Other),
         }
@@ -290,6 +296,15 @@ fn storage(info: u8, main: &[u8]) -> Option<Action> {
         }
         _ => Action::Other,
     })
+}
+
+fn tablespace(info: u8, main: &[u8]) -> Option<Action> {
+    if info & 0xF0 != 0x00 {
+        return Some(Action::Other);
+    }
+    let place = main.get(4..)?.iter().copied().take_while(|b| *b != 0).collect::<Vec<u8>>();
+    let place = String::from_utf8_lossy(&place).into_owned();
+    Some(Action::TablespaceCreate { oid: u32_at(main, 0)?, place })
 }
 
 fn standby(info: u8, main: &[u8]) -> Option<Action> {

@@ -59,6 +59,11 @@ pub enum Item {
         lsn: u64,
         change: CatalogChange,
     },
+    Tablespace {
+        lsn: u64,
+        oid: u32,
+        place: String,
+    },
 }
 
 /// The end of a transaction.
@@ -208,6 +213,7 @@ impl<'a> Digester<'a> {
                 | rmgr::STORAGE
                 | rmgr::STANDBY
                 | rmgr::DATABASE
+                | rmgr::TABLESPACE
                 | rmgr::RELATION_MAP
         );
         if !telling {
@@ -281,6 +287,9 @@ impl<'a> Digester<'a> {
                 if let Some(part) = self.open.get_mut(&xid) {
                     part.created.push(relation);
                 }
+            }
+            Action::TablespaceCreate { oid, place } => {
+                self.digest.items.push(Item::Tablespace { lsn, oid, place });
             }
             Action::DatabaseDrop { database } => {
                 if let Some(part) = self.open.get_mut(&xid) {

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Endings kept one by one, about 25 MB. Beyond, the oldest are thinned.
-const MAX_ENDINGS: usize = 400_000;
+pub const MAX_ENDINGS: usize = 400_000;
 const MAX_DETAILS: usize = 4_000;
 /// Of each relation the transactions that changed most of its rows are kept, however few those
 /// are: what is much is the ranking's to say.
@@ -193,6 +193,8 @@ pub struct History {
     pub restore_points: Vec<RestorePoint>,
     /// Values in the order of [`super::action::STANDBY_SETTINGS`].
     pub parameters: Vec<(Lsn, [i32; 5])>,
+    /// Tablespaces that were created: where, number and folder.
+    pub tablespaces: Vec<(Lsn, u32, String)>,
     /// Each checkpoint's record, and where replay from it begins.
     pub checkpoints: Vec<(Lsn, Lsn)>,
     pub records: u64,
@@ -283,6 +285,7 @@ pub struct Ledger {
     tops: Tops,
     focus: Focus,
     after: Vec<After>,
+    most_endings: usize,
 }
 
 /// A point behind which changes are added up apart.
@@ -296,8 +299,13 @@ pub struct After {
 impl Ledger {
     /// `catalogs` are the catalogs that were rewritten before the log begins.
     #[must_use]
-    pub fn new(catalogs: CatalogFiles, focus: Focus, after: Vec<After>) -> Self {
-        let mut ledger = Self { catalogs, focus, ..Self::default() };
+    pub fn new(
+        catalogs: CatalogFiles,
+        focus: Focus,
+        after: Vec<After>,
+        most_endings: usize,
+    ) -> Self {
+        let mut ledger = Self { catalogs, focus, most_endings, ..Self::default() };
         ledger.history.after = after.iter().map(|_| HashMap::default()).collect();
         ledger.after = after;
         ledger
@@ -360,6 +368,9 @@ impl Ledger {
             Item::Ended(ended) => self.end(ended),
             Item::Parameters { lsn, values } => self.history.parameters.push((Lsn(lsn), values)),
             Item::Checkpoint { lsn, redo } => self.history.checkpoints.push((Lsn(lsn), Lsn(redo))),
+            Item::Tablespace { lsn, oid, place } => {
+                self.history.tablespaces.push((Lsn(lsn), oid, place));
+            }
             Item::RestorePoint { lsn, micros, name } => {
                 let at = micros.and_then(|m| Timestamp::from_microsecond(m).ok());
                 self.history.restore_points.push(RestorePoint { lsn: Lsn(lsn), at, name });
@@ -435,8 +446,8 @@ impl Ledger {
             commits: u32::from(ended.committed),
         };
         self.history.endings.push(ending);
-        if self.history.endings.len() > MAX_ENDINGS {
-            self.history.thin();
+        if self.history.endings.len() > self.most_endings {
+            self.history.thin(self.most_endings);
         }
         if ended.committed {
             self.detail(ending, whole, &ended.files);
@@ -548,13 +559,13 @@ impl Ledger {
 
 impl History {
     /// Folds the older half of the endings into one for each minute, then for more.
-    fn thin(&mut self) {
+    fn thin(&mut self, most: usize) {
         let half = self.endings.len() / 2;
         let newest = self.endings.split_off(half);
         let older = std::mem::take(&mut self.endings);
         let mut span = 60_000_000;
         let mut thinned = folded(&older, span);
-        while thinned.len() > MAX_ENDINGS / 4 {
+        while thinned.len() > most / 4 && thinned.len() > 1 {
             span *= 4;
             thinned = folded(&older, span);
         }

@@ -11,6 +11,7 @@ pub mod rmgr {
     pub const TRANSACTION: u8 = 1;
     pub const STORAGE: u8 = 2;
     pub const DATABASE: u8 = 4;
+    pub const TABLESPACE: u8 = 5;
     pub const RELATION_MAP: u8 = 7;
     pub const STANDBY: u8 = 8;
     pub const HEAP2: u8 = 9;

@@ -7,7 +7,7 @@ use super::cache::Cache;
 use super::catalog::CatalogFiles;
 use super::digest::Digester;
 use super::error::InspectError;
-use super::ledger::{After, Focus, History, Ledger};
+use super::ledger::{After, Focus, History, Ledger, MAX_ENDINGS};
 use super::reader::{Edges, Fed, Head, Reader, Tail, checked};
 use super::source::Segments;
 use crate::engine::explain::Explanation;
@@ -103,6 +103,8 @@ pub struct ScanOptions<'a> {
     /// Points behind which changes are added up apart.
     pub after: Vec<After>,
     pub cache: Option<&'a Cache>,
+    /// Endings kept one by one; beyond, the oldest are thinned.
+    pub most_endings: usize,
     /// Segments read side by side.
     pub workers: usize,
 }
@@ -118,6 +120,7 @@ impl ScanOptions<'_> {
             focus: Focus::default(),
             after: Vec::new(),
             cache: None,
+            most_endings: MAX_ENDINGS,
             workers: if segment_size > LARGE { 1 } else { processors.clamp(1, 4) },
         }
     }
@@ -352,7 +355,12 @@ impl<'a> Run<'a> {
             catalogs,
             system_identifier: options.system_identifier,
             version: 0,
-            ledger: Ledger::new(options.catalogs.clone(), options.focus, options.after.clone()),
+            ledger: Ledger::new(
+                options.catalogs.clone(),
+                options.focus,
+                options.after.clone(),
+                options.most_endings,
+            ),
             out: Scan::default(),
             carried: None,
             previous: None,
