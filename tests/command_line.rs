@@ -215,6 +215,9 @@ fn restores(program: &Program, first: &Value, work: &Path) {
     let set = first["set"].as_str().unwrap();
     let restored = program.json(&["restore", "--set", set, "--target-directory", directory]);
     assert_eq!(restored["set"], set);
+    assert_eq!(restored["proven"], true, "{restored:#}");
+    let settings = fs::read_to_string(empty.join("postgresql.auto.conf")).unwrap();
+    assert!(settings.contains("recovery_target_timeline = '1'"), "{settings}");
     // To the end of the archive, and waiting there.
     assert!(empty.join("standby.signal").exists() && empty.join("global/pg_control").exists());
     let before = fs::read(empty.join("postgresql.auto.conf")).unwrap();

@@ -402,11 +402,15 @@ fn restored_from_what_is_left(scene: &Scene, set: &str) {
     let done = scene.without("far", || {
         let arguments = ["restore", "--set", set, "--target-directory", &directory];
         let command = [&arguments[..], &["--lsn", "FFFF/0"]].concat();
-        scene.json(0, &command)
+        // Nothing of that log exists yet: only whoever insists gets the files.
+        assert_eq!(run(&scene.path, &command).status.code(), Some(5));
+        assert!(!to.exists());
+        scene.json(0, &[&command[..], &["--unproven"]].concat())
     });
     assert_eq!(done["copies"].as_array().unwrap().len(), 2, "{done}");
     let notes = done["notes"].to_string();
-    assert!(notes.contains("far"), "{notes}");
+    assert!(notes.contains("far") && notes.contains("NOT PROVEN"), "{notes}");
+    assert_eq!(done["proven"], false);
     let settings = to.join("postgresql.auto.conf");
     assert!(fs::read_to_string(settings).unwrap().contains("restore-wal"));
     flip(&scene.data("near", set), at);

@@ -487,3 +487,74 @@ fn the_tail_that_was_never_archived_is_reachable() {
         survey.warnings
     );
 }
+
+/// Too many commits are kept by the minute: who looks at them sees each one all the same. And
+/// replay that would create a tablespace in a folder that is in use is refused.
+#[test]
+fn folded_commits_are_read_one_by_one_and_new_tablespaces_are_looked_for() {
+    let cluster = Cluster::start(1);
+    tables(&cluster);
+    let base = mark(&cluster, "set-1");
+    let first: u32 = cluster.sql("SELECT pg_current_xact_id()").parse().unwrap();
+    cluster.sql(
+        "DO $$ BEGIN FOR i IN 1..300 LOOP INSERT INTO audit(what) VALUES ('x'); COMMIT; END LOOP; END $$",
+    );
+    let early = now(&cluster);
+    let place = cluster.root.path().join("space");
+    // By the server, so that it is the server's user's.
+    cluster
+        .sql(&format!("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {}'", place.display()));
+    cluster.sql(&format!("CREATE TABLESPACE outside LOCATION '{}'", place.display()));
+    let behind = lsn(&cluster);
+    cluster.sql(
+        "DO $$ BEGIN FOR i IN 1..100 LOOP INSERT INTO audit(what) VALUES ('y'); COMMIT; END LOOP; END $$",
+    );
+    cluster.archive_all();
+    let folder = Folder::new(&cluster.archive);
+    let relations = relations(&cluster);
+    let inputs = Inputs {
+        archives: vec![Arc::new(Plain { folder, bases: vec![base.clone()], relations })],
+        cluster: facts(&cluster),
+        rescue: None,
+        detected: None,
+        last_known_good: Some(base.finished),
+        symptom: Symptom::default(),
+        live: None,
+        most_commits: Some(60),
+        state_directory: cluster.root.path().to_owned(),
+    };
+    let landscape = Landscape::build(inputs, &|_| {}, &|| false).unwrap();
+    let survey = landscape.survey();
+    assert!(survey.warnings.iter().any(|w| w.contains("by the minute")), "{:?}", survey.warnings);
+    let seen = landscape.commits_around(early, 400);
+    let xids: Vec<u32> = seen.iter().map(|c| c.xid).collect();
+    assert!(seen.iter().all(|c| c.stands_for == 1), "{seen:#?}");
+    assert!((first + 1..first + 300).all(|xid| xids.contains(&xid)), "{xids:?}");
+    let span = (base.finished, survey.at);
+    let window = landscape.window(span, 10, early);
+    assert!(window.near.iter().all(|c| c.stands_for == 1), "{:#?}", window.near);
+    // Far from what is looked at they stand for many, and say so.
+    let whole: u64 = window.commits.iter().sum();
+    assert!(whole >= 400, "{whole}");
+
+    let check = |point| {
+        let target = Target { point, inclusive: true, timeline: None };
+        let reach = landscape.reach(&target, &|_| {}, &|| false).unwrap();
+        let check = reach.checks.iter().find(|c| c.id == "new-tablespaces").unwrap().clone();
+        (check, reach.reachable)
+    };
+    let (before, reachable) = check(TargetPoint::Time(early));
+    assert!(reachable && before.verdict == Verdict::Verified, "{before:?}");
+    let (after, reachable) = check(TargetPoint::Lsn(behind));
+    assert!(!reachable && after.verdict == Verdict::Failed, "{after:?}");
+    assert!(after.detail.contains(&text(&place)) && after.detail.contains("PG_"), "{after:?}");
+    // Moved aside, the folder is free.
+    cluster.pg_ctl(&cluster.data, &["stop", "-m", "fast"]);
+    let aside = cluster.root.path().join("aside");
+    std::fs::rename(&place, &aside).unwrap();
+    let (gone, reachable) = check(TargetPoint::Lsn(behind));
+    assert!(!reachable && gone.detail.contains("not there"), "{gone:?}");
+    std::fs::create_dir(&place).unwrap();
+    let (free, reachable) = check(TargetPoint::Lsn(behind));
+    assert!(reachable && free.detail.contains("is empty"), "{free:?}");
+}

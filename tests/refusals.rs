@@ -648,11 +648,15 @@ fn flipped_after_verification(ground: &mut Ground) {
     let plan_hash = ground.confirmed();
     let base = ground.base_object();
     flip_a_bit(&base);
+    // Somebody has stopped it, so that the damage goes no further: it is put back as it was.
+    ground.server().stop().unwrap();
     let (step, explanation) = ground.start(plan_hash);
     eprintln!("   {explanation}");
     assert_eq!(step, "restore-base");
     says(&explanation, Kind::Integrity, &["base-"]);
     ground.put_back();
+    assert!(!ground.server().data.join("postmaster.pid").exists(), "it was started");
+    ground.server().start(&[]).unwrap();
     flip_a_bit(&base);
 }
 

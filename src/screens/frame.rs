@@ -317,7 +317,11 @@ pub fn rto(view: &View, incident: &Incident) -> (Ink, &'static str, String) {
         Some(reach) if incident.clocks.run_started.is_none() => {
             reach.forecast.map_or(0.0, |f| f.total().1)
         }
-        _ => view.progress.as_ref().and_then(|p| p.eta).unwrap_or(0.0),
+        // The running step by its own pace, what follows it as forecast.
+        _ => view.progress.as_ref().map_or(0.0, |p| {
+            let whole = super::restore::remaining(incident, p).map(|range| range.1);
+            whole.or(p.eta).unwrap_or(0.0)
+        }),
     };
     let clock = text::clock(left);
     if left < 0.0 {

@@ -166,10 +166,9 @@ fn point(view: &View) -> Guide {
         };
     };
     match view.reach(&candidate.target) {
-        None => wait(
-            "Proving that this point can be reached, before anything is touched. Enter chooses it \
-             once that is proven.",
-        ),
+        None => {
+            wait("Proving that this point can be reached. Enter chooses it once that is proven.")
+        }
         Some(Ok(reach)) if reach.reachable => do_it(
             Id::ChoosePoint,
             format!("Go back to {}? Choose it. Nothing is touched yet.", reach.target),

@@ -389,7 +389,8 @@ fn live(view: &View, incident: &Incident, progress: &Progress, column: &mut Colu
 
 /// Seconds until the database serves, people's decisions not counted: the running step by its own
 /// measured pace, the rest as forecast. `None` where either is not known.
-fn remaining(incident: &Incident, progress: &Progress) -> Option<(f64, f64)> {
+#[must_use]
+pub fn remaining(incident: &Incident, progress: &Progress) -> Option<(f64, f64)> {
     let plan = incident.plan.as_ref()?;
     let at = plan.steps.iter().position(|s| s.id == progress.job)?;
     let eta = progress.eta.filter(|eta| eta.is_finite() && *eta >= 0.0)?;

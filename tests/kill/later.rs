@@ -6,11 +6,11 @@ use lifeboat::engine::drill::sandbox::CLUSTER;
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::explain::Kind;
 use lifeboat::engine::incident::event::Decision;
-use lifeboat::engine::incident::facts::{Check, Target, TargetPoint, Try, Verdict};
+use lifeboat::engine::incident::facts::{Check, Survey, Target, TargetPoint, Try, Verdict};
 use lifeboat::engine::incident::model::{RunStatus, StepStatus};
 use lifeboat::engine::restore::plan::ORDER;
 use lifeboat::engine::runner::client::{Client, LinkState};
-use lifeboat::engine::runner::protocol::Command;
+use lifeboat::engine::runner::protocol::{Answer, Command};
 
 #[test]
 fn a_later_point_is_reached_without_copying_again() {
@@ -35,6 +35,29 @@ fn a_later_point_is_reached_without_copying_again() {
     let other = Command::MoveTarget { target: everything.clone(), cluster: "other".into() };
     assert!(refusal(&stage, &client, other).contains("not the cluster"));
     assert_eq!(client.incident().unwrap().plan, first.plan);
+
+    // The server was told the proven timeline, by its number.
+    let auto = stage.sandbox.server().data.join("postgresql.auto.conf");
+    let settings = std::fs::read_to_string(&auto).unwrap();
+    assert!(settings.contains("recovery_target_timeline = '1'"), "{settings}");
+    // Read anew meanwhile, the archive ends where it ended: the rescued tail counts, the restored
+    // directory's own WAL does not.
+    let before_stop = client.survey().unwrap();
+    stage.ask(&client, Command::Survey);
+    stage.watch(&client, "the new survey", || {
+        client.survey().is_some_and(|survey| survey.at != before_stop.at)
+    });
+    let now = client.survey().unwrap();
+    let newest = |survey: &Survey| survey.newest_commit.as_ref().unwrap().lsn;
+    assert!(newest(&now) >= newest(&before_stop), "{:#?}", now.warnings);
+    // A later point needs no room for a copy; an earlier one does.
+    let room = |target: &Target| {
+        let command = Command::CheckReach { target: target.clone() };
+        let Ok(Answer::Reach(reach)) = stage.answer(&client, command) else { panic!("no reach") };
+        reach.checks.iter().find(|check| check.id == "space").unwrap().detail.clone()
+    };
+    assert!(room(&everything).contains("No further copy"), "{}", room(&everything));
+    assert!(!room(&first.plan.as_ref().unwrap().target).contains("No further copy"));
 
     // Just after the culprit: its deletes are there, and what came after it is not.
     let culprit = stage.sandbox.truth().unwrap().xid;

@@ -2,18 +2,18 @@
 
 use crate::stage::{CLUSTER, How, Stage};
 use crate::throwaway::text;
-use lifeboat::engine::incident::facts::{Reach, Target, TargetPoint, Verdict};
+use lifeboat::engine::incident::facts::{Reach, Target, Verdict};
 use lifeboat::engine::postgres::closed::ClosedServer;
 use lifeboat::engine::postgres::connect::{self, ConnectOptions};
 use lifeboat::engine::postgres::control::{self, StopMode};
 use lifeboat::engine::postgres::recovery_watch::{RecoveryWatch, ReplayState};
-use lifeboat::engine::postgres::{Lsn, control_file, discovery};
+use lifeboat::engine::postgres::{control_file, discovery};
 use lifeboat::engine::recovery_point::{Landscape, gather};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A question, and the answer that is right.
 #[derive(Debug, Clone)]
@@ -119,13 +119,16 @@ fn recover(stage: &Stage, case: &Case, reach: &Reach, target: &Target) -> Ended 
     let bases = stage.repository(case.archive).bases().unwrap().0;
     let base = reach.base.as_ref().or(bases.first()).expect("a base");
     let how = How { data: &data, rescue: case.tail.as_deref(), minimums: &reach.minimum_settings };
-    stage.restore(case.archive, base, target, &how);
-    let ended = run(stage, &data, target, reach);
+    // As a plan does it: the server is told the timeline that was proven.
+    let proven = reach.timeline().filter(|_| reach.reachable);
+    let target = Target { timeline: target.timeline.or(proven), ..target.clone() };
+    stage.restore(case.archive, base, &target, &how);
+    let ended = run(stage, &data, &target);
     std::fs::remove_dir_all(&data).unwrap();
     ended
 }
 
-fn run(stage: &Stage, data: &Path, target: &Target, reach: &Reach) -> Ended {
+fn run(stage: &Stage, data: &Path, target: &Target) -> Ended {
     let owner = discovery::owner(data).unwrap();
     let closed = ClosedServer::of(data, &owner, control_file::major_version(data).unwrap());
     closed.prepare().unwrap();
@@ -135,7 +138,7 @@ fn run(stage: &Stage, data: &Path, target: &Target, reach: &Reach) -> Ended {
     let driver = control::driver_for(cluster, data).unwrap();
     // What cannot even be started has not got there.
     let ended = match driver.start(&closed.start_recovery(&log)) {
-        Ok(_) => watch(&closed.connection(&cluster.connection), data, &log, target, reach),
+        Ok(_) => watch(&closed.connection(&cluster.connection), data, &log, target),
         Err(e) => Ended::Elsewhere(e.to_string()),
     };
     let _ = driver.stop(StopMode::Immediate, Duration::from_secs(30));
@@ -149,61 +152,30 @@ fn watch(
     data: &Path,
     log: &Path,
     target: &Target,
-    reach: &Reach,
 ) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let end = (target.point == TargetPoint::EndOfArchive).then_some(Lsn(0));
     let watch = RecoveryWatch::new(
         connection.clone(),
         data.to_owned(),
         log.to_owned(),
         target.point.clone(),
-        end,
+        // To the end of the archive it is there when the server finds no more.
+        None,
     );
     runtime.block_on(async {
         let mut watch = watch;
         let state = watch.until_settled(Duration::from_secs(60), |_, _| true).await;
         let said = watch.log_lines().join("\n");
         match state {
-            Ok(ReplayState::AtTarget { .. }) if end.is_some() => {
-                Ended::AtTarget(rows_at_the_end(connection, reach).await)
-            }
-            Ok(ReplayState::AtTarget { .. }) => Ended::AtTarget(rows(connection).await.0),
+            Ok(ReplayState::AtTarget { .. }) => Ended::AtTarget(rows(connection).await),
             Ok(other) => Ended::Elsewhere(format!("{}\n{said}", other.words())),
             Err(why) => Ended::Elsewhere(format!("{}\n{said}", why.what)),
         }
     })
 }
 
-async fn rows(connection: &lifeboat::engine::config::Connection) -> (BTreeSet<i32>, Option<Lsn>) {
+async fn rows(connection: &lifeboat::engine::config::Connection) -> BTreeSet<i32> {
     let session = connect::connect(connection, &ConnectOptions::default()).await.unwrap();
     let found = session.query("SELECT n FROM rows", &[]).await.unwrap();
-    let at = session.query_one("SELECT pg_last_wal_replay_lsn()::text", &[]).await.unwrap();
-    let at: Option<String> = at.try_get(0).unwrap();
-    let rows = found.iter().map(|row| row.try_get(0).unwrap()).collect();
-    (rows, at.map(|lsn| lsn.parse().unwrap()))
-}
-
-/// To the end of the archive a server never stops by itself: it has got there when nothing more
-/// comes, though it has asked for more again and again.
-async fn rows_at_the_end(
-    connection: &lifeboat::engine::config::Connection,
-    reach: &Reach,
-) -> BTreeSet<i32> {
-    let known = reach.last_kept.as_ref().map(|commit| commit.end_lsn);
-    let limit = Instant::now() + Duration::from_secs(30);
-    let mut last = rows(connection).await;
-    let mut still = Instant::now();
-    loop {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = rows(connection).await;
-        if now != last {
-            (last, still) = (now, Instant::now());
-        }
-        // A server asks again every five seconds; a file that is there it asks for at once.
-        let there = !reach.reachable || last.1 >= known;
-        if still.elapsed() > Duration::from_secs(3) && there || Instant::now() > limit {
-            return last.0;
-        }
-    }
+    found.iter().map(|row| row.try_get(0).unwrap()).collect()
 }

@@ -295,6 +295,13 @@ fn forks(stage: &Stage, story: &Story) -> Vec<Case> {
     fork.timeline = Some(2);
     fork.reached("before the fork, by number", moment(story.row(4).at, 0), true, story.up_to(4));
 
+    // The history got lost, its WAL and a backup of its own did not.
+    stage.copy("fork", "lost history");
+    assert!(stage.remove("lost history", &["00000002.history"]) > 0);
+    let mut lost = Docket::of("lost history");
+    lost.reached("the end, from a backup of its own", end(), true, line.clone());
+    lost.refused("a time before that backup", moment(story.row(4).at, 0), None);
+
     // The history arrived, the WAL behind it did not.
     stage.copy("fork", "bare");
     stage.remove("bare", &["set-", "base-"]);
@@ -326,7 +333,7 @@ fn forks(stage: &Stage, story: &Story) -> Vec<Case> {
     let at = moment(second[0].at, 0);
     reused.reached("a time on it", at, true, with(story.up_to(8), &[301]));
 
-    [fork.cases, bare.cases, reused.cases].concat()
+    [fork.cases, lost.cases, bare.cases, reused.cases].concat()
 }
 
 fn agree(disagreements: &[String]) {

@@ -518,6 +518,10 @@ pub struct Restore {
     /// The timeline to follow; the newest where absent.
     #[arg(long)]
     pub timeline: Option<u32>,
+    /// Restore although it is not proven that the target can be reached. The server may end before
+    /// it, never stop, or stop with other rows than were meant.
+    #[arg(long)]
+    pub unproven: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,18 +1,22 @@
-//! `restore`: a base backup into an empty directory, with recovery configured, and the words on
-//! how to start it. Starts nothing.
+//! `restore`: proves that the target can be reached, then puts a base backup into an empty
+//! directory, with recovery configured, and says how to start it. Starts nothing.
 
 use super::args;
 use super::output::{self, Bar};
+use super::suspects::told;
 use super::{cluster, no_set, repository_config, time};
 use crate::engine::config::{Cluster, Config, Control};
 use crate::engine::copies;
-use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::facts::{BaseSummary, Target, TargetPoint};
+use crate::engine::explain::{Explain, Explanation, Kind, sentence};
+use crate::engine::incident::facts::{BaseSummary, Reach, Target, TargetPoint};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
+use crate::engine::recovery_point::{Landscape, Means, gather};
 use crate::engine::repository::RepositoryError;
 use crate::engine::restore::base;
 use crate::engine::retention::in_use;
+use crate::engine::runner::guard;
+use crate::engine::wal::inspect::ScanProgress;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -22,11 +26,25 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     if only.is_some() {
         repository_config(config, cluster, only)?;
     }
-    let target = target(args)?;
+    let mut target = target(args)?;
     let (bases, faults) = bases(config, cluster, only, args.set.as_deref())?;
-    let base = choose(&bases, args.set.as_deref(), &target);
+    let chosen = choose(&bases, args.set.as_deref(), &target);
     // What cannot be opened is not absent, and may be the very one.
-    let base = base.map_err(|error| faults.first().cloned().unwrap_or(error))?;
+    let chosen = chosen.map_err(|error| faults.first().cloned().unwrap_or(error));
+    let chosen = if args.set.is_some() { Ok(chosen?) } else { chosen };
+    let bar = Bar::new(args.common.json);
+    let proof = prove(config, cluster, args, &target, &bar);
+    bar.finish();
+    let (reach, unproven) = proven(proof, args.unproven)?;
+    if let Some(why) = &unproven {
+        output::warn(why);
+    }
+    let served = reach.as_ref().filter(|reach| reach.reachable).and_then(|r| r.base.clone());
+    let base = served.map_or(chosen, Ok)?;
+    if let Some(reach) = &reach {
+        target.timeline = target.timeline.or(reach.timeline());
+    }
+    let minimums = reach.as_ref().map(|reach| reach.minimum_settings.clone()).unwrap_or_default();
     let copies = copies::choose(config, cluster, &base.set, only, None)?;
     let owner = owner_for(config, cluster)?;
     // Without the mark the restore is as good; only a cleanup at the same time knows less.
@@ -60,7 +78,7 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     let settings = RecoverySettings {
         restore_command: restore_command(config, cluster, &available.open)?,
         target: target.clone(),
-        minimums: Vec::new(),
+        minimums,
     };
     recovery_settings::write(&args.target_directory, &owner, &binaries, &settings)
         .map_err(|e| e.explanation())?;
@@ -71,6 +89,7 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
         .chain(&restored.notes)
         .chain(&not_asked)
         .chain(&unmarked)
+        .chain(&unproven)
         .collect();
     let directory = args.target_directory.display();
     if args.common.json {
@@ -82,6 +101,8 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
             "directory": args.target_directory,
             "target": target,
             "copies": repositories.iter().map(|one| &one.config.name).collect::<Vec<_>>(),
+            "proven": unproven.is_none(),
+            "proof": reach.as_ref().map(|reach| &reach.checks),
             "notes": notes,
         }))?;
     } else {
@@ -103,6 +124,51 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The proof of reach that the screens make too, for a restore into that directory. WAL that only
+/// the damaged directory holds does not count: nobody rescues it here.
+fn prove(
+    config: &Config,
+    cluster: &Cluster,
+    args: &args::Restore,
+    target: &Target,
+    bar: &Bar,
+) -> Result<Reach, Explanation> {
+    let mut inputs = gather::inputs(config, cluster, args.common.repository.as_deref());
+    inputs.rescue = None;
+    inputs.cluster.data_directory.clone_from(&args.target_directory);
+    inputs.cluster.alternative_data_directory = None;
+    let means = args.set.clone().map_or(Means::AnyBase, Means::Base);
+    let progress = |scan: ScanProgress| bar.show(&told(scan, "proof"));
+    Landscape::build(inputs, &progress, &|| false)
+        .and_then(|landscape| landscape.reach_by(target, &means, &progress, &|| false))
+        .map_err(|e| e.explanation())
+}
+
+/// What a proof that failed means: the end, or loud words where it is to go on all the same.
+fn proven(
+    proof: Result<Reach, Explanation>,
+    all_the_same: bool,
+) -> Result<(Option<Reach>, Option<String>), Explanation> {
+    let (reach, why) = match proof {
+        Ok(reach) if reach.reachable => return Ok((Some(reach), None)),
+        Ok(reach) => {
+            let why = guard::unreachable(&reach);
+            (Some(reach), why)
+        }
+        Err(why) => (None, why),
+    };
+    if !all_the_same {
+        let next = format!("{} To restore all the same: --unproven.", why.next);
+        return Err(Explanation { next: next.trim_start().to_owned(), ..why });
+    }
+    let words = format!(
+        "NOT PROVEN, restored all the same as --unproven says: {} The server may end before the \
+         target or never stop: look at what it holds before anybody uses it.",
+        sentence(&why.what)
+    );
+    Ok((reach, Some(words)))
 }
 
 fn target(args: &args::Restore) -> Result<Target, Explanation> {

@@ -26,7 +26,7 @@ pub(super) fn suspects(config: &Config, args: &args::Suspects) -> Result<ExitCod
     let (names, unanswered) = runtime()?.block_on(live::relations(&cluster.connection));
     inputs.live = Some(names);
     let bar = Bar::new(args.common.json);
-    let progress = |scan: ScanProgress| bar.show(&told(scan));
+    let progress = |scan: ScanProgress| bar.show(&told(scan, "suspects"));
     let found = Landscape::build(inputs, &progress, &|| false)
         .and_then(|landscape| landscape.culprits(args.limit, &progress, &|| false));
     bar.finish();
@@ -65,9 +65,9 @@ fn symptom(args: &args::Suspects) -> Result<Symptom, Explanation> {
     })
 }
 
-fn told(scan: ScanProgress) -> Progress {
+pub(super) fn told(scan: ScanProgress, job: &str) -> Progress {
     Progress {
-        job: String::from("suspects"),
+        job: job.to_owned(),
         label: format!("reading WAL {}", scan.segment),
         started: Timestamp::now(),
         done: scan.segments_done,
