@@ -2,6 +2,7 @@
 //! much is read for that; what is too long stays as it is, and says so by what each stands for.
 
 use super::{Landscape, Trace};
+use crate::engine::incident::facts::{Target, TargetPoint};
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::inspect::scan::Path;
 use crate::engine::wal::inspect::{Cache, Ending, ScanOptions, scan};
@@ -37,6 +38,20 @@ impl Landscape {
         look(&whole)
     }
 
+    /// Where recovery to a time stops within commits that are kept as one: their place among the
+    /// endings, and the record. `None` where they are not, or could not be read again.
+    pub(super) fn exact_stop(&self, trace: &Trace, target: &Target) -> Option<(usize, Lsn)> {
+        let TargetPoint::Time(at) = target.point else { return None };
+        let position = trace.position(target, Lsn(0)).ok()?;
+        position.folded_from?;
+        let place = position.kept;
+        let fine = self.read_fine(trace, (place, place + 1))?;
+        let micros = at.as_microsecond();
+        let stops =
+            |e: &&Ending| if target.inclusive { e.micros > micros } else { e.micros >= micros };
+        fine.endings.iter().find(stops).map(|ending| (place, ending.lsn))
+    }
+
     fn read_fine(&self, trace: &Trace, places: (usize, usize)) -> Option<Fine> {
         let coarse = trace.scan.history.endings.get(places.0..places.1)?;
         let before = places.0.checked_sub(1).and_then(|i| trace.scan.history.endings.get(i));
@@ -58,7 +73,8 @@ impl Landscape {
             }
         }
         let endings = self.read_path(&path)?;
-        let ours = |e: &Ending| e.lsn > after && e.lsn <= last && e.committed();
+        // What was rolled back can be where a time is reached, too.
+        let ours = |e: &Ending| e.lsn > after && e.lsn <= last;
         let endings: Vec<Ending> = endings.into_iter().filter(ours).collect();
         // The same commits, or it was not the same log.
         let count = |all: &[Ending]| all.iter().map(|e| u64::from(e.commits)).sum::<u64>();

@@ -344,8 +344,10 @@ impl Landscape {
                 Means::Base(_) => false,
                 Means::Standing { .. } => goes_on_from.is_none(),
             };
+            let exact = self.exact_stop(trace, target);
             let ground = reach::Ground {
                 trace,
+                exact: exact.map(|(place, stop)| (target, place, stop)),
                 bases: if any { &self.bases } else { &only },
                 cluster: &self.inputs.cluster,
                 rates: &rates,

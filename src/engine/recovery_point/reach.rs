@@ -24,6 +24,9 @@ pub struct Ground<'a> {
     pub rescued_from: Option<Lsn>,
     /// A recovering server has replayed up to here and goes on: nothing is copied again.
     pub goes_on_from: Option<Lsn>,
+    /// Where recovery to this target stops, when it falls among commits that are kept as one at
+    /// this place.
+    pub exact: Option<(&'a Target, usize, Lsn)>,
 }
 
 /// Judges `target`.
@@ -62,7 +65,12 @@ pub fn prove(target: &Target, ground: &Ground<'_>) -> Reach {
 pub(super) fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>) -> Reach {
     let trace = ground.trace;
     let mut reach = blank(target);
-    let position = trace.position(target, base.start_lsn);
+    let mut position = trace.position(target, base.start_lsn);
+    if let (Ok(position), Some((of, place, stop))) = (&mut position, ground.exact)
+        && (of, place) == (target, position.kept)
+    {
+        (position.stop, position.folded_from) = (stop, None);
+    }
     let checks = &mut reach.checks;
     checks.push(ended_before(target, base, position.as_ref().ok()));
     checks.push(on_line(base, trace));

@@ -153,6 +153,7 @@ fn prove(landscape: &Landscape, target: &Target) -> crate::engine::incident::fac
         rates: &rates,
         rescued_from: landscape.rescued_from,
         goes_on_from: None,
+        exact: None,
     };
     reach::prove(target, &ground)
 }
