@@ -186,6 +186,7 @@ fn plan() -> Plan {
         repositories: Vec::new(),
         minimum_settings: Vec::new(),
         replay_until: Some(Lsn(0x3_1234_5678)),
+        ends_at: None,
         steps: Runbook::load(None).unwrap().steps.iter().map(step).collect(),
         // A fixed word, so that new texts in the runbook do not change the snapshots' hashes.
         hash: String::from("0123456789abcdef"),

@@ -3,6 +3,7 @@
 
 mod actions;
 mod answers;
+mod cures;
 mod link;
 mod moving;
 mod past;

@@ -7,6 +7,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
 use crate::engine::incident::past::Window;
+use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::recovery_point::{Inputs, Landscape, Means, gather, live};
 use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::plan;
@@ -15,9 +16,9 @@ use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{Progress, Unit};
 use crate::engine::runner::step::Step;
-use crate::engine::runner::work::{Asking, Report, Work};
+use crate::engine::runner::work::{Asking, Cured, Report, Work};
 use crate::engine::wal::inspect::ScanProgress;
-use crate::engine::{assess, report};
+use crate::engine::{assess, report, trouble};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,7 +54,8 @@ impl Desk {
                 "Start it by its full path.",
             )
         })?;
-        let site = Site { config, cluster, executable, folder: folder.to_owned() };
+        let folder = folder.to_owned();
+        let site = Site { config, cluster, executable, folder, adjusted: Adjustments::default() };
         Ok(Self { site: Arc::new(site), runbook, runtime, landscape: Mutex::new(None) })
     }
 
@@ -97,6 +99,24 @@ fn means(incident: &Incident) -> Means {
 }
 
 impl Desk {
+    /// The ground as the incident's cures have changed it.
+    fn adjusted(&self, incident: &Incident) -> Arc<Site> {
+        Arc::new(self.site.adjusted_by(&incident.adjustments))
+    }
+
+    /// What a recovery that runs can still get at: the archive as it is now and what was rescued,
+    /// with the facts of the directory that was set aside.
+    fn landscape_anew(&self, plan: &Plan, report: Report<'_>) -> Result<Landscape, Explanation> {
+        let mut site = (*self.site).clone();
+        if site.is_aside(plan) {
+            site.cluster.data_directory = PathBuf::from(&plan.aside);
+        }
+        let mut inputs = gather::inputs(&site.config, &site.cluster, None);
+        inputs.cluster.binaries_major = site.binaries().ok().map(|binaries| binaries.major);
+        inputs.rescue = Some(PathBuf::from(&plan.rescue)).filter(|folder| folder.is_dir());
+        Landscape::build(inputs, &scanning(report), &|| false).map_err(|e| e.explanation())
+    }
+
     /// What is known of the cluster, from the damaged directory as far as it can be read.
     fn inputs(&self, incident: &Incident) -> Inputs {
         let cluster = &self.site.cluster;
@@ -120,6 +140,10 @@ impl Desk {
         }
         inputs
     }
+}
+
+fn no_plan() -> Explanation {
+    Explanation::new(Kind::Refused, "There is no plan.", "Nothing was changed.", "Make the plan.")
 }
 
 /// A WAL scan's progress as the runner shows it.
@@ -264,8 +288,39 @@ impl Work for Desk {
         steps::of(plan, &self.site)
     }
 
+    fn steps_of(
+        &self,
+        plan: &Plan,
+        incident: &Incident,
+    ) -> Result<Vec<Box<dyn Step>>, Explanation> {
+        steps::of(plan, &self.adjusted(incident))
+    }
+
+    fn recognise(&self, incident: &Incident, step: &str, failure: &Explanation) -> Option<Trouble> {
+        trouble::recognise_at(&self.adjusted(incident), incident, step, failure)
+    }
+
+    fn cure(
+        &self,
+        incident: &Incident,
+        step: &str,
+        cure: &Cure,
+        report: Report<'_>,
+    ) -> Result<Cured, Explanation> {
+        let _ = step;
+        let site = self.adjusted(incident);
+        let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
+        let landscape = || self.landscape_anew(plan, report);
+        match cure.id.as_str() {
+            trouble::STOP_AT_GAP => trouble::stop_at_gap(&site, plan, &landscape()?),
+            trouble::OTHER_POINT => trouble::other_point(&site, plan, &landscape()?, cure),
+            trouble::OTHER_BASE => trouble::other_base(&site, plan, landscape()?),
+            _ => trouble::carry_out(&site, plan, cure),
+        }
+    }
+
     fn validate(&self, incident: &Incident, report: Report<'_>) -> Result<Vec<Check>, Explanation> {
-        self.site.validate(incident, &self.runtime, report)
+        self.adjusted(incident).validate(incident, &self.runtime, report)
     }
 
     fn write_report(&self, incident: &Incident) -> Result<Vec<PathBuf>, Explanation> {

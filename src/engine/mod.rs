@@ -27,5 +27,6 @@ pub mod runbook;
 pub mod runner;
 pub mod schedule;
 pub mod status;
+pub mod trouble;
 pub mod validate;
 pub mod wal;

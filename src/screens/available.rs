@@ -10,6 +10,9 @@ use crate::engine::incident::model::{Phase, RunStatus, StepStatus};
 /// The label of the command that moves the target while it is on its way.
 pub const MOVING: &str = "going on to the later point";
 
+/// The label of a cure that is being carried out.
+pub const CURING: &str = "carrying the cure out";
+
 /// Whether the command would do something now.
 #[must_use]
 pub fn available(id: Id, view: &View) -> bool {
@@ -35,7 +38,7 @@ pub fn available(id: Id, view: &View) -> bool {
 fn needs_live(id: Id) -> bool {
     use Id::{
         Abandon, AddNote, AnswerQuestion, AskServer, CancelRun, ChangesBefore, ChoosePoint,
-        CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GoEarlier, GoLater,
+        CloseIncident, CommitsAround, ConfirmTarget, Cure, FirstDetected, GoEarlier, GoLater,
         GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan, OpenGate,
         Pause, Promote, PutBack, ReopenLine, RunProbes, SetSeverity, SignLine, StartRun,
         StopReading, SurveyAgain, Validate, VerifyBackup, WhatIsWrong, WriteReport,
@@ -52,6 +55,7 @@ fn needs_live(id: Id) -> bool {
             | CloseIncident
             | CommitsAround
             | ConfirmTarget
+            | Cure
             | FirstDetected
             | GoEarlier
             | GoLater
@@ -124,6 +128,10 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
             RunStatus::Failed => incident.undo_failure.is_none(),
             _ => false,
         },
+        Id::Cure => {
+            super::restore::trouble(incident).is_some_and(|t| !t.cures.is_empty())
+                && !view.busy(CURING)
+        }
         Id::CancelRun => match status {
             RunStatus::Running => !incident.cancel_requested,
             RunStatus::Paused | RunStatus::Interrupted => true,
@@ -186,6 +194,7 @@ fn reading(id: Id, view: &View, incident: &Incident) -> bool {
         | Id::PreviousNamed => view.survey.is_some(),
         Id::ProvePoint => super::recovery_point::unread(view),
         Id::FollowTimeline => view.candidate().is_some() && view.survey.is_some(),
+        Id::OtherCures => super::restore::trouble(incident).is_some_and(|t| t.cures.len() > 1),
         Id::ShowLog => view.progress.is_some(),
         Id::Details => incident.reach.is_some(),
         Id::OtherTry => incident.status == RunStatus::Held && super::at_target::more_points(view),

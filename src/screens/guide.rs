@@ -260,6 +260,16 @@ fn failed(incident: &Incident, title: &str) -> Guide {
         return do_it(Id::PutBack, format!("Could not put back: {} {}", e.what, e.next))
             .tone(Tone::Bad);
     }
+    let trouble = super::restore::trouble(incident);
+    if let Some(cure) = trouble.and_then(|trouble| trouble.cures.first()) {
+        let is_on = incident.current_step().is_some_and(|step| step.curing.is_some());
+        if is_on {
+            return wait(format!("Being done: {}. Then it goes on by itself.", cure.title))
+                .tone(Tone::Attention);
+        }
+        return do_it(Id::Cure, format!("Stopped at: {title}. It is known why. {}?", cure.title))
+            .tone(Tone::Bad);
+    }
     let next = incident
         .current_step()
         .and_then(|s| s.failure.as_ref())

@@ -56,12 +56,22 @@ pub struct Reader {
 /// What a line of text becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinePurpose {
-    Declare { cluster: String },
+    Declare {
+        cluster: String,
+    },
     Note(Topic),
     Answer(Prerequisite),
-    Sign { item: String },
-    Reopen { item: String },
+    Sign {
+        item: String,
+    },
+    Reopen {
+        item: String,
+    },
     Close,
+    /// Accepts a cure; the text is the cluster's name.
+    Cure {
+        cure: String,
+    },
     Lsn,
     Xid,
     Name,
@@ -109,6 +119,8 @@ pub enum Pick {
     OwnPoint,
     /// One of the transactions that come next.
     NextCommits,
+    /// A cure, by its id.
+    Cure(String),
 }
 
 /// The kinds of recovery target.
@@ -142,6 +154,8 @@ pub enum Intent {
     Decide(Decision),
     TakeBack(Prerequisite),
     ChooseTarget(Target),
+    /// Accept a cure, by its id.
+    Cure(String),
     /// Give this run up, put everything back, and choose an earlier point.
     Earlier,
 }

@@ -11,9 +11,11 @@ use super::theme::Ink;
 use super::view::View;
 use super::widgets::bars;
 use super::{at_target, columns, commands, only_panel, split_rows, text};
+use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus};
+use crate::engine::incident::trouble::Trouble;
 use crate::engine::runner::plan::{Cancel, PlanStep};
 use crate::engine::runner::protocol::{Progress, Unit};
 use commands::Id;
@@ -220,6 +222,13 @@ fn beside(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
     });
     if let Some(e) = failure.filter(|_| incident.status == RunStatus::Failed) {
         column.title(view.panel == 1, "What went wrong", "");
+        if let Some((step, trouble)) =
+            troubled(incident).filter(|_| incident.undo_failure.is_none())
+        {
+            cures(view, step, trouble, e, &mut column);
+            log_tail(view, &mut column);
+            return;
+        }
         column.wrapped(Ink::Bad, &text::clean(&e.what), 0, 6);
         column.field("next", 10, (Ink::Strong, &text::clean(&e.next)), 5);
         column.field("untouched", 10, (Ink::Text, &text::clean(&e.untouched)), 4);
@@ -247,6 +256,58 @@ fn beside(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
         }
         None => column.title(view.panel == 1, "Progress", ""),
     }
+}
+
+/// What the failed step's failure was recognised as.
+#[must_use]
+pub fn trouble(incident: &Incident) -> Option<&Trouble> {
+    troubled(incident).map(|(_, trouble)| trouble)
+}
+
+fn troubled(incident: &Incident) -> Option<(&StepState, &Trouble)> {
+    let step = incident.current_step().filter(|s| s.status == StepStatus::Failed)?;
+    let failed = incident.status == RunStatus::Failed && incident.undo_failure.is_none();
+    failed.then_some(step).and_then(|step| Some((step, step.trouble.as_ref()?)))
+}
+
+/// What happened, what mends it and by which key, how it is known, what is untouched.
+fn cures(
+    view: &View,
+    step: &StepState,
+    trouble: &Trouble,
+    e: &Explanation,
+    column: &mut Column<'_>,
+) {
+    const NAME: usize = 10;
+    column.wrapped(Ink::Bad, &text::clean(&trouble.what), 0, 3);
+    let key = |id| commands::by_id(id).map_or_else(String::new, |c| c.key.to_string());
+    if let Some((_, why)) = &step.cure_failure {
+        let tried = format!("! It did not help: {} {}", why.what, why.next);
+        column.wrapped(Ink::Attention, &text::clean(&tried), 0, 3);
+    }
+    if let Some(first) = trouble.cures.first() {
+        let now = step.curing.is_some() || view.busy(super::available::CURING);
+        let title = if now {
+            format!("{}: being done", first.title)
+        } else {
+            format!("{}: {}", key(Id::Cure), first.title)
+        };
+        column.field("proposed", NAME, (Ink::Strong, &text::clean(&title)), 2);
+        column.field("it does", NAME, (Ink::Text, &text::clean(&first.does)), 4);
+        column.field("costs", NAME, (Ink::Text, &text::clean(&first.cost)), 2);
+        column.field("risk", NAME, (Ink::Text, &text::clean(&first.risk)), 2);
+    }
+    let others: Vec<&str> = trouble.cures.iter().skip(1).map(|c| c.title.as_str()).collect();
+    if !others.is_empty() {
+        let list = format!("{}: {}", key(Id::OtherCures), others.join("; or: "));
+        column.field("or else", NAME, (Ink::Text, &text::clean(&list)), 3);
+    }
+    column.field("untouched", NAME, (Ink::Text, &text::clean(&e.untouched)), 2);
+    for seen in trouble.evidence.iter().filter(|seen| !seen.text.is_empty()) {
+        let line = format!("{}: {}", seen.source, seen.text);
+        column.field("known by", NAME, (Ink::Dim, &text::clean(&line)), 2);
+    }
+    column.skip(1);
 }
 
 pub(super) fn notes(state: &StepState, column: &mut Column<'_>) {

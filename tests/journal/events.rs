@@ -7,6 +7,7 @@ use lifeboat::engine::incident::facts::{
     Actor, BaseSummary, Check, Commit, Forecast, Identity, Moment, Prerequisite, Reach, Role,
     ServerProbe, ServerRole, Severity, SignOff, Target, TargetPoint, Tier, Topic, Try, Verdict,
 };
+use lifeboat::engine::incident::trouble::{Adjustments, By, Cure, Evidence, Trouble};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
 use proptest::collection::vec;
@@ -15,7 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 37;
+pub const KINDS: usize = 41;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -57,6 +58,10 @@ pub fn number(event: &Event) -> usize {
         Event::IncidentClosed { .. } => 34,
         Event::TargetTried(_) => 35,
         Event::TargetMoved { .. } => 36,
+        Event::TroubleFound { .. } => 37,
+        Event::CureAccepted { .. } => 38,
+        Event::CureDone { .. } => 39,
+        Event::CureFailed { .. } => 40,
     }
 }
 
@@ -234,6 +239,7 @@ fn plan() -> BoxedStrategy<Plan> {
                 rescue: text,
                 repositories: Vec::new(),
                 replay_until: None,
+                ends_at: None,
                 minimum_settings,
                 steps,
                 hash: String::new(),
@@ -277,6 +283,34 @@ fn probe() -> BoxedStrategy<ServerProbe> {
             current_lsn: lsn.map(Lsn),
             sessions,
             identity,
+        })
+        .boxed()
+}
+
+fn cure() -> BoxedStrategy<Cure> {
+    let by = select(vec![By::Lifeboat, By::LifeboatByName, By::People]);
+    (text(), text(), vec(text(), 0..3), by)
+        .prop_map(|(id, title, with, by)| Cure {
+            does: title.clone(),
+            touches: with.clone(),
+            cost: id.clone(),
+            risk: title.clone(),
+            id,
+            title,
+            by,
+            with,
+        })
+        .boxed()
+}
+
+fn adjustments() -> BoxedStrategy<Adjustments> {
+    let minimums = vec((text(), any::<i64>()), 0..2);
+    (any::<bool>(), vec(text(), 0..2), option::of(any::<u16>()), minimums)
+        .prop_map(|(all_repositories, without_libraries, port, minimums)| Adjustments {
+            all_repositories,
+            without_libraries,
+            port,
+            minimums,
         })
         .boxed()
 }
@@ -335,6 +369,18 @@ pub fn event() -> BoxedStrategy<Event> {
         (text(), explanation())
             .prop_map(|(step, explanation)| Event::StepFailed { step, explanation }),
         (text(), text()).prop_map(|(step, finding)| Event::StepInterrupted { step, finding }),
+        (text(), text(), text(), vec(cure(), 0..3)).prop_map(|(step, what, text, cures)| {
+            let evidence = vec![Evidence { source: what.clone(), text }];
+            let trouble = Trouble { name: what.clone(), what, evidence, cures };
+            Event::TroubleFound { step, trouble }
+        }),
+        (text(), cure()).prop_map(|(step, cure)| Event::CureAccepted { step, cure }),
+        (text(), text(), text(), adjustments()).prop_map(|(step, cure, text, adjusted)| {
+            Event::CureDone { step, cure, text, adjusted }
+        }),
+        (text(), text(), explanation()).prop_map(|(step, cure, explanation)| {
+            Event::CureFailed { step, cure, explanation }
+        }),
         (text(), decision).prop_map(|(step, decision)| Event::Decided { step, decision }),
         text().prop_map(|before_step| Event::Paused { before_step }),
         option::of(text()).prop_map(|step| Event::RunCancelled { step }),

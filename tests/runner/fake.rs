@@ -279,6 +279,7 @@ impl Work for FakeWork {
             rescue: String::from("/srv/rescue"),
             repositories: Vec::new(),
             replay_until: Some(WAITS_AT),
+            ends_at: None,
             minimum_settings: Vec::new(),
             steps: STEPS.iter().map(|id| step(id)).collect(),
             hash: String::new(),

@@ -350,6 +350,7 @@ pub fn plan() -> Plan {
         rescue: rescue.to_owned(),
         repositories: Vec::new(),
         replay_until: Some(Lsn(0x1_2A4F_3C18)),
+        ends_at: None,
         minimum_settings: vec![],
         steps: vec![
             step("confirm-identity", &[], Some((0.2, 1.0)), Cancel::AtOnce, None),

@@ -2,7 +2,7 @@
 //! a layer first: the gate, or a question whose default is no.
 
 use super::super::model::{App, Effect};
-use super::{go, link, moving, notice, past, plain, run, send, target};
+use super::{cures, go, link, moving, notice, past, plain, run, send, target};
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
@@ -124,6 +124,8 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
             };
             return plain(app, command, "going on");
         }
+        Id::Cure => cures::proposed(app),
+        Id::OtherCures => cures::list(app),
         Id::CancelRun => run::cancel(app),
         Id::PutBack => run::put_back(app),
         Id::Promote => run::decide(app, Decision::Promote),

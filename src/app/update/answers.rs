@@ -96,6 +96,9 @@ fn yes(app: &mut App) -> Vec<Effect> {
             let command = Command::AnswerPrerequisite { prerequisite, met: false, note };
             plain(app, command, "taking back")
         }
+        Intent::Cure(cure) => {
+            plain(app, Command::Cure { cure, cluster: None }, crate::screens::available::CURING)
+        }
         Intent::Earlier => at_point::give_up(app),
         Intent::ChooseTarget(target) => {
             plain(app, Command::ChooseTarget { target }, "choosing the point")
@@ -186,6 +189,10 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
             Vec::new()
         }
         Pick::NextCommits => at_point::next_commits(app),
+        Pick::Cure(cure) => {
+            super::cures::open(app, &cure);
+            Vec::new()
+        }
     }
 }
 
@@ -322,6 +329,10 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
             plain(app, Command::Sign(sign), "reopening")
         }
         LinePurpose::Close => plain(app, Command::Close { summary: text }, "closing"),
+        LinePurpose::Cure { cure } => {
+            let command = Command::Cure { cure, cluster: Some(text) };
+            plain(app, command, crate::screens::available::CURING)
+        }
         LinePurpose::Lsn => {
             if let Ok(lsn) = text.parse::<Lsn>() {
                 take_point(app, target(TargetPoint::Lsn(lsn), false), "a position of your own");

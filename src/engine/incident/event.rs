@@ -5,6 +5,7 @@ use super::facts::{
     Actor, Check, Identity, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Tier,
     Topic, Try,
 };
+use super::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::runner::plan::Plan;
 use jiff::Timestamp;
@@ -121,6 +122,30 @@ pub enum Event {
     },
     StepFailed {
         step: String,
+        explanation: Explanation,
+    },
+    /// What the failure was recognised as; follows [`Event::StepFailed`] at once.
+    TroubleFound {
+        step: String,
+        trouble: Trouble,
+    },
+    /// Somebody accepted a cure; it is carried out next.
+    CureAccepted {
+        step: String,
+        cure: Cure,
+    },
+    CureDone {
+        step: String,
+        /// Its id.
+        cure: String,
+        /// What it did.
+        text: String,
+        #[serde(default)]
+        adjusted: Adjustments,
+    },
+    CureFailed {
+        step: String,
+        cure: String,
         explanation: Explanation,
     },
     /// A probe on resuming says where the interrupted step stands.

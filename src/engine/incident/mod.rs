@@ -7,6 +7,7 @@ pub mod model;
 pub mod narrate;
 pub mod past;
 pub mod store;
+pub mod trouble;
 
 pub use event::{Entry, Event};
 pub use model::Incident;

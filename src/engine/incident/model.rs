@@ -6,6 +6,7 @@ use super::facts::{
     Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
 };
 use super::narrate;
+use super::trouble::{Adjustments, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
 use crate::engine::runner::plan::Plan;
@@ -78,6 +79,12 @@ pub struct StepState {
     pub held_since: Option<Timestamp>,
     pub question: Option<String>,
     pub failure: Option<Explanation>,
+    /// What the failure was recognised as.
+    pub trouble: Option<Trouble>,
+    /// The cure that is being carried out, by its id.
+    pub curing: Option<String>,
+    /// A cure that did not help, by its id, and why.
+    pub cure_failure: Option<(String, Explanation)>,
     /// Facts by name, newest last.
     pub notes: Vec<(String, String)>,
 }
@@ -179,6 +186,8 @@ pub struct Incident {
     pub pause_requested: bool,
     pub cancel_requested: bool,
     pub undo_failure: Option<Explanation>,
+    /// In what the run differs from its plan because of cures.
+    pub adjustments: Adjustments,
     /// Points at which the server stopped so far in this run, oldest first, one for each target.
     pub tries: Vec<Try>,
     pub validation: Vec<Check>,
@@ -239,6 +248,7 @@ impl Incident {
             pause_requested: false,
             cancel_requested: false,
             undo_failure: None,
+            adjustments: Adjustments::default(),
             tries: Vec::new(),
             validation: Vec::new(),
             signed: BTreeMap::new(),
@@ -265,9 +275,13 @@ impl Incident {
         }
         let at = entry.at;
         match &entry.event {
-            Event::IncidentDeclared(_)
-            | Event::RunnerStarted { .. }
-            | Event::CommandRefused { .. } => {}
+            Event::IncidentDeclared(_) | Event::CommandRefused { .. } => {}
+            Event::RunnerStarted { .. } => {
+                // A cure that a runner began and did not end can be accepted again.
+                for step in &mut self.steps {
+                    step.curing = None;
+                }
+            }
             Event::SeveritySet { severity } => self.severity = Some(*severity),
             Event::MomentStated { moment, at } => match moment {
                 Moment::FirstDetected => self.clocks.detected = Some(*at),
@@ -322,6 +336,7 @@ impl Incident {
                 self.clocks.run_started.get_or_insert(at);
                 // What was seen in a run that was put back says nothing of this one.
                 self.tries.clear();
+                self.adjustments = Adjustments::default();
                 self.validation.clear();
                 self.clocks.validated = None;
                 self.cancel_requested = false;
@@ -338,7 +353,7 @@ impl Incident {
                     s.started.get_or_insert(at);
                     s.finished = None;
                     s.question = None;
-                    s.failure = None;
+                    s.forget_failure();
                 });
             }
             Event::StepNoted { step, name, text } => {
@@ -375,6 +390,25 @@ impl Incident {
                     s.held_since = Some(at);
                     s.status = StepStatus::Failed;
                     s.failure = Some(explanation.clone());
+                });
+            }
+            Event::TroubleFound { step, trouble } => {
+                self.with_step(step, |s| s.trouble = Some(trouble.clone()));
+            }
+            Event::CureAccepted { step, cure } => {
+                self.with_step(step, |s| {
+                    s.curing = Some(cure.id.clone());
+                    s.cure_failure = None;
+                });
+            }
+            Event::CureDone { step, adjusted, .. } => {
+                self.with_step(step, |s| s.curing = None);
+                self.adjustments.add(adjusted);
+            }
+            Event::CureFailed { step, cure, explanation } => {
+                self.with_step(step, |s| {
+                    s.curing = None;
+                    s.cure_failure = Some((cure.clone(), explanation.clone()));
                 });
             }
             Event::StepInterrupted { step, .. } => {
@@ -415,7 +449,7 @@ impl Incident {
                     step.close_hold(at);
                     step.status = StepStatus::Pending;
                     step.question = None;
-                    step.failure = None;
+                    step.forget_failure();
                 }
                 self.status = RunStatus::Running;
             }
@@ -589,8 +623,19 @@ impl StepState {
             held_since: None,
             question: None,
             failure: None,
+            trouble: None,
+            curing: None,
+            cure_failure: None,
             notes: Vec::new(),
         }
+    }
+
+    /// What went wrong before says nothing of the next attempt.
+    fn forget_failure(&mut self) {
+        self.failure = None;
+        self.trouble = None;
+        self.curing = None;
+        self.cure_failure = None;
     }
 
     fn close_hold(&mut self, at: Timestamp) {

@@ -68,6 +68,16 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::StepFailed { step, explanation } => {
             (format!("Failed: {}: {}", title(step), explanation.what), Bad)
         }
+        Event::TroubleFound { trouble, .. } => {
+            let cure = trouble.cures.first();
+            let cure = cure.map_or_else(String::new, |c| format!(" Proposed: {}", c.title));
+            (format!("Recognised: {}{cure}", trouble.what), Attention)
+        }
+        Event::CureAccepted { cure, .. } => (format!("Cure accepted: {}", cure.title), Attention),
+        Event::CureDone { text, .. } => (format!("Cure carried out: {text}"), Good),
+        Event::CureFailed { explanation, .. } => {
+            (format!("The cure did not help: {}", explanation.what), Bad)
+        }
         Event::StepInterrupted { step, finding } => {
             (format!("Interrupted: {}: {finding}", title(step)), Attention)
         }

@@ -270,6 +270,15 @@ impl RecoveryWatch {
     }
 }
 
+/// The last FATAL or PANIC among a server's log lines that concerns the server and not one session,
+/// with its detail and hint; of its newest start where the lines hold several.
+#[must_use]
+pub fn last_words<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let mut findings = log::Findings::default();
+    lines.into_iter().for_each(|line| findings.take(line));
+    findings.fatal
+}
+
 /// A setting that is lower than on the server that wrote the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LowSetting {
@@ -279,9 +288,9 @@ pub struct LowSetting {
 }
 
 impl LowSetting {
-    /// Reads the server's sentence: `max_connections = 50 is a lower setting than on the primary
+    /// Reads the server's sentence, `None` where it is none: `max_connections = 50 is a lower setting than on the primary
     /// server, where its value was 100.`
-    fn read(sentence: &str) -> Option<Self> {
+    pub fn read(sentence: &str) -> Option<Self> {
         let at = STANDBY_MINIMUMS.iter().filter_map(|name| Some((sentence.find(name)?, *name)));
         let (_, name) = at.min()?;
         let mut numbers = sentence.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());

@@ -292,6 +292,13 @@ impl Landscape {
         })
     }
 
+    /// The same picture without one base backup.
+    #[must_use]
+    pub fn without(mut self, set: &str) -> Self {
+        self.bases.retain(|base| base.set != set);
+        self
+    }
+
     /// Whether and how `target` can be reached. Reads older WAL where the target needs it.
     ///
     /// # Errors

@@ -90,6 +90,7 @@ pub fn make(
         rescue: rescue.display().to_string(),
         repositories: available.open.clone(),
         replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
+        ends_at: None,
         minimum_settings: reach.minimum_settings.clone(),
         steps,
         hash: String::new(),

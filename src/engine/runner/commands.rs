@@ -142,6 +142,7 @@ fn cancel(core: &Arc<Core>, actor: &Actor, state: &mut State) -> Result<(), Expl
             "This run is being put back already, and that failed.",
             "Remove the reason, then ask to put it back again.",
         )),
+        RunStatus::Failed if state.executing => Err(guard::curing()),
         RunStatus::Failed => core.append(state, actor, Event::RunCancelled { step: current }),
         RunStatus::Held | RunStatus::Paused | RunStatus::Interrupted => Err(still_looking()),
         _ => Err(refusal("Nothing runs that could be cancelled.", "")),
@@ -157,6 +158,7 @@ fn retry(core: &Arc<Core>, actor: &Actor, state: &mut State) -> Result<(), Expla
             "Part of this run was put back: it cannot go on from there.",
             "Ask to put the rest back, then plan anew.",
         )),
+        RunStatus::Failed if state.executing => Err(guard::curing()),
         RunStatus::Failed | RunStatus::Interrupted => {
             guard::confirmed_plan(&state.incident)?;
             core.append(state, actor, Event::Resumed)?;

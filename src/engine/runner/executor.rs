@@ -11,6 +11,7 @@ use super::step::{Outcome, Standing, Step, StepContext};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::facts::{Check, Try};
 use crate::engine::incident::model::{RunStatus, StepStatus};
+use crate::engine::incident::trouble::Trouble;
 use crate::engine::incident::{Event, Incident};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -178,6 +179,8 @@ fn settle(
     id: &str,
     result: Result<Outcome, Explanation>,
 ) -> Result<bool, Explanation> {
+    // While the step still counts as running, so that nobody goes on before it is known.
+    let trouble = result.as_ref().err().and_then(|failure| recognised(core, id, failure));
     let mut state = core.lock();
     let cancel = state.incident.cancel_requested;
     let step = id.to_owned();
@@ -195,13 +198,26 @@ fn settle(
         Err(explanation) => Some(Event::StepFailed { step, explanation }),
     };
     state.executing = false;
+    let trouble = trouble.filter(|_| matches!(event, Some(Event::StepFailed { .. })));
     if let Some(event) = event {
         core.record(&mut state, event)?;
+    }
+    if let Some(trouble) = trouble {
+        core.record(&mut state, Event::TroubleFound { step: id.to_owned(), trouble })?;
     }
     if cancel {
         core.record(&mut state, Event::RunCancelled { step: Some(id.to_owned()) })?;
     }
     Ok(false)
+}
+
+/// What the failure is known as. A recognition that itself fails is none.
+fn recognised(core: &Arc<Core>, id: &str, failure: &Explanation) -> Option<Trouble> {
+    if failure.kind == Kind::Cancelled {
+        return None;
+    }
+    let incident = core.incident();
+    guarded(id, || Ok(core.work.recognise(&incident, id, failure))).ok().flatten()
 }
 
 /// A run that may not even begin its next step.
@@ -326,7 +342,7 @@ fn find(core: &Arc<Core>, id: &str) -> String {
 
 /// The plan's steps, exactly as the plan lists them.
 fn steps(core: &Arc<Core>, plan: &Plan) -> Result<Steps, Explanation> {
-    let steps = guarded("the plan", || core.work.steps(plan))?;
+    let steps = guarded("the plan", || core.work.steps_of(plan, &core.incident()))?;
     let known = steps.iter().map(|step| step.id()).eq(plan.steps.iter().map(|step| &*step.id));
     if known {
         return Ok(steps);

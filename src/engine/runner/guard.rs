@@ -8,6 +8,7 @@ use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Prerequisite, Reach, Verdict};
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus};
+use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN};
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::TimelineId;
 
@@ -46,6 +47,10 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         }
         C::PassGate { plan_hash, cluster } => gate(incident, plan_hash, cluster)?,
         C::Start { plan_hash } => start(incident, plan_hash)?,
+        C::Cure { .. } if executing => return Err(curing()),
+        C::Cure { cure, cluster } => {
+            self::cure(incident, cure, cluster.as_deref())?;
+        }
         C::MoveTarget { cluster, .. } => at_target(incident, cluster, executing)?,
         C::Validate if incident.status == RunStatus::Undoing => {
             return Err(refusal("The run is being put back.", "Validate when that has ended."));
@@ -63,6 +68,59 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         }
     }
     Ok(())
+}
+
+/// A cure is on its way.
+#[must_use]
+pub fn curing() -> Explanation {
+    Explanation::new(
+        Kind::Busy,
+        "A cure is being carried out.",
+        "It goes on.",
+        "Its result appears by itself; wait for it.",
+    )
+}
+
+/// The failed step and the cure of that id which was found for it.
+///
+/// # Errors
+/// A refusal where there is none, or the name that was typed is not the cluster's.
+pub fn cure(
+    incident: &Incident,
+    id: &str,
+    cluster: Option<&str>,
+) -> Result<(String, Cure), Explanation> {
+    let plan = confirmed_plan(incident)?;
+    if incident.undo_failure.is_some() {
+        return Err(refusal(
+            "Part of this run was put back: it cannot go on from there.",
+            "Ask to put the rest back, then plan anew.",
+        ));
+    }
+    let failed = incident.current_step().filter(|step| step.status == StepStatus::Failed);
+    let found = failed.filter(|_| incident.status == RunStatus::Failed).and_then(|step| {
+        let cures = &step.trouble.as_ref()?.cures;
+        Some((step.id.clone(), cures.iter().find(|cure| cure.id == id)?.clone()))
+    });
+    let Some((step, cure)) = found else {
+        return Err(refusal(
+            format!("No failed step has a cure \"{id}\"."),
+            "Look at the restore screen: it shows the cures of what failed.",
+        ));
+    };
+    if cure.by == By::People && cure.id != LOOK_AGAIN {
+        return Err(refusal(format!("\"{}\" is not done by Lifeboat.", cure.title), cure.does));
+    }
+    if cure.by == By::LifeboatByName && cluster != Some(&*plan.cluster) {
+        return Err(refusal(
+            format!(
+                "You typed \"{}\", which is not the cluster of this plan.",
+                cluster.unwrap_or_default()
+            ),
+            "Type the cluster's name exactly as the plan shows it.",
+        ));
+    }
+    Ok((step, cure))
 }
 
 /// Why a target that cannot be reached is not taken.

@@ -11,6 +11,7 @@ use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::facts::Actor;
 use crate::engine::incident::past::Picture;
 use crate::engine::incident::{Event, Incident};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// The job whose progress a reading of WAL is shown as.
@@ -27,6 +28,7 @@ fn kind(command: &Command) -> Option<&'static str> {
         Command::RunProbes => Some("probes"),
         Command::Survey => Some(READING),
         Command::ChooseTarget { .. } | Command::MoveTarget { .. } => Some("target"),
+        Command::Cure { .. } => Some("cure"),
         Command::VerifyIntegrity => Some("integrity"),
         Command::MakePlan => Some("plan"),
         Command::Validate => Some("validate"),
@@ -151,6 +153,7 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
             executor::launch(core, &mut state);
             Ok(())
         }
+        Command::Cure { cure, cluster } => self::cure(core, actor, cure, cluster.as_deref()),
         Command::VerifyIntegrity => {
             let base = incident.reach.as_ref().and_then(|reach| reach.base.as_ref());
             let set = base.map(|base| base.set.clone()).ok_or_else(overtaken)?;
@@ -175,6 +178,55 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
         }
         _ => Err(Explanation::new(Kind::Internal, "This command is no job.", "", "")),
     }
+}
+
+/// Accepts a cure, carries it out, and lets the plan go on from where it stood. While it is on its
+/// way nothing else may run, end or be put back.
+fn cure(
+    core: &Arc<Core>,
+    actor: &Actor,
+    id: &str,
+    cluster: Option<&str>,
+) -> Result<(), Explanation> {
+    let (step, cure, incident) = {
+        let mut state = core.lock();
+        if state.executing {
+            return Err(guard::curing());
+        }
+        let (step, cure) = guard::cure(&state.incident, id, cluster)?;
+        let event = Event::CureAccepted { step: step.clone(), cure: cure.clone() };
+        core.append(&mut state, actor, event)?;
+        state.executing = true;
+        (step, cure, state.incident.clone())
+    };
+    let report = |progress: Progress| {
+        core.progress.send_replace(Some(progress));
+    };
+    let work = || core.work.cure(&incident, &step, &cure, &report);
+    let cured = catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|payload| Err(super::core::panicked("a cure", &*payload)));
+    let mut state = core.lock();
+    state.executing = false;
+    let cured = match cured {
+        Ok(cured) => cured,
+        Err(explanation) => {
+            let failed =
+                Event::CureFailed { step, cure: cure.id, explanation: explanation.clone() };
+            core.record(&mut state, failed)?;
+            return Err(explanation);
+        }
+    };
+    let (text, adjusted) = (cured.text, cured.adjusted);
+    core.record(&mut state, Event::CureDone { step, cure: cure.id, text, adjusted })?;
+    match cured.moved {
+        Some((reach, plan)) => {
+            guard::plan(&state.incident, &plan)?;
+            core.append(&mut state, actor, Event::TargetMoved { reach, plan })?;
+        }
+        None => core.append(&mut state, actor, Event::Resumed)?,
+    }
+    executor::launch(core, &mut state);
+    Ok(())
 }
 
 fn overtaken() -> Explanation {

@@ -61,6 +61,10 @@ pub struct Plan {
     pub repositories: Vec<String>,
     /// Where replay is expected to end; `None` where it cannot be told beforehand.
     pub replay_until: Option<Lsn>,
+    /// Where the log ends for this recovery, although more may be kept behind a gap: it stops there
+    /// and waits for nothing. `None` where the target says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Lsn>,
     /// Least values of the settings that a standby must match, by name.
     pub minimum_settings: Vec<(String, i64)>,
     pub steps: Vec<PlanStep>,
@@ -99,6 +103,7 @@ impl Plan {
             target: reach.target.clone(),
             timeline: reach.timeline(),
             replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
+            ends_at: None,
             minimum_settings,
             hash: String::new(),
             ..self.clone()

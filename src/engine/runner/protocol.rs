@@ -92,6 +92,14 @@ pub enum Command {
     Cancel,
     /// Runs the failed or interrupted step again.
     Retry,
+    /// Accepts one of the cures that were found for the failed step. It is carried out, and the
+    /// plan goes on from where it stood.
+    Cure {
+        cure: String,
+        /// What the commander typed, for a cure that changes what the gate was passed for.
+        #[serde(default)]
+        cluster: Option<String>,
+    },
     Decide {
         decision: Decision,
     },
@@ -140,6 +148,7 @@ impl Command {
             | Self::Resume
             | Self::Cancel
             | Self::Retry
+            | Self::Cure { .. }
             | Self::Decide { .. }
             | Self::MoveTarget { .. }
             | Self::Undo

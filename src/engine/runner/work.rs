@@ -9,6 +9,7 @@ use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
 use crate::engine::incident::past::Window;
+use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
 use jiff::Timestamp;
 use std::path::PathBuf;
 
@@ -26,6 +27,16 @@ impl std::fmt::Debug for Asking<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Asking").field("cancelled", &(self.cancelled)()).finish_non_exhaustive()
     }
+}
+
+/// What a cure led to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cured {
+    /// What it did, in a sentence without its full stop.
+    pub text: String,
+    pub adjusted: Adjustments,
+    /// Where the recovery ends elsewhere because of it: why it can be reached, and the plan.
+    pub moved: Option<(Reach, Plan)>,
 }
 
 /// The work behind the runner's commands, for one incident's cluster.
@@ -108,6 +119,44 @@ pub trait Work: Send + Sync {
     /// # Errors
     /// Where the plan names a step that this version does not know.
     fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation>;
+
+    /// [`Work::steps`] as the cures of this incident have changed them.
+    ///
+    /// # Errors
+    /// As [`Work::steps`].
+    fn steps_of(
+        &self,
+        plan: &Plan,
+        incident: &Incident,
+    ) -> Result<Vec<Box<dyn Step>>, Explanation> {
+        let _ = incident;
+        self.steps(plan)
+    }
+
+    /// What a step's failure is recognised as. Only looks, and not for long. `None` where it is not
+    /// known: never a guess.
+    fn recognise(&self, incident: &Incident, step: &str, failure: &Explanation) -> Option<Trouble> {
+        let _ = (incident, step, failure);
+        None
+    }
+
+    /// Carries a cure out for the failed step, as it was proposed. Looks again first.
+    ///
+    /// # Errors
+    /// Where it cannot be carried out, or did not help.
+    fn cure(
+        &self,
+        incident: &Incident,
+        step: &str,
+        cure: &Cure,
+        report: Report<'_>,
+    ) -> Result<Cured, Explanation> {
+        let _ = (incident, step, report);
+        Err(super::guard::refusal(
+            format!("This version of Lifeboat does not know the cure \"{}\".", cure.id),
+            "Carry it out by hand, then try the step again.",
+        ))
+    }
 
     /// # Errors
     /// Where not even a verdict could be made.

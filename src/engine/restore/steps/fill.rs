@@ -145,6 +145,15 @@ impl Step for ConfigureRecovery {
 }
 
 impl Site {
+    /// Writes the plan's recovery settings anew: somebody may have changed them.
+    ///
+    /// # Errors
+    /// Where they cannot be written, or the server's programs refuse them.
+    pub fn configure_anew(&self, plan: &Plan) -> Result<(), Explanation> {
+        self.confirm(plan, self.data())?;
+        self.configure(plan, &plan.target)
+    }
+
     /// Tells the server in the data directory to recover to `target`. May be called again.
     ///
     /// # Errors
@@ -156,7 +165,7 @@ impl Site {
         let settings = RecoverySettings {
             restore_command: restore_command(self, plan),
             target,
-            minimums: plan.minimum_settings.clone(),
+            minimums: [&*plan.minimum_settings, &*self.adjusted.minimums].concat(),
         };
         let (owner, binaries) = (self.data_owner()?, self.binaries()?);
         make_spool(&self.spool(), &owner)?;
@@ -190,7 +199,8 @@ fn restore_command(site: &Site, plan: &Plan) -> Vec<String> {
         String::from("--rescue"),
         plan.rescue.clone(),
     ];
-    for name in &plan.repositories {
+    let named = if site.adjusted.all_repositories { &[][..] } else { &plan.repositories };
+    for name in named {
         command.extend([String::from("--repository"), name.clone()]);
     }
     command.extend(["%f", "%p"].map(String::from));
@@ -198,7 +208,8 @@ fn restore_command(site: &Site, plan: &Plan) -> Vec<String> {
 }
 
 /// The cluster's repositories that the plan does without.
-fn left_out<'a>(site: &'a Site, plan: &Plan) -> Vec<&'a String> {
+pub fn left_out<'a>(site: &'a Site, plan: &Plan) -> Vec<&'a String> {
     let all = site.cluster.repositories.iter();
+    let all = all.filter(|_| !site.adjusted.all_repositories);
     all.filter(|name| !plan.repositories.is_empty() && !plan.repositories.contains(name)).collect()
 }

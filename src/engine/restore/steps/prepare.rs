@@ -369,6 +369,29 @@ impl Step for MoveAside {
     }
 }
 
+impl Site {
+    /// Sets what was restored so far aside and makes the data directory empty again; says where it
+    /// is kept.
+    ///
+    /// # Errors
+    /// Where the damaged directory is not set aside, or a rename fails.
+    pub fn begin_anew(&self, plan: &Plan) -> Result<String, Explanation> {
+        if !self.is_aside(plan) {
+            return Err(Explanation::new(
+                Kind::Refused,
+                format!("The damaged directory is not at {}.", plan.aside),
+                "Nothing was moved.",
+                "Cancel this run and put things back, then begin again.",
+            ));
+        }
+        let (uid, gid) = self.owner(plan)?;
+        let abandoned = plan::beside(self.data(), "abandoned", now());
+        rename_whole(self.data(), &abandoned)?;
+        make_empty(self.data(), uid, gid)?;
+        Ok(format!("what was restored so far is kept at {}", abandoned.display()))
+    }
+}
+
 /// Renames a directory and makes the rename survive a power cut.
 pub(super) fn rename_whole(from: &Path, to: &Path) -> Result<(), Explanation> {
     if to.exists() {

@@ -11,11 +11,15 @@ use crate::engine::postgres::connect::{self, ConnectOptions};
 use crate::engine::postgres::control::{StartOptions, StartWait};
 use crate::engine::postgres::control_file::{self, ClusterState, ControlFile};
 use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
+use crate::engine::postgres::recovery_settings;
 use crate::engine::postgres::recovery_watch::RecoveryWatch;
 use crate::engine::runner::plan::Plan;
 use crate::engine::wal::{TimelineId, spool};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The setting that names libraries to load at the start.
+const PRELOAD: &str = "shared_preload_libraries";
 
 /// How long an ordinary start may take.
 const OPEN_LIMIT: Duration = Duration::from_secs(120);
@@ -72,7 +76,8 @@ impl Site {
     pub fn start_closed(&self) -> Result<(), Explanation> {
         let closed = self.closed()?;
         closed.prepare().map_err(|e| e.explanation())?;
-        let options = closed.start_recovery(&self.recovery_log());
+        let mut options = closed.start_recovery(&self.recovery_log());
+        options.settings.extend(self.adjusted_settings()?);
         self.driver()?.start(&options).map(|_| ()).map_err(|e| e.explanation())
     }
 
@@ -81,8 +86,34 @@ impl Site {
     /// # Errors
     /// Where it does not start, or takes no connections within the limit.
     pub fn start_open(&self) -> Result<(), Explanation> {
-        let options = StartOptions { wait: StartWait::Ready(OPEN_LIMIT), ..Default::default() };
+        let mut settings = self.adjusted_settings()?;
+        settings.extend(self.adjusted.port.map(|port| ("port".to_owned(), port.to_string())));
+        let options =
+            StartOptions { settings, wait: StartWait::Ready(OPEN_LIMIT), ..Default::default() };
         self.driver()?.start(&options).map(|_| ()).map_err(|e| e.explanation())
+    }
+
+    /// Settings of a start that cures have changed.
+    fn adjusted_settings(&self) -> Result<Vec<(String, String)>, Explanation> {
+        let without = &self.adjusted.without_libraries;
+        if without.is_empty() {
+            return Ok(Vec::new());
+        }
+        let left: Vec<String> =
+            self.preloaded()?.into_iter().filter(|library| !without.contains(library)).collect();
+        Ok(vec![(PRELOAD.to_owned(), left.join(","))])
+    }
+
+    /// The libraries that the data directory's configuration loads at the start.
+    ///
+    /// # Errors
+    /// Where the server's programs cannot be asked.
+    pub fn preloaded(&self) -> Result<Vec<String>, Explanation> {
+        let (owner, binaries) = (self.data_owner()?, self.binaries()?);
+        let value = recovery_settings::configured(self.data(), &owner, &binaries, PRELOAD)
+            .map_err(|e| e.explanation())?;
+        let names = value.split(',').map(|name| name.trim().trim_matches('"').to_owned());
+        Ok(names.filter(|name| !name.is_empty()).collect())
     }
 
     /// Ends fetching ahead and takes its empty folder away. What could not be cleared stays and
@@ -137,6 +168,9 @@ impl Site {
     fn expected_end(&self, plan: &Plan) -> Option<Lsn> {
         if plan.target.point != TargetPoint::EndOfArchive {
             return plan.replay_until;
+        }
+        if plan.ends_at.is_some() {
+            return plan.ends_at;
         }
         control_file::read(Path::new(&plan.aside))
             .ok()

@@ -5,6 +5,7 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::copies::{self, Chosen};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::Identity;
+use crate::engine::incident::trouble::Adjustments;
 use crate::engine::postgres::control::{self, Driver};
 use crate::engine::postgres::{control_file, discovery};
 use crate::engine::recovery_point::Rates;
@@ -23,9 +24,21 @@ pub struct Site {
     pub executable: PathBuf,
     /// The incident's folder.
     pub folder: PathBuf,
+    /// In what this recovery differs from its plan because of cures.
+    pub adjusted: Adjustments,
 }
 
 impl Site {
+    /// The same ground as cures have changed it.
+    #[must_use]
+    pub fn adjusted_by(&self, adjusted: &Adjustments) -> Self {
+        let mut site = Self { adjusted: adjusted.clone(), ..self.clone() };
+        if let Some(port) = adjusted.port {
+            site.cluster.connection.port = port;
+        }
+        site
+    }
+
     /// The data directory that is being recovered.
     #[must_use]
     pub fn data(&self) -> &Path {
@@ -84,6 +97,24 @@ impl Site {
     /// # Errors
     /// Where it is another host, another cluster, or cannot be read: nothing may be changed then.
     pub fn confirm(&self, plan: &Plan, directory: &Path) -> Result<(), Explanation> {
+        self.same_place(plan)?;
+        let control = control_file::read(directory).map_err(|e| e.explanation())?;
+        if control.system_identifier != plan.identity.system_identifier {
+            return Err(other(format!(
+                "{} holds the cluster with system identifier {}, but the plan was confirmed for {}.",
+                directory.display(),
+                control.system_identifier,
+                plan.identity.system_identifier
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether this is the plan's host and data directory, whatever is in it by now.
+    ///
+    /// # Errors
+    /// Where it is another: nothing may be changed then.
+    pub fn same_place(&self, plan: &Plan) -> Result<(), Explanation> {
         let host = discovery::host_name();
         if host != plan.identity.host {
             return Err(other(format!(
@@ -97,15 +128,6 @@ impl Site {
                 "lifeboat.toml now names the data directory {}, but the plan was confirmed for {}.",
                 self.data().display(),
                 plan.identity.data_directory
-            )));
-        }
-        let control = control_file::read(directory).map_err(|e| e.explanation())?;
-        if control.system_identifier != plan.identity.system_identifier {
-            return Err(other(format!(
-                "{} holds the cluster with system identifier {}, but the plan was confirmed for {}.",
-                directory.display(),
-                control.system_identifier,
-                plan.identity.system_identifier
             )));
         }
         Ok(())

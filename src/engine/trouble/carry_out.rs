@@ -1,0 +1,321 @@
+//! Cures carried out, each exactly as it was proposed. Looks again first; deletes nothing; says
+//! what it did. What lasts beyond one start is given back as an adjustment for the journal.
+
+use super::World;
+use super::machine::{Machine, free, is_free, strangers};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::files;
+use crate::engine::incident::facts::{Reach, Target, TargetPoint, Verdict};
+use crate::engine::incident::trouble::{Adjustments, Cure, LOOK_AGAIN};
+use crate::engine::recovery_point::Landscape;
+use crate::engine::restore::plan::beside;
+use crate::engine::restore::steps::Site;
+use crate::engine::runner::guard;
+use crate::engine::runner::plan::Plan;
+use crate::engine::runner::work::Cured;
+use crate::engine::wal::rescue;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a repository is waited for.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Carries out a cure that leaves the plan as it is.
+///
+/// # Errors
+/// Where it no longer fits, or did not help. The failed step stays as it is.
+pub fn carry_out(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
+    site.same_place(plan)?;
+    match cure.id.as_str() {
+        "raise-settings" => raise(cure),
+        "fetch-elsewhere" => fetch_elsewhere(site, plan, cure),
+        "go-on" => Ok(done("It was seen that the file can be had")),
+        "own-files" => own_files(site, plan, cure),
+        "set-pid-file-aside" => set_pid_file_aside(site, plan),
+        "free-port" => free_port(cure),
+        "without-library" => Ok(Cured {
+            adjusted: Adjustments {
+                without_libraries: cure.with.clone(),
+                ..Adjustments::default()
+            },
+            ..done(format!("{} is left out at this recovery's own starts", cure.with.join(", ")))
+        }),
+        "wait-for-repository" => wait_for_repository(site, plan),
+        LOOK_AGAIN => look_again(site, cure),
+        _ => Err(guard::refusal(
+            format!("This version of Lifeboat does not know the cure \"{}\".", cure.id),
+            "Carry it out by hand, then try the step again.",
+        )),
+    }
+}
+
+fn done(text: impl Into<String>) -> Cured {
+    Cured { text: text.into(), ..Cured::default() }
+}
+
+fn unfit(what: impl Into<String>) -> Explanation {
+    guard::refusal(what, "Look again (r): the trouble is recognised anew.")
+}
+
+fn raise(cure: &Cure) -> Result<Cured, Explanation> {
+    let [name, value] = cure.with.as_slice() else {
+        return Err(unfit("The cure names no setting."));
+    };
+    let least: i64 = value.parse().map_err(|_| unfit("The cure names no value."))?;
+    let minimums = vec![(name.clone(), least)];
+    let adjusted = Adjustments { minimums, ..Adjustments::default() };
+    Ok(Cured { adjusted, ..done(format!("{name} is raised to {least} for this recovery")) })
+}
+
+fn fetch_elsewhere(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
+    let name = cure.with.first().ok_or_else(|| unfit("The cure names no log file."))?;
+    let aside = Path::new(&plan.aside).join("pg_wal");
+    if aside.is_dir() {
+        let request = rescue::RescueRequest {
+            pg_wal: &aside,
+            system_identifier: plan.identity.system_identifier,
+            archives: &site.archives(),
+            into: Path::new(&plan.rescue),
+        };
+        rescue::rescue(&request, &|_, _| {}).map_err(|e| e.explanation())?;
+    }
+    let adjusted = Adjustments { all_repositories: true, ..Adjustments::default() };
+    let site = site.adjusted_by(&adjusted);
+    let place = Machine::new(&site, plan).whereabouts(name);
+    match place.found.first() {
+        Some(found) => Ok(Cured {
+            adjusted,
+            ..done(format!(
+                "{name} can be had from {found}; all repositories are asked from now on"
+            ))
+        }),
+        None => Err(Explanation::new(
+            Kind::NotFound,
+            format!("{name} was found in no repository and not in the directory set aside."),
+            "The recovering server is down; nothing was changed.",
+            "Bring the file back, or end the recovery before it.",
+        )),
+    }
+}
+
+fn own_files(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
+    let (uid, gid) = site.owner(plan)?;
+    // Named then, and strange still: nothing else is touched.
+    let strange: Vec<PathBuf> = strangers(site.data(), uid).into_iter().map(|s| s.path).collect();
+    let mut mended = 0;
+    for path in cure.with.iter().map(PathBuf::from).filter(|path| strange.contains(path)) {
+        let failed =
+            |e: std::io::Error| crate::engine::restore::steps::io_failure(&e, "mend", &path);
+        let metadata = fs::symlink_metadata(&path).map_err(failed)?;
+        lchown(&path, Some(uid), Some(gid)).map_err(failed)?;
+        if !metadata.is_symlink() {
+            let mode = metadata.permissions().mode() & 0o7777;
+            let mode =
+                if metadata.is_dir() { (mode & 0o750) | 0o700 } else { (mode & 0o640) | 0o600 };
+            let mode = if path == site.data() { mode & 0o700 } else { mode };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+        }
+        mended += 1;
+    }
+    if let Some(left) = strangers(site.data(), uid).first() {
+        return Err(Explanation::new(
+            Kind::Storage,
+            format!("{mended} files were mended, and {} {}.", left.path.display(), left.why),
+            "No content was touched.",
+            "Try the step again (r): what is left is named anew.",
+        ));
+    }
+    Ok(done(format!(
+        "{mended} files and folders belong to the server's user now, closed to others"
+    )))
+}
+
+fn set_pid_file_aside(site: &Site, plan: &Plan) -> Result<Cured, Explanation> {
+    let proof = Machine::new(site, plan).pid_file_is_stale().map_err(|why| {
+        Explanation::new(
+            Kind::Refused,
+            format!("The lock file may be in use: {why}."),
+            "It stays where it is.",
+            "See to that server first.",
+        )
+    })?;
+    let path = site.data().join("postmaster.pid");
+    let kept = beside(site.data(), "postmaster.pid", jiff::Timestamp::now());
+    let failed = |e: std::io::Error| crate::engine::restore::steps::io_failure(&e, "rename", &path);
+    if kept.exists() {
+        return Err(unfit(format!("{} is there already.", kept.display())));
+    }
+    fs::rename(&path, &kept).map_err(failed)?;
+    files::sync_parent(&path).map_err(failed)?;
+    Ok(done(format!("The left-over postmaster.pid is kept as {} ({proof})", kept.display())))
+}
+
+fn free_port(cure: &Cure) -> Result<Cured, Explanation> {
+    let port: u16 = cure
+        .with
+        .first()
+        .and_then(|port| port.parse().ok())
+        .ok_or_else(|| unfit("The cure names no port."))?;
+    if !is_free(port) {
+        return Err(unfit(format!("Port {port} was taken meanwhile.")));
+    }
+    let adjusted = Adjustments { port: Some(port), ..Adjustments::default() };
+    Ok(Cured {
+        adjusted,
+        ..done(format!("The database is opened on port {port} until its next start"))
+    })
+}
+
+fn wait_for_repository(site: &Site, plan: &Plan) -> Result<Cured, Explanation> {
+    let end = Instant::now() + WAIT;
+    let machine = Machine::new(site, plan);
+    let needed = |name: &String| plan.repositories.is_empty() || plan.repositories.contains(name);
+    loop {
+        let away: Vec<_> =
+            machine.repositories_away().into_iter().filter(|(name, _)| needed(name)).collect();
+        let Some((name, why)) = away.first() else {
+            return Ok(done("The repository answers again"));
+        };
+        if Instant::now() >= end {
+            return Err(Explanation::new(
+                Kind::Connection,
+                format!("\"{name}\" still cannot be reached after {} s: {why}", WAIT.as_secs()),
+                "What was copied and replayed is kept.",
+                "Mend the way to it and accept this again; or end the recovery where the log was had.",
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+fn look_again(site: &Site, cure: &Cure) -> Result<Cured, Explanation> {
+    // Made room: only that is counted here; everything else the step itself looks at.
+    let before: Option<u64> = cure.with.first().and_then(|free| free.parse().ok());
+    let now = free(site.data());
+    if let (Some(before), Some(now)) = (before, now)
+        && now <= before
+    {
+        return Err(Explanation::new(
+            Kind::Storage,
+            format!("There is no more room than before: {now} bytes are free."),
+            "Nothing was changed.",
+            "Move something to another disk or enlarge the volume, then look again.",
+        ));
+    }
+    Ok(done("What was mended is looked at again"))
+}
+
+/// The plan with its end at the last transaction before a break in the log.
+///
+/// # Errors
+/// Where no transaction before it can be reached.
+pub fn stop_at_gap(site: &Site, plan: &Plan, landscape: &Landscape) -> Result<Cured, Explanation> {
+    site.same_place(plan)?;
+    let asked = reach(landscape, &plan.target)?;
+    if good(&asked) {
+        site.configure_anew(plan)?;
+        return Ok(done(
+            "Nothing is missing: the point is proven anew, and the server is told it once more",
+        ));
+    }
+    let wanted = plan.replay_until;
+    let best = nearest(landscape, &asked, |reach| {
+        wanted.is_none() || reach.last_kept.as_ref().map(|commit| commit.end_lsn) <= wanted
+    })
+    .ok_or_else(|| guard::unreachable(&asked))?;
+    let target = Target {
+        point: TargetPoint::EndOfArchive,
+        inclusive: true,
+        timeline: plan.target.timeline,
+    };
+    let reach = Reach { target, ..best };
+    let mut moved = plan.moved_to(&reach).map_err(no_hash)?;
+    moved.ends_at = moved.replay_until;
+    let moved = moved.seal().map_err(no_hash)?;
+    let lost =
+        reach.lost_commits.map_or_else(String::new, |n| format!("; {n} after it are not in it"));
+    let at =
+        reach.last_kept.as_ref().map_or_else(String::new, |c| format!(" of {:.0} (UTC)", c.at));
+    let text = format!("The recovery ends at the last transaction before the gap{at}{lost}");
+    Ok(Cured { moved: Some((reach, moved)), ..done(text) })
+}
+
+/// The plan with the same point from another base backup. What was restored is set aside.
+///
+/// # Errors
+/// Where no other base backup reaches the point.
+pub fn other_base(site: &Site, plan: &Plan, landscape: Landscape) -> Result<Cured, Explanation> {
+    site.same_place(plan)?;
+    let proven = reach(&landscape.without(&plan.base.set), &plan.target)?;
+    let base = proven.base.clone().filter(|_| good(&proven));
+    let Some(base) = base else { return Err(guard::unreachable(&proven)) };
+    if site.running()? {
+        return Err(unfit("The recovering server still runs."));
+    }
+    let mut moved = plan.moved_to(&proven).map_err(no_hash)?;
+    moved.base = base;
+    let moved = moved.seal().map_err(no_hash)?;
+    let text = site.begin_anew(plan)?;
+    let text = format!("The copy begins again from {}; {text}", moved.base.set);
+    Ok(Cured { moved: Some((proven, moved)), ..done(text) })
+}
+
+/// The plan with the nearest later point, or with the same one on the base backup's own timeline.
+///
+/// # Errors
+/// Where there is none.
+pub fn other_point(
+    site: &Site,
+    plan: &Plan,
+    landscape: &Landscape,
+    cure: &Cure,
+) -> Result<Cured, Explanation> {
+    site.same_place(plan)?;
+    let own = cure.with.first().is_some_and(|with| with == "own-timeline");
+    let timeline = if own { Some(plan.base.timeline) } else { plan.target.timeline };
+    let target = Target { timeline, ..plan.target.clone() };
+    let asked = reach(landscape, &target)?;
+    if good(&asked) && asked.target == plan.target {
+        // The plan's own point holds: the server was told another.
+        site.configure_anew(plan)?;
+        return Ok(done(
+            "The plan's own point is proven anew, and the server is told it once more",
+        ));
+    }
+    let is_base = |reach: &Reach| reach.base.as_ref().is_some_and(|base| base.set == plan.base.set);
+    let reach = if own && good(&asked) && is_base(&asked) {
+        asked
+    } else {
+        let end = plan.base.stop_lsn;
+        nearest(landscape, &asked, |reach| {
+            is_base(reach) && reach.last_kept.as_ref().is_some_and(|c| c.end_lsn >= end)
+        })
+        .ok_or_else(|| guard::unreachable(&asked))?
+    };
+    let text = format!("The recovery goes on to {}", reach.target);
+    let moved = plan.moved_to(&reach).map_err(no_hash)?;
+    Ok(Cured { moved: Some((reach, moved)), ..done(text) })
+}
+
+fn reach(landscape: &Landscape, target: &Target) -> Result<Reach, Explanation> {
+    landscape.reach(target, &|_| {}, &|| false).map_err(|e| e.explanation())
+}
+
+/// The room for the copy is no question any more.
+fn good(reach: &Reach) -> bool {
+    reach.base.is_some()
+        && reach.checks.iter().all(|c| c.verdict == Verdict::Verified || c.id.starts_with("space"))
+}
+
+/// Of the nearest points that can be reached, the latest that fits.
+fn nearest(landscape: &Landscape, asked: &Reach, fits: impl Fn(&Reach) -> bool) -> Option<Reach> {
+    let all = asked.nearest.iter().filter_map(|target| reach(landscape, target).ok());
+    let fit = all.filter(|reach| good(reach) && fits(reach));
+    fit.max_by_key(|reach| reach.last_kept.as_ref().map(|commit| commit.end_lsn))
+}
+
+fn no_hash(error: serde_json::Error) -> Explanation {
+    Explanation::new(Kind::Internal, format!("The plan has no hash: {error}."), "", "")
+}

@@ -1,0 +1,79 @@
+//! The disk is full: while the base is copied, while a WAL file is fetched, or while the server
+//! replays. Names what could go; deletes nothing.
+
+use super::{LOOK_AGAIN, Scene, World, by_people, evidence, trouble};
+use crate::engine::incident::trouble::Trouble;
+use humansize::{BINARY, format_size};
+
+/// `strerror`'s words and number, the server's state, and our own.
+const SIGNS: [&str; 6] = [
+    "No space left on device",
+    "(os error 28)",
+    "Disk quota exceeded",
+    "(os error 122)",
+    "bytes free, and the restore needs",
+    "the disk that holds",
+];
+
+pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
+    // A failed fetch tells of it in a line of its own, before the server's last words.
+    let fetched = |sign: &&&str| {
+        let mut told = scene.lines.iter().filter(|line| line.starts_with("restore-wal: "));
+        scene.says("could not restore file") && told.any(|line| line.contains(**sign))
+    };
+    let sign = SIGNS.iter().find(|sign| {
+        scene.says(sign) || scene.failure.what.to_lowercase().contains(**sign) || fetched(sign)
+    });
+    if sign.is_none() && !scene.has_state("53100") {
+        return None;
+    }
+    let data = world.data();
+    let free = world.free();
+    let told =
+        free.map_or_else(String::new, |free| format!(", {} are free", format_size(free, BINARY)));
+    let what = format!(
+        "The disk that holds {} is full{told}. What was done so far is kept and goes on from there.",
+        data.display()
+    );
+    let line = sign.and_then(|sign| scene.line_with(sign));
+    let mut shown = vec![evidence("log", line.unwrap_or_else(|| scene.failure.what.clone()))];
+    let could_go = world.could_go();
+    let listed: Vec<String> = could_go
+        .iter()
+        .take(4)
+        .map(|(path, bytes)| format!("{} ({})", path.display(), format_size(*bytes, BINARY)))
+        .collect();
+    let list = if listed.is_empty() {
+        String::from("Nothing beside the data directory could go.")
+    } else {
+        format!("Could be moved to another disk, by you: {}.", listed.join("; "))
+    };
+    shown.extend(free.map(|free| evidence("disk", format!("{} free", format_size(free, BINARY)))));
+    let mut room = by_people(
+        LOOK_AGAIN,
+        "Make room on that disk, then look again",
+        format!(
+            "{list} Or enlarge the volume. Lifeboat deletes nothing. Then this goes on; nothing \
+                 that is whole is copied again."
+        ),
+    )
+    .touching(could_go.iter().map(|(path, _)| path.display().to_string()).collect());
+    // What it has to be more than, for the look afterwards.
+    room.with = free.map(|free| vec![free.to_string()]).unwrap_or_default();
+    let alternative = world.alternative();
+    let other = by_people(
+        "other-disk",
+        "Recover on another disk",
+        match &alternative {
+            Some(path) => format!(
+                "Cancel (X), put everything back (U), and plan for the alternative data directory {}.",
+                path.display()
+            ),
+            None => String::from(
+                "Set alternative_data_directory in the cluster's section of lifeboat.toml, cancel \
+                 (X), put everything back (U) and plan again.",
+            ),
+        },
+    );
+    trouble("no-space", what, shown, vec![room, other])
+}

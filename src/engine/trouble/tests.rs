@@ -1,0 +1,269 @@
+//! Every family on values: the server's own words as they were seen, and what they are taken for.
+
+use super::*;
+use crate::engine::explain::Kind;
+use crate::engine::postgres::Lsn;
+use std::path::PathBuf;
+
+#[derive(Default)]
+struct Told {
+    place: Whereabouts,
+    away: Vec<(String, String)>,
+    strangers: Vec<Stranger>,
+    stale: Option<String>,
+    preloaded: Vec<String>,
+    may_give: bool,
+    end: Option<Lsn>,
+}
+
+impl World for Told {
+    fn data(&self) -> PathBuf {
+        PathBuf::from("/srv/pg/main")
+    }
+    fn free(&self) -> Option<u64> {
+        Some(4096)
+    }
+    fn could_go(&self) -> Vec<(PathBuf, u64)> {
+        vec![(PathBuf::from("/srv/pg/main.abandoned.1"), 1 << 30)]
+    }
+    fn alternative(&self) -> Option<PathBuf> {
+        None
+    }
+    fn strangers(&self) -> Vec<Stranger> {
+        self.strangers.clone()
+    }
+    fn may_give(&self) -> bool {
+        self.may_give
+    }
+    fn owner(&self) -> String {
+        String::from("postgres")
+    }
+    fn whereabouts(&self, _: &str) -> Whereabouts {
+        self.place.clone()
+    }
+    fn segment_after(&self, name: Option<&str>) -> Option<String> {
+        let size = 16 << 20;
+        let segment = crate::engine::wal::Segment::parse(name?, size)?;
+        Some(segment.next().name(size))
+    }
+    fn starts(&self, segment: &str) -> Option<Lsn> {
+        Some(crate::engine::wal::Segment::parse(segment, 16 << 20)?.start(16 << 20))
+    }
+    fn expected_end(&self) -> Option<Lsn> {
+        self.end
+    }
+    fn base(&self) -> String {
+        String::from("set-20250113-020000")
+    }
+    fn pid_file_is_stale(&self) -> Result<String, String> {
+        self.stale.clone().ok_or_else(|| String::from("process 77 is that server, and lives"))
+    }
+    fn preloaded(&self) -> Vec<String> {
+        self.preloaded.clone()
+    }
+    fn port(&self) -> u16 {
+        5432
+    }
+    fn free_port(&self) -> Option<u16> {
+        Some(5433)
+    }
+    fn repositories_away(&self) -> Vec<(String, String)> {
+        self.away.clone()
+    }
+}
+
+fn failure(kind: Kind, what: &str) -> Explanation {
+    Explanation::new(kind, what, "", "")
+}
+
+/// What a server that ended in the step with this log is taken for.
+fn of_log(step: &str, log: &str, world: &Told) -> Option<Trouble> {
+    let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+    let failure = failure(Kind::Server, "The server ended during recovery.");
+    recognise(&Scene::new(step, &failure, lines), world)
+}
+
+fn ids(found: &Trouble) -> Vec<&str> {
+    found.cures.iter().map(|cure| cure.id.as_str()).collect()
+}
+
+const AT: &str = "2025-01-13 10:00:00.000 UTC [7]";
+
+#[test]
+fn the_servers_own_words_are_recognised() {
+    let cases = [
+        (
+            "FATAL:  lock file \"postmaster.pid\" already exists\nHINT:  Is another postmaster (PID 7) running in data directory \"/srv/pg/main\"?",
+            "lock-in-use",
+        ),
+        ("FATAL:  lock file \"/tmp/x/.s.PGSQL.5432.lock\" already exists", "lock-in-use"),
+        (
+            "LOG:  could not bind IPv4 address \"127.0.0.1\": Address already in use\nFATAL:  could not create any TCP/IP sockets",
+            "port-taken",
+        ),
+        ("FATAL:  could not access file \"absent\": No such file or directory", "missing-library"),
+        (
+            "FATAL:  database files are incompatible with server\nDETAIL:  The data directory was initialized by PostgreSQL version 14, which is not compatible with this version 15.18.",
+            "wrong-version",
+        ),
+        (
+            "WARNING:  hot standby is not possible because of insufficient parameter settings\nDETAIL:  max_connections = 50 is a lower setting than on the primary server, where its value was 100.\nFATAL:  recovery aborted because of insufficient parameter settings\nDETAIL:  max_connections = 50 is a lower setting than on the primary server, where its value was 100.",
+            "low-setting",
+        ),
+        (
+            "FATAL:  requested recovery stop point is before consistent recovery point",
+            "before-consistency",
+        ),
+        ("FATAL:  requested timeline 3 is not a child of this server's history", "wrong-timeline"),
+        ("FATAL:  recovery target timeline 9 does not exist", "wrong-timeline"),
+        (
+            "PANIC:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device",
+            "no-space",
+        ),
+        (
+            "FATAL:  data directory \"/srv/pg/main\" has invalid permissions\nDETAIL:  Permissions should be u=rwx (0700) or u=rwx,g=rx (0750).",
+            "wrong-rights",
+        ),
+        ("FATAL:  could not open file \"base/5/1259\": Permission denied", "wrong-rights"),
+        ("PANIC:  WAL contains references to invalid pages", "damaged-backup"),
+    ];
+    for (log, name) in cases {
+        let log: String = log.lines().map(|line| format!("{AT} {line}\n")).collect();
+        let found = of_log("replay", &log, &Told::default());
+        let found = found.unwrap_or_else(|| panic!("not recognised: {log}"));
+        assert_eq!(found.name, name, "{log}");
+        assert!(found.evidence.iter().any(|e| !e.text.is_empty()), "{found:?}");
+        assert!(!found.cures.is_empty(), "{found:?}");
+        assert!(found.cures.iter().all(|c| !c.does.is_empty() && !c.risk.is_empty()), "{found:?}");
+    }
+}
+
+#[test]
+fn what_no_family_knows_is_not_guessed_at() {
+    for log in [
+        "FATAL:  something else",
+        // In another language, without a state: no family may say what it is.
+        "FATAL:  el archivo de bloqueo «postmaster.pid» ya existe",
+        "FATALE :  n'a pas pu écrire dans le fichier",
+        // Somebody's session, not the server.
+        "FATAL:  role \"app\" does not exist",
+        "ERROR:  could not extend file \"base/5/1\": No space left on device",
+        "",
+    ] {
+        assert_eq!(of_log("replay", log, &Told::default()), None, "{log}");
+    }
+}
+
+#[test]
+fn another_language_is_recognised_by_its_state() {
+    let full = "2025-01-13 [7] 53100 FATAL:  kein Platz";
+    assert_eq!(of_log("open", full, &Told::default()).unwrap().name, "no-space");
+    let lock = "2025-01-13 [7] F0001 FATAL:  Sperrdatei »postmaster.pid« existiert bereits";
+    assert_eq!(of_log("open", lock, &Told::default()).unwrap().name, "lock-in-use");
+    let told = Told { preloaded: vec![String::from("absent")], ..Told::default() };
+    let library = "x [7] 58P01 FATAL:  konnte nicht auf Datei \"absent\" zugreifen";
+    assert_eq!(of_log("open", library, &told).unwrap().name, "missing-library");
+}
+
+#[test]
+fn a_lock_file_is_only_set_aside_after_proof() {
+    let log = format!("{AT} FATAL:  lock file \"postmaster.pid\" already exists");
+    let alive = of_log("start-recovery", &log, &Told::default()).unwrap();
+    assert_eq!(ids(&alive), [LOOK_AGAIN]);
+    assert_eq!(alive.cures[0].by, By::People);
+    let told = Told { stale: Some(String::from("process 7 is \"sleep\"")), ..Told::default() };
+    let stale = of_log("start-recovery", &log, &told).unwrap();
+    assert_eq!((&*stale.name, ids(&stale)), ("stale-pid-file", vec!["set-pid-file-aside"]));
+}
+
+const MISSED: &str = "x LOG:  restored log file \"000000010000000000000003\" from archive\n\
+                      x FATAL:  recovery ended before configured recovery target was reached";
+
+#[test]
+fn a_missing_log_file_is_told_by_where_it_is() {
+    let far = || Some(Lsn(0x900_0000));
+    let absent = of_log("replay", MISSED, &Told { end: far(), ..Told::default() }).unwrap();
+    assert_eq!(absent.name, "missing-wal");
+    assert!(absent.what.contains("000000010000000000000004"), "{}", absent.what);
+    assert_eq!(ids(&absent), [STOP_AT_GAP, OTHER_BASE, LOOK_AGAIN]);
+
+    let place = Whereabouts { elsewhere: vec![String::from("\"far\"")], ..Whereabouts::default() };
+    let far_away =
+        of_log("replay", MISSED, &Told { place, end: far(), ..Told::default() }).unwrap();
+    assert_eq!(ids(&far_away)[..2], ["fetch-elsewhere", STOP_AT_GAP]);
+
+    let place = Whereabouts { found: vec![String::from("\"near\"")], ..Whereabouts::default() };
+    let back = of_log("replay", MISSED, &Told { place, end: far(), ..Told::default() }).unwrap();
+    assert_eq!(ids(&back), ["go-on"]);
+
+    // Nothing was expected behind the last file: then nothing is missing.
+    let ended = of_log("replay", MISSED, &Told { end: Some(Lsn(0x3ff_0000)), ..Told::default() });
+    assert_eq!(ended.unwrap().name, "ended-before-target");
+}
+
+#[test]
+fn a_refused_fetch_is_told_by_its_reason() {
+    let log = "restore-wal: 000000010000000000000004 could not be had from the repository near\n\
+               x FATAL:  could not restore file \"000000010000000000000004\" from archive: child process exited with exit code 200";
+    let why = || vec![(String::from("near"), String::from("why"))];
+    let with =
+        |place: Whereabouts| of_log("replay", log, &Told { place, ..Told::default() }).unwrap();
+    let away = with(Whereabouts { away: why(), ..Whereabouts::default() });
+    assert_eq!((&*away.name, ids(&away)[0]), ("repository-away", "wait-for-repository"));
+    let damaged = with(Whereabouts { damaged: why(), ..Whereabouts::default() });
+    assert_eq!((&*damaged.name, ids(&damaged)[0]), ("damaged-wal", STOP_AT_GAP));
+    let full =
+        log.replace("could not be had", "cannot be written: No space left on device (os error 28)");
+    assert_eq!(of_log("replay", &full, &Told::default()).unwrap().name, "no-space");
+}
+
+#[test]
+fn before_consistency_no_end_is_offered() {
+    let log = "x LOG:  restored log file \"000000010000000000000003\" from archive\n\
+               x FATAL:  WAL ends before end of online backup";
+    let found = of_log("replay", log, &Told { end: Some(Lsn(0x900_0000)), ..Told::default() });
+    assert_eq!(ids(&found.unwrap()), [OTHER_BASE, LOOK_AGAIN]);
+}
+
+#[test]
+fn files_are_mended_only_by_who_may() {
+    let stranger =
+        |why: &str| Stranger { path: PathBuf::from("/srv/pg/main/f"), why: why.to_owned() };
+    let log = format!("{AT} FATAL:  could not open file \"f\": Permission denied");
+    for (why, may_give, cure) in [
+        ("belongs to user 0", true, "own-files"),
+        ("belongs to user 0", false, LOOK_AGAIN),
+        ("has mode 0000", false, "own-files"),
+    ] {
+        let told = Told { strangers: vec![stranger(why)], may_give, ..Told::default() };
+        let found = of_log("start-recovery", &log, &told).unwrap();
+        assert_eq!(ids(&found), [cure], "{why}");
+        assert_eq!(found.cures[0].touches, ["/srv/pg/main/f"]);
+    }
+}
+
+#[test]
+fn a_library_is_left_out_only_where_it_is_preloaded() {
+    let log = format!("{AT} FATAL:  could not access file \"absent\": No such file or directory");
+    let other = of_log("start-recovery", &log, &Told::default()).unwrap();
+    assert_eq!(ids(&other), [LOOK_AGAIN]);
+    let told = Told { preloaded: vec![String::from("absent")], ..Told::default() };
+    let listed = of_log("start-recovery", &log, &told).unwrap();
+    assert_eq!(ids(&listed), ["without-library", LOOK_AGAIN]);
+}
+
+#[test]
+fn failures_of_our_own_are_recognised_by_their_kind() {
+    let of = |kind, what: &str, world: &Told| {
+        let failure = failure(kind, what);
+        recognise(&Scene::new("restore-base", &failure, Vec::new()), world)
+    };
+    let away =
+        Told { away: vec![(String::from("far"), String::from("refused"))], ..Told::default() };
+    assert_eq!(of(Kind::Connection, "No answer.", &away).unwrap().name, "repository-away");
+    assert_eq!(of(Kind::Integrity, "base-x: wrong tag.", &away).unwrap().name, "damaged-backup");
+    let full = of(Kind::Storage, "The disk that holds /srv/pg/main is full.", &away);
+    assert_eq!(full.unwrap().name, "no-space");
+    assert_eq!(of(Kind::Storage, "An odd error.", &Told::default()), None);
+    assert_eq!(of(Kind::Refused, "Not the target.", &away), None);
+}

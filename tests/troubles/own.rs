@@ -1,0 +1,309 @@
+//! Troubles with a recovery of their own, under `make test-troubles`.
+
+use crate::stage::{Stage, until};
+use crate::walk::verified;
+use lifeboat::engine::incident::facts::TargetPoint;
+use lifeboat::engine::incident::model::RunStatus;
+use lifeboat::engine::incident::trouble::{By, LOOK_AGAIN};
+use lifeboat::engine::postgres::Lsn;
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+fn flip_a_bit(path: &Path) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    let mut byte = [0_u8];
+    file.read_exact_at(&mut byte, middle).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], middle).unwrap();
+}
+
+/// A log file that is nowhere: the recovery ends before it, by the cluster's name.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_log_file_that_is_nowhere_ends_the_recovery_before_it() {
+    let stage = Stage::new();
+    let client = stage.spoiled_before("start-recovery", |incident| {
+        let name = stage.middle_segment(incident);
+        fs::remove_file(stage.archived(&name)).unwrap();
+        let aside = PathBuf::from(&incident.plan.as_ref().unwrap().aside);
+        let _ = fs::remove_file(aside.join("pg_wal").join(&name));
+    });
+    let trouble = stage.cured(&client, "missing-wal", "stop-at-gap");
+    assert_eq!(trouble.cures[0].id, "stop-at-gap", "{trouble:#?}");
+    let end = stage.to_the_end(&client);
+    let plan = end.plan.unwrap();
+    assert_eq!(plan.target.point, TargetPoint::EndOfArchive);
+    assert!(plan.ends_at.is_some() && end.reach.unwrap().lost_commits.unwrap() > 0);
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_damaged_log_file_ends_the_recovery_before_it() {
+    let stage = Stage::new();
+    let client = stage.spoiled_before("start-recovery", |incident| {
+        flip_a_bit(&stage.archived(&stage.middle_segment(incident)));
+    });
+    stage.cured(&client, "damaged-wal", "stop-at-gap");
+    stage.to_the_end(&client);
+}
+
+/// The archive is damaged, people bring a good copy, and the full recovery is had.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_damaged_log_file_is_replaced_by_people() {
+    let stage = Stage::new();
+    let client = stage.spoiled_before("start-recovery", |incident| {
+        flip_a_bit(&stage.archived(&stage.middle_segment(incident)));
+    });
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "damaged-wal");
+    flip_a_bit(&stage.archived(&stage.middle_segment(&stage.left())));
+    stage.cured(&client, "damaged-wal", LOOK_AGAIN);
+    stage.to_the_end(&client);
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_damaged_backup_is_exchanged_for_another() {
+    let stage = Stage::prepared(|sandbox| {
+        // Sets are named by the second.
+        let named = jiff::Timestamp::now().as_second();
+        until("the next second", || jiff::Timestamp::now().as_second() > named);
+        sandbox.back_up().unwrap();
+    });
+    let client = stage.spoiled_before("restore-base", |incident| {
+        let set = &incident.plan.as_ref().unwrap().base.set;
+        let base = set.replace("set-", "base-") + ".tar.gz.enc";
+        flip_a_bit(&stage.sandbox.root().join("repository").join(base));
+    });
+    let damaged = client.incident().unwrap().plan.clone().unwrap().base.set;
+    stage.cured(&client, "damaged-backup", "other-base");
+    let end = stage.to_the_end(&client);
+    assert_ne!(end.plan.unwrap().base.set, damaged);
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_repository_that_is_away_is_waited_for_while_the_base_is_copied() {
+    away_before("restore-base");
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_repository_that_is_away_is_waited_for_while_the_log_is_replayed() {
+    away_before("start-recovery");
+}
+
+fn away_before(step: &str) {
+    let stage = Stage::new();
+    let repository = stage.sandbox.root().join("repository");
+    let away = stage.sandbox.root().join("repository.unmounted");
+    let client = stage.spoiled_before(step, |_| fs::rename(&repository, &away).unwrap());
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "repository-away", "{trouble:#?}");
+    // Back only after the cure has begun to ask.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            until("the cure to begin", || {
+                stage.left().current_step().is_some_and(|s| s.curing.is_some())
+            });
+            fs::rename(&away, &repository).unwrap();
+        });
+        stage.accept(&client, &trouble.cures[0]);
+    });
+    stage.to_the_end(&client);
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_point_before_consistency_goes_on_to_a_later_one() {
+    let stage = Stage::new();
+    let client = stage.spoiled_before("start-recovery", |incident| {
+        let start = incident.plan.as_ref().unwrap().base.start_lsn;
+        stage.edit_settings(|text| with_target(&text, Lsn(start.0 + 1)));
+    });
+    stage.cured(&client, "before-consistency", "nearest-point");
+    stage.to_the_end(&client);
+}
+
+/// The recovery's target replaced by an LSN, inclusive.
+fn with_target(text: &str, lsn: Lsn) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let name = line.split(" = ").next().unwrap_or_default();
+        match name {
+            "recovery_target_lsn" => lines.push(format!("recovery_target_lsn = '{lsn}'")),
+            "recovery_target_time" | "recovery_target_xid" | "recovery_target_name" => {
+                lines.push(format!("{name} = ''"));
+            }
+            "recovery_target_inclusive" => {
+                lines.push(String::from("recovery_target_inclusive = 'true'"))
+            }
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_point_that_never_comes_ends_the_recovery_at_the_end_of_the_log() {
+    let stage = Stage::new();
+    let client = stage.spoiled_before("start-recovery", |_| {
+        stage.edit_settings(|text| with_target(&text, Lsn(0xFFFF_0000_0000)));
+    });
+    stage.cured(&client, "ended-before-target", "stop-at-gap");
+    stage.to_the_end(&client);
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_timeline_that_is_not_there_is_left_for_the_backups_own() {
+    let stage = Stage::new();
+    let client = stage.spoiled_before("start-recovery", |_| {
+        stage.edit_settings(|text| {
+            let line = |line: &str| {
+                if line.starts_with("recovery_target_timeline") {
+                    String::from("recovery_target_timeline = '9'")
+                } else {
+                    line.to_owned()
+                }
+            };
+            text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
+        });
+    });
+    stage.cured(&client, "wrong-timeline", "nearest-point");
+    stage.to_the_end(&client);
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_lock_file_of_the_living_is_never_removed() {
+    let stage = Stage::new();
+    let mut holder = stage.bystander();
+    let mut lock = PathBuf::new();
+    let client = stage.spoiled_before("start-recovery", |_| {
+        let folder = stage.socket_folder();
+        fs::create_dir_all(&folder).unwrap();
+        fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
+        stage.give(&folder);
+        lock = folder.join(".s.PGSQL.5432.lock");
+        let data = stage.data();
+        fs::write(&lock, format!("{}\n{}\n1\n5432\n\n", holder.id(), data.display())).unwrap();
+        fs::set_permissions(&lock, PermissionsExt::from_mode(0o600)).unwrap();
+        stage.give(&lock);
+    });
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "lock-in-use", "{trouble:#?}");
+    assert!(trouble.cures.iter().all(|cure| cure.by == By::People), "{trouble:#?}");
+    assert!(lock.exists());
+    // People end what holds it, and nothing else.
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    stage.cured(&client, "lock-in-use", LOOK_AGAIN);
+    stage.to_the_end(&client);
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn programs_of_another_version_are_told_and_looked_at_again() {
+    let stage = Stage::new();
+    let version = stage.data().join("PG_VERSION");
+    let client = stage.spoiled_before("start-recovery", |_| fs::write(&version, "9.6\n").unwrap());
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "wrong-version", "{trouble:#?}");
+    let major = stage.sandbox.server().programs.major;
+    fs::write(&version, format!("{major}\n")).unwrap();
+    stage.cured(&client, "wrong-version", LOOK_AGAIN);
+    stage.to_the_end(&client);
+}
+
+/// A volume of its own for what lies beside the data directory, where this is root.
+struct Volume(PathBuf);
+
+impl Volume {
+    fn over(folder: &Path) -> Option<Self> {
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2g,mode=755", "lifeboat-test"])
+            .arg(folder)
+            .status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(folder.to_owned()))
+    }
+
+    fn leave_free(&self, bytes: Option<u64>) {
+        let volume = rustix::fs::statvfs(&self.0).unwrap();
+        let used = (volume.f_blocks - volume.f_bfree) * volume.f_frsize;
+        let size = bytes.map_or(2 << 30, |free| used + free);
+        let done = std::process::Command::new("mount")
+            .args(["-o", &format!("remount,size={size}")])
+            .arg(&self.0)
+            .status();
+        assert!(done.unwrap().success());
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_full_disk_while_the_base_is_copied_goes_on_once_there_is_room() {
+    full_disk("restore-base", 30 << 20);
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_full_disk_while_the_log_is_replayed_goes_on_once_there_is_room() {
+    full_disk("start-recovery", 20 << 20);
+}
+
+/// The cluster's folder is moved to a small volume between two steps.
+fn full_disk(step: &str, left: u64) {
+    if !nix::unistd::geteuid().is_root() {
+        println!("not run: a full disk needs a volume of its own, which only root can mount");
+        return;
+    }
+    let stage = Stage::new();
+    let folder = stage.data().parent().unwrap().to_owned();
+    let mut volume = None;
+    let client = stage.spoiled_before(step, |_| {
+        let kept = stage.sandbox.root().join("cluster.before");
+        fs::rename(&folder, &kept).unwrap();
+        fs::create_dir(&folder).unwrap();
+        volume = Volume::over(&folder);
+        let copied = std::process::Command::new("cp")
+            .args(["-a", "--"])
+            .arg(format!("{}/.", kept.display()))
+            .arg(&folder)
+            .status();
+        assert!(copied.unwrap().success());
+        if let Some(volume) = &volume {
+            volume.leave_free(Some(left));
+        }
+    });
+    let Some(volume) = volume else { panic!("root could not mount a volume") };
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "no-space", "{trouble:#?}");
+    // Without help it does not go on.
+    let cure = lifeboat::engine::runner::protocol::Command::Cure {
+        cure: LOOK_AGAIN.to_owned(),
+        cluster: None,
+    };
+    let refused = stage.answer(&client, cure).unwrap_err();
+    assert!(refused.what.contains("no more room"), "{refused}");
+    volume.leave_free(None);
+    stage.cured(&client, "no-space", LOOK_AGAIN);
+    let end = stage.to_the_end(&client);
+    verified(&end);
+    assert_eq!(end.status, RunStatus::Finished);
+    // The servers inside have to end before the volume goes.
+    stage.sandbox.server().stop().unwrap();
+    drop(volume);
+    let kept = stage.sandbox.root().join("cluster.before");
+    fs::remove_dir(&folder).unwrap();
+    fs::rename(&kept, &folder).unwrap();
+}
