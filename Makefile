@@ -15,7 +15,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-versions test-reach bench lint
+.PHONY: help build drill test test-s3 test-versions test-reach test-troubles bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -54,6 +54,11 @@ test-reach: ## Proof of reach: every verdict against what a server then does, mi
 	@scripts/ensure-build.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test reach_judge -- --include-ignored
+
+test-troubles: ## Every trouble of a recovery, caused, recognised, cured and verified; minutes
+	@scripts/ensure-build.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test troubles -- --include-ignored --test-threads=2
 
 bench: ## Speed, as ratios against peers in the same run
 	@scripts/ensure-build.sh

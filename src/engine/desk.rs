@@ -312,7 +312,7 @@ impl Work for Desk {
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
         let landscape = || self.landscape_anew(plan, report);
         match cure.id.as_str() {
-            trouble::STOP_AT_GAP => trouble::stop_at_gap(&site, plan, &landscape()?),
+            trouble::STOP_AT_GAP => trouble::stop_at_gap(&site, plan, &landscape()?, cure),
             trouble::OTHER_POINT => trouble::other_point(&site, plan, &landscape()?, cure),
             trouble::OTHER_BASE => trouble::other_base(&site, plan, landscape()?),
             _ => trouble::carry_out(&site, plan, cure),

@@ -91,6 +91,7 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
         Some(_) => beside(view, incident, area, buf),
         None => {
             let held = incident.status == RunStatus::Held;
+            let known = trouble(incident).is_some();
             // Side by side only where no title is cut off by it.
             let (one, two) = if area.width >= 104 && held {
                 // What is found at the point needs the room; the plan is known by now.
@@ -102,10 +103,10 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
                 let reading = matches!(incident.status, RunStatus::Planning | RunStatus::Ready);
                 let upper = match () {
                     () if reading => area.height / 2,
-                    () if held => 2,
+                    () if held || known => 2,
                     () => area.height * 2 / 5,
                 };
-                split_rows(area, if held { upper } else { upper.max(5) })
+                split_rows(area, if held || known { upper } else { upper.max(5) })
             };
             list(view, incident, one, buf);
             beside(view, incident, two, buf);
@@ -294,15 +295,18 @@ fn cures(
         };
         column.field("proposed", NAME, (Ink::Strong, &text::clean(&title)), 2);
         column.field("it does", NAME, (Ink::Text, &text::clean(&first.does)), 4);
+        column.field("untouched", NAME, (Ink::Text, &text::clean(&e.untouched)), 2);
         column.field("costs", NAME, (Ink::Text, &text::clean(&first.cost)), 2);
         column.field("risk", NAME, (Ink::Text, &text::clean(&first.risk)), 2);
+    }
+    if trouble.cures.is_empty() {
+        column.field("untouched", NAME, (Ink::Text, &text::clean(&e.untouched)), 2);
     }
     let others: Vec<&str> = trouble.cures.iter().skip(1).map(|c| c.title.as_str()).collect();
     if !others.is_empty() {
         let list = format!("{}: {}", key(Id::OtherCures), others.join("; or: "));
         column.field("or else", NAME, (Ink::Text, &text::clean(&list)), 3);
     }
-    column.field("untouched", NAME, (Ink::Text, &text::clean(&e.untouched)), 2);
     for seen in trouble.evidence.iter().filter(|seen| !seen.text.is_empty()) {
         let line = format!("{}: {}", seen.source, seen.text);
         column.field("known by", NAME, (Ink::Dim, &text::clean(&line)), 2);

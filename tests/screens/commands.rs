@@ -411,6 +411,29 @@ fn a_failed_step_is_tried_again_or_all_is_put_back() {
 }
 
 #[test]
+fn a_known_trouble_is_mended_by_a_key_and_a_moved_end_takes_the_name() {
+    let mut s = Story::troubled(THEME);
+    assert_eq!(guide(&s.app.view).command, Some(Id::Cure));
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("f: Fetch it from") && text.contains("F: End the recovery"), "{text}");
+    assert_eq!(press(&mut s, 'f'), []);
+    let cure = Command::Cure { cure: String::from("fetch-elsewhere"), cluster: None };
+    assert_eq!(press(&mut s, 'y'), [cure]);
+
+    // Another that changes where the recovery ends: nothing goes out before the name is typed.
+    let mut s = Story::troubled(THEME);
+    for key in [Key::Char('F'), Key::Down, Key::Enter] {
+        assert_eq!(sent(s.key(key)), []);
+    }
+    s.keys("orders-prod");
+    let command = Command::Cure {
+        cure: String::from("stop-at-gap"),
+        cluster: Some(String::from("orders-prod")),
+    };
+    assert_eq!(sent(s.key(Key::Enter)), [command]);
+}
+
+#[test]
 fn an_interrupted_step_says_what_was_found_and_goes_on_by_one_key() {
     let mut s = Story::interrupted(THEME);
     let told = guide(&s.app.view);

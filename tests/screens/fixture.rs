@@ -14,6 +14,7 @@ use lifeboat::engine::incident::model::{Phase, RunStatus};
 use lifeboat::engine::incident::past::{
     BaseChoice, Cost, Fork, Gap, Landmarks, RestorePoint, TableLoss, Window,
 };
+use lifeboat::engine::incident::trouble::{By, Cure, Evidence, Trouble};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runbook::Runbook;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
@@ -932,6 +933,47 @@ impl Story {
         s
     }
 
+    /// A log file is missing, and it is known where it can be had.
+    pub fn troubled(theme: Theme) -> Self {
+        let mut s = Self::running(theme, "replay");
+        let cure = |id: &str, title: &str, does: &str, by| Cure {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            does: does.to_owned(),
+            touches: Vec::new(),
+            cost: String::from("seconds a file; the base is not copied again"),
+            risk: String::from("none: a file that is not what was written is not used"),
+            by,
+            with: Vec::new(),
+        };
+        s.entry("14:16:40", J::TroubleFound {
+            step: String::from("replay"),
+            trouble: Trouble {
+                name: String::from("missing-wal"),
+                what: String::from("The log file 000000010000000100000029 cannot be had from where this recovery looks, but is in \"far\". Replay stopped before it; nothing was lost."),
+                evidence: vec![
+                    Evidence { source: String::from("log"), text: String::from("2026-11-22 14:16:39.881 UTC [4411] FATAL:  recovery ended before configured recovery target was reached") },
+                    Evidence { source: String::from("segment"), text: String::from("000000010000000100000029 is in \"far\"") },
+                ],
+                cures: vec![
+                    cure("fetch-elsewhere", "Fetch it from \"far\", and go on", "All repositories of the cluster are asked from now on, and what only the directory set aside holds is copied to the rescued files. Each file is checked before it is used.", By::Lifeboat),
+                    cure("stop-at-gap", "End the recovery at the last transaction before it", "The server keeps everything up to the last transaction before it.", By::LifeboatByName),
+                ],
+            },
+        });
+        s.entry("14:16:40", J::StepFailed {
+            step: String::from("replay"),
+            explanation: Explanation::new(
+                Kind::Unreachable,
+                "The WAL ended before the target. The server says: recovery ended before configured recovery target was reached.",
+                "The repository and the damaged directory that was moved aside are as they were; the restored directory stays for another try.",
+                "Where a log file is missing, bring it back into the repository and retry.",
+            ),
+        });
+        s.tick("14:16:50");
+        s
+    }
+
     pub fn interrupted(theme: Theme) -> Self {
         let mut s = Self::running(theme, "restore-base");
         s.entry(
@@ -1219,6 +1261,10 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
     add("earlier", with(Story::held(theme), &[Key::Char('E')]));
     add("promote", with(Story::held(theme), &[Key::Char('P')]));
     add("failed", Story::failed(theme));
+    add("trouble", Story::troubled(theme));
+    add("trouble_cure", with(Story::troubled(theme), &[Key::Char('f')]));
+    add("trouble_cures", with(Story::troubled(theme), &[Key::Char('F')]));
+    add("trouble_name", with(Story::troubled(theme), &[Key::Char('F'), Key::Down, Key::Enter]));
     add("interrupted", Story::interrupted(theme));
     add("put_back", {
         let mut s = Story::failed(theme);

@@ -37,17 +37,6 @@ fn a_log_file_that_is_nowhere_ends_the_recovery_before_it() {
     assert!(plan.ends_at.is_some() && end.reach.unwrap().lost_commits.unwrap() > 0);
 }
 
-#[test]
-#[ignore = "make test-troubles"]
-fn a_damaged_log_file_ends_the_recovery_before_it() {
-    let stage = Stage::new();
-    let client = stage.spoiled_before("start-recovery", |incident| {
-        flip_a_bit(&stage.archived(&stage.middle_segment(incident)));
-    });
-    stage.cured(&client, "damaged-wal", "stop-at-gap");
-    stage.to_the_end(&client);
-}
-
 /// The archive is damaged, people bring a good copy, and the full recovery is had.
 #[test]
 #[ignore = "make test-troubles"]

@@ -124,7 +124,7 @@ pub enum Event {
         step: String,
         explanation: Explanation,
     },
-    /// What the failure was recognised as; follows [`Event::StepFailed`] at once.
+    /// What a failure was recognised as; [`Event::StepFailed`] follows at once.
     TroubleFound {
         step: String,
         trouble: Trouble,

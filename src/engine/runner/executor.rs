@@ -199,11 +199,12 @@ fn settle(
     };
     state.executing = false;
     let trouble = trouble.filter(|_| matches!(event, Some(Event::StepFailed { .. })));
-    if let Some(event) = event {
-        core.record(&mut state, event)?;
-    }
+    // First, so that whoever hears of the failure knows what it is.
     if let Some(trouble) = trouble {
         core.record(&mut state, Event::TroubleFound { step: id.to_owned(), trouble })?;
+    }
+    if let Some(event) = event {
+        core.record(&mut state, event)?;
     }
     if cancel {
         core.record(&mut state, Event::RunCancelled { step: Some(id.to_owned()) })?;

@@ -211,20 +211,38 @@ fn look_again(site: &Site, cure: &Cure) -> Result<Cured, Explanation> {
 ///
 /// # Errors
 /// Where no transaction before it can be reached.
-pub fn stop_at_gap(site: &Site, plan: &Plan, landscape: &Landscape) -> Result<Cured, Explanation> {
+pub fn stop_at_gap(
+    site: &Site,
+    plan: &Plan,
+    landscape: &Landscape,
+    cure: &Cure,
+) -> Result<Cured, Explanation> {
     site.same_place(plan)?;
     let asked = reach(landscape, &plan.target)?;
-    if good(&asked) {
+    // A file that is there and damaged was read in an earlier look: it is left out by its place.
+    let machine = Machine::new(site, plan);
+    let broken = cure.with.first().and_then(|name| machine.starts(name)).filter(|at| {
+        let before_end = plan.replay_until.is_some_and(|end| *at < end);
+        before_end && cure.with.first().is_some_and(|n| machine.whereabouts(n).found.is_empty())
+    });
+    if good(&asked) && broken.is_none() {
         site.configure_anew(plan)?;
         return Ok(done(
             "Nothing is missing: the point is proven anew, and the server is told it once more",
         ));
     }
     let wanted = plan.replay_until;
-    let best = nearest(landscape, &asked, |reach| {
-        wanted.is_none() || reach.last_kept.as_ref().map(|commit| commit.end_lsn) <= wanted
-    })
-    .ok_or_else(|| guard::unreachable(&asked))?;
+    let timeline = plan.target.timeline;
+    let before = |at| Target { point: TargetPoint::Lsn(at), inclusive: false, timeline };
+    let whole = broken.filter(|_| good(&asked)).map(|at| reach(landscape, &before(at)));
+    let whole = whole.and_then(Result::ok).filter(good);
+    let fits = |reach: &Reach| {
+        let kept = reach.last_kept.as_ref().map(|commit| commit.end_lsn);
+        kept <= broken.or(wanted) || (broken.is_none() && wanted.is_none())
+    };
+    let best = whole
+        .or_else(|| nearest(landscape, &asked, fits))
+        .ok_or_else(|| guard::unreachable(&asked))?;
     let target = Target {
         point: TargetPoint::EndOfArchive,
         inclusive: true,

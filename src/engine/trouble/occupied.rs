@@ -111,6 +111,6 @@ fn port(scene: &Scene<'_>, sign: &str, world: &dyn World) -> Option<Trouble> {
              there. Its data is whole; it waits."
         ),
         vec![shown],
-        free.into_iter().chain([end]).collect(),
+        std::iter::once(end).chain(free).collect(),
     )
 }

@@ -95,17 +95,38 @@ fn works_in(data: &Path) -> Result<Option<i32>, String> {
             Ok(folder) if (folder.dev(), folder.ino()) == (own.dev(), own.ino()) => {
                 return Ok(Some(pid));
             }
-            // One that may not be looked at: only where it could be a server of this directory.
+            // Where even root may not look at another's process, a server says it by its command.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                let theirs = fs::metadata(entry.path()).map(|m| m.uid());
-                if theirs.is_ok_and(|uid| uid == own.uid()) {
-                    return Err(format!("process {pid} may not be looked at"));
+                match serves(&entry.path(), (own.dev(), own.ino())) {
+                    Some(true) => return Ok(Some(pid)),
+                    Some(false) => {}
+                    None => return Err(format!("server process {pid} may not be looked at")),
                 }
             }
             _ => {}
         }
     }
     Ok(None)
+}
+
+/// Whether a process that hides its folder is the server of the directory; `None` where it is a
+/// server and does not say of which one.
+fn serves(process: &Path, directory: (u64, u64)) -> Option<bool> {
+    let is_server = |process: &Path| {
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        matches!(name.trim(), "postgres" | "postmaster")
+    };
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    let mut rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+    let parent = rest.nth(1).unwrap_or_default();
+    // The children of a server are not counted: their parent is.
+    if !is_server(process) || is_server(&Path::new("/proc").join(parent)) {
+        return Some(false);
+    }
+    let command = fs::read_to_string(process.join("cmdline")).unwrap_or_default();
+    let mut words = command.split('\0').skip_while(|word| *word != "-D");
+    let folder = fs::metadata(words.nth(1)?).ok()?;
+    Some((folder.dev(), folder.ino()) == directory)
 }
 
 /// Whether a System V shared memory segment has a process attached.

@@ -3,7 +3,7 @@
 
 use super::{
     LOOK_AGAIN, STOP_AT_GAP, Scene, Whereabouts, World, by_lifeboat, by_people, choose_again,
-    evidence, other_base_cure, repository, trouble,
+    evidence, repository, trouble,
 };
 use crate::engine::incident::trouble::{Cure, Evidence, Trouble};
 
@@ -49,7 +49,6 @@ fn judge(
         if consistent {
             cures.push(stop_at_gap(name));
         }
-        cures.push(other_base_cure(&world.base()));
         cures
     };
     if let Some(where_) = place.elsewhere.first() {
@@ -66,7 +65,7 @@ fn judge(
     }
     if let Some((repository, why)) = place.damaged.first().filter(|_| place.found.is_empty()) {
         shown.push(evidence("segment", format!("{name} in \"{repository}\": {why}")));
-        let cures = last_resort(vec![]);
+        // A server that is told of a damaged file does not stop in order before it: no end there.
         let good = by_people(
             LOOK_AGAIN,
             "Bring a good copy of it, then look again",
@@ -81,7 +80,7 @@ fn judge(
                  was found. Replay stopped before it."
             ),
             shown,
-            cures.into_iter().chain([good]).collect(),
+            vec![good, choose_again("Choose an earlier point", "Points before it can be reached.")],
         );
     }
     if !place.away.is_empty() && place.found.is_empty() {
