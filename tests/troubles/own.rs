@@ -199,7 +199,7 @@ fn a_lock_file_of_the_living_is_never_removed() {
 fn programs_of_another_version_are_told_and_looked_at_again() {
     let stage = Stage::new();
     let version = stage.data().join("PG_VERSION");
-    let client = stage.spoiled_before("start-recovery", |_| fs::write(&version, "9.6\n").unwrap());
+    let client = stage.spoiled_before("start-recovery", |_| fs::write(&version, "12\n").unwrap());
     let (_, trouble) = stage.next_trouble(&client).unwrap();
     assert_eq!(trouble.name, "wrong-version", "{trouble:#?}");
     let major = stage.sandbox.server().programs.major;
