@@ -97,6 +97,7 @@ impl Scene {
             clusters: vec![cluster],
             repositories: vec![repository],
             operators: Vec::new(),
+            channels: Vec::new(),
             sandbox: Sandbox::default(),
             path: PathBuf::new(),
         };

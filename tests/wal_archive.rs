@@ -124,6 +124,7 @@ impl Scene {
             clusters: vec![named],
             repositories: vec![repository],
             operators: vec![],
+            channels: Vec::new(),
             sandbox: Sandbox::default(),
             path: PathBuf::new(),
         };

@@ -124,6 +124,11 @@ pub enum Verb {
     /// Makes an empty repository for a cluster, or confirms the one that is there.
     CreateRepository(Common),
 
+    /// What an incident's messages came to, channel by channel; or a status text for people outside.
+    ///
+    /// Ends with 12 where one did not arrive.
+    Messages(Messages),
+
     /// Figures for monitoring in the OpenMetrics text form: backups, WAL, drills, recoveries.
     ///
     /// Once to standard output; into a file for node_exporter's textfile collector; or over HTTP.
@@ -267,6 +272,24 @@ pub struct Schedule {
     #[arg(long)]
     pub once: bool,
     /// One JSON object a line for each thing that happens.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Messages {
+    /// The incident's number.
+    #[arg(value_name = "INCIDENT", required_unless_present = "test")]
+    pub incident: Option<String>,
+    /// Tries those that wait now.
+    #[arg(long)]
+    pub deliver: bool,
+    /// Prints a status text for people outside, to copy.
+    #[arg(long, conflicts_with_all = ["deliver", "json"])]
+    pub public: bool,
+    /// Sends one message to that channel, which says that it is a test.
+    #[arg(long, value_name = "CHANNEL", conflicts_with = "incident")]
+    pub test: Option<String>,
     #[arg(long)]
     pub json: bool,
 }

@@ -7,6 +7,7 @@ use crate::engine::desk::Desk;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::journal;
 use crate::engine::incident::store::{self, Listed, Store};
+use crate::engine::notify::messenger::Messenger;
 use crate::engine::report::{self, Report};
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::server::{self, RunnerOptions};
@@ -15,6 +16,11 @@ use jiff::Timestamp;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an ending runner waits for messages under way; the scheduler or the next runner brings
+/// the others.
+const LAST_MESSAGES: Duration = Duration::from_secs(20);
 
 /// The process that owns one incident, until nothing needs it.
 pub(super) fn runner(config: &Config, folder: &Path) -> Result<ExitCode, Explanation> {
@@ -26,7 +32,11 @@ pub(super) fn runner(config: &Config, folder: &Path) -> Result<ExitCode, Explana
         operators: config.operators.clone(),
         ..RunnerOptions::new(folder.to_owned(), Arc::new(desk))
     };
-    runtime.block_on(server::run(options)).map_err(|e| e.explanation())?;
+    let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
+    let messenger = Messenger::begin(&config.channels, &runbook, folder);
+    let ended = runtime.block_on(server::run(options)).map_err(|e| e.explanation());
+    messenger.end(LAST_MESSAGES);
+    ended?;
     Ok(ExitCode::SUCCESS)
 }
 

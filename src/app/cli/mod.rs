@@ -13,6 +13,7 @@ mod hold;
 mod incidents;
 mod init;
 mod keys;
+mod messages;
 mod metrics;
 mod output;
 mod restore;
@@ -103,6 +104,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
+        Verb::Messages(args) => messages::messages(&loaded(path)?, &args),
         Verb::Metrics(args) => metrics::metrics(&loaded(path)?, &args),
         Verb::Schedule(args) => schedule::schedule(&loaded(path)?, &args),
         Verb::InstallUnits(args) => schedule::install_units(&loaded(path)?, &args),

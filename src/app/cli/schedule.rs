@@ -6,6 +6,7 @@ use crate::engine::config::Config;
 use crate::engine::desk;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::moments;
+use crate::engine::notify::messenger;
 use crate::engine::runbook::Runbook;
 use crate::engine::schedule::jobs::Everyday;
 use crate::engine::schedule::run::{Alone, Scheduler, Stop, Told};
@@ -17,6 +18,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+const MESSAGES_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Explanation> {
     let clusters = match &args.cluster {
@@ -43,8 +47,31 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
             ExitCode::from(super::status::PROBLEM)
         });
     }
-    scheduler.run(&stop)?;
+    let messages = left_messages(config, &runbook, &stop);
+    let ended = scheduler.run(&stop);
+    stop.ask();
+    // Its deliveries have a limit of their own.
+    let _ = messages.map(std::thread::JoinHandle::join);
+    ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Brings channels the messages that a runner could not deliver before it ended.
+fn left_messages(
+    config: &Config,
+    runbook: &Runbook,
+    stop: &Arc<Stop>,
+) -> Option<std::thread::JoinHandle<()>> {
+    if config.channels.is_empty() {
+        return None;
+    }
+    let (config, runbook, stop) = (config.clone(), runbook.clone(), Arc::clone(stop));
+    let follow = move || {
+        while !stop.wait(MESSAGES_EVERY) {
+            messenger::deliver_left(&config.channels, &runbook, &config.state_directory());
+        }
+    };
+    std::thread::Builder::new().name(String::from("messages")).spawn(follow).ok()
 }
 
 /// SIGTERM and SIGINT end the work in hand cleanly.

@@ -2,6 +2,7 @@
 //! [`load`]. Never holds a secret: keys and passwords are named by the file that holds them.
 
 pub mod archiving;
+pub mod channels;
 pub mod load;
 pub mod place;
 pub mod retention;
@@ -35,6 +36,9 @@ pub struct Config {
     pub repositories: Vec<RepositoryConfig>,
     #[serde(default)]
     pub operators: Vec<Operator>,
+    /// Whom an incident's messages go to.
+    #[serde(default)]
+    pub channels: Vec<channels::Channel>,
     #[serde(default)]
     pub sandbox: Sandbox,
     /// The file that this was read from; never in the file itself.

@@ -525,6 +525,8 @@ fn configuration(root: &Path, cluster: &Cluster) -> Config {
         clusters: vec![cluster.clone()],
         repositories: vec![repository],
         operators: vec![Operator { user: us, role: Role::Commander }],
+        // A drill sends nothing to anybody.
+        channels: Vec::new(),
         sandbox: crate::engine::config::Sandbox::default(),
         path: root.join("lifeboat.toml"),
     }

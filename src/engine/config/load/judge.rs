@@ -21,6 +21,10 @@ pub(super) fn content(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     judge.names("clusters", config.clusters.iter().map(|cluster| cluster.name.as_str()));
     judge.names("repositories", config.repositories.iter().map(|one| one.name.as_str()));
     judge.unique("operators", "user", config.operators.iter().map(|one| one.user.as_str()));
+    judge.names("channels", config.channels.iter().map(|one| one.name.as_str()));
+    for (at, channel) in config.channels.iter().enumerate() {
+        judge.channel(at, channel, config);
+    }
     for (at, cluster) in config.clusters.iter().enumerate() {
         judge.cluster(at, cluster, config);
     }
@@ -35,6 +39,9 @@ pub(super) fn files(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     let mut judge = Judge { lines, problems: Vec::new() };
     if let Some(path) = &config.runbook {
         judge.readable(&[Key("runbook")], path, "the runbook file");
+    }
+    for (at, channel) in config.channels.iter().enumerate() {
+        judge.channel_files(at, channel);
     }
     for (at, repository) in config.repositories.iter().enumerate() {
         if let StoreConfig::S3(s3) = &repository.store {
