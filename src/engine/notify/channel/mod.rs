@@ -62,7 +62,7 @@ pub fn deliver(channel: &Channel, message: &Message) -> Result<(), DeliveryError
             http::post(&url, root_certificate.as_deref(), &[], &body)
         }
         ChannelTarget::Webhook { url, secret_file, root_certificate } => {
-            let signed = webhook::signed(message, &*secret(secret_file)?, jiff::Timestamp::now())?;
+            let signed = webhook::signed(message, &secret(secret_file)?, jiff::Timestamp::now())?;
             http::post(url, root_certificate.as_deref(), &signed.headers, &signed.body)
         }
         ChannelTarget::Email { password_file, .. } => {

@@ -92,6 +92,7 @@ fn reach() -> Reach {
             timeline: None,
         },
         reachable: true,
+        line: None,
         checks: Vec::new(),
         base: None,
         last_kept: None,
