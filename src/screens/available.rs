@@ -35,10 +35,10 @@ pub fn available(id: Id, view: &View) -> bool {
 fn needs_live(id: Id) -> bool {
     use Id::{
         Abandon, AddNote, AnswerQuestion, AskServer, CancelRun, ChangesBefore, ChoosePoint,
-        CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GoEarlier, GoLater,
-        GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan, OpenGate,
-        Pause, Promote, PutBack, ReopenLine, RunProbes, SetSeverity, SignLine, StartRun,
-        StopReading, SurveyAgain, Validate, VerifyBackup, WhatIsWrong, WriteReport,
+        CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, FullRestore, GoEarlier,
+        GoLater, GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan,
+        OpenGate, Pause, Promote, PutBack, ReopenLine, RunProbes, SetSeverity, SignLine, StartRun,
+        StopReading, SurveyAgain, SwapIn, Validate, VerifyBackup, WhatIsWrong, WriteReport,
     };
     matches!(
         id,
@@ -53,6 +53,7 @@ fn needs_live(id: Id) -> bool {
             | CommitsAround
             | ConfirmTarget
             | FirstDetected
+            | FullRestore
             | GoEarlier
             | GoLater
             | GoOnRunning
@@ -71,6 +72,7 @@ fn needs_live(id: Id) -> bool {
             | StartRun
             | StopReading
             | SurveyAgain
+            | SwapIn
             | Validate
             | VerifyBackup
             | WhatIsWrong
@@ -131,7 +133,10 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
             _ => false,
         },
         Id::PutBack => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
-        Id::Promote | Id::Abandon => status == RunStatus::Held,
+        Id::FullRestore => choosing && !view.busy("choosing the point"),
+        Id::SwapIn => super::full_restore::waits(incident),
+        Id::Promote => status == RunStatus::Held && !super::full_restore::waits(incident),
+        Id::Abandon => status == RunStatus::Held,
         Id::GoLater => super::at_target::waits(incident) && !view.busy(MOVING),
         Id::GoEarlier => super::at_target::waits(incident),
         Id::Validate => status == RunStatus::Finished && !view.busy("validating"),

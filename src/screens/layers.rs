@@ -109,6 +109,11 @@ pub enum Pick {
     OwnPoint,
     /// One of the transactions that come next.
     NextCommits,
+    /// A full restore of that backup, or the newest.
+    Full {
+        set: Option<String>,
+        to_end: bool,
+    },
 }
 
 /// The kinds of recovery target.

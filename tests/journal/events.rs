@@ -193,6 +193,7 @@ fn reach() -> BoxedStrategy<Reach> {
             forecast: rest.2,
             line: vec![(1, Lsn(0)), (2, Lsn(rest.3 >> 1))],
             cost: Default::default(),
+            procedure: Default::default(),
         })
         .boxed()
 }
@@ -235,6 +236,9 @@ fn plan() -> BoxedStrategy<Plan> {
                 repositories: Vec::new(),
                 replay_until: None,
                 minimum_settings,
+                procedure: Default::default(),
+                lost: false,
+                source: None,
                 steps,
                 hash: String::new(),
             };

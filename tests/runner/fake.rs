@@ -242,6 +242,7 @@ impl Work for FakeWork {
                 None => vec![(1, Lsn(0))],
             },
             cost: Default::default(),
+            procedure: Default::default(),
         })
     }
 
@@ -280,6 +281,9 @@ impl Work for FakeWork {
             repositories: Vec::new(),
             replay_until: Some(WAITS_AT),
             minimum_settings: Vec::new(),
+            procedure: Default::default(),
+            lost: false,
+            source: None,
             steps: STEPS.iter().map(|id| step(id)).collect(),
             hash: String::new(),
         };

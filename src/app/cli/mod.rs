@@ -16,6 +16,7 @@ mod keys;
 mod metrics;
 mod output;
 mod restore;
+mod restore_full;
 mod schedule;
 mod status;
 mod suspects;
@@ -102,6 +103,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::Suspects(args) => suspects::suspects(&loaded(path)?, &args),
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
+        Verb::RestoreFull(args) => restore_full::run(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
         Verb::Metrics(args) => metrics::metrics(&loaded(path)?, &args),
         Verb::Schedule(args) => schedule::schedule(&loaded(path)?, &args),
