@@ -159,6 +159,7 @@ fn reach() -> Reach {
         forecast: None,
         line: vec![(1, Lsn(0))],
         cost: Cost::default(),
+        procedure: Default::default(),
     }
 }
 
@@ -186,8 +187,14 @@ fn plan() -> Plan {
         repositories: Vec::new(),
         minimum_settings: Vec::new(),
         replay_until: Some(Lsn(0x3_1234_5678)),
+        procedure: Default::default(),
+        lost: false,
+        source: None,
         ends_at: None,
-        steps: Runbook::load(None).unwrap().steps.iter().map(step).collect(),
+        steps: lifeboat::engine::restore::plan::ORDER
+            .iter()
+            .map(|id| step(Runbook::load(None).unwrap().step(id).unwrap()))
+            .collect(),
         // A fixed word, so that new texts in the runbook do not change the snapshots' hashes.
         hash: String::from("0123456789abcdef"),
     }

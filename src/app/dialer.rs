@@ -2,7 +2,7 @@
 //! between the runner's client and the terminal UI; never acts on an incident itself.
 
 use super::link::{Dialer, Inbox, Incoming, Wire};
-use crate::engine::config::Config;
+use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::event::Declaration;
 use crate::engine::incident::model::{Phase, RunStatus};
@@ -56,6 +56,20 @@ pub fn clusters(config: &Config) -> Vec<ClusterRow> {
     config.clusters.iter().map(row).collect()
 }
 
+/// What an incident on a configured cluster is declared as.
+#[must_use]
+pub fn declaration(cluster: &Cluster, id: &str, title: &str) -> Declaration {
+    Declaration {
+        id: id.to_owned(),
+        cluster: cluster.name.clone(),
+        tier: cluster.tier,
+        environment: cluster.environment.clone(),
+        title: title.to_owned(),
+        identity: discovery::identity(&cluster.data_directory).ok(),
+        drill: (cluster.environment == "drill").then(|| String::from("drill")),
+    }
+}
+
 impl Dialer for Runners {
     fn list(&self) -> Result<Listing, Explanation> {
         let mut listing = Listing { clusters: clusters(&self.config), ..Listing::default() };
@@ -97,16 +111,7 @@ impl Dialer for Runners {
             let what = format!("The configuration has no cluster \"{cluster}\".");
             return Err(Explanation::new(Kind::Config, what, "Nothing was declared.", ""));
         };
-        let declare = |id: &str| Declaration {
-            id: id.to_owned(),
-            cluster: found.name.clone(),
-            tier: found.tier,
-            environment: found.environment.clone(),
-            title: title.to_owned(),
-            identity: discovery::identity(&found.data_directory).ok(),
-            drill: (found.environment == "drill").then(|| String::from("drill")),
-        };
-        let made = self.store.declare(Timestamp::now(), declare);
+        let made = self.store.declare(Timestamp::now(), |id| declaration(found, id, title));
         made.map(|(declaration, _)| declaration.id).map_err(|e| e.explanation())
     }
 

@@ -5,16 +5,19 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
+use crate::engine::incident::facts::{
+    Check, Commit, Procedure, Reach, ServerProbe, Survey, Target,
+};
 use crate::engine::incident::past::Window;
 use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::recovery_point::{Inputs, Landscape, Means, gather, live};
 use crate::engine::repository::{Repository, verify};
-use crate::engine::restore::plan;
+use crate::engine::restore::full_plan::{self, Ground};
 use crate::engine::restore::steps::{self, Site};
+use crate::engine::restore::{full, plan};
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::Plan;
-use crate::engine::runner::protocol::{Progress, Unit};
+use crate::engine::runner::protocol::{FullRestore, Progress, Unit};
 use crate::engine::runner::step::Step;
 use crate::engine::runner::work::{Asking, Cured, Report, Work};
 use crate::engine::wal::inspect::ScanProgress;
@@ -55,8 +58,19 @@ impl Desk {
             )
         })?;
         let folder = folder.to_owned();
-        let site = Site { config, cluster, executable, folder, adjusted: Adjustments::default() };
+        let adjusted = Adjustments::default();
+        let site = Site { config, cluster, executable, folder, beside: None, adjusted };
         Ok(Self { site: Arc::new(site), runbook, runtime, landscape: Mutex::new(None) })
+    }
+
+    /// Removes a new cluster that was given up; see [`full::discard`].
+    ///
+    /// # Errors
+    /// As [`full::discard`].
+    pub fn discard(&self, incident: &Incident, named: &Path) -> Result<(), Explanation> {
+        let plan = incident.plan.as_ref().ok_or_else(plan::no_base)?;
+        let made = incident.noted(steps::beside::MADE).unwrap_or_default();
+        full::discard(&self.site, plan, made, named)
     }
 
     fn repository(&self) -> Result<Repository, Explanation> {
@@ -278,10 +292,45 @@ impl Work for Desk {
     }
 
     fn plan(&self, incident: &Incident) -> Result<Plan, Explanation> {
-        let identity = self.site.identity()?;
-        let available = copies::available(&self.site.config, &self.site.cluster);
-        let (cluster, runbook) = (&self.site.cluster, &self.runbook);
-        plan::make(incident, cluster, &available, identity, runbook, Timestamp::now())
+        let site = &self.site;
+        let reach = plan::chosen(incident)?;
+        let base = reach.base.as_ref().ok_or_else(plan::no_base)?;
+        let (identity, lost) = match site.lost()? {
+            None => (site.identity()?, false),
+            Some(_) => (full::identity_of(site, base), true),
+        };
+        let copies = copies::choose(&site.config, &site.cluster, &base.set, None, Some(base));
+        let ground = Ground {
+            incident,
+            cluster: &site.cluster,
+            available: &copies::available(&site.config, &site.cluster),
+            identity,
+            lost,
+            // Without one the copy step will say why; a plan is no proof of that.
+            source: copies.ok().and_then(|copies| copies.source(&site.config, &site.cluster)),
+            runbook: &self.runbook,
+            now: Timestamp::now(),
+        };
+        match reach.procedure {
+            Procedure::PointInTime => plan::make(ground),
+            Procedure::FullRestore { .. } => full_plan::make(ground),
+        }
+    }
+
+    fn full_restore(&self, incident: &Incident, asked: &FullRestore) -> Result<Reach, Explanation> {
+        let mut reach = full::choose(&self.site, asked)?;
+        if !reach.reachable {
+            return Ok(reach);
+        }
+        // What it costs is told by the archived log, where that can be read at all.
+        let changed = !self.known().is_some_and(|known| known.is_current());
+        let landscape = self.landscape(incident, &AT_ONCE, changed);
+        let judged = |target: &Target| {
+            let landscape = landscape.as_ref().map_err(Clone::clone)?;
+            landscape.reach(target, &|_| {}, &|| false).map_err(|e| e.explanation())
+        };
+        full::weigh(&mut reach, &judged);
+        Ok(reach)
     }
 
     fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation> {

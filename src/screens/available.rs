@@ -38,10 +38,10 @@ pub fn available(id: Id, view: &View) -> bool {
 fn needs_live(id: Id) -> bool {
     use Id::{
         Abandon, AddNote, AnswerQuestion, AskServer, CancelRun, ChangesBefore, ChoosePoint,
-        CloseIncident, CommitsAround, ConfirmTarget, Cure, FirstDetected, GoEarlier, GoLater,
-        GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan, OpenGate,
-        Pause, Promote, PutBack, ReopenLine, RunProbes, SetSeverity, SignLine, StartRun,
-        StopReading, SurveyAgain, Validate, VerifyBackup, WhatIsWrong, WriteReport,
+        CloseIncident, CommitsAround, ConfirmTarget, Cure, FirstDetected, FullRestore, GoEarlier,
+        GoLater, GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan,
+        OpenGate, Pause, Promote, PutBack, ReopenLine, RunProbes, SetSeverity, SignLine, StartRun,
+        StopReading, SurveyAgain, SwapIn, Validate, VerifyBackup, WhatIsWrong, WriteReport,
     };
     matches!(
         id,
@@ -57,6 +57,7 @@ fn needs_live(id: Id) -> bool {
             | ConfirmTarget
             | Cure
             | FirstDetected
+            | FullRestore
             | GoEarlier
             | GoLater
             | GoOnRunning
@@ -75,6 +76,7 @@ fn needs_live(id: Id) -> bool {
             | StartRun
             | StopReading
             | SurveyAgain
+            | SwapIn
             | Validate
             | VerifyBackup
             | WhatIsWrong
@@ -139,7 +141,10 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
             _ => false,
         },
         Id::PutBack => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
-        Id::Promote | Id::Abandon => status == RunStatus::Held,
+        Id::FullRestore => choosing && !view.busy("choosing the point"),
+        Id::SwapIn => super::full_restore::waits(incident),
+        Id::Promote => status == RunStatus::Held && !super::full_restore::waits(incident),
+        Id::Abandon => status == RunStatus::Held,
         Id::GoLater => super::at_target::waits(incident) && !view.busy(MOVING),
         Id::GoEarlier => super::at_target::waits(incident),
         Id::Validate => status == RunStatus::Finished && !view.busy("validating"),

@@ -144,6 +144,8 @@ pub enum Id {
     GoLater,
     GoEarlier,
     OtherTry,
+    FullRestore,
+    SwapIn,
     Abandon,
     ShowLog,
     // Validation, checklist, report
@@ -191,6 +193,8 @@ const ASSESS: &[C] = &[C::Page(Page::Assessment)];
 const POINT: &[C] = &[C::Page(Page::RecoveryPoint), C::Past];
 const PAST: &[C] = &[C::Past];
 const RESTORE: &[C] = &[C::Page(Page::Restore)];
+/// Where a way back is chosen.
+const CHOOSING: &[C] = &[C::Page(Page::Restore), C::Page(Page::RecoveryPoint), C::Past];
 const CHECKS: &[C] = &[C::Page(Page::Validation)];
 const LIST: &[C] = &[C::Page(Page::Checklist)];
 const REPORT: &[C] = &[C::Page(Page::Report)];
@@ -316,6 +320,8 @@ pub const TABLE: &[Command] = &[
     c(Id::SurveyAgain, Key::Char('u'), 17, Observer, POINT, "read again", "Read backups, archive and server again."),
 
     c(Id::Promote, Key::Char('P'), 1, Commander, RESTORE, "promote", "Accept the data at the recovery point and open the database. Asks first."),
+    c(Id::SwapIn, Key::Char('S'), 1, Commander, RESTORE, "swap in", "Full restore: stop the old server, keep its directory, and put the new cluster in its place. Asks first."),
+    c(Id::FullRestore, Key::Char('f'), 19, Commander, CHOOSING, "full restore", "The last resort (Option B): a new cluster beside the old one, checked at a port of its own, then swapped in or discarded. Says when to use it."),
     c(Id::GoLater, Key::Char('L'), 1, Commander, RESTORE, "later", "At the recovery point: go on to a later one. The server is stopped, told and started again; nothing is copied. Shows what happens, then takes the cluster's name."),
     c(Id::GoEarlier, Key::Char('E'), 1, Commander, RESTORE, "earlier", "At the recovery point: say what an earlier one would cost, and go there by a new restore. Asks first."),
     c(Id::OtherTry, Key::Char('o'), 4, Observer, RESTORE, "other try", "Where more points were tried than fit side by side: show the next of them."),

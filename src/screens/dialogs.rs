@@ -9,7 +9,7 @@ use super::theme::Ink;
 use super::view::View;
 use super::{commands, frame, text};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Commit, Target};
+use crate::engine::incident::facts::{Commit, Procedure, Target};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -438,6 +438,22 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
         Ink::Text,
     );
     fact("directory", id.data_directory.clone(), Ink::Text);
+    if plan.lost {
+        let words = "the data directory is lost: who it is, is the backup's word. Be sure.";
+        fact("", words.to_owned(), Ink::Attention);
+    }
+    let full = match &plan.procedure {
+        Procedure::FullRestore { destination, port } => Some((destination.clone(), *port)),
+        Procedure::PointInTime => None,
+    };
+    if let Some((destination, port)) = &full {
+        fact(
+            "full restore",
+            format!("a new cluster, at port {port} until it is swapped in:"),
+            Ink::Strong,
+        );
+        fact("", destination.clone(), Ink::Text);
+    }
     fact("goes back to", plan.target.to_string(), Ink::Strong);
     if let Some(reach) = &incident.reach {
         let lost = match (reach.lost_commits, reach.lost_seconds) {
@@ -450,6 +466,19 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
         }
     }
     fact("from backup", plan.base.set.clone(), Ink::Text);
+    if let Some(source) = plan.source.as_ref().filter(|source| source.far) {
+        fact("comes", source.to_string(), Ink::Attention);
+    }
+    if full.is_some() {
+        fact("stops", String::from("nothing, before you decide to swap"), Ink::Good);
+        fact(
+            "stays kept",
+            String::from("the old directory, whole, once it is swapped:"),
+            Ink::Good,
+        );
+        fact("", plan.aside.clone(), Ink::Text);
+        return out;
+    }
     fact("stops", String::from("the server; nobody can write from then on"), Ink::Attention);
     fact(
         "stays kept",

@@ -179,7 +179,9 @@ fn point(view: &View) -> Guide {
                 || {
                     do_it(
                         Id::TargetKind,
-                        format!("This point cannot be reached: {why} Choose another."),
+                        format!(
+                            "This point cannot be reached: {why} Choose another, or a full restore (f)."
+                        ),
                     )
                 },
                 |_| {
@@ -217,6 +219,11 @@ fn restore(view: &View, incident: &Incident) -> Guide {
             ),
             (None, _) => String::from("Nothing to do: the next step is about to start."),
         }),
+        RunStatus::Held if super::full_restore::waits(incident) => {
+            let question = step.and_then(|s| s.question.as_deref()).unwrap_or("Swap it in?");
+            do_it(Id::SwapIn, format!("{} A gives it up.", text::clean(question)))
+                .tone(Tone::Attention)
+        }
         RunStatus::Held => {
             let question = step
                 .and_then(|s| s.question.as_deref())
@@ -248,9 +255,10 @@ fn restore(view: &View, incident: &Incident) -> Guide {
         )
         .tone(Tone::Attention),
         RunStatus::Undoing => wait("Putting everything back as it was before. Nothing to do."),
-        RunStatus::Undone => {
-            do_it(Id::PageTwo, "Everything is as it was before. Choose another recovery point.")
-        }
+        RunStatus::Undone => do_it(
+            Id::PageTwo,
+            "Everything is as it was before. Choose another recovery point, or a full restore (f).",
+        ),
         RunStatus::Finished => do_it(Id::GoOn, "The recovery is done. Go on."),
     }
 }

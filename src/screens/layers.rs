@@ -121,6 +121,11 @@ pub enum Pick {
     NextCommits,
     /// A cure, by its id.
     Cure(String),
+    /// A full restore of that backup, or the newest.
+    Full {
+        set: Option<String>,
+        to_end: bool,
+    },
 }
 
 /// The kinds of recovery target.

@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod dialogs;
 pub mod drill;
 pub mod frame;
+pub mod full_restore;
 pub mod guide;
 pub mod home;
 pub mod layers;

@@ -40,6 +40,7 @@ pub fn name(target: &Target, suspect: Option<&Suspect>) -> String {
         TargetPoint::Xid(xid) => format!("{edge} transaction {xid}"),
         TargetPoint::Name(name) => format!("Restore point \"{name}\""),
         TargetPoint::EndOfArchive => String::from("Everything: the end of the archive"),
+        TargetPoint::EndOfBase => String::from("The end of the base backup itself"),
     }
 }
 

@@ -10,7 +10,7 @@ use super::paint::{Column, first_row, pad};
 use super::theme::Ink;
 use super::view::View;
 use super::widgets::bars;
-use super::{at_target, columns, commands, only_panel, split_rows, text};
+use super::{at_target, columns, commands, full_restore, only_panel, split_rows, text};
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Prerequisite;
@@ -237,6 +237,10 @@ fn beside(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
         log_tail(view, &mut column);
         return;
     }
+    if full_restore::waits(incident) {
+        full_restore::draw(view, incident, &mut column);
+        return;
+    }
     if incident.status == RunStatus::Held {
         at_target::draw(view, incident, &mut column);
         return;
@@ -333,7 +337,7 @@ fn asked(view: &View, incident: &Incident, which: Prerequisite, column: &mut Col
     if which == Prerequisite::TargetConfirmed
         && let Some(reach) = &incident.reach
     {
-        column.field("point", 10, (Ink::Strong, &reach.target.to_string()), 3);
+        column.field("point", 10, (Ink::Strong, &full_restore::point(reach)), 3);
     }
     if which == Prerequisite::BackupIntegrity
         && let Some((set, checks)) = &incident.integrity

@@ -198,6 +198,7 @@ fn reach() -> BoxedStrategy<Reach> {
             forecast: rest.2,
             line: vec![(1, Lsn(0)), (2, Lsn(rest.3 >> 1))],
             cost: Default::default(),
+            procedure: Default::default(),
         })
         .boxed()
 }
@@ -241,6 +242,9 @@ fn plan() -> BoxedStrategy<Plan> {
                 replay_until: None,
                 ends_at: None,
                 minimum_settings,
+                procedure: Default::default(),
+                lost: false,
+                source: None,
                 steps,
                 hash: String::new(),
             };

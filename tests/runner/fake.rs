@@ -242,6 +242,7 @@ impl Work for FakeWork {
                 None => vec![(1, Lsn(0))],
             },
             cost: Default::default(),
+            procedure: Default::default(),
         })
     }
 
@@ -281,6 +282,9 @@ impl Work for FakeWork {
             replay_until: Some(WAITS_AT),
             ends_at: None,
             minimum_settings: Vec::new(),
+            procedure: Default::default(),
+            lost: false,
+            source: None,
             steps: STEPS.iter().map(|id| step(id)).collect(),
             hash: String::new(),
         };

@@ -178,6 +178,7 @@ pub fn reach(target: Target, reachable: bool) -> Reach {
         forecast: Some(Forecast { copy: (22.0, 31.0), replay: (9.0, 14.0), measured: true }),
         line: vec![(1, Lsn(0))],
         cost: cost(),
+        procedure: Default::default(),
     }
 }
 
@@ -353,6 +354,9 @@ pub fn plan() -> Plan {
         replay_until: Some(Lsn(0x1_2A4F_3C18)),
         ends_at: None,
         minimum_settings: vec![],
+        procedure: Default::default(),
+        lost: false,
+        source: None,
         steps: vec![
             step("confirm-identity", &[], Some((0.2, 1.0)), Cancel::AtOnce, None),
             step("rescue-wal", &[rescue], Some((1.0, 3.0)), Cancel::AtOnce, None),

@@ -63,6 +63,13 @@ pub enum Verb {
     /// Restores a base backup into an empty directory, ready to recover to a target.
     Restore(Restore),
 
+    /// A whole new cluster beside the old one (the runbook's Option B), to be swapped in or
+    /// discarded.
+    ///
+    /// Restores a base backup into DIR, starts it at the alternative port, closed to applications,
+    /// checks it, and waits. Then: restore-full --target DIR --swap, or --discard.
+    RestoreFull(RestoreFull),
+
     /// One page a cluster: server, newest backup, archive, reachable window.
     Status(Common),
 
@@ -545,6 +552,38 @@ pub struct Restore {
     /// it, never stop, or stop with other rows than were meant.
     #[arg(long)]
     pub unproven: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "deed", multiple = false, required = true, args = ["latest", "backup_set_id", "swap", "discard"])]
+pub struct RestoreFull {
+    #[command(flatten)]
+    pub common: Common,
+    /// The new cluster's directory: empty, or not there yet, on the data directory's volume.
+    #[arg(long, value_name = "DIR")]
+    pub target: PathBuf,
+    /// The newest set whose WAL is whole and which verifies.
+    #[arg(long)]
+    pub latest: bool,
+    /// This set: set-YYYYMMDD-HHMMSS.
+    #[arg(long, value_name = "SET")]
+    pub backup_set_id: Option<String>,
+    /// Stops the old server, keeps its directory as .failed, and puts the new one in its place.
+    #[arg(long)]
+    pub swap: bool,
+    /// Stops the new cluster and removes its directory, and nothing else.
+    #[arg(long)]
+    pub discard: bool,
+    /// Replays on to the end of the archive, where the log is whole. Without it the data is that
+    /// of the backup's end.
+    #[arg(long)]
+    pub to_end: bool,
+    /// The alternative port; the next free one where it is taken.
+    #[arg(long, default_value_t = 5433)]
+    pub port: u16,
+    /// The cluster's name, typed once more: the gate. Asked for on a terminal where absent.
+    #[arg(long, value_name = "CLUSTER")]
+    pub confirm: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ mod messages;
 mod metrics;
 mod output;
 mod restore;
+mod restore_full;
 mod schedule;
 mod status;
 mod suspects;
@@ -103,6 +104,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::Suspects(args) => suspects::suspects(&loaded(path)?, &args),
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
+        Verb::RestoreFull(args) => restore_full::run(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
         Verb::Messages(args) => messages::messages(&loaded(path)?, &args),
         Verb::Metrics(args) => metrics::metrics(&loaded(path)?, &args),

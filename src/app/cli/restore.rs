@@ -238,7 +238,10 @@ fn choose(
     let serves = |base: &&BaseSummary| match &target.point {
         TargetPoint::Time(at) => base.finished < *at,
         TargetPoint::Lsn(lsn) => base.stop_lsn <= *lsn,
-        TargetPoint::Xid(_) | TargetPoint::Name(_) | TargetPoint::EndOfArchive => true,
+        TargetPoint::Xid(_)
+        | TargetPoint::Name(_)
+        | TargetPoint::EndOfArchive
+        | TargetPoint::EndOfBase => true,
     };
     let found = match set {
         Some(set) => bases.iter().find(|base| base.set == set),

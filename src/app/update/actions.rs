@@ -19,7 +19,8 @@ use crate::screens::layers::{
 use crate::screens::moment::Reading;
 use crate::screens::view::{Candidate, Link, Page, Points, Purpose};
 use crate::screens::{
-    assessment, at_target, checklist, drill, guide, home, recovery_point, text, validation,
+    assessment, at_target, checklist, drill, full_restore, guide, home, recovery_point, text,
+    validation,
 };
 use tui_input::Input;
 
@@ -130,6 +131,11 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::PutBack => run::put_back(app),
         Id::Promote => run::decide(app, Decision::Promote),
         Id::Abandon => run::decide(app, Decision::Abandon),
+        Id::SwapIn => run::decide(app, Decision::Promote),
+        Id::FullRestore => {
+            let layer = Layer::Choice(full_restore::choice(&app.view));
+            app.view.layers.push(layer);
+        }
         Id::GoLater => target::later(app),
         Id::GoEarlier => target::earlier(app),
         Id::OtherTry => *app.view.cursors.entry((Page::Restore, 2)).or_default() += 1,

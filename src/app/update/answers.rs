@@ -6,7 +6,7 @@ use super::{actions, notice, plain, send};
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::facts::{SignOff, Target, TargetPoint};
 use crate::engine::postgres::Lsn;
-use crate::engine::runner::protocol::Command;
+use crate::engine::runner::protocol::{Command, FullRestore};
 use crate::screens::commands::Id;
 use crate::screens::dialogs;
 use crate::screens::layers::{
@@ -187,6 +187,10 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
         Pick::OwnPoint => {
             actions::target_kind(app);
             Vec::new()
+        }
+        Pick::Full { set, to_end } => {
+            let asked = FullRestore { set, to_end, ..FullRestore::default() };
+            plain(app, Command::ChooseFull(asked), "choosing the point")
         }
         Pick::NextCommits => at_point::next_commits(app),
         Pick::Cure(cure) => {

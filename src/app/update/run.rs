@@ -125,8 +125,12 @@ pub fn start(app: &mut App) {
     let Some((plan_hash, by)) = app.view.incident.as_ref().and_then(|i| i.gate.clone()) else {
         return;
     };
-    let body =
-        vec![format!("The gate was passed by {by}. The server is stopped in the course of it.")];
+    let plan = app.view.incident.as_ref().and_then(|i| i.plan.as_ref());
+    let stops = match plan.filter(|p| !p.procedure.is_point_in_time()) {
+        Some(_) => "The old server is not touched before you decide to swap.",
+        None => "The server is stopped in the course of it.",
+    };
+    let body = vec![format!("The gate was passed by {by}. {stops}")];
     confirm(app, "Start the recovery?", body, "start", "not yet", Intent::Start { plan_hash });
 }
 
@@ -189,7 +193,31 @@ fn undo_texts(incident: &Incident) -> Vec<String> {
 pub fn decide(app: &mut App, decision: Decision) {
     let Some(incident) = &app.view.incident else { return };
     let aside = incident.plan.as_ref().map_or("", |p| p.aside.as_str());
+    let full = incident.plan.as_ref().is_some_and(|p| !p.procedure.is_point_in_time());
     let (title, body, yes, no) = match decision {
+        Decision::Promote if full => (
+            "Swap the new cluster in?",
+            vec![
+                String::from(
+                    "The old server is stopped. The new cluster takes its place, at its own port, and archives again.",
+                ),
+                format!("The old directory stays kept, whole: {aside}"),
+                incident.noted("data_is").map_or_else(String::new, |data| format!("{data}.")),
+            ],
+            "the data is right: swap it in",
+            "not yet",
+        ),
+        Decision::Abandon if full => (
+            "Give the new cluster up?",
+            vec![
+                String::from("The old cluster stays as it is. Nothing is deleted by this."),
+                String::from(
+                    "Afterwards put back (U), which stops the new server. Its directory goes with: lifeboat restore-full --target DIR --discard",
+                ),
+            ],
+            "give it up",
+            "not yet",
+        ),
         Decision::Promote => (
             "Promote and open the database?",
             vec![

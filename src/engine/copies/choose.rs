@@ -4,7 +4,7 @@
 
 use crate::engine::config::{Cluster, Config, RepositoryConfig};
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::facts::BaseSummary;
+use crate::engine::incident::facts::{BaseSummary, Source};
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::SetDescriptor;
 use crate::engine::repository::open_set::ScanError;
@@ -37,6 +37,28 @@ impl Chosen {
     #[must_use]
     pub fn repositories(&self) -> Vec<&Repository> {
         self.copies.iter().map(|copy| &copy.repository).collect()
+    }
+
+    /// The first: whose turn it is while nothing fails.
+    #[must_use]
+    pub fn source(&self, config: &Config, cluster: &Cluster) -> Option<Source> {
+        let first = self.copies.first()?;
+        let place = first.repository.config.place();
+        let name = &first.repository.config.name;
+        let nearest = cluster.repositories.iter().find(|name| config.repository(name).is_some());
+        Some(Source {
+            repository: name.clone(),
+            region: place.region.or(place.site),
+            far: place.off_site == Some(true) || nearest.is_some_and(|nearest| nearest != name),
+            bytes_per_second: first.bytes_per_second as u64,
+            stored: first.descriptor.stored_bytes,
+        })
+    }
+
+    /// Bytes of a WAL segment of the cluster.
+    #[must_use]
+    pub fn segment_size(&self) -> u64 {
+        self.copies.first().map_or(16 << 20, |copy| copy.descriptor.segment_size)
     }
 
     /// Names and measured bytes a second, in the order of reading, for people.

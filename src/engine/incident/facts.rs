@@ -207,6 +207,8 @@ pub enum TargetPoint {
     Name(String),
     /// Everything that the archive and the rescued tail hold.
     EndOfArchive,
+    /// `recovery_target = 'immediate'`: as soon as the base backup is consistent, which is its end.
+    EndOfBase,
 }
 
 /// A recovery target as the operator chose it.
@@ -228,11 +230,88 @@ impl std::fmt::Display for Target {
             TargetPoint::Xid(xid) => write!(f, "{edge} transaction {xid}"),
             TargetPoint::Name(name) => write!(f, "restore point \"{name}\""),
             TargetPoint::EndOfArchive => write!(f, "everything that was archived or rescued"),
+            TargetPoint::EndOfBase => write!(f, "at the end of the base backup itself"),
         }?;
         match self.timeline {
             Some(timeline) => write!(f, " on timeline {timeline}"),
             None => Ok(()),
         }
+    }
+}
+
+/// Which of the runbook's procedures brings the data back.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "option", rename_all = "snake_case")]
+pub enum Procedure {
+    /// Option A: the damaged directory is set aside and its place filled anew.
+    #[default]
+    PointInTime,
+    /// Option B: a new cluster beside the old one, swapped in once it is found good.
+    FullRestore {
+        /// The new cluster's directory, until it takes the old one's place.
+        destination: String,
+        /// The port that it has meanwhile.
+        port: u16,
+    },
+}
+
+/// The note of Option B of the moment until which the old server took writes.
+pub const OLD_RAN_UNTIL: &str = "old_ran_until";
+
+impl Procedure {
+    #[must_use]
+    pub fn is_point_in_time(&self) -> bool {
+        *self == Self::PointInTime
+    }
+
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::PointInTime => "Option A: point-in-time recovery",
+            Self::FullRestore { .. } => "Option B: full restore beside the old cluster",
+        }
+    }
+}
+
+/// From where a base backup comes, and how fast a small read of it was. Whole numbers, so that a
+/// plan's hash survives JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub repository: String,
+    /// Where it is declared or known to lie: the region, else the site.
+    pub region: Option<String>,
+    /// Nearer repositories of the cluster that do not serve, or the copy lies off site.
+    pub far: bool,
+    /// Measured.
+    pub bytes_per_second: u64,
+    /// Bytes to bring over.
+    pub stored: u64,
+}
+
+impl Source {
+    /// Seconds that the transfer takes at the measured rate.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a forecast needs no exact count")]
+    pub fn seconds(&self) -> f64 {
+        self.stored as f64 / self.bytes_per_second.max(1) as f64
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let copy = if self.far { "the far copy" } else { "the copy" };
+        let rate = humansize::format_size(self.bytes_per_second, humansize::DECIMAL);
+        write!(f, "from {copy} \"{}\"", self.repository)?;
+        if let Some(region) = &self.region {
+            write!(f, " ({region})")?;
+        }
+        let seconds = self.seconds();
+        let takes = if seconds < 90.0 {
+            format!("about {} s", seconds.ceil())
+        } else {
+            format!("about {} minutes", (seconds / 60.0).ceil())
+        };
+        write!(f, ", {rate}/s measured, {takes}")
     }
 }
 
@@ -346,6 +425,9 @@ pub struct Reach {
     /// What is lost by table, and the bases compared.
     #[serde(default)]
     pub cost: Cost,
+    /// Which procedure goes there.
+    #[serde(default, skip_serializing_if = "Procedure::is_point_in_time")]
+    pub procedure: Procedure,
 }
 
 impl Reach {

@@ -601,10 +601,10 @@ impl Incident {
     fn mark_clock(&mut self, step: &str, at: Option<Timestamp>) {
         let clocks = &mut self.clocks;
         match step {
-            "stop-server" => clocks.writes_stopped = at,
+            "stop-server" | "stop-old" => clocks.writes_stopped = at,
             "restore-base" => clocks.restored = at,
             REPLAY => clocks.replayed = at,
-            "promote" => clocks.promoted = at,
+            "promote" | "promote-beside" => clocks.promoted = at,
             "open" => clocks.serving = at,
             _ => {}
         }

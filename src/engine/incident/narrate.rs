@@ -41,6 +41,11 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
             let verdict = Verdict::of_all(checks.iter().map(|c| c.verdict));
             tally(&format!("Backup integrity of {set}"), verdict, checks)
         }
+        Event::TargetChosen(reach) if !reach.procedure.is_point_in_time() => {
+            let set = reach.base.as_ref().map_or("no backup", |base| base.set.as_str());
+            let (option, target) = (reach.procedure.title(), &reach.target);
+            (format!("{option}, of {set}, {target}"), Attention)
+        }
         Event::TargetChosen(reach) => (format!("Recovery point chosen: {}", reach.target), Plain),
         Event::PlanMade(plan) => {
             (format!("Plan made: {} steps, {}", plan.steps.len(), short(&plan.hash)), Plain)

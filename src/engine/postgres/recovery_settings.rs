@@ -247,6 +247,7 @@ fn block(
         TargetPoint::Lsn(lsn) => (Some("recovery_target_lsn"), lsn.to_string()),
         TargetPoint::Xid(xid) => (Some("recovery_target_xid"), xid.to_string()),
         TargetPoint::Name(name) => (Some("recovery_target_name"), name.clone()),
+        TargetPoint::EndOfBase => (Some("recovery_target"), String::from("immediate")),
         TargetPoint::EndOfArchive => (None, String::new()),
     };
     let targets = ["", "_time", "_xid", "_lsn", "_name"].map(|t| format!("recovery_target{t}"));
@@ -363,7 +364,7 @@ fn read_or_empty(path: &Path) -> Result<Vec<u8>, SettingsError> {
 }
 
 /// Replaces a file, all or nothing, as the server's user owns it from its first moment.
-pub(super) fn write_owned(path: &Path, content: &[u8], owner: &Owner) -> Result<(), SettingsError> {
+pub(crate) fn write_owned(path: &Path, content: &[u8], owner: &Owner) -> Result<(), SettingsError> {
     let temporary = files::temporary_beside(path);
     let write = || -> io::Result<()> {
         let mut file =

@@ -444,7 +444,7 @@ impl Landscape {
             TargetPoint::Time(at) => serving(&|b| b.finished <= *at),
             TargetPoint::Lsn(lsn) => serving(&|b| b.stop_lsn <= *lsn),
             TargetPoint::Xid(_) | TargetPoint::Name(_) => oldest,
-            TargetPoint::EndOfArchive => Lsn(u64::MAX),
+            TargetPoint::EndOfArchive | TargetPoint::EndOfBase => Lsn(u64::MAX),
         }
     }
 

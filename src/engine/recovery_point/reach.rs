@@ -5,7 +5,9 @@ use super::ClusterFacts;
 use super::rates::Rates;
 use super::trace::{Position, Trace};
 use super::words::{bytes, grouped};
-use crate::engine::incident::facts::{BaseSummary, Check, Reach, Target, TargetPoint, Verdict};
+use crate::engine::incident::facts::{
+    BaseSummary, Check, Procedure, Reach, Target, TargetPoint, Verdict,
+};
 use crate::engine::incident::past::Cost;
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::continuity::{BaseRange, Useless};
@@ -117,7 +119,7 @@ pub(super) fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>
 }
 
 /// Whether nothing failed, and nothing that decides is left unproven.
-pub(super) fn passes(checks: &[Check]) -> bool {
+pub fn passes(checks: &[Check]) -> bool {
     let core = ["base", "timeline", "wal", "beyond", "key"];
     checks.iter().all(|c| {
         c.verdict == Verdict::Verified
@@ -260,6 +262,7 @@ fn beyond_title(target: &Target) -> &'static str {
         TargetPoint::Xid(_) => "The end of the target transaction",
         TargetPoint::Name(_) => "The named restore point",
         TargetPoint::EndOfArchive => "The end of the WAL",
+        TargetPoint::EndOfBase => "The end of the base backup",
     }
 }
 
@@ -516,6 +519,7 @@ fn blank(target: &Target) -> Reach {
         forecast: None,
         line: Vec::new(),
         cost: Cost::default(),
+        procedure: Procedure::default(),
     }
 }
 

@@ -213,6 +213,9 @@ impl Trace {
                 let proof = format!("the restore point is at LSN {}", first.lsn);
                 Ok(Position { stop: first.lsn, kept, proof, warning, folded_from: None })
             }
+            TargetPoint::EndOfBase => Err(String::from(
+                "The end of a backup is no point in the log: a full restore (Option B) goes there.",
+            )),
             TargetPoint::EndOfArchive => {
                 if let Some((timeline, begins)) = self.without_its_wal() {
                     return Err(format!(

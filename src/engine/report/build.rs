@@ -6,7 +6,9 @@ use super::{
 };
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Check, Prerequisite, Topic, Verdict};
+use crate::engine::incident::facts::{
+    Check, OLD_RAN_UNTIL, Prerequisite, TargetPoint, Topic, Verdict,
+};
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus, Tone};
 use crate::engine::moments;
 use crate::engine::runbook::Runbook;
@@ -149,7 +151,10 @@ fn recovery(incident: &Incident) -> Recovery {
     Recovery {
         started: incident.clocks.run_started,
         completed: incident.clocks.serving,
+        procedure: plan.map(|p| p.procedure.title().to_owned()),
         requested: target.map(ToString::to_string),
+        data_is: noted("data_is"),
+        transfer: noted("transfer"),
         reached_lsn: noted("reached_lsn"),
         reached_time: noted("reached_time"),
         reached_xid: noted("reached_xid"),
@@ -164,7 +169,11 @@ fn recovery(incident: &Incident) -> Recovery {
         }),
         plan_hash: plan.map(|p| p.hash.clone()),
         gate_passed_by: incident.gate.as_ref().map(|(_, by)| by.clone()),
-        aside: plan.filter(|_| done("move-aside")).map(|p| p.aside.clone()),
+        aside: plan
+            .filter(|_| done("move-aside") || done("swap"))
+            // What was lost whole left nothing to keep.
+            .filter(|p| !p.lost || noted("aside").is_some_and(|text| text.contains(&p.aside)))
+            .map(|p| p.aside.clone()),
         rescue: plan.filter(|_| done("rescue-wal")).map(|p| p.rescue.clone()),
     }
 }
@@ -182,7 +191,12 @@ fn reached_time(incident: &Incident) -> Option<(Timestamp, &'static str)> {
     }
     let replayed = incident.clocks.replayed.is_some();
     let kept = incident.reach.as_ref().and_then(|r| r.last_kept.as_ref());
-    kept.filter(|_| replayed).map(|c| (c.at, "the last commit before the recovery point"))
+    let kept = kept.filter(|_| replayed);
+    kept.map(|c| (c.at, "the last commit before the recovery point")).or_else(|| {
+        let plan = incident.plan.as_ref().filter(|_| replayed)?;
+        let of_base = plan.target.point == TargetPoint::EndOfBase;
+        of_base.then_some((plan.base.finished, "the end of the base backup"))
+    })
 }
 
 /// The runbook's "time between recovery point and incident". Where writes are known to have gone
@@ -192,15 +206,21 @@ fn rpo(incident: &Incident, runbook: &Runbook) -> Objective {
     let nothing_lost = incident.reach.as_ref().is_some_and(|r| r.lost_commits == Some(0));
     let step_done =
         |id: &str| incident.steps.iter().any(|s| s.id == id && s.status == StepStatus::Done);
-    let (actual, how) = if nothing_lost && step_done("rescue-wal") && step_done("replay") {
+    // Beside an old server that runs on, nothing is known to be complete.
+    let in_place = incident.plan.as_ref().is_none_or(|plan| plan.procedure.is_point_in_time());
+    let rescued = in_place && step_done("rescue-wal") && step_done("replay");
+    let (actual, how) = if nothing_lost && rescued {
         let how = "No commit after the recovery point is known, and WAL that was not archived was rescued.";
         (Some(0.0), how.to_owned())
     } else if let Some((reached, from)) = reached_time(incident) {
         let began = incident.clocks.outage_began();
         let last_known = last_known_commit(incident);
-        match began.max(last_known) {
+        let ran = incident.noted(OLD_RAN_UNTIL).and_then(|at| at.parse().ok());
+        match began.max(last_known).max(ran) {
             Some(end) => {
-                let to = if last_known > began {
+                let to = if ran.is_some() && ran > began.max(last_known) {
+                    "the stop of the old server, which took writes until then"
+                } else if last_known > began {
                     "the last commit known, which came after the incident was noticed"
                 } else if incident.clocks.detected.is_some() && began == incident.clocks.detected {
                     "the first detection of the incident"

@@ -221,24 +221,26 @@ fn recovery(page: &mut String, report: &Report) {
         let (finished, size) = (moment(b.finished), bytes(b.size));
         format!("{} in {}, finished {finished}, {size}, {encrypted}", b.set, b.repository)
     });
-    facts(
-        page,
-        vec![
-            ("Started", maybe_moment(recovery.started)),
-            ("Completed (database accessible)", maybe_moment(recovery.completed)),
-            ("Requested point", known(recovery.requested.as_deref())),
-            ("Reached LSN", known(recovery.reached_lsn.as_deref())),
-            ("Reached time", known(recovery.reached_time.as_deref())),
-            ("Reached transaction", known(recovery.reached_xid.as_deref())),
-            ("The server's own words", known(recovery.stop_line.as_deref())),
-            ("Base backup", known(base.as_deref())),
-            ("pg_verifybackup", known(recovery.verifybackup.as_deref())),
-            ("Plan", known(recovery.plan_hash.as_deref())),
-            ("Gate passed by", known(recovery.gate_passed_by.as_deref())),
-            ("Damaged directory kept at", known(recovery.aside.as_deref())),
-            ("Rescued WAL kept at", known(recovery.rescue.as_deref())),
-        ],
-    );
+    let told = |name: &'static str, text: &Option<String>| text.clone().map(|text| (name, text));
+    let more = [told("Which data", &recovery.data_is), told("Transfer", &recovery.transfer)];
+    let mut all = vec![
+        ("Procedure", known(recovery.procedure.as_deref())),
+        ("Started", maybe_moment(recovery.started)),
+        ("Completed (database accessible)", maybe_moment(recovery.completed)),
+        ("Requested point", known(recovery.requested.as_deref())),
+        ("Reached LSN", known(recovery.reached_lsn.as_deref())),
+        ("Reached time", known(recovery.reached_time.as_deref())),
+        ("Reached transaction", known(recovery.reached_xid.as_deref())),
+        ("The server's own words", known(recovery.stop_line.as_deref())),
+        ("Base backup", known(base.as_deref())),
+        ("pg_verifybackup", known(recovery.verifybackup.as_deref())),
+        ("Plan", known(recovery.plan_hash.as_deref())),
+        ("Gate passed by", known(recovery.gate_passed_by.as_deref())),
+        ("Damaged directory kept at", known(recovery.aside.as_deref())),
+        ("Rescued WAL kept at", known(recovery.rescue.as_deref())),
+    ];
+    all.extend(more.into_iter().flatten());
+    facts(page, all);
     page.push_str("<h3>Moments</h3>\n");
     let rows = report
         .marks

@@ -149,7 +149,10 @@ fn recovery(out: &mut Page, report: &Report) {
             bytes(b.size)
         )
     });
-    out.facts(vec![
+    let told = |name: &'static str, text: &Option<String>| text.clone().map(|text| (name, text));
+    let more = [told("Which data", &recovery.data_is), told("Transfer", &recovery.transfer)];
+    let mut all = vec![
+        ("Procedure", known(&recovery.procedure)),
         ("Started", maybe_moment(recovery.started)),
         ("Completed (database accessible)", maybe_moment(recovery.completed)),
         ("Requested point", known(&recovery.requested)),
@@ -163,7 +166,9 @@ fn recovery(out: &mut Page, report: &Report) {
         ("Gate passed by", known(&recovery.gate_passed_by)),
         ("Damaged directory kept at", known(&recovery.aside)),
         ("Rescued WAL kept at", known(&recovery.rescue)),
-    ]);
+    ];
+    all.extend(more.into_iter().flatten());
+    out.facts(all);
     out.heading("Moments");
     let began = report.marks.iter().find(|m| m.id == "detected" && m.at.is_some());
     let began = began.or_else(|| report.marks.iter().find(|m| m.id == "declared"));

@@ -95,7 +95,13 @@ pub struct Recovery {
     pub started: Option<Timestamp>,
     /// The database was accessible.
     pub completed: Option<Timestamp>,
+    /// Which of the runbook's procedures; `None` where no plan was made.
+    pub procedure: Option<String>,
     pub requested: Option<String>,
+    /// Option B: which data the new cluster has, in words.
+    pub data_is: Option<String>,
+    /// From which copy the base came, and how fast.
+    pub transfer: Option<String>,
     pub reached_lsn: Option<String>,
     /// As the server said it.
     pub reached_time: Option<String>,

@@ -1,5 +1,8 @@
-//! Restoring: the base backup's bytes into place, recovery settings, the plan of Option A.
+//! Restoring: the base backup's bytes into place, recovery settings, the plans of the runbook's
+//! Option A (`plan`) and Option B (`full`, `full_plan`), and the steps of both.
 
 pub mod base;
+pub mod full;
+pub mod full_plan;
 pub mod plan;
 pub mod steps;

@@ -2,12 +2,13 @@
 //! stopped and undone. Owns the order; the words come from the runbook data, the work is in
 //! [`super::steps`]. Makes a value and does nothing.
 
+use super::full_plan::Ground;
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Forecast, Identity, Reach};
-use crate::engine::runbook::Runbook;
+use crate::engine::incident::facts::{Forecast, Reach, Source};
+use crate::engine::runbook::{Runbook, StepText};
 use crate::engine::runner::plan::{Cancel, Plan, PlanStep};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -28,19 +29,13 @@ pub const ORDER: [&str; 12] = [
     "validate",
 ];
 
-/// Makes the plan for the incident's chosen target, which fetches WAL from the `available`
-/// repositories alone. `now` names the directory set aside.
+/// Makes the plan for the incident's chosen target, which fetches WAL from the available
+/// repositories alone.
 ///
 /// # Errors
 /// Where no target was chosen, it cannot be reached, or the cluster's identity is not known.
-pub fn make(
-    incident: &Incident,
-    cluster: &Cluster,
-    available: &Availability,
-    identity: Identity,
-    runbook: &Runbook,
-    now: Timestamp,
-) -> Result<Plan, Explanation> {
+pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
+    let Ground { incident, cluster, available, identity, lost, source, runbook, now } = ground;
     let reach = chosen(incident)?;
     let base = reach.base.clone().ok_or_else(no_base)?;
     if base.system_identifier != identity.system_identifier {
@@ -54,18 +49,12 @@ pub fn make(
     let aside = aside_of(&cluster.data_directory, now);
     // Beside the data directory and not in the incident's folder: the server must get at it.
     let rescue = beside(&cluster.data_directory, "rescued-wal", now);
-    let draft = Draft { cluster, available, aside: &aside, rescue: &rescue, reach };
+    let link = source.as_ref();
+    let draft = Draft { cluster, available, aside: &aside, rescue: &rescue, reach, lost, link };
     let steps = ORDER
         .iter()
         .map(|id| {
-            let words = runbook.step(id).ok_or_else(|| {
-                Explanation::new(
-                    Kind::Config,
-                    format!("The runbook data has no step \"{id}\"."),
-                    "Nothing was touched.",
-                    "Correct the runbook file named in lifeboat.toml.",
-                )
-            })?;
+            let words = words(runbook, id)?;
             Ok(PlanStep {
                 id: (*id).to_owned(),
                 title: words.title.clone(),
@@ -79,7 +68,7 @@ pub fn make(
             })
         })
         .collect::<Result<Vec<_>, Explanation>>()?;
-    Plan {
+    sealed(Plan {
         incident: incident.declaration.id.clone(),
         cluster: cluster.name.clone(),
         identity,
@@ -92,12 +81,28 @@ pub fn make(
         replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
         ends_at: None,
         minimum_settings: reach.minimum_settings.clone(),
+        procedure: reach.procedure.clone(),
+        lost,
+        source,
         steps,
         hash: String::new(),
-    }
-    .seal()
-    .map_err(|error| {
+    })
+}
+
+pub(super) fn sealed(plan: Plan) -> Result<Plan, Explanation> {
+    plan.seal().map_err(|error| {
         Explanation::new(Kind::Internal, format!("The plan has no hash: {error}."), "", "")
+    })
+}
+
+pub(super) fn words<'a>(runbook: &'a Runbook, id: &str) -> Result<&'a StepText, Explanation> {
+    runbook.step(id).ok_or_else(|| {
+        Explanation::new(
+            Kind::Config,
+            format!("The runbook data has no step \"{id}\"."),
+            "Nothing was touched.",
+            "Correct the runbook file named in lifeboat.toml.",
+        )
     })
 }
 
@@ -117,7 +122,7 @@ pub fn beside(directory: &Path, word: &str, now: Timestamp) -> PathBuf {
 
 /// A restored directory is configured through the files in it. Where a distribution keeps them
 /// elsewhere, the recovery would fail after the move; so it is refused before.
-fn configuration_inside(data_directory: &Path) -> Result<(), Explanation> {
+pub(super) fn configuration_inside(data_directory: &Path) -> Result<(), Explanation> {
     let here = |name: &str| data_directory.join(name).exists();
     if !here("PG_VERSION") || here("postgresql.conf") {
         return Ok(());
@@ -135,7 +140,11 @@ fn configuration_inside(data_directory: &Path) -> Result<(), Explanation> {
     ))
 }
 
-fn chosen(incident: &Incident) -> Result<&Reach, Explanation> {
+/// The target that was chosen and can be reached.
+///
+/// # Errors
+/// Where there is none.
+pub fn chosen(incident: &Incident) -> Result<&Reach, Explanation> {
     match &incident.reach {
         Some(reach) if reach.reachable => Ok(reach),
         Some(reach) => {
@@ -145,7 +154,9 @@ fn chosen(incident: &Incident) -> Result<&Reach, Explanation> {
     }
 }
 
-fn no_base() -> Explanation {
+/// The refusal where no base serves.
+#[must_use]
+pub fn no_base() -> Explanation {
     refused(String::from("No base backup serves the chosen target."))
 }
 
@@ -164,6 +175,8 @@ struct Draft<'a> {
     aside: &'a Path,
     rescue: &'a Path,
     reach: &'a Reach,
+    lost: bool,
+    link: Option<&'a Source>,
 }
 
 impl Draft<'_> {
@@ -171,10 +184,19 @@ impl Draft<'_> {
         let directory = self.cluster.data_directory.display();
         let aside = self.aside.display();
         match id {
+            "stop-server" if self.lost => {
+                vec![String::from("nothing: the data directory is lost")]
+            }
             "rescue-wal" => vec![format!("writes copies to {}", self.rescue.display())],
             "stop-server" => vec![format!("server on {directory}: stopped, sessions end")],
+            "move-aside" if self.lost => {
+                vec![format!("what is left of {directory}, if anything, becomes {aside}")]
+            }
             "move-aside" => vec![format!("{directory} becomes {aside}, whole and unchanged")],
-            "restore-base" => vec![format!("fills the new, empty {directory}")],
+            "restore-base" => {
+                let link = self.link.iter().map(ToString::to_string);
+                link.chain([format!("fills the new, empty {directory}")]).collect()
+            }
             "configure-recovery" => {
                 let mut all = vec![format!(
                     "{directory}/postgresql.auto.conf (a marked block) and recovery.signal"
@@ -199,7 +221,10 @@ impl Draft<'_> {
     fn expected(&self, id: &str) -> Option<(f64, f64)> {
         let forecast: Option<&Forecast> = self.reach.forecast.as_ref();
         match id {
-            "restore-base" => forecast.map(|f| f.copy),
+            "restore-base" => forecast.map(|f| match self.link {
+                Some(link) => super::full::transfer(f.copy, link),
+                None => f.copy,
+            }),
             "replay" => forecast.map(|f| f.replay),
             "inspect" | "validate" => None,
             "stop-server" | "open" => Some((1.0, 30.0)),

@@ -287,7 +287,12 @@ mod tests {
                 "inspect",
                 "promote",
                 "open",
-                "validate"
+                "validate",
+                "prepare-beside",
+                "promote-beside",
+                "decide-swap",
+                "stop-old",
+                "swap"
             ]
         );
     }

@@ -38,7 +38,11 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         return Err(refusal("This incident is closed.", "Declare a new incident."));
     }
     match command {
-        C::RunProbes | C::VerifyIntegrity | C::ChooseTarget { .. } | C::MakePlan => {
+        C::RunProbes
+        | C::VerifyIntegrity
+        | C::ChooseTarget { .. }
+        | C::ChooseFull(_)
+        | C::MakePlan => {
             may_still_plan(incident, executing)?;
         }
         C::AnswerPrerequisite { prerequisite, met, .. } => {

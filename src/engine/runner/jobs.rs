@@ -27,7 +27,9 @@ fn kind(command: &Command) -> Option<&'static str> {
         Command::ProbeServer => Some("probe"),
         Command::RunProbes => Some("probes"),
         Command::Survey => Some(READING),
-        Command::ChooseTarget { .. } | Command::MoveTarget { .. } => Some("target"),
+        Command::ChooseTarget { .. } | Command::ChooseFull(_) | Command::MoveTarget { .. } => {
+            Some("target")
+        }
         Command::Cure { .. } => Some("cure"),
         Command::VerifyIntegrity => Some("integrity"),
         Command::MakePlan => Some("plan"),
@@ -140,6 +142,13 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
             // What the choice was made from, for the report: the archive will look otherwise then.
             let seen = core.survey.borrow().clone();
             reach.cost.picture = seen.map(|survey| Box::new(Picture::of(&survey)));
+            record(Event::TargetChosen(reach), &always)
+        }
+        Command::ChooseFull(asked) => {
+            let reach = work.full_restore(&incident, asked)?;
+            if !reach.reachable {
+                return Err(guard::unreachable(&reach));
+            }
             record(Event::TargetChosen(reach), &always)
         }
         Command::MoveTarget { target, .. } => {

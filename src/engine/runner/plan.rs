@@ -1,7 +1,9 @@
 //! The plan: an ordered list of steps as a value with a hash. What was confirmed at the gate is
 //! what runs, or nothing runs. Owns the value and its hash; never executes anything.
 
-use crate::engine::incident::facts::{BaseSummary, Identity, Reach, Target};
+use crate::engine::incident::facts::{
+    BaseSummary, Identity, Procedure, Reach, Source, Target, TargetPoint,
+};
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::TimelineId;
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,16 @@ pub struct Plan {
     pub ends_at: Option<Lsn>,
     /// Least values of the settings that a standby must match, by name.
     pub minimum_settings: Vec<(String, i64)>,
+    /// Option A where absent, as in plans of old.
+    #[serde(default, skip_serializing_if = "Procedure::is_point_in_time")]
+    pub procedure: Procedure,
+    /// The data directory is gone or tells nothing: the identity is the backup's word, and what
+    /// lies there is not asked for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+    /// The copy of the base that answered fastest when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
     pub steps: Vec<PlanStep>,
     /// Of everything above; see [`Plan::seal`].
     pub hash: String,
@@ -115,6 +127,12 @@ impl Plan {
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         !self.hash.is_empty() && self.digest().is_ok_and(|digest| digest == self.hash)
+    }
+
+    /// Whether the log is replayed to its end.
+    #[must_use]
+    pub fn procedure_is_to_end(&self) -> bool {
+        self.target.point == TargetPoint::EndOfArchive
     }
 
     #[must_use]

@@ -68,6 +68,8 @@ pub enum Command {
     ChooseTarget {
         target: Target,
     },
+    /// Chooses the runbook's Option B: a new cluster beside the old one, from a base backup.
+    ChooseFull(FullRestore),
     /// For the prerequisites that people answer.
     AnswerPrerequisite {
         prerequisite: Prerequisite,
@@ -120,6 +122,23 @@ pub enum Command {
     },
 }
 
+/// What is asked of a full restore; what is left out, Lifeboat finds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FullRestore {
+    /// The newest that serves where absent.
+    #[serde(default)]
+    pub set: Option<String>,
+    /// On to the end of the archive, instead of the end of the backup.
+    #[serde(default)]
+    pub to_end: bool,
+    /// `<data directory>-restore` where absent.
+    #[serde(default)]
+    pub destination: Option<String>,
+    /// 5433 where absent, and the next free one where that is taken.
+    #[serde(default)]
+    pub port: Option<u16>,
+}
+
 impl Command {
     /// The least role that may ask for it.
     #[must_use]
@@ -141,6 +160,7 @@ impl Command {
             | Self::Sign(_)
             | Self::WriteReport => Role::Operator,
             Self::ChooseTarget { .. }
+            | Self::ChooseFull(_)
             | Self::MakePlan
             | Self::PassGate { .. }
             | Self::Start { .. }

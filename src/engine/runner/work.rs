@@ -3,7 +3,7 @@
 //! for it. Every method blocks and is called on a blocking thread.
 
 use super::plan::Plan;
-use super::protocol::Progress;
+use super::protocol::{FullRestore, Progress};
 use super::step::Step;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
@@ -100,6 +100,15 @@ pub trait Work: Send + Sync {
         asking: &Asking<'_>,
     ) -> Result<(Reach, Option<Survey>), Explanation> {
         Ok((self.reach(incident, target, asking)?, None))
+    }
+
+    /// Whether and how a new cluster can be restored beside the old one.
+    ///
+    /// # Errors
+    /// Where it could not be judged; one that cannot be made is no error.
+    fn full_restore(&self, incident: &Incident, asked: &FullRestore) -> Result<Reach, Explanation> {
+        let _ = (incident, asked);
+        Err(super::guard::refusal("A full restore cannot be made here.", ""))
     }
 
     /// Reads, authenticates and inflates the whole base.

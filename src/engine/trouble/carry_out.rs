@@ -27,7 +27,7 @@ const WAIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// Where it no longer fits, or did not help. The failed step stays as it is.
 pub fn carry_out(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
-    site.same_place(plan)?;
+    site.confirm_place(plan)?;
     match cure.id.as_str() {
         "raise-settings" => raise(cure),
         "fetch-elsewhere" => fetch_elsewhere(site, plan, cure),
@@ -107,7 +107,7 @@ fn own_files(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation
     let mut mended = 0;
     for path in cure.with.iter().map(PathBuf::from).filter(|path| strange.contains(path)) {
         let failed =
-            |e: std::io::Error| crate::engine::restore::steps::io_failure(&e, "mend", &path);
+            |e: std::io::Error| crate::engine::restore::steps::io(&e, "mend", &path);
         let metadata = fs::symlink_metadata(&path).map_err(failed)?;
         lchown(&path, Some(uid), Some(gid)).map_err(failed)?;
         if !metadata.is_symlink() {
@@ -143,7 +143,7 @@ fn set_pid_file_aside(site: &Site, plan: &Plan) -> Result<Cured, Explanation> {
     })?;
     let path = site.data().join("postmaster.pid");
     let kept = beside(site.data(), "postmaster.pid", jiff::Timestamp::now());
-    let failed = |e: std::io::Error| crate::engine::restore::steps::io_failure(&e, "rename", &path);
+    let failed = |e: std::io::Error| crate::engine::restore::steps::io(&e, "rename", &path);
     if kept.exists() {
         return Err(unfit(format!("{} is there already.", kept.display())));
     }
@@ -217,7 +217,7 @@ pub fn stop_at_gap(
     landscape: &Landscape,
     cure: &Cure,
 ) -> Result<Cured, Explanation> {
-    site.same_place(plan)?;
+    site.confirm_place(plan)?;
     let asked = reach(landscape, &plan.target)?;
     // A file that is there and damaged was read in an earlier look: it is left out by its place.
     let machine = Machine::new(site, plan);
@@ -265,7 +265,7 @@ pub fn stop_at_gap(
 /// # Errors
 /// Where no other base backup reaches the point.
 pub fn other_base(site: &Site, plan: &Plan, landscape: Landscape) -> Result<Cured, Explanation> {
-    site.same_place(plan)?;
+    site.confirm_place(plan)?;
     let proven = reach(&landscape.without(&plan.base.set), &plan.target)?;
     let base = proven.base.clone().filter(|_| good(&proven));
     let Some(base) = base else { return Err(guard::unreachable(&proven)) };
@@ -290,7 +290,7 @@ pub fn other_point(
     landscape: &Landscape,
     cure: &Cure,
 ) -> Result<Cured, Explanation> {
-    site.same_place(plan)?;
+    site.confirm_place(plan)?;
     let own = cure.with.first().is_some_and(|with| with == "own-timeline");
     let timeline = if own { Some(plan.base.timeline) } else { plan.target.timeline };
     let target = Target { timeline, ..plan.target.clone() };

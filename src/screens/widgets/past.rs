@@ -59,7 +59,7 @@ pub fn time_of(candidate: &Candidate, survey: Option<&Survey>) -> Option<Timesta
         TargetPoint::Name(name) => {
             survey?.landmarks.restore_points.iter().find(|p| p.name == *name)?.at
         }
-        TargetPoint::Xid(_) => None,
+        TargetPoint::Xid(_) | TargetPoint::EndOfBase => None,
     }
 }
 

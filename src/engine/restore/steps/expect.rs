@@ -2,6 +2,7 @@
 //! and indexes. Owns where an expectation comes from; judges nothing.
 
 use super::site::Site;
+use crate::engine::config::Connection;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Check;
@@ -22,8 +23,23 @@ impl Site {
         runtime: &tokio::runtime::Handle,
         report: Report<'_>,
     ) -> Result<Vec<Check>, Explanation> {
-        let subject =
-            Subject { connection: &self.cluster.connection, cluster: &self.cluster, open: true };
+        self.validate_at(&self.cluster.connection, true, incident, runtime, report)
+    }
+
+    /// Runs the validation against the server behind `connection`; `open` where the application
+    /// can reach it too.
+    ///
+    /// # Errors
+    /// Where not even verdicts could be made.
+    pub fn validate_at(
+        &self,
+        connection: &Connection,
+        open: bool,
+        incident: &Incident,
+        runtime: &tokio::runtime::Handle,
+        report: Report<'_>,
+    ) -> Result<Vec<Check>, Explanation> {
+        let subject = Subject { connection, cluster: &self.cluster, open };
         let mut expected = match &incident.plan {
             // Without the backup's word the counts are still shown, as NOT RUN.
             Some(plan) => self.expected(plan).unwrap_or_default(),

@@ -2,13 +2,14 @@
 
 use super::site::{Site, io};
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::facts::Target;
+use crate::engine::incident::facts::{Source, Target};
 use crate::engine::postgres::child;
 use crate::engine::postgres::discovery::Owner;
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
 use crate::engine::recovery_point::rates::Work;
 use crate::engine::restore::base;
 use crate::engine::runner::plan::Plan;
+use crate::engine::runner::protocol::Progress;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use humansize::{DECIMAL, format_size};
 use std::fs::DirBuilder;
@@ -38,7 +39,7 @@ impl Step for RestoreBase {
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let site = &self.0;
         let plan = context.plan();
-        if !site.is_aside(plan) {
+        if site.beside.is_none() && !plan.lost && !site.is_aside(plan) {
             return Err(Explanation::new(
                 Kind::Refused,
                 format!("The damaged directory is not at {}.", plan.aside),
@@ -54,7 +55,18 @@ impl Step for RestoreBase {
             context.note("copies", &copies.order())?;
             let owner = nix::unistd::geteuid().is_root().then(|| site.owner(plan)).transpose()?;
             let cancelled = || context.cancelled();
-            let progress = |progress| context.progress(progress);
+            let source = copies.source(&site.config, &site.cluster);
+            let far = source.as_ref().filter(|source| source.far).map(|source| {
+                let region =
+                    source.region.as_deref().map_or_else(String::new, |r| format!(" ({r})"));
+                format!("from the far copy \"{}\"{region}: ", source.repository)
+            });
+            let progress = |mut progress: Progress| {
+                if let Some(far) = &far {
+                    progress.label.insert_str(0, far);
+                }
+                context.progress(progress);
+            };
             // A journal that cannot be written stops the step at its next note.
             let told = |text: &str| drop(context.note("copy_failed", text));
             let options = base::Options {
@@ -75,6 +87,9 @@ impl Step for RestoreBase {
                     restored.seconds
                 ),
             )?;
+            if let Some(source) = source.filter(|_| !restored.resumed) {
+                context.note("transfer", &transferred(&source, restored.seconds))?;
+            }
             for note in &restored.notes {
                 context.note("restore_note", note)?;
             }
@@ -89,6 +104,17 @@ impl Step for RestoreBase {
         context.note("verifybackup", &judged)?;
         Ok(Outcome::Done)
     }
+}
+
+/// What was brought over, against what the measured rate had promised.
+fn transferred(source: &Source, seconds: f64) -> String {
+    let size = |bytes: u64| format_size(bytes, DECIMAL);
+    let rate = (source.stored as f64 / seconds.max(0.001)) as u64;
+    format!(
+        "{} in {seconds:.1} s, {}/s in all; before it: {source}",
+        size(source.stored),
+        size(rate)
+    )
 }
 
 /// PostgreSQL's own `pg_verifybackup` over what was restored. A disagreement stops the recovery.
@@ -196,9 +222,12 @@ fn restore_command(site: &Site, plan: &Plan) -> Vec<String> {
         site.cluster.name.clone(),
         String::from("--spool"),
         text(&site.spool()),
-        String::from("--rescue"),
-        plan.rescue.clone(),
     ];
+    // Where nothing was rescued by plan, a folder that is not there would stop the server.
+    let unrescued = site.beside.is_some() || plan.lost;
+    if !unrescued || Path::new(&plan.rescue).is_dir() {
+        command.extend([String::from("--rescue"), plan.rescue.clone()]);
+    }
     let named = if site.adjusted.all_repositories { &[][..] } else { &plan.repositories };
     for name in named {
         command.extend([String::from("--repository"), name.clone()]);

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How long the end-of-recovery work may take before the wait counts as failed.
 const PROMOTE_LIMIT: Duration = Duration::from_secs(300);
 
+/// The note that the database serves.
+const SERVING: &str = "serving";
+
 /// Ends recovery: the server takes writes, on a new timeline.
 #[derive(Debug)]
 pub struct Promote(pub Arc<Site>);
@@ -82,12 +85,20 @@ impl Step for Open {
         }
         site.clear_spool();
         site.clear_closed()?;
-        context.note("serving", "The database takes connections again")?;
+        context.note(SERVING, "The database takes connections again")?;
         Ok(Outcome::Done)
     }
 
     fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
-        Promote(Arc::clone(&self.0)).undo(context)
+        let site = &self.0;
+        // A cluster that was swapped in and never served can go beside the old one again.
+        if context.plan().procedure.is_point_in_time() || context.noted(SERVING).is_some() {
+            return Promote(Arc::clone(site)).undo(context);
+        }
+        if site.running()? {
+            site.driver()?.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
+        }
+        Ok(String::from("the new server is down; it had not served anybody"))
     }
 }
 

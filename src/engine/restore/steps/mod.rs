@@ -1,6 +1,9 @@
-//! The steps of Option A as the runner runs them, one table of them all. A new step is one type
-//! and one line here, one line in [`super::plan::ORDER`] and its words in the runbook data.
+//! The steps of Option A and Option B as the runner runs them, one table of them all. A new step is
+//! one type and one line here, one line in [`super::plan::ORDER`] or [`super::full_plan::ORDER`],
+//! and its words in the runbook data. Most steps are both options' own: those of Option B stand on
+//! the ground of the new cluster until it is swapped in.
 
+pub mod beside;
 mod expect;
 mod fill;
 mod finish;
@@ -9,20 +12,44 @@ mod prepare;
 mod recover;
 mod server;
 mod site;
+mod swap;
 
 use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::facts::Procedure;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::step::Step;
+use std::path::Path;
 use std::sync::Arc;
 
-pub use site::{Site, io as io_failure};
+pub use site::{Beside, Site, io, resolved};
 
 /// The plan's steps, in the plan's order.
 ///
 /// # Errors
 /// Where the plan names a step that this version does not have.
 pub fn of(plan: &Plan, site: &Arc<Site>) -> Result<Vec<Box<dyn Step>>, Explanation> {
-    plan.steps.iter().map(|step| by_id(&step.id, site)).collect()
+    match &plan.procedure {
+        Procedure::PointInTime => plan.steps.iter().map(|step| by_id(&step.id, site)).collect(),
+        Procedure::FullRestore { destination, port } => {
+            let new = Arc::new(site.beside(Path::new(destination), *port));
+            plan.steps.iter().map(|step| of_full(&step.id, site, &new)).collect()
+        }
+    }
+}
+
+fn of_full(id: &str, old: &Arc<Site>, new: &Arc<Site>) -> Result<Box<dyn Step>, Explanation> {
+    let (live, beside) = (Arc::clone(old), Arc::clone(new));
+    Ok(match id {
+        "prepare-beside" => Box::new(beside::PrepareBeside(beside)),
+        "restore-base" | "configure-recovery" | "start-recovery" | "replay" => {
+            return by_id(id, new);
+        }
+        "promote-beside" => Box::new(beside::PromoteBeside(beside)),
+        "decide-swap" => Box::new(beside::DecideSwap(beside)),
+        "stop-old" => Box::new(swap::StopOld { old: live, new: beside }),
+        "swap" => Box::new(swap::Swap { old: live, new: beside }),
+        _ => return by_id(id, old),
+    })
 }
 
 fn by_id(id: &str, site: &Arc<Site>) -> Result<Box<dyn Step>, Explanation> {

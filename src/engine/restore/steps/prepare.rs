@@ -34,6 +34,9 @@ impl Step for ConfirmIdentity {
 
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let plan = context.plan();
+        if plan.lost {
+            return confirm_lost(&self.0, context);
+        }
         self.0.confirm(plan, self.0.data())?;
         let identity = self.0.identity()?;
         context.note(
@@ -62,16 +65,39 @@ impl Step for ConfirmIdentity {
     }
 }
 
+/// Where the data directory tells nothing, the backup says what the cluster was; the place and
+/// the machine are compared, and nothing may run there.
+fn confirm_lost(site: &Site, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+    let plan = context.plan();
+    site.confirm_place(plan)?;
+    let why = site.still_lost(context)?;
+    context.note(
+        "identity",
+        &format!(
+            "The data directory tells nothing ({why}); by the backup's word this is system \
+             identifier {}, {} on {}",
+            plan.identity.system_identifier, plan.identity.data_directory, plan.identity.host
+        ),
+    )?;
+    rehearse_fetch(site, plan)?;
+    context
+        .note("rehearsed", "The server's user can fetch WAL with the command of the recovery")?;
+    context.note("write_freeze", "No server answers: nobody writes")?;
+    Ok(Outcome::Done)
+}
+
 /// How long one WAL file may take.
 const FETCH_LIMIT: Duration = Duration::from_secs(120);
 
 /// Does once what the recovering server will do: as the data directory's owner, with that server's
 /// program and configuration, fetches the base backup's first segment. What fails here would fail
 /// after the damaged server was stopped and its directory moved.
-fn rehearse_fetch(site: &Site, plan: &Plan) -> Result<(), Explanation> {
-    let owner = site.data_owner()?;
-    let control = control_file::read(site.data()).map_err(|e| e.explanation())?;
-    let size = u64::from(control.wal_segment_size);
+pub(super) fn rehearse_fetch(site: &Site, plan: &Plan) -> Result<(), Explanation> {
+    let owner = site.server_owner()?;
+    let size = match control_file::read(site.live()) {
+        Ok(control) => u64::from(control.wal_segment_size),
+        Err(_) => site.copies(plan)?.segment_size(),
+    };
     let name = Segment::holding(plan.base.timeline, plan.base.start_lsn, size).name(size);
     let mut folder = site.data().file_name().unwrap_or_default().to_os_string();
     folder.push(".lifeboat-rehearsal");
@@ -100,7 +126,7 @@ fn rehearse_fetch(site: &Site, plan: &Plan) -> Result<(), Explanation> {
         // Proven absent: then the plan counts on the copy in the data directory, and rescues it.
         Ok(finished)
             if finished.status.code() == Some(i32::from(fetch::EXIT_ABSENT))
-                && site.data().join("pg_wal").join(&name).exists() =>
+                && site.live().join("pg_wal").join(&name).exists() =>
         {
             return Ok(());
         }
@@ -173,6 +199,10 @@ impl Step for RescueWal {
 
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let site = &self.0;
+        if context.plan().lost && !site.data().join("pg_wal").is_dir() {
+            context.note("rescued", "Nothing is left of the data directory to rescue WAL from")?;
+            return Ok(Outcome::Done);
+        }
         if context.runtime().block_on(switch_segment(site)) {
             context.note("switched", "The server was asked to finish its current WAL segment")?;
         }
@@ -314,6 +344,13 @@ impl Step for MoveAside {
 
     fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
         let plan = context.plan();
+        if plan.lost && !self.0.is_aside(plan) {
+            return Ok(if self.0.data().is_dir() && is_empty(self.0.data())? {
+                Standing::Done(String::from("nothing was left, and the new directory is made"))
+            } else {
+                Standing::NotStarted
+            });
+        }
         if !self.0.is_aside(plan) {
             return Ok(Standing::NotStarted);
         }
@@ -329,7 +366,14 @@ impl Step for MoveAside {
         let plan = context.plan();
         let aside = PathBuf::from(&plan.aside);
         let (uid, gid) = site.owner(plan)?;
-        if !site.is_aside(plan) {
+        let is_left = |path: &Path| Ok::<_, Explanation>(path.exists() && !is_empty(path)?);
+        if plan.lost && !site.is_aside(plan) {
+            site.confirm_place(plan)?;
+            site.still_lost(context)?;
+            if is_left(site.data())? {
+                rename_whole(site.data(), &aside)?;
+            }
+        } else if !site.is_aside(plan) {
             site.confirm(plan, site.data())?;
             if site.running()? {
                 return Err(Explanation::new(
@@ -346,14 +390,20 @@ impl Step for MoveAside {
             rename_whole(site.data(), &aside)?;
         }
         make_empty(site.data(), uid, gid)?;
-        context.note("aside", &format!("The damaged directory is kept at {}", plan.aside))?;
+        let kept = if site.is_aside(plan) {
+            format!("The damaged directory is kept at {}", plan.aside)
+        } else {
+            String::from("Nothing was left of the damaged directory")
+        };
+        context.note("aside", &kept)?;
         Ok(Outcome::Done)
     }
 
     fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
         let site = &self.0;
         let plan = context.plan();
-        if !site.is_aside(plan) {
+        let is_aside = site.is_aside(plan);
+        if !is_aside && !plan.lost {
             return Ok(String::from("the damaged directory was not moved"));
         }
         if site.data().exists() {
@@ -363,6 +413,9 @@ impl Step for MoveAside {
                 let abandoned = plan::beside(site.data(), "abandoned", now());
                 rename_whole(site.data(), &abandoned)?;
             }
+        }
+        if !is_aside {
+            return Ok(String::from("nothing was there before"));
         }
         rename_whole(Path::new(&plan.aside), site.data())?;
         Ok(format!("{} is the damaged directory again", site.data().display()))
@@ -414,12 +467,12 @@ pub(super) fn rename_whole(from: &Path, to: &Path) -> Result<(), Explanation> {
     files::sync_parent(to).map_err(|e| io(&e, "sync the folder of", to))
 }
 
-fn is_empty(directory: &Path) -> Result<bool, Explanation> {
+pub(super) fn is_empty(directory: &Path) -> Result<bool, Explanation> {
     let mut entries = fs::read_dir(directory).map_err(|e| io(&e, "read", directory))?;
     Ok(entries.next().is_none())
 }
 
-fn make_empty(directory: &Path, uid: u32, gid: u32) -> Result<(), Explanation> {
+pub(super) fn make_empty(directory: &Path, uid: u32, gid: u32) -> Result<(), Explanation> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             return Err(io(&error, "make", directory));

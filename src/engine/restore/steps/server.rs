@@ -52,7 +52,11 @@ impl Site {
     pub fn closed(&self) -> Result<ClosedServer, Explanation> {
         let owner = self.data_owner()?;
         let major = control_file::major_version(self.data()).map_err(|e| e.explanation())?;
-        Ok(ClosedServer::of(self.data(), &owner, major))
+        let mut closed = ClosedServer::of(self.data(), &owner, major);
+        if let Some(beside) = &self.beside {
+            closed.port = beside.port;
+        }
+        Ok(closed)
     }
 
     /// # Errors

@@ -7,6 +7,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::Identity;
 use crate::engine::incident::trouble::Adjustments;
 use crate::engine::postgres::control::{self, Driver};
+use crate::engine::postgres::discovery::Owner;
 use crate::engine::postgres::{control_file, discovery};
 use crate::engine::recovery_point::Rates;
 use crate::engine::recovery_point::rates::Work;
@@ -26,6 +27,16 @@ pub struct Site {
     pub folder: PathBuf,
     /// In what this recovery differs from its plan because of cures.
     pub adjusted: Adjustments,
+    /// Set where `cluster.data_directory` is that of a new cluster beside the configured one.
+    pub beside: Option<Beside>,
+}
+
+/// A cluster beside the configured one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// The configured data directory.
+    pub live: PathBuf,
+    pub port: u16,
 }
 
 impl Site {
@@ -43,6 +54,39 @@ impl Site {
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.cluster.data_directory
+    }
+
+    /// The same ground for a new cluster in `destination`, which listens at `port`.
+    #[must_use]
+    pub fn beside(&self, destination: &Path, port: u16) -> Self {
+        let mut site = self.clone();
+        site.beside = Some(Beside { live: self.live().to_owned(), port });
+        destination.clone_into(&mut site.cluster.data_directory);
+        site
+    }
+
+    /// The data directory that the configuration names.
+    #[must_use]
+    pub fn live(&self) -> &Path {
+        self.beside.as_ref().map_or_else(|| self.data(), |beside| &beside.live)
+    }
+
+    /// The user that the cluster's files belong to, also where its directory is gone: the
+    /// directory's owner, else that of the folder above it, else whom a restore is run for.
+    ///
+    /// # Errors
+    /// Where no such user is on this machine.
+    pub fn server_owner(&self) -> Result<Owner, Explanation> {
+        let live = self.live();
+        let above = live.parent().unwrap_or(live);
+        if let Some(owner) = [live, above].iter().find_map(|path| discovery::owner(path).ok()) {
+            return Ok(owner);
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return Ok(Owner::current());
+        }
+        let name = self.config.sandbox.user.as_deref().unwrap_or("postgres");
+        Owner::named(name).map_err(|e| e.explanation())
     }
 
     /// Where segments fetched ahead wait: beside the data directory, on the same volume, so that
@@ -87,6 +131,9 @@ impl Site {
     pub fn owner(&self, plan: &Plan) -> Result<(u32, u32), Explanation> {
         use std::os::unix::fs::MetadataExt;
         let aside = Path::new(&plan.aside);
+        if self.beside.is_some() || (plan.lost && !aside.exists()) {
+            return self.server_owner().map(|owner| (owner.uid, owner.gid));
+        }
         let place = if aside.exists() { aside } else { self.data() };
         let metadata = std::fs::metadata(place).map_err(|e| io(&e, "look at", place))?;
         Ok((metadata.uid(), metadata.gid()))
@@ -97,7 +144,7 @@ impl Site {
     /// # Errors
     /// Where it is another host, another cluster, or cannot be read: nothing may be changed then.
     pub fn confirm(&self, plan: &Plan, directory: &Path) -> Result<(), Explanation> {
-        self.same_place(plan)?;
+        self.confirm_place(plan)?;
         let control = control_file::read(directory).map_err(|e| e.explanation())?;
         if control.system_identifier != plan.identity.system_identifier {
             return Err(other(format!(
@@ -110,11 +157,11 @@ impl Site {
         Ok(())
     }
 
-    /// Whether this is the plan's host and data directory, whatever is in it by now.
+    /// Whether this is the machine and the configured place of the plan.
     ///
     /// # Errors
-    /// Where it is another: nothing may be changed then.
-    pub fn same_place(&self, plan: &Plan) -> Result<(), Explanation> {
+    /// Where it is another one: nothing may be changed then.
+    pub fn confirm_place(&self, plan: &Plan) -> Result<(), Explanation> {
         let host = discovery::host_name();
         if host != plan.identity.host {
             return Err(other(format!(
@@ -122,11 +169,11 @@ impl Site {
                 plan.identity.host
             )));
         }
-        let here = self.data().canonicalize().unwrap_or_else(|_| self.data().to_owned());
+        let here = resolved(self.live());
         if here != Path::new(&plan.identity.data_directory) {
             return Err(other(format!(
                 "lifeboat.toml now names the data directory {}, but the plan was confirmed for {}.",
-                self.data().display(),
+                self.live().display(),
                 plan.identity.data_directory
             )));
         }
@@ -148,15 +195,72 @@ impl Site {
         discovery::identity(self.data()).map_err(|e| e.explanation())
     }
 
+    /// Why the configured data directory tells nothing of its cluster: gone, empty, or its control
+    /// file is missing or damaged. `None` where it does tell.
+    ///
+    /// # Errors
+    /// Where it may be there and cannot be looked at, or a server runs in it.
+    pub fn lost(&self) -> Result<Option<String>, Explanation> {
+        use crate::engine::postgres::control_file::ControlFileError as E;
+        let live = self.live();
+        let why = match control_file::read(live) {
+            Ok(_) => return Ok(None),
+            Err(E::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                match live.exists() {
+                    false => format!("{} is gone", live.display()),
+                    true => format!("{} has no global/pg_control", live.display()),
+                }
+            }
+            Err(error @ (E::Short { .. } | E::Checksum { .. } | E::Value { .. })) => {
+                error.to_string().trim_end_matches('.').to_owned()
+            }
+            Err(error) => return Err(error.explanation()),
+        };
+        let running = discovery::running(live).map_err(|e| e.explanation())?;
+        if running.postmaster().is_some() {
+            return Err(Explanation::new(
+                Kind::Refused,
+                format!("{why}, and its server still runs."),
+                "Nothing was touched.",
+                "Stop that server first.",
+            ));
+        }
+        Ok(Some(why))
+    }
+
+    /// PostgreSQL's programs of a version that a backup names.
+    ///
+    /// # Errors
+    /// Where none of that version are found.
+    pub fn binaries_of(&self, major: u32) -> Result<discovery::Binaries, Explanation> {
+        let crate::engine::config::Control::PgCtl { bin_directory, .. } = &self.cluster.control;
+        discovery::binaries_of(bin_directory.as_deref(), None, Some(major))
+            .map_err(|e| e.explanation())
+    }
+
     /// The directory set aside holds the damaged cluster.
     #[must_use]
     pub fn is_aside(&self, plan: &Plan) -> bool {
+        // What tells nothing of itself is known by its place alone.
+        if plan.lost {
+            return Path::new(&plan.aside).exists();
+        }
         control_file::read(Path::new(&plan.aside))
             .is_ok_and(|c| c.system_identifier == plan.identity.system_identifier)
     }
 }
 
-fn other(what: String) -> Explanation {
+/// A directory's real path, also where it is gone and the folder above it is there.
+#[must_use]
+pub fn resolved(directory: &Path) -> PathBuf {
+    let above = || {
+        let parent = directory.parent()?.canonicalize().ok()?;
+        Some(parent.join(directory.file_name()?))
+    };
+    directory.canonicalize().ok().or_else(above).unwrap_or_else(|| directory.to_owned())
+}
+
+pub(super) fn other(what: String) -> Explanation {
     Explanation::new(
         Kind::Refused,
         format!("{what} This is not the target of the plan."),

@@ -1,0 +1,569 @@
+//! The choice of a full restore (the runbook's Option B): which base backup, into which directory,
+//! at which port, and the proof that it can be made, before a byte is copied. Writes nothing.
+//!
+//! The data is that of the backup's end: the backup needs WAL of its own range alone, so that a
+//! hole in later WAL is no hindrance. Where that later WAL is whole it may be replayed on.
+
+use crate::engine::config::{Cluster, Config};
+use crate::engine::copies;
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::{
+    BaseSummary, Check, Procedure, Reach, Source, Target, TargetPoint, Verdict,
+};
+use crate::engine::incident::past::Cost;
+use crate::engine::postgres::discovery;
+use crate::engine::postgres::{Lsn, control_file};
+use crate::engine::recovery_point::Rates;
+use crate::engine::recovery_point::reach::{free_space, needed_space, passes};
+use crate::engine::repository::Repository;
+use crate::engine::repository::descriptor::SetDescriptor;
+use crate::engine::restore::steps::Site;
+use crate::engine::runner::plan::Plan;
+use crate::engine::runner::protocol::FullRestore;
+use crate::engine::runner::step::Standing;
+use crate::engine::validate::check::begin;
+use crate::engine::wal::Segment;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+/// The runbook's alternative port.
+pub const PORT: u16 = 5433;
+/// Ports above it that are tried where it is taken.
+const PORTS: u16 = 50;
+/// Above so many segments their names alone are looked at: reading them all would take long.
+const READ: u64 = 64;
+
+/// Judges a full restore as it was asked for.
+///
+/// # Errors
+/// Where no repository answers, no base backup is there, or it is not known whose it is.
+pub fn choose(site: &Site, asked: &FullRestore) -> Result<Reach, Explanation> {
+    let (config, cluster) = (&site.config, &site.cluster);
+    let (bases, unreadable) = bases(config, cluster)?;
+    let known = site.identity().ok().map(|identity| identity.system_identifier);
+    let mut list = candidates(&bases, known, asked.set.as_deref())
+        .map_err(|error| unreadable.first().cloned().unwrap_or(error))?;
+    let destination = asked.destination.as_deref().map_or_else(
+        || beside(site.data()),
+        |path| std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path)),
+    );
+    let port = free_port(asked.port.unwrap_or(PORT), cluster.connection.port)?;
+    let newest = list.remove(0);
+    let judged = judge(site, &newest, &destination, port, asked)?;
+    if judged.reachable || asked.set.is_some() {
+        return Ok(judged);
+    }
+    // The newest that serves: an older one where the newest is not whole.
+    for base in list {
+        let older = judge(site, &base, &destination, port, asked)?;
+        if older.reachable {
+            return Ok(older);
+        }
+    }
+    Ok(judged)
+}
+
+/// The runbook's own name for it: `<data directory>-restore`.
+#[must_use]
+pub fn beside(data_directory: &Path) -> PathBuf {
+    let mut name = data_directory.file_name().unwrap_or_default().to_os_string();
+    name.push("-restore");
+    data_directory.with_file_name(name)
+}
+
+/// The bases of all repositories that answer, newest first, each once, and what was unreadable.
+///
+/// # Errors
+/// Where no repository answers.
+pub fn bases(
+    config: &Config,
+    cluster: &Cluster,
+) -> Result<(Vec<BaseSummary>, Vec<Explanation>), Explanation> {
+    let (mut bases, mut faults): (Vec<BaseSummary>, _) = (Vec::new(), Vec::new());
+    let (mut answered, mut failure) = (false, None);
+    for (_, opened) in copies::open_all(config, cluster) {
+        match opened.and_then(|repository| repository.bases().map_err(|e| e.explanation())) {
+            Ok((found, unreadable)) => {
+                answered = true;
+                bases.extend(found);
+                faults.extend(unreadable);
+            }
+            Err(reason) => failure = failure.or(Some(reason)),
+        }
+    }
+    if let (false, Some(failure)) = (answered, failure) {
+        return Err(failure);
+    }
+    // Stable: of the copies of one set the nearest stays.
+    bases.sort_by(|a, b| b.set.cmp(&a.set));
+    bases.dedup_by(|a, b| a.set == b.set);
+    Ok((bases, faults))
+}
+
+/// The bases that may serve, newest first: the named one alone, or all of this cluster.
+fn candidates(
+    bases: &[BaseSummary],
+    known: Option<u64>,
+    set: Option<&str>,
+) -> Result<Vec<BaseSummary>, Explanation> {
+    if let Some(set) = set {
+        let found = bases.iter().find(|base| base.set == set);
+        return found.map(|base| vec![base.clone()]).ok_or_else(|| {
+            refused(
+                format!("No repository of the cluster holds {set}."),
+                "See lifeboat list-backups.",
+            )
+        });
+    }
+    let newest = bases.first().ok_or_else(|| {
+        refused(
+            String::from("No repository of the cluster holds a base backup."),
+            "Look for a copy elsewhere and name its repository in lifeboat.toml.",
+        )
+    })?;
+    let meant = match known {
+        Some(known) => known,
+        // Nothing of the cluster itself is left to ask.
+        None => {
+            match bases.iter().find(|base| base.system_identifier != newest.system_identifier) {
+                None => newest.system_identifier,
+                Some(other) => {
+                    return Err(refused(
+                        format!(
+                            "The repositories hold backups of several clusters ({} is of system \
+                         identifier {}, {} of {}), and the data directory cannot tell which is meant.",
+                            newest.set,
+                            newest.system_identifier,
+                            other.set,
+                            other.system_identifier
+                        ),
+                        "Name the backup: --backup-set-id.",
+                    ));
+                }
+            }
+        }
+    };
+    let own: Vec<_> =
+        bases.iter().filter(|base| base.system_identifier == meant).cloned().collect();
+    if own.is_empty() {
+        return Err(refused(
+            format!(
+                "Every base backup belongs to another cluster than the data directory (system \
+                 identifier {meant})."
+            ),
+            "Check the configured data directory and repositories.",
+        ));
+    }
+    Ok(own)
+}
+
+/// The wanted port, or the next above it that nobody listens on and that is not the cluster's own.
+fn free_port(wanted: u16, own: u16) -> Result<u16, Explanation> {
+    (wanted..wanted.saturating_add(PORTS))
+        .find(|port| *port != own && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| {
+            refused(format!("No port from {wanted} on is free."), "Name another one: --port.")
+        })
+}
+
+fn judge(
+    site: &Site,
+    base: &BaseSummary,
+    destination: &Path,
+    port: u16,
+    asked: &FullRestore,
+) -> Result<Reach, Explanation> {
+    let (config, cluster) = (&site.config, &site.cluster);
+    let chosen = copies::choose(config, cluster, &base.set, None, None);
+    let source = chosen.as_ref().ok().and_then(|chosen| chosen.source(config, cluster));
+    let mut base = base.clone();
+    if let Some(source) = &source {
+        base.repository.clone_from(&source.repository);
+    }
+    let set = copies::open_all(config, cluster)
+        .into_iter()
+        .filter_map(|(_, opened)| opened.ok())
+        .find_map(|repository| repository.read_set(&base.set).ok());
+    let mut checks = vec![
+        whose(site, &base),
+        copy(&chosen.map(|_| source.clone())),
+        own_wal(config, cluster, &base, set.as_ref()),
+        version(site, &base),
+        self::destination(site, destination, &base),
+        room(destination, &base),
+        spaces(set.as_ref(), site.live(), asked.to_end),
+    ];
+    if let Err(why) = super::plan::configuration_inside(site.live()) {
+        checks.push(
+            begin("configuration", "The configuration lies in the data directory").failed(why.what),
+        );
+    }
+    let reachable = passes(&checks);
+    let point = if asked.to_end { TargetPoint::EndOfArchive } else { TargetPoint::EndOfBase };
+    // Without it the server would look for the newest timeline, which may leave before this
+    // backup's end.
+    let timeline = (!asked.to_end).then_some(base.timeline);
+    let wal_bytes = base.stop_lsn.bytes_since(base.start_lsn);
+    let rates = Rates::load(&config.state_directory());
+    let mut forecast = rates.forecast(base.size, wal_bytes);
+    if let Some(source) = &source {
+        forecast.copy = transfer(forecast.copy, source);
+    }
+    Ok(Reach {
+        target: Target { point, inclusive: true, timeline },
+        reachable,
+        checks,
+        last_kept: None,
+        first_lost: None,
+        lost_commits: None,
+        lost_seconds: None,
+        nearest: Vec::new(),
+        wal_bytes,
+        minimum_settings: Vec::new(),
+        forecast: Some(forecast),
+        cost: Cost::default(),
+        line: Vec::new(),
+        procedure: Procedure::FullRestore { destination: destination.display().to_string(), port },
+        base: Some(base),
+    })
+}
+
+/// A forecast of the copy that is no faster than the link: what was measured on it a moment ago is
+/// one read of many side by side, so that it may do better, and seldom does by more than this.
+#[must_use]
+pub fn transfer(copy: (f64, f64), source: &Source) -> (f64, f64) {
+    let link = source.seconds();
+    // A link that is faster than the disk does not decide.
+    if link <= copy.0 { copy } else { ((link * 0.5).max(copy.0), (link * 1.3).max(copy.1)) }
+}
+
+fn whose(site: &Site, base: &BaseSummary) -> Check {
+    let begun = begin("base", "A base backup of this cluster");
+    match site.identity() {
+        Ok(identity) if identity.system_identifier == base.system_identifier => {
+            begun.verified(format!("{}, finished {:.0} (UTC).", base.set, base.finished))
+        }
+        Ok(identity) => begun.failed(format!(
+            "{} belongs to the cluster with system identifier {}, the data directory holds {}.",
+            base.set, base.system_identifier, identity.system_identifier
+        )),
+        // Taken for this cluster by the configuration's word; the gate says so before it is typed.
+        Err(why) => begun.found("by the repository's word").verified(format!(
+            "{}, system identifier {}. The data directory cannot confirm it: {why}",
+            base.set, base.system_identifier
+        )),
+    }
+}
+
+fn copy(source: &Result<Option<Source>, Explanation>) -> Check {
+    let begun = begin("key", "The backup opens with the keys at hand");
+    match source {
+        Ok(Some(source)) => begun.verified(format!("It comes {source}.")),
+        Ok(None) => begun.verified("Its descriptor was authenticated."),
+        Err(why) => begun.failed(why.to_string()),
+    }
+}
+
+/// The WAL between the backup's begin and its end, without which it is not consistent.
+fn own_wal(
+    config: &Config,
+    cluster: &Cluster,
+    base: &BaseSummary,
+    set: Option<&SetDescriptor>,
+) -> Check {
+    let begun = begin("wal", "The WAL that the backup itself needs");
+    let Some(set) = set else {
+        return begun.failed("The backup's descriptor could not be read.");
+    };
+    let size = set.segment_size;
+    let first = Segment::holding(base.timeline, base.start_lsn, size);
+    let last = Segment::holding(base.timeline, Lsn(base.stop_lsn.0.saturating_sub(1)), size);
+    let archives: Vec<Repository> =
+        copies::open_all(config, cluster).into_iter().filter_map(|(_, one)| one.ok()).collect();
+    let all = last.number.saturating_sub(first.number) + 1;
+    let (mut at, mut fault) = (first, None);
+    while at.number <= last.number {
+        let name = at.name(size);
+        let held = archives.iter().any(|repository| {
+            let looked = if all <= READ {
+                repository.get_wal(&name).map(|content| content.is_some())
+            } else {
+                repository.find_wal(&name).map(|found| !found.is_empty())
+            };
+            looked.unwrap_or_else(|error| {
+                fault = Some(error.explanation());
+                false
+            })
+        });
+        if !held {
+            let why = fault.map_or_else(
+                || String::from("it is in no repository that answers"),
+                |fault| fault.what,
+            );
+            return begun.failed(format!(
+                "{name} is missing or damaged: {why}. Without it the backup never becomes consistent."
+            ));
+        }
+        at = at.next();
+    }
+    let how = if all <= READ { "read and authenticated" } else { "there by name" };
+    begun.verified(format!("{all} segments from {} on, {how}.", first.name(size)))
+}
+
+fn version(site: &Site, base: &BaseSummary) -> Check {
+    let begun = begin("version", "PostgreSQL of the backup's version");
+    match site.binaries_of(base.version) {
+        Ok(found) => begun.verified(format!("{} in {}.", found.version, found.directory.display())),
+        Err(why) => begun.failed(why.to_string()),
+    }
+}
+
+fn destination(site: &Site, destination: &Path, base: &BaseSummary) -> Check {
+    let begun = begin("destination", "The new cluster's directory");
+    match may_take(site, destination, &base.set) {
+        Ok(()) => begun.verified(format!("{} is free.", destination.display())),
+        Err(why) => begun.failed(format!("{} {}", why.what, why.next)),
+    }
+}
+
+/// Whether a new cluster may be made in `destination`.
+///
+/// # Errors
+/// Where it lies in or around the live directory, holds anything, or belongs to another user.
+pub fn may_take(site: &Site, destination: &Path, set: &str) -> Result<(), Explanation> {
+    let live = super::steps::resolved(site.live());
+    let wanted = super::steps::resolved(destination);
+    let shown = destination.display();
+    let odd = |part: Component<'_>| part == Component::ParentDir;
+    if !destination.is_absolute() || destination.components().any(odd) {
+        return Err(refused(format!("{shown} is not an absolute path."), "Give the whole path."));
+    }
+    if wanted == live || wanted.starts_with(&live) || live.starts_with(&wanted) {
+        return Err(refused(
+            format!("{shown} and the live data directory {} lie in each other.", live.display()),
+            "Name a directory beside it.",
+        ));
+    }
+    let owner = site.server_owner()?;
+    if let Ok(metadata) = std::fs::symlink_metadata(destination) {
+        if !metadata.is_dir() {
+            return Err(refused(format!("{shown} is no directory."), "Name another place."));
+        }
+        let unfinished = matches!(super::base::probe(destination, set), Ok(Standing::Partial(_)));
+        let mut entries = std::fs::read_dir(destination)
+            .map_err(|e| super::steps::io(&e, "read", destination))?;
+        if entries.next().is_some() && !unfinished {
+            let holds = control_file::read(destination).map_or_else(
+                |_| String::from("It is not empty"),
+                |control| {
+                    format!(
+                        "It holds a cluster with system identifier {}",
+                        control.system_identifier
+                    )
+                },
+            );
+            return Err(refused(
+                format!("{shown} cannot be taken. {holds}."),
+                "Name a directory that is empty or does not exist.",
+            ));
+        }
+        let of_root = metadata.uid() == 0 && nix::unistd::geteuid().is_root();
+        if metadata.uid() != owner.uid && !of_root {
+            return Err(refused(
+                format!("{shown} belongs to user {}, the server runs as {owner}.", metadata.uid()),
+                "Give it to that user, or name a directory that does not exist.",
+            ));
+        }
+    } else {
+        let above = destination.parent().filter(|parent| parent.is_dir());
+        if above.is_none() {
+            return Err(refused(
+                format!("The folder above {shown} does not exist."),
+                "Make it for the server's user, or name another place.",
+            ));
+        }
+    }
+    same_volume(&live, destination)
+}
+
+/// The swap is made of renames, which stay on one volume.
+fn same_volume(live: &Path, destination: &Path) -> Result<(), Explanation> {
+    let volume = |path: &Path| {
+        path.ancestors().find_map(|path| std::fs::metadata(path).ok()).map(|found| found.dev())
+    };
+    let is_mount = live.parent().is_some_and(|above| {
+        live.exists() && volume(live).is_some() && volume(live) != volume(above)
+    });
+    if is_mount {
+        return Err(refused(
+            format!("{} is a mount point, which cannot be renamed.", live.display()),
+            "Restore with lifeboat restore --target-directory, and set the server to that directory.",
+        ));
+    }
+    let above = live.parent().unwrap_or(live);
+    if volume(above) == volume(destination) {
+        return Ok(());
+    }
+    Err(refused(
+        format!(
+            "{} lies on another volume than {}: it could not be swapped in by renaming.",
+            destination.display(),
+            live.display()
+        ),
+        "Name a directory beside the data directory.",
+    ))
+}
+
+fn room(destination: &Path, base: &BaseSummary) -> Check {
+    let begun = begin("space", "Room for the new cluster beside the old one");
+    let bytes = |n: u64| humansize::format_size(n, humansize::DECIMAL);
+    let needed = needed_space(base.size);
+    match free_space(destination) {
+        Ok(free) if free >= needed => {
+            begun.verified(format!("{} are free, {} are needed.", bytes(free), bytes(needed)))
+        }
+        Ok(free) => begun.failed(format!(
+            "Only {} are free, {} are needed: both clusters are there until you decide.",
+            bytes(free),
+            bytes(needed)
+        )),
+        Err(error) => begun.could_not_verify(format!("The volume could not be asked: {error}.")),
+    }
+}
+
+/// Tablespaces lie outside the data directory: two clusters of one origin would share them.
+fn spaces(set: Option<&SetDescriptor>, live: &Path, to_end: bool) -> Check {
+    let begun = begin("tablespaces", "No tablespace of the old cluster is touched");
+    let Some(set) = set else { return begun.could_not_verify("The backup could not be read.") };
+    let taken = set.tablespaces.iter().find(|space| {
+        std::fs::read_dir(&space.path).is_ok_and(|mut entries| entries.next().is_some())
+    });
+    if let Some(space) = taken {
+        return begun.failed(format!(
+            "The backup has a tablespace in {}, which is in use. Option A sets the old cluster \
+             aside first; or rename that folder, where the old cluster is lost.",
+            space.path
+        ));
+    }
+    let has_some =
+        std::fs::read_dir(live.join("pg_tblspc")).is_ok_and(|mut entries| entries.next().is_some());
+    if to_end && has_some {
+        return begun.failed(
+            "The old cluster has tablespaces, which replaying on could write into. Take the \
+             backup's own end, or Option A.",
+        );
+    }
+    begun.verified("Neither the backup nor the replay writes outside the new directory.")
+}
+
+/// Says what a full restore gives up, by the archived log as `judged` reads it; and where the log
+/// is to be replayed on, whether it can be.
+pub fn weigh(reach: &mut Reach, judged: &dyn Fn(&Target) -> Result<Reach, Explanation>) {
+    let Some(base) = reach.base.clone() else { return };
+    let to_end = reach.target.point == TargetPoint::EndOfArchive;
+    let wanted = if to_end {
+        reach.target.clone()
+    } else {
+        let (point, timeline) = (TargetPoint::Lsn(base.stop_lsn), Some(base.timeline));
+        Target { point, inclusive: false, timeline }
+    };
+    let read = judged(&wanted);
+    if let Ok(read) = &read {
+        reach.last_kept.clone_from(&read.last_kept);
+        reach.first_lost.clone_from(&read.first_lost);
+        (reach.lost_commits, reach.lost_seconds) = (read.lost_commits, read.lost_seconds);
+        reach.cost.tables.clone_from(&read.cost.tables);
+        reach.cost.more_tables = read.cost.more_tables;
+    }
+    if !to_end {
+        return;
+    }
+    let begun = begin("beyond", "The log is whole from the backup to the end of the archive");
+    let check = match &read {
+        Err(why) => begun.failed(why.to_string()),
+        Ok(read) if !read.reachable => begun.failed(why_not(read)),
+        Ok(read) if read.base.as_ref().is_none_or(|other| other.set != base.set) => begun.failed(
+            "It is proven from another backup than this one; name that one, or stop at this              backup's own end.",
+        ),
+        Ok(read) if read.last_kept.as_ref().is_none_or(|kept| kept.end_lsn <= base.stop_lsn) => begun
+            .failed("No transaction after the backup is known: stop at the backup's own end."),
+        Ok(read) => {
+            reach.wal_bytes = read.wal_bytes;
+            reach.line.clone_from(&read.line);
+            reach.minimum_settings.clone_from(&read.minimum_settings);
+            if let (Some(forecast), Some(read)) = (&mut reach.forecast, &read.forecast) {
+                forecast.replay = read.replay;
+            }
+            begun.verified("Replay ends with the last transaction that was archived or rescued.")
+        }
+    };
+    reach.reachable &= check.verdict == Verdict::Verified;
+    reach.checks.push(check);
+}
+
+fn why_not(reach: &Reach) -> String {
+    let open = reach.checks.iter().filter(|check| check.verdict != Verdict::Verified);
+    let told: Vec<_> = open.map(|check| format!("{}: {}", check.title, check.detail)).collect();
+    told.join(" ")
+}
+
+/// Who the cluster is by the backup's word, where its directory tells nothing.
+#[must_use]
+pub fn identity_of(site: &Site, base: &BaseSummary) -> crate::engine::incident::facts::Identity {
+    crate::engine::incident::facts::Identity {
+        system_identifier: base.system_identifier,
+        host: discovery::host_name(),
+        data_directory: super::steps::resolved(site.live()).display().to_string(),
+        role: crate::engine::incident::facts::ServerRole::Down,
+        version: base.version,
+        timeline: base.timeline,
+    }
+}
+
+/// Removes a new cluster that was given up: the directory that this restore made, as the operator
+/// names it, and the log, spool and socket folder that belong to it. Nothing else.
+///
+/// # Errors
+/// Where that directory is another one than was made, is in use, or could not be removed.
+pub fn discard(site: &Site, plan: &Plan, made: &str, named: &Path) -> Result<(), Explanation> {
+    let Procedure::FullRestore { destination, port } = &plan.procedure else {
+        return Err(refused(String::from("That was no full restore."), ""));
+    };
+    let new = Path::new(destination);
+    let shown = new.display();
+    if super::steps::resolved(named) != super::steps::resolved(new) {
+        return Err(refused(
+            format!("This restore made {shown}, not {}.", named.display()),
+            "Name the directory that it made.",
+        ));
+    }
+    if !new.exists() {
+        return Ok(());
+    }
+    let is_made = super::steps::beside::number(new).is_some_and(|number| number == made);
+    if !is_made || super::steps::resolved(new) == super::steps::resolved(site.live()) {
+        return Err(refused(
+            format!("{shown} is not the directory that this restore made: it was replaced."),
+            "Look at what it is, and remove it yourself where nobody needs it.",
+        ));
+    }
+    let ground = site.beside(new, *port);
+    if ground.running()? {
+        return Err(refused(
+            format!("A server runs in {shown}."),
+            "Put the run back first (U in the screens): that stops it.",
+        ));
+    }
+    ground.clear_spool();
+    // Of a restore that never had a server there is none.
+    let _ = ground.clear_closed();
+    let io = |error: std::io::Error| super::steps::io(&error, "remove", new);
+    std::fs::remove_dir_all(new).map_err(io)?;
+    let _ = std::fs::remove_file(ground.recovery_log());
+    crate::engine::files::sync_parent(new).map_err(io)
+}
+
+fn refused(what: String, next: &str) -> Explanation {
+    Explanation::new(Kind::Refused, what, "Nothing was touched.", next)
+}
