@@ -7,6 +7,7 @@
 //! not depend on where somebody stands.
 
 mod judge;
+mod judge_control;
 mod judge_place;
 mod judge_s3;
 mod locate;

@@ -2,6 +2,7 @@
 //! [`load`]. Never holds a secret: keys and passwords are named by the file that holds them.
 
 pub mod archiving;
+pub mod control;
 pub mod load;
 pub mod place;
 pub mod retention;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use archiving::Archiving;
+pub use control::{Commands, Control};
 pub use load::{ConfigError, example, load, load_for_server};
 pub use place::{Immutability, Place, PlaceConfig};
 pub use retention::Retention;
@@ -116,20 +118,6 @@ pub enum Tls {
     #[default]
     Off,
     Required,
-}
-
-/// How the server is started and stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "driver", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Control {
-    PgCtl {
-        /// Where `pg_ctl` and `postgres` are; discovered where absent.
-        #[serde(default)]
-        bin_directory: Option<PathBuf>,
-        /// Where the server's output goes; `<data directory>/../<name>.log` where absent.
-        #[serde(default)]
-        log: Option<PathBuf>,
-    },
 }
 
 /// A question to the cluster: a SELECT that returns one row with one value.

@@ -2,6 +2,7 @@
 //! stopped and undone. Owns the order; the words come from the runbook data, the work is in
 //! [`super::steps`]. Makes a value and does nothing.
 
+use super::rights::{self, Ground};
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
 use crate::engine::explain::{Explanation, Kind};
@@ -50,11 +51,12 @@ pub fn make(
             base.set, base.system_identifier, identity.data_directory, identity.system_identifier
         )));
     }
-    configuration_inside(&cluster.data_directory)?;
+    let ground = rights::check(cluster)?;
     let aside = aside_of(&cluster.data_directory, now);
     // Beside the data directory and not in the incident's folder: the server must get at it.
     let rescue = beside(&cluster.data_directory, "rescued-wal", now);
-    let draft = Draft { cluster, available, aside: &aside, rescue: &rescue, reach };
+    let draft =
+        Draft { cluster, available, aside: &aside, rescue: &rescue, reach, ground: &ground };
     let steps = ORDER
         .iter()
         .map(|id| {
@@ -114,26 +116,6 @@ pub fn beside(directory: &Path, word: &str, now: Timestamp) -> PathBuf {
     directory.with_file_name(name)
 }
 
-/// A restored directory is configured through the files in it. Where a distribution keeps them
-/// elsewhere, the recovery would fail after the move; so it is refused before.
-fn configuration_inside(data_directory: &Path) -> Result<(), Explanation> {
-    let here = |name: &str| data_directory.join(name).exists();
-    if !here("PG_VERSION") || here("postgresql.conf") {
-        return Ok(());
-    }
-    Err(Explanation::new(
-        Kind::Refused,
-        format!(
-            "{} has no postgresql.conf: the configuration of this cluster is kept elsewhere, which \
-             this version cannot recover in place.",
-            data_directory.display()
-        ),
-        "No plan was made and nothing was touched.",
-        "If the file was lost, put one there and make the plan again. Else restore beside the \
-         cluster: lifeboat restore --target-directory DIR, with a postgresql.conf of your own.",
-    ))
-}
-
 fn chosen(incident: &Incident) -> Result<&Reach, Explanation> {
     match &incident.reach {
         Some(reach) if reach.reachable => Ok(reach),
@@ -163,13 +145,16 @@ struct Draft<'a> {
     aside: &'a Path,
     rescue: &'a Path,
     reach: &'a Reach,
+    ground: &'a Ground,
 }
 
 impl Draft<'_> {
     fn touches(&self, id: &str) -> Vec<String> {
         let directory = self.cluster.data_directory.display();
         let aside = self.aside.display();
-        match id {
+        let unverified = self.ground.unverified.iter().filter(|(step, _)| *step == id);
+        let unverified = unverified.map(|(_, why)| format!("rights: COULD NOT VERIFY, {why}"));
+        let mut touched = match id {
             "rescue-wal" => vec![format!("writes copies to {}", self.rescue.display())],
             "stop-server" => vec![format!("server on {directory}: stopped, sessions end")],
             "move-aside" => vec![format!("{directory} becomes {aside}, whole and unchanged")],
@@ -178,6 +163,9 @@ impl Draft<'_> {
                 let mut all = vec![format!(
                     "{directory}/postgresql.auto.conf (a marked block) and recovery.signal"
                 )];
+                if let Some(file) = &self.ground.config_file {
+                    all.push(format!("{} is read and stays as it is", file.display()));
+                }
                 all.extend(self.available.told());
                 all
             }
@@ -192,7 +180,9 @@ impl Draft<'_> {
             ],
             "validate" => vec![format!("statistics of the databases (ANALYZE)")],
             _ => Vec::new(),
-        }
+        };
+        touched.extend(unverified);
+        touched
     }
 
     fn expected(&self, id: &str) -> Option<(f64, f64)> {
