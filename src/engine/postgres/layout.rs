@@ -78,11 +78,12 @@ pub fn config_file(cluster: &Cluster) -> Option<PathBuf> {
     }
 }
 
-/// The data directory that a configuration file names; the last line of a setting wins.
+/// The data directory that a configuration file names; the last line of a setting wins, so it is
+/// looked at first.
 #[must_use]
 pub fn stated_data_directory(config_file: &Path) -> Option<PathBuf> {
     let text = fs::read_to_string(config_file).ok()?;
-    let value = text.lines().filter_map(|line| {
+    let mut values = text.lines().rev().filter_map(|line| {
         let line = line.trim_start();
         let rest = line.get(..14).filter(|name| name.eq_ignore_ascii_case("data_directory"));
         let value = line.get(rest?.len()..)?.trim_start();
@@ -91,7 +92,7 @@ pub fn stated_data_directory(config_file: &Path) -> Option<PathBuf> {
         let end = inner.rfind('\'')?;
         Some(inner.get(..end)?.replace("''", "'"))
     });
-    value.last().map(PathBuf::from)
+    values.next().map(PathBuf::from)
 }
 
 fn resolved(path: &Path) -> PathBuf {
