@@ -15,7 +15,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-versions test-reach test-troubles bench lint
+.PHONY: help build drill test test-s3 test-versions test-matrix test-reach test-troubles bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -49,6 +49,17 @@ test-versions: ## WAL and suspects on every PostgreSQL from 14 to 18, fetched fi
 	  echo "PostgreSQL $$version"; \
 	  LIFEBOAT_TEST_PG_BIN="$$pg" $(CARGO) test --locked --test wal_judge --test recovery_point --test suspects; \
 	done
+
+test-matrix: ## Recoveries in place: versions, control drivers, ciphers and stores, each with each; many minutes
+	@scripts/ensure-build.sh
+	@scripts/ensure-s3.sh
+	@set -e; bins=; for version in $(VERSIONS); do \
+	  bins="$$bins:$$(scripts/ensure-version.sh $$version)"; \
+	done; \
+	for own in /usr/lib/postgresql/*/bin; do [ ! -x "$$own/postgres" ] || bins="$$bins:$$own"; done; \
+	LIFEBOAT_MATRIX_BINS="$${bins#:}" LIFEBOAT_MATRIX="$(CURDIR)/target/matrix.md" \
+	  $(CARGO) test --locked --test drivers -- --include-ignored every_combination; \
+	cat target/matrix.md
 
 test-reach: ## Proof of reach: every verdict against what a server then does, minutes
 	@scripts/ensure-build.sh

@@ -168,6 +168,7 @@ impl TestCluster {
             control: Control::PgCtl {
                 bin_directory: Some(self.binaries.directory.clone()),
                 log: Some(self.log.clone()),
+                config_file: None,
             },
             repositories: Vec::new(),
             probes: Vec::new(),

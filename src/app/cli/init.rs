@@ -11,6 +11,7 @@ use crate::engine::config::{self, Cluster, Config, Encryption, Operator, Reposit
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{Role, Verdict};
 use crate::engine::init::config_text::Addition;
+use crate::engine::init::driver;
 use crate::engine::init::errand::{self, Answer, Errand};
 use crate::engine::init::page::{self, Circumstances, Page};
 use crate::engine::init::proposal::{self, Proposal, Takes};
@@ -196,6 +197,10 @@ impl<'a> Ground<'a> {
         let (repository, there) =
             questions::repository(asker, args, &cluster.name, facts, config, &self.config_path)?;
         cluster.repositories = vec![repository.name.clone()];
+        cluster.control = driver::choose(
+            &driver::Found::of(&facts.data_directory),
+            facts.configured_elsewhere().then_some(&facts.config_file),
+        );
         let addition = Addition {
             cluster: cluster.clone(),
             repository: (!there).then(|| repository.clone()),

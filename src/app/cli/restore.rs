@@ -5,7 +5,7 @@ use super::args;
 use super::output::{self, Bar};
 use super::suspects::told;
 use super::{cluster, no_set, repository_config, time};
-use crate::engine::config::{Cluster, Config, Control};
+use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
 use crate::engine::incident::facts::{BaseSummary, Reach, Target, TargetPoint};
@@ -70,10 +70,9 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     bar.finish();
     let restored = restored.map_err(|e| e.explanation())?;
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    let Control::PgCtl { bin_directory, .. } = &cluster.control;
-    let binaries =
-        discovery::binaries(bin_directory.as_deref(), Some(args.target_directory.as_path()))
-            .map_err(|e| e.explanation())?;
+    let bin_directory = cluster.control.bin_directory();
+    let binaries = discovery::binaries(bin_directory, Some(args.target_directory.as_path()))
+        .map_err(|e| e.explanation())?;
     let available = copies::available(config, cluster);
     let settings = RecoverySettings {
         restore_command: restore_command(config, cluster, &available.open)?,

@@ -3,6 +3,7 @@
 
 pub mod archiving;
 pub mod channels;
+pub mod control;
 pub mod load;
 pub mod place;
 pub mod retention;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use archiving::Archiving;
+pub use control::{Commands, Control};
 pub use load::{ConfigError, example, load, load_for_server};
 pub use place::{Immutability, Place, PlaceConfig};
 pub use retention::Retention;
@@ -120,20 +122,6 @@ pub enum Tls {
     #[default]
     Off,
     Required,
-}
-
-/// How the server is started and stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "driver", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Control {
-    PgCtl {
-        /// Where `pg_ctl` and `postgres` are; discovered where absent.
-        #[serde(default)]
-        bin_directory: Option<PathBuf>,
-        /// Where the server's output goes; `<data directory>/../<name>.log` where absent.
-        #[serde(default)]
-        log: Option<PathBuf>,
-    },
 }
 
 /// A question to the cluster: a SELECT that returns one row with one value.

@@ -492,6 +492,7 @@ fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
         control: Control::PgCtl {
             bin_directory: Some(server.programs.directory.clone()),
             log: Some(server.log.clone()),
+            config_file: None,
         },
         repositories: vec![REPOSITORY.to_owned()],
         probes: probes(volume),

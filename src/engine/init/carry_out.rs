@@ -12,7 +12,7 @@ use super::record::{self, Entry};
 use super::restart;
 use super::rows;
 use crate::engine::backup;
-use crate::engine::config::{self, Cluster, Config, Control};
+use crate::engine::config::{self, Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{BaseSummary, Verdict};
 use crate::engine::postgres::discovery::{self, Owner};
@@ -166,9 +166,9 @@ fn repository(config: &Config, order: &Order) -> Result<Repository, InitError> {
 }
 
 fn restart_now(order: &Order, cluster: &Cluster, say: Say<'_>) -> Result<(), InitError> {
-    let Control::PgCtl { bin_directory, .. } = &cluster.control;
+    let bin_directory = cluster.control.bin_directory();
     let data = &cluster.data_directory;
-    let binaries = discovery::binaries(bin_directory.as_deref(), Some(data))?;
+    let binaries = discovery::binaries(bin_directory, Some(data))?;
     let owner: Owner = discovery::owner(data)?;
     record::add(&order.record, Entry::Restart)?;
     say("Restarting the server");

@@ -138,7 +138,7 @@ mod tests {
                     tls: Tls::Off,
                     root_certificate: None,
                 },
-                control: Control::PgCtl { bin_directory: None, log: None },
+                control: Control::pg_ctl(),
                 repositories: vec![repository.to_owned()],
                 probes: Vec::new(),
                 tables: Vec::new(),

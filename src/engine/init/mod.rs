@@ -21,6 +21,7 @@ pub mod archiving;
 pub mod carry_out;
 pub mod config_text;
 pub mod discover;
+pub mod driver;
 pub mod errand;
 mod error;
 pub mod facts;

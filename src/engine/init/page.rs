@@ -169,8 +169,7 @@ fn not_protected(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
     if facts.configured_elsewhere() {
         lines.push(format!(
             "The server's configuration lies outside the data directory ({}): it is in no backup. \
-             Backups restore with a configuration of their own; a recovery in place is refused \
-             for this layout.",
+             A recovery in place leaves it as it is; keep a copy of it for a new machine.",
             facts.config_file.display()
         ));
     } else {

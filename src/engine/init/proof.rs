@@ -10,7 +10,7 @@
 use super::Say;
 use super::error::InitError;
 use super::rows::{self, Count};
-use crate::engine::config::{Cluster, Config, Connection, Control, Tls};
+use crate::engine::config::{Cluster, Config, Connection, Tls};
 use crate::engine::drill::place::{self, Place};
 use crate::engine::explain::Explain;
 use crate::engine::files;
@@ -156,8 +156,8 @@ impl Copy {
                 .found(format!("{} files, {} bytes", restored.files, restored.bytes))
                 .verified("Every byte's tag was checked before it was used."),
         );
-        let Control::PgCtl { bin_directory, .. } = &subject.cluster.control;
-        let binaries = discovery::binaries(bin_directory.as_deref(), Some(&self.data()))?;
+        let bin_directory = subject.cluster.control.bin_directory();
+        let binaries = discovery::binaries(bin_directory, Some(&self.data()))?;
         proof.checks.push(self.judge(&binaries));
         let connection = self.start(subject, &binaries, say)?;
         proof.checks.push(

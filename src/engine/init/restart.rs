@@ -4,7 +4,8 @@
 use super::error::InitError;
 use crate::engine::postgres::child;
 use crate::engine::postgres::control::last_lines;
-use crate::engine::postgres::discovery::{self, Binaries, Owner, Postmaster, Running};
+pub use crate::engine::postgres::control::service_of;
+use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,25 +14,6 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(300);
 /// The sessions' longest wait for the stop, which `pg_ctl` is told.
 const PATIENCE: &str = "240";
-
-/// The systemd service that runs a server, where one does.
-#[must_use]
-pub fn service_of(data_directory: &Path) -> Option<String> {
-    let Running::Yes(Postmaster { pid, .. }) = discovery::running(data_directory).ok()? else {
-        return None;
-    };
-    service_in(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
-}
-
-/// A service of PostgreSQL's in a process's control groups: others (a shell's session, a
-/// container's, a builder's) started the server and do not watch over it.
-fn service_in(cgroups: &str) -> Option<String> {
-    let parts = cgroups.lines().flat_map(|line| line.rsplit('/'));
-    parts
-        .filter_map(|part| part.strip_suffix(".service"))
-        .find(|name| name.contains("postgres") || name.contains("pgsql"))
-        .map(|name| format!("{name}.service"))
-}
 
 /// Restarts it and waits until it is ready.
 ///
@@ -72,19 +54,4 @@ pub fn log_of(data_directory: &Path) -> Option<PathBuf> {
     let Running::Yes(postmaster) = discovery::running(data_directory).ok()? else { return None };
     let target = fs::read_link(format!("/proc/{}/fd/2", postmaster.pid)).ok()?;
     (target.is_absolute() && target != Path::new("/dev/null") && target.is_file()).then_some(target)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_service_of_postgresql_counts() {
-        let service = "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n";
-        assert_eq!(service_in(service), Some(String::from("postgresql@15-main.service")));
-        for other in ["0::/\n", "0::/user.slice/session-3.scope\n", "0::/system.slice/ssh.service"]
-        {
-            assert_eq!(service_in(other), None, "{other}");
-        }
-    }
 }

@@ -7,7 +7,9 @@ pub mod connect;
 pub mod control;
 pub mod control_file;
 pub mod discovery;
+pub mod layout;
 pub mod lsn;
+mod marked;
 pub mod recovery_settings;
 pub mod recovery_watch;
 

@@ -10,6 +10,7 @@
 use super::child;
 use super::control_file::{self, ControlFileError};
 use super::discovery::{Binaries, DiscoveryError, Owner};
+use super::marked::{AUTO_CONF, Marks, read_or_empty};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::{Target, TargetPoint};
@@ -20,16 +21,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const AUTO_CONF: &str = "postgresql.auto.conf";
 const RECOVERY_SIGNAL: &str = "recovery.signal";
 const STANDBY_SIGNAL: &str = "standby.signal";
 /// What a `standby.signal` that came with the backup is renamed to.
 const STANDBY_ASIDE: &str = "standby.signal.from-backup";
 
-const BEGIN: &str = "# >>> Lifeboat: recovery settings, taken away again after promotion";
-/// At the end of [`BEGIN`] where the file before it did not end with a line break.
-const BROKE: &str = " (line break added)";
-const END: &str = "# <<< Lifeboat: recovery settings";
+const MARKS: Marks = Marks {
+    begin: "# >>> Lifeboat: recovery settings, taken away again after promotion",
+    end: "# <<< Lifeboat: recovery settings",
+};
 
 /// Settings that may come with a backup and must not act in this recovery.
 const SILENCED: [&str; 4] =
@@ -119,10 +119,26 @@ pub fn write(
     binaries: &Binaries,
     settings: &RecoverySettings,
 ) -> Result<(), SettingsError> {
+    write_configured(data_directory, owner, binaries, settings, None)
+}
+
+/// As [`write`], for a server whose `postgresql.conf` is at `config_file`: it is read and never
+/// written.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_configured(
+    data_directory: &Path,
+    owner: &Owner,
+    binaries: &Binaries,
+    settings: &RecoverySettings,
+    config_file: Option<&Path>,
+) -> Result<(), SettingsError> {
     let auto = data_directory.join(AUTO_CONF);
     let whole = read_or_empty(&auto)?;
-    let before = strip(&auto, whole.clone())?.0;
-    let mut lifted = lifted_minimums(data_directory, owner, binaries, &settings.minimums)?;
+    let before = MARKS.strip(&auto, whole.clone())?.0;
+    let ask = |name: &str| configured(data_directory, owner, binaries, config_file, name);
+    let mut lifted = lifted_minimums(data_directory, &settings.minimums, ask)?;
     // What an earlier block lifted looks like the configuration's own value. It is lifted still:
     // the block may have been written for an earlier target, or have come with a backup.
     for (name, value) in lifted_by(&whole) {
@@ -130,7 +146,7 @@ pub fn write(
         *least = value.max(*least);
     }
     let block = block(settings, &lifted, binaries.major)?;
-    let content = with_block(&before, &block);
+    let content = MARKS.with_block(&before, &block);
     if read_or_empty(&auto)? != content {
         write_owned(&auto, &content, owner)?;
     }
@@ -151,7 +167,7 @@ pub fn write(
 /// Where it cannot be read.
 pub fn is_written(data_directory: &Path) -> Result<bool, SettingsError> {
     let auto = data_directory.join(AUTO_CONF);
-    let (_, found) = strip(&auto, read_or_empty(&auto)?)?;
+    let (_, found) = MARKS.strip(&auto, read_or_empty(&auto)?)?;
     Ok(found && signal(data_directory).is_some())
 }
 
@@ -164,7 +180,7 @@ pub fn remove(data_directory: &Path, owner: &Owner) -> Result<Removed, SettingsE
         return Err(SettingsError::StillInRecovery { path });
     }
     let auto = data_directory.join(AUTO_CONF);
-    let (content, found) = strip(&auto, read_or_empty(&auto)?)?;
+    let (content, found) = MARKS.strip(&auto, read_or_empty(&auto)?)?;
     if !found {
         return Ok(Removed::NotThere);
     }
@@ -187,7 +203,8 @@ pub fn restore_command(arguments: &[String]) -> String {
     quoted.join(" ")
 }
 
-/// The value of a setting as the directory's configuration files have it, without a server.
+/// The value of a setting as the server's configuration files have it, without a server.
+/// `config_file` is `postgresql.conf` where it is not in the directory.
 ///
 /// # Errors
 /// Where the server's program refuses its configuration.
@@ -195,11 +212,18 @@ pub fn configured(
     data_directory: &Path,
     owner: &Owner,
     binaries: &Binaries,
+    config_file: Option<&Path>,
     name: &str,
 ) -> Result<String, SettingsError> {
     let ask = |error: io::Error| SettingsError::Ask { said: error.to_string() };
     let mut command = child::command(binaries.program("postgres"), owner).map_err(ask)?;
     command.arg("-C").arg(name).arg("-D").arg(data_directory);
+    if let Some(file) = config_file {
+        // It may name a data directory of its own.
+        for (name, path) in [("config_file", file), ("data_directory", data_directory)] {
+            command.arg("-c").arg(format!("{name}={}", path.display()));
+        }
+    }
     let finished = child::run(command, Duration::from_secs(30)).map_err(ask)?;
     if finished.ok() {
         Ok(finished.stdout.trim().to_owned())
@@ -274,9 +298,8 @@ fn block(
 /// The minimums that the configuration does not reach, with the value needed.
 fn lifted_minimums(
     data_directory: &Path,
-    owner: &Owner,
-    binaries: &Binaries,
     needed: &[(String, i64)],
+    configured: impl Fn(&str) -> Result<String, SettingsError>,
 ) -> Result<BTreeMap<String, i64>, SettingsError> {
     let control = control_file::read(data_directory)?;
     let mut least = BTreeMap::from([
@@ -293,7 +316,7 @@ fn lifted_minimums(
     }
     let mut lifted = BTreeMap::new();
     for (name, value) in least {
-        let now = configured(data_directory, owner, binaries, name)?;
+        let now = configured(name)?;
         let now: i64 =
             now.parse().map_err(|_| SettingsError::Ask { said: format!("{name} is \"{now}\"") })?;
         if now < value {
@@ -305,39 +328,12 @@ fn lifted_minimums(
 
 /// The minimums that a block in the file lifts.
 fn lifted_by(content: &[u8]) -> BTreeMap<String, i64> {
-    let Some(begin) = find(content, BEGIN.as_bytes(), 0) else { return BTreeMap::new() };
-    let block = content.get(begin..).unwrap_or_default();
-    let end = find(block, END.as_bytes(), 0).unwrap_or(block.len());
-    let text = String::from_utf8_lossy(block.get(..end).unwrap_or_default()).into_owned();
+    let Some(text) = MARKS.block_of(content) else { return BTreeMap::new() };
     let pairs = text.lines().filter_map(|line| line.split_once(" = "));
     pairs
         .filter(|(name, _)| STANDBY_MINIMUMS.contains(name))
         .filter_map(|(name, value)| Some((name.to_owned(), value.trim_matches('\'').parse().ok()?)))
         .collect()
-}
-
-fn with_block(before: &[u8], block: &str) -> Vec<u8> {
-    let whole_lines = before.is_empty() || before.ends_with(b"\n");
-    let (gap, note) = if whole_lines { ("", "") } else { ("\n", BROKE) };
-    let text = format!("{gap}{BEGIN}{note}\n{block}{END}\n");
-    [before, text.as_bytes()].concat()
-}
-
-/// The content without the block, and whether there was one.
-fn strip(path: &Path, content: Vec<u8>) -> Result<(Vec<u8>, bool), SettingsError> {
-    let Some(begin) = find(&content, BEGIN.as_bytes(), 0) else { return Ok((content, false)) };
-    let torn = || SettingsError::Torn { path: path.to_owned() };
-    let end_line = format!("\n{END}\n");
-    let end = find(&content, end_line.as_bytes(), begin).ok_or_else(torn)? + end_line.len();
-    let broke = content.get(begin + BEGIN.len()..).is_some_and(|t| t.starts_with(BROKE.as_bytes()));
-    let keep = if broke { begin.saturating_sub(1) } else { begin };
-    let head = content.get(..keep).unwrap_or_default();
-    let tail = content.get(end..).unwrap_or_default();
-    Ok(([head, tail].concat(), true))
-}
-
-fn find(content: &[u8], text: &[u8], from: usize) -> Option<usize> {
-    content.get(from..)?.windows(text.len()).position(|window| window == text).map(|at| at + from)
 }
 
 fn signal(data_directory: &Path) -> Option<PathBuf> {
@@ -351,14 +347,6 @@ fn set_aside(path: &Path, aside: &Path) -> Result<(), SettingsError> {
     match fs::rename(path, aside).and_then(|()| files::sync_parent(path)) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(SettingsError::Io { path: path.to_owned(), source }),
-    }
-}
-
-fn read_or_empty(path: &Path) -> Result<Vec<u8>, SettingsError> {
-    match fs::read(path) {
-        Ok(content) => Ok(content),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(source) => Err(SettingsError::Io { path: path.to_owned(), source }),
     }
 }
@@ -463,28 +451,12 @@ mod tests {
     fn what_a_block_lifts_is_read_back() {
         let lifted = BTreeMap::from([(String::from("max_connections"), 130)]);
         let written = block(&settings(TargetPoint::EndOfArchive), &lifted, 15).unwrap();
-        let content = with_block(b"max_worker_processes = '9'\n", &written);
+        let content = MARKS.with_block(b"max_worker_processes = '9'\n", &written);
         assert_eq!(lifted_by(&content), lifted);
         assert_eq!(lifted_by(b"max_connections = '130'\n"), BTreeMap::new());
     }
 
-    #[test]
-    fn a_block_without_its_end_is_not_guessed_at() {
-        let torn = format!("a = '1'\n{BEGIN}\nrestore_command = ''\n").into_bytes();
-        assert!(matches!(strip(Path::new("x"), torn), Err(SettingsError::Torn { .. })));
-    }
-
     proptest! {
-        #[test]
-        fn the_block_goes_away_byte_for_byte(before: Vec<u8>, after in "(x = '1'\n)?") {
-            prop_assume!(find(&before, BEGIN.as_bytes(), 0).is_none());
-            let mut content = with_block(&before, "restore_command = 'x'\n");
-            content.extend_from_slice(after.as_bytes());
-            let (stripped, found) = strip(Path::new("x"), content).unwrap();
-            prop_assert!(found);
-            prop_assert_eq!(stripped, [before.as_slice(), after.as_bytes()].concat());
-        }
-
         #[test]
         fn a_shell_gives_back_what_was_quoted(argument in "[ -~]{0,40}") {
             prop_assume!(argument != "%f" && argument != "%p");

@@ -2,7 +2,7 @@
 //! control file, else the newest backup; the repositories, in their order.
 
 use super::{Archive, ClosedArchive, ClusterFacts, Inputs, RepositoryArchive, Symptom, opened};
-use crate::engine::config::{Cluster, Config, Control};
+use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::Explain;
 use crate::engine::postgres::{control_file, discovery};
 use crate::engine::repository::Repository;
@@ -18,8 +18,7 @@ pub fn inputs(config: &Config, cluster: &Cluster, only: Option<&str>) -> Inputs 
         Err(_) => from_newest_set(config, cluster),
     };
     facts.alternative_data_directory.clone_from(&cluster.alternative_data_directory);
-    let Control::PgCtl { bin_directory, .. } = &cluster.control;
-    let bin = bin_directory.as_deref();
+    let bin = cluster.control.bin_directory();
     let programs = discovery::binaries(bin, Some(&cluster.data_directory))
         // Without the data directory only programs that were named are surely its own.
         .or_else(|e| bin.map_or(Err(e), |_| discovery::binaries(bin, None)))

@@ -5,4 +5,5 @@ pub mod base;
 pub mod full;
 pub mod full_plan;
 pub mod plan;
+pub mod rights;
 pub mod steps;

@@ -3,6 +3,7 @@
 //! [`super::steps`]. Makes a value and does nothing.
 
 use super::full_plan::Ground;
+use super::rights;
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
 use crate::engine::explain::{Explanation, Kind};
@@ -45,12 +46,13 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
             base.set, base.system_identifier, identity.data_directory, identity.system_identifier
         )));
     }
-    configuration_inside(&cluster.data_directory)?;
+    let footing = &rights::check(cluster)?;
     let aside = aside_of(&cluster.data_directory, now);
     // Beside the data directory and not in the incident's folder: the server must get at it.
     let rescue = beside(&cluster.data_directory, "rescued-wal", now);
     let link = source.as_ref();
-    let draft = Draft { cluster, available, aside: &aside, rescue: &rescue, reach, lost, link };
+    let draft =
+        Draft { cluster, available, aside: &aside, rescue: &rescue, reach, lost, link, footing };
     let steps = ORDER
         .iter()
         .map(|id| {
@@ -120,8 +122,8 @@ pub fn beside(directory: &Path, word: &str, now: Timestamp) -> PathBuf {
     directory.with_file_name(name)
 }
 
-/// A restored directory is configured through the files in it. Where a distribution keeps them
-/// elsewhere, the recovery would fail after the move; so it is refused before.
+/// A full restore is configured through the files in the new directory. Where a distribution keeps
+/// them elsewhere, the swap would fail after the move; so it is refused before.
 pub(super) fn configuration_inside(data_directory: &Path) -> Result<(), Explanation> {
     let here = |name: &str| data_directory.join(name).exists();
     if !here("PG_VERSION") || here("postgresql.conf") {
@@ -131,12 +133,12 @@ pub(super) fn configuration_inside(data_directory: &Path) -> Result<(), Explanat
         Kind::Refused,
         format!(
             "{} has no postgresql.conf: the configuration of this cluster is kept elsewhere, which \
-             this version cannot recover in place.",
+             a full restore does not carry over yet.",
             data_directory.display()
         ),
         "No plan was made and nothing was touched.",
-        "If the file was lost, put one there and make the plan again. Else restore beside the \
-         cluster: lifeboat restore --target-directory DIR, with a postgresql.conf of your own.",
+        "Recover in place to a point instead. If the file was lost, put one there and make the plan \
+         again.",
     ))
 }
 
@@ -177,13 +179,16 @@ struct Draft<'a> {
     reach: &'a Reach,
     lost: bool,
     link: Option<&'a Source>,
+    footing: &'a rights::Ground,
 }
 
 impl Draft<'_> {
     fn touches(&self, id: &str) -> Vec<String> {
         let directory = self.cluster.data_directory.display();
         let aside = self.aside.display();
-        match id {
+        let unverified = self.footing.unverified.iter().filter(|(step, _)| *step == id);
+        let unverified = unverified.map(|(_, why)| format!("rights: COULD NOT VERIFY, {why}"));
+        let mut touched = match id {
             "stop-server" if self.lost => {
                 vec![String::from("nothing: the data directory is lost")]
             }
@@ -201,6 +206,9 @@ impl Draft<'_> {
                 let mut all = vec![format!(
                     "{directory}/postgresql.auto.conf (a marked block) and recovery.signal"
                 )];
+                if let Some(file) = &self.footing.config_file {
+                    all.push(format!("{} is read and stays as it is", file.display()));
+                }
                 all.extend(self.available.told());
                 all
             }
@@ -215,7 +223,9 @@ impl Draft<'_> {
             ],
             "validate" => vec![format!("statistics of the databases (ANALYZE)")],
             _ => Vec::new(),
-        }
+        };
+        touched.extend(unverified);
+        touched
     }
 
     fn expected(&self, id: &str) -> Option<(f64, f64)> {

@@ -201,7 +201,7 @@ pub fn cluster(
         data_directory: server.data_directory.clone(),
         alternative_data_directory: None,
         connection: server.connection.clone(),
-        control: Control::PgCtl { bin_directory: None, log: None },
+        control: Control::pg_ctl(),
         repositories: Vec::new(),
         probes: Vec::new(),
         tables: Vec::new(),

@@ -4,7 +4,7 @@
 use super::Problem;
 use super::locate::{Into, Into::At, Into::Key, Lines};
 use crate::engine::config::{
-    Cluster, Codec, Config, Connection, Control, Encryption, Probe, RepositoryConfig, Retention,
+    Cluster, Codec, Config, Connection, Encryption, Probe, RepositoryConfig, Retention,
     StoreConfig, Tls,
 };
 use std::collections::HashMap;
@@ -152,15 +152,7 @@ impl Judge<'_> {
             let text = format!("\"{name}\" has the same data directory as \"{}\"", other.name);
             self.problem(&here("data_directory"), text);
         }
-        let Control::PgCtl { bin_directory, log } = &cluster.control;
-        let control = |key| [Key("clusters"), At(at), Key("control"), Key(key)];
-        self.absolute(&control("bin_directory"), bin_directory.as_deref());
-        self.absolute(&control("log"), log.as_deref());
-        if log.as_ref().is_some_and(|log| log.starts_with(&cluster.data_directory)) {
-            let text =
-                String::from("the log lies inside the data directory, which a restore moves aside");
-            self.problem(&control("log"), text);
-        }
+        self.control(at, cluster);
         for (key, connection) in connections(cluster) {
             self.connection(at, key, connection);
         }

@@ -1,7 +1,9 @@
-//! The tail of a server's log. Reads the last part only: logs can be large.
+//! A server's log: made for its user, and its tail. Reads the last part only: logs can be large.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use crate::engine::postgres::discovery::Owner;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Bytes read from the end.
@@ -26,6 +28,23 @@ fn tail(path: &Path, from: u64) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Makes the log where there is none, for the server's user; gives its length.
+pub(super) fn open_log(path: &Path, owner: &Owner) -> io::Result<u64> {
+    let made = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(file) => {
+            if !owner.is_current() {
+                std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))?;
+            }
+            Ok(0)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(std::fs::metadata(path)?.len())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,29 @@
 //! Starting and stopping servers: one contract, one driver a file. Owns what a start, a stop and
 //! a promotion mean and how they fail; never decides when they happen.
 
+mod command;
+mod error;
+mod held;
 mod log;
 mod pg_ctl;
+mod pg_ctlcluster;
+mod systemd;
+mod unit;
+mod wait;
 
+pub use command::Command;
+pub use error::ControlError;
 pub use log::last_lines;
 pub use pg_ctl::PgCtl;
+pub use pg_ctlcluster::PgCtlcluster;
+pub use systemd::Systemd;
+pub use unit::{Systemctl, service_of};
 
-use super::discovery::{self, DiscoveryError, Running};
+use super::control_file;
+use super::discovery::{self, Readiness, Running};
+use super::layout::{self, DebianCluster};
 use crate::engine::config::{Cluster, Control};
-use crate::engine::explain::{Explain, Explanation, Kind};
 use std::fmt::Debug;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,81 +99,6 @@ pub enum Stopped {
     WasDown,
 }
 
-/// Why a server could not be started, stopped or asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    #[error(transparent)]
-    Discovery(#[from] DiscoveryError),
-    #[error("{program} could not be run: {source}.")]
-    Run { program: PathBuf, source: io::Error },
-    #[error("The server's log {path} could not be opened: {source}.")]
-    Log { path: PathBuf, source: io::Error },
-    #[error("The server in {directory} did not start: {said}{}", with_log(.log))]
-    StartFailed { directory: PathBuf, said: String, log: Vec<String> },
-    #[error("The server in {directory} still starts after {} s and takes no connections yet.{}", .limit.as_secs(), with_log(.log))]
-    StillStarting { directory: PathBuf, limit: Duration, log: Vec<String> },
-    #[error("The server in {directory} still runs {} s after a {} stop was asked for.{}", .limit.as_secs(), .mode.word(), with_log(.log))]
-    StillRunning { directory: PathBuf, limit: Duration, mode: StopMode, log: Vec<String> },
-    #[error("The server in {directory} did not stop: {said}{}", with_log(.log))]
-    StopFailed { directory: PathBuf, said: String, log: Vec<String> },
-    #[error("The server in {directory} was not promoted: {said}{}", with_log(.log))]
-    PromoteFailed { directory: PathBuf, said: String, log: Vec<String> },
-    #[error("No server runs in {directory}, so it cannot {action}.")]
-    NotRunning { directory: PathBuf, action: &'static str },
-    #[error("The server in {directory} did not take its new settings: {said}")]
-    ReloadFailed { directory: PathBuf, said: String },
-    #[error("The setting \"{name}\" cannot be given to the server: {reason}.")]
-    Setting { name: String, reason: &'static str },
-}
-
-fn with_log(lines: &[String]) -> String {
-    if lines.is_empty() {
-        String::new()
-    } else {
-        format!("\nThe last lines of its log:\n  {}", lines.join("\n  "))
-    }
-}
-
-impl Explain for ControlError {
-    fn explanation(&self) -> Explanation {
-        let data = "The files of the data directory were not changed by Lifeboat.";
-        let (kind, next) = match self {
-            Self::Discovery(inner) => return inner.explanation(),
-            Self::Run { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                (Kind::Storage, "Run Lifeboat as root or as the owner of the data directory.")
-            }
-            Self::Run { .. } => (Kind::Server, "Check the programs in bin_directory."),
-            Self::Log { .. } => (
-                Kind::Storage,
-                "Set log in the cluster's control section to a file that the server's user can write.",
-            ),
-            Self::StartFailed { .. } => (
-                Kind::Server,
-                "The last FATAL line of the log says why; correct it and start again.",
-            ),
-            Self::StillStarting { .. } => (
-                Kind::Server,
-                "It may be replaying WAL: watch its log, and wait longer or stop it.",
-            ),
-            Self::StillRunning { .. } => (
-                Kind::Server,
-                "It was not stopped by force. Close the sessions that hold it and stop it again, \
-                 or decide to stop it in immediate mode yourself.",
-            ),
-            Self::StopFailed { .. } | Self::ReloadFailed { .. } => {
-                (Kind::Server, "Look at the server's log and try again.")
-            }
-            Self::PromoteFailed { .. } => (
-                Kind::Server,
-                "Look at the server's log; the server still stands where it stood, or has ended.",
-            ),
-            Self::NotRunning { .. } => (Kind::Refused, "Start it first."),
-            Self::Setting { .. } => (Kind::Internal, "Report this as a fault of Lifeboat."),
-        };
-        Explanation::new(kind, self.to_string(), data, next)
-    }
-}
-
 /// Control of one server. Every method blocks, has a limit, and says what it waited for.
 pub trait Driver: Send + Sync + Debug {
     fn data_directory(&self) -> &Path;
@@ -179,6 +116,30 @@ pub trait Driver: Send + Sync + Debug {
     /// Where it did not start, with the last lines of its log; [`ControlError::StillStarting`]
     /// where it runs and is not ready within the limit.
     fn start(&self, options: &StartOptions) -> Result<Started, ControlError>;
+
+    /// Whether the driver stands for the server of its data directory, as far as that can be told
+    /// without touching it.
+    ///
+    /// # Errors
+    /// Where it does not.
+    fn check(&self) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    /// Whether no server runs and nothing starts one by itself. A service that waits for its next
+    /// attempt would start one in a directory that is being filled.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    fn stays_down(&self) -> Result<bool, ControlError> {
+        Ok(!matches!(self.status()?, Running::Yes(_)))
+    }
+
+    /// Whether settings of one start are kept in the data directory, because what starts the
+    /// server takes none: a value on the server's own command line would outweigh them.
+    fn keeps_settings(&self) -> bool {
+        false
+    }
 
     /// Never does more than the mode that was asked for.
     ///
@@ -206,6 +167,21 @@ pub trait Driver: Send + Sync + Debug {
     /// # Errors
     /// Where no server runs.
     fn reload(&self) -> Result<(), ControlError>;
+
+    /// # Errors
+    /// Where no server runs.
+    fn expect_running(&self, action: &'static str) -> Result<(), ControlError> {
+        if matches!(self.status()?, Running::Yes(_)) {
+            return Ok(());
+        }
+        Err(ControlError::NotRunning { directory: self.data_directory().to_owned(), action })
+    }
+
+    /// A promotion that did not happen, with the end of the server's log.
+    fn promote_failed(&self, said: String) -> ControlError {
+        let log = last_lines(self.log(), 0, LOG_LINES);
+        ControlError::PromoteFailed { directory: self.data_directory().to_owned(), said, log }
+    }
 }
 
 /// The driver that the cluster's configuration names.
@@ -216,7 +192,8 @@ pub fn driver(cluster: &Cluster) -> Result<Box<dyn Driver>, ControlError> {
     driver_for(cluster, &cluster.data_directory)
 }
 
-/// As [`driver`], for another data directory of the cluster: the alternative one, or a copy.
+/// As [`driver`], for another data directory of the cluster: the alternative one, or a copy. A
+/// service knows its own directory alone, so that others are started by `pg_ctl`.
 ///
 /// # Errors
 /// As [`driver`].
@@ -224,16 +201,76 @@ pub fn driver_for(
     cluster: &Cluster,
     data_directory: &Path,
 ) -> Result<Box<dyn Driver>, ControlError> {
-    match &cluster.control {
-        Control::PgCtl { bin_directory, log } => {
-            let binaries = discovery::binaries(bin_directory.as_deref(), Some(data_directory))?;
-            let owner = discovery::owner(data_directory)?;
-            let log = log.clone().unwrap_or_else(|| default_log(cluster, data_directory));
-            Ok(Box::new(PgCtl::new(binaries, owner, data_directory, log)))
-        }
+    let owner = discovery::owner(data_directory)?;
+    let inner = || {
+        let named = cluster.control.bin_directory();
+        let binaries = discovery::binaries(named, Some(data_directory))?;
+        let log = cluster.control.log().map(Path::to_owned);
+        let log = log.unwrap_or_else(|| default_log(cluster, data_directory));
+        let config_file = layout::config_file(cluster);
+        let made = PgCtl::new(binaries, owner.clone(), data_directory, log);
+        Ok::<_, ControlError>(made.configured_by(config_file))
+    };
+    if data_directory != cluster.data_directory {
+        return Ok(Box::new(inner()?));
     }
+    Ok(match &cluster.control {
+        Control::PgCtl { .. } => Box::new(inner()?),
+        Control::PgCtlcluster { version, cluster: name, bin_directory } => {
+            let debian = DebianCluster::named(*version, name);
+            Box::new(PgCtlcluster::new(debian, bin_directory.clone(), owner, data_directory)?)
+        }
+        Control::Systemd { unit, systemctl, .. } => {
+            let systemctl = Systemctl::new(systemctl.clone());
+            let unit = match unit {
+                Some(unit) => unit.clone(),
+                None => systemctl
+                    .find(data_directory, control_file::major_version(data_directory).ok())?,
+            };
+            Box::new(Systemd::new(systemctl, unit, owner.clone(), inner()?))
+        }
+        Control::Command(commands) => {
+            let commands = commands.as_ref().clone();
+            Box::new(Command::new(commands, &cluster.name, owner.clone(), inner()?))
+        }
+    })
+}
+
+/// The first setting of `options` that the server's last command line outweighs, where this
+/// driver keeps settings in the data directory.
+#[must_use]
+pub fn outweighed(driver: &dyn Driver, options: &StartOptions) -> Option<ControlError> {
+    let keeps = driver.keeps_settings();
+    held::outweighed(driver.data_directory(), options).filter(|_| keeps)
+}
+
+/// Whether settings of one start are kept in the data directory.
+#[must_use]
+pub fn is_held(data_directory: &Path) -> bool {
+    held::is_held(data_directory)
 }
 
 fn default_log(cluster: &Cluster, data_directory: &Path) -> PathBuf {
     data_directory.with_file_name(format!("{}.log", cluster.name))
+}
+
+fn started(readiness: Readiness) -> Started {
+    match readiness {
+        Readiness::Ready => Started::Ready,
+        Readiness::Standby => Started::Standby,
+        Readiness::Starting | Readiness::Stopping | Readiness::Unknown => Started::StartingUp,
+    }
+}
+
+/// A setting's name and value that can be nothing else.
+fn checked(name: &str, value: &str) -> Result<(), ControlError> {
+    let fail = |reason| Err(ControlError::Setting { name: name.to_owned(), reason });
+    let known = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
+    if name.is_empty() || !name.bytes().all(known) {
+        return fail("its name has other characters than letters, digits, '_' and '.'");
+    }
+    if value.contains(['\0', '\n']) {
+        return fail("its value has a line break");
+    }
+    Ok(())
 }

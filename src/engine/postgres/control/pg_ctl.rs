@@ -1,14 +1,12 @@
 //! The driver over PostgreSQL's own `pg_ctl`, run as the data directory's owner.
 
+use super::log::open_log;
 use super::{
-    ControlError, Driver, LOG_LINES, StartOptions, StartWait, Started, StopMode, Stopped,
-    last_lines,
+    ControlError, Driver, LOG_LINES, StartOptions, StartWait, Started, StopMode, Stopped, checked,
+    last_lines, started,
 };
 use crate::engine::postgres::child::{self, Finished};
-use crate::engine::postgres::discovery::{Binaries, Owner, Readiness, Running};
-use std::fs::OpenOptions;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use crate::engine::postgres::discovery::{Binaries, Owner, Running};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,12 +21,31 @@ pub struct PgCtl {
     owner: Owner,
     data_directory: PathBuf,
     log: PathBuf,
+    config_file: Option<PathBuf>,
 }
 
 impl PgCtl {
     #[must_use]
     pub fn new(binaries: Binaries, owner: Owner, data_directory: &Path, log: PathBuf) -> Self {
-        Self { binaries, owner, data_directory: data_directory.to_owned(), log }
+        Self { binaries, owner, data_directory: data_directory.to_owned(), log, config_file: None }
+    }
+
+    /// With `postgresql.conf` at that path, where it is not in the data directory.
+    #[must_use]
+    pub fn configured_by(self, config_file: Option<PathBuf>) -> Self {
+        Self { config_file, ..self }
+    }
+
+    pub(super) fn bin_directory(&self) -> &Path {
+        &self.binaries.directory
+    }
+
+    /// Where files are, for a server that would not find them by its data directory.
+    fn layout(&self) -> Vec<(String, String)> {
+        let Some(file) = &self.config_file else { return Vec::new() };
+        [("config_file", file), ("data_directory", &self.data_directory)]
+            .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+            .to_vec()
     }
 
     fn command(&self, action: &str) -> Result<Command, ControlError> {
@@ -116,8 +133,10 @@ impl Driver for PgCtl {
         let (StartWait::Ready(limit) | StartWait::Begun(limit)) = options.wait;
         let mut command = self.waiting("start", limit)?;
         command.arg("-l").arg(log);
-        if !options.settings.is_empty() {
-            command.arg("-o").arg(settings(&options.settings)?);
+        let mut settings = self.layout();
+        settings.extend(options.settings.iter().cloned());
+        if !settings.is_empty() {
+            command.arg("-o").arg(settings_line(&settings)?);
         }
         // Programs next to pg_ctl, whatever is first in PATH.
         command.arg("-p").arg(self.binaries.program("postgres"));
@@ -188,49 +207,17 @@ impl Driver for PgCtl {
     }
 }
 
-fn started(readiness: Readiness) -> Started {
-    match readiness {
-        Readiness::Ready => Started::Ready,
-        Readiness::Standby => Started::Standby,
-        Readiness::Starting | Readiness::Stopping | Readiness::Unknown => Started::StartingUp,
-    }
-}
-
-/// Makes the log where there is none, for the server's user; gives its length.
-fn open_log(path: &Path, owner: &Owner) -> io::Result<u64> {
-    let made = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
-    match made {
-        Ok(file) => {
-            if !owner.is_current() {
-                std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))?;
-            }
-            Ok(0)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Ok(std::fs::metadata(path)?.len())
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// `-c name=value`, each quoted for the shell that `pg_ctl` hands them to.
-fn settings(all: &[(String, String)]) -> Result<String, ControlError> {
+pub(super) fn settings_line(all: &[(String, String)]) -> Result<String, ControlError> {
     let mut parts = Vec::with_capacity(all.len());
     for (name, value) in all {
-        let fail = |reason| Err(ControlError::Setting { name: name.clone(), reason });
-        let known = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
-        if name.is_empty() || !name.bytes().all(known) {
-            return fail("its name has other characters than letters, digits, '_' and '.'");
-        }
-        if value.contains(['\0', '\n']) {
-            return fail("its value has a line break");
-        }
+        checked(name, value)?;
         parts.push(format!("-c {}", shell_quoted(&format!("{name}={value}"))));
     }
     Ok(parts.join(" "))
 }
 
-fn shell_quoted(text: &str) -> String {
+pub(super) fn shell_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
@@ -244,13 +231,16 @@ mod tests {
             (String::from("listen_addresses"), String::new()),
             (String::from("a.b"), String::from("it's $HOME `x` \\")),
         ];
-        assert_eq!(settings(&all).unwrap(), r"-c 'listen_addresses=' -c 'a.b=it'\''s $HOME `x` \'");
+        assert_eq!(
+            settings_line(&all).unwrap(),
+            r"-c 'listen_addresses=' -c 'a.b=it'\''s $HOME `x` \'"
+        );
     }
 
     #[test]
     fn a_setting_that_could_be_another_option_is_refused() {
         for (name, value) in [("a b", "1"), ("", "1"), ("a;b", "1"), ("a", "1\n-c b=2")] {
-            assert!(settings(&[(name.to_owned(), value.to_owned())]).is_err(), "{name:?}");
+            assert!(settings_line(&[(name.to_owned(), value.to_owned())]).is_err(), "{name:?}");
         }
     }
 }

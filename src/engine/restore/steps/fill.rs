@@ -5,6 +5,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{Source, Target};
 use crate::engine::postgres::child;
 use crate::engine::postgres::discovery::Owner;
+use crate::engine::postgres::layout;
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
 use crate::engine::recovery_point::rates::Work;
 use crate::engine::restore::base;
@@ -195,7 +196,9 @@ impl Site {
         };
         let (owner, binaries) = (self.data_owner()?, self.binaries()?);
         make_spool(&self.spool(), &owner)?;
-        recovery_settings::write(self.data(), &owner, &binaries, &settings)
+        let config_file = layout::config_file(&self.cluster);
+        let (data, config_file) = (self.data(), config_file.as_deref());
+        recovery_settings::write_configured(data, &owner, &binaries, &settings, config_file)
             .map_err(|e| e.explanation())
     }
 }

@@ -294,16 +294,16 @@ impl Step for StopServer {
         if self.0.is_aside(context.plan()) {
             return Ok(Standing::Done(String::from("the damaged directory is set aside already")));
         }
-        Ok(if self.0.running()? {
-            Standing::NotStarted
-        } else {
+        Ok(if self.0.stays_down()? {
             Standing::Done(String::from("the server is down"))
+        } else {
+            Standing::NotStarted
         })
     }
 
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let site = &self.0;
-        if site.is_aside(context.plan()) || !site.running()? {
+        if site.is_aside(context.plan()) || site.stays_down()? {
             context.note("stopped", "The server is down")?;
             return Ok(Outcome::Done);
         }
@@ -375,10 +375,10 @@ impl Step for MoveAside {
             }
         } else if !site.is_aside(plan) {
             site.confirm(plan, site.data())?;
-            if site.running()? {
+            if !site.stays_down()? {
                 return Err(Explanation::new(
                     Kind::Refused,
-                    format!("The server on {} runs again.", site.data().display()),
+                    format!("The server on {} runs again, or is about to.", site.data().display()),
                     "Nothing was moved.",
                     "Keep whatever restarts it (systemd, a watchdog) from doing so, then cancel \
                      and begin again.",

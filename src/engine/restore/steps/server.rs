@@ -35,14 +35,29 @@ impl Site {
             .map_err(|e| e.explanation())
     }
 
+    /// Whether no server runs in the data directory and nothing starts one by itself.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    pub fn stays_down(&self) -> Result<bool, Explanation> {
+        if self.running()? {
+            return Ok(false);
+        }
+        match (&self.cluster.control, self.driver()) {
+            (_, Ok(driver)) => driver.stays_down().map_err(|e| e.explanation()),
+            // So damaged that not even its version can be read; nobody starts it but us.
+            (Control::PgCtl { .. } | Control::PgCtlcluster { .. }, Err(_)) => Ok(true),
+            (_, Err(error)) => Err(error),
+        }
+    }
+
     /// PostgreSQL's programs for the data directory.
     ///
     /// # Errors
     /// Where none of its version are found.
     pub fn binaries(&self) -> Result<Binaries, Explanation> {
-        let Control::PgCtl { bin_directory, .. } = &self.cluster.control;
-        discovery::binaries(bin_directory.as_deref(), Some(self.data()))
-            .map_err(|e| e.explanation())
+        let bin_directory = self.cluster.control.bin_directory();
+        discovery::binaries(bin_directory, Some(self.data())).map_err(|e| e.explanation())
     }
 
     /// The private place of the recovering server.
