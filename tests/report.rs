@@ -185,6 +185,7 @@ fn plan() -> Plan {
         rescue: String::from("/srv/shop/rescue"),
         repositories: Vec::new(),
         minimum_settings: Vec::new(),
+        places: Default::default(),
         replay_until: Some(Lsn(0x3_1234_5678)),
         steps: Runbook::load(None).unwrap().steps.iter().map(step).collect(),
         // A fixed word, so that new texts in the runbook do not change the snapshots' hashes.

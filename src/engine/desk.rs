@@ -257,7 +257,11 @@ impl Work for Desk {
         let identity = self.site.identity()?;
         let available = copies::available(&self.site.config, &self.site.cluster);
         let (cluster, runbook) = (&self.site.cluster, &self.runbook);
-        plan::make(incident, cluster, &available, identity, runbook, Timestamp::now())
+        let backup = match incident.reach.as_ref().and_then(|reach| reach.base.as_ref()) {
+            Some(base) => self.site.backup_spaces(&base.set)?,
+            None => Vec::new(),
+        };
+        plan::make(incident, cluster, &available, identity, &backup, runbook, Timestamp::now())
     }
 
     fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation> {

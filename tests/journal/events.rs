@@ -233,6 +233,7 @@ fn plan() -> BoxedStrategy<Plan> {
                 aside: text.clone(),
                 rescue: text,
                 repositories: Vec::new(),
+                places: Default::default(),
                 replay_until: None,
                 minimum_settings,
                 steps,

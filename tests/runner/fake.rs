@@ -278,6 +278,7 @@ impl Work for FakeWork {
             aside: String::from("/srv/pg/orders.aside"),
             rescue: String::from("/srv/rescue"),
             repositories: Vec::new(),
+            places: Default::default(),
             replay_until: Some(WAITS_AT),
             minimum_settings: Vec::new(),
             steps: STEPS.iter().map(|id| step(id)).collect(),

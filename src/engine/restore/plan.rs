@@ -4,11 +4,13 @@
 
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
-use crate::engine::explain::{Explanation, Kind};
+use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Forecast, Identity, Reach};
 use crate::engine::runbook::Runbook;
-use crate::engine::runner::plan::{Cancel, Plan, PlanStep};
+use super::places::{self, BackupSpace, Live};
+use crate::engine::recovery_point::reach::needed_space;
+use crate::engine::runner::plan::{Cancel, Places, Plan, PlanStep};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 
@@ -29,15 +31,17 @@ pub const ORDER: [&str; 12] = [
 ];
 
 /// Makes the plan for the incident's chosen target, which fetches WAL from the `available`
-/// repositories alone. `now` names the directory set aside.
+/// repositories alone. `backup` are the tablespaces of its base; `now` names what is set aside.
 ///
 /// # Errors
-/// Where no target was chosen, it cannot be reached, or the cluster's identity is not known.
+/// Where no target was chosen, it cannot be reached, the cluster's identity is not known, or a
+/// part of the cluster cannot be kept.
 pub fn make(
     incident: &Incident,
     cluster: &Cluster,
     available: &Availability,
     identity: Identity,
+    backup: &[BackupSpace],
     runbook: &Runbook,
     now: Timestamp,
 ) -> Result<Plan, Explanation> {
@@ -51,10 +55,17 @@ pub fn make(
         )));
     }
     configuration_inside(&cluster.data_directory)?;
-    let aside = aside_of(&cluster.data_directory, now);
+    let live = places::live::look(&cluster.data_directory).map_err(|e| e.explanation())?;
+    places::live::require_unshared(&live).map_err(|e| e.explanation())?;
+    let elsewhere = places::alternative(cluster, needed_space(base.size));
+    let mut places = places::choose(&live, backup, &cluster.tablespace_mapping, elsewhere, now);
+    places.reuse = cluster.delta_restore;
+    let aside = aside_of(&live, &places, now);
     // Beside the data directory and not in the incident's folder: the server must get at it.
     let rescue = beside(&cluster.data_directory, "rescued-wal", now);
-    let draft = Draft { cluster, available, aside: &aside, rescue: &rescue, reach };
+    let data = places.alternative.as_deref().unwrap_or(&cluster.data_directory);
+    let draft =
+        Draft { data, places: &places, cluster, available, aside: &aside, rescue: &rescue, reach };
     let steps = ORDER
         .iter()
         .map(|id| {
@@ -89,6 +100,7 @@ pub fn make(
         aside: aside.display().to_string(),
         rescue: rescue.display().to_string(),
         repositories: available.open.clone(),
+        places: places.clone(),
         replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
         minimum_settings: reach.minimum_settings.clone(),
         steps,
@@ -100,10 +112,17 @@ pub fn make(
     })
 }
 
-/// Where the damaged data directory goes: beside itself, with the moment in UTC in its name.
+/// Where the damaged cluster is kept: beside itself, with the moment in UTC in its name; inside
+/// where it is a mount point; where it is, if another directory is recovered into.
 #[must_use]
-pub fn aside_of(data_directory: &Path, now: Timestamp) -> PathBuf {
-    beside(data_directory, "damaged", now)
+pub fn aside_of(live: &Live, places: &Places, now: Timestamp) -> PathBuf {
+    if places.alternative.is_some() {
+        return live.data.clone();
+    }
+    if places.contents {
+        return live.data.join(format!("{}{}", places::KEPT, places::stamp(now)));
+    }
+    beside(&live.data, "damaged", now)
 }
 
 /// A new name beside `directory`: `<directory>.<word>.YYYYMMDD-HHMMSS`.
@@ -158,6 +177,9 @@ fn refused(what: String) -> Explanation {
 }
 
 struct Draft<'a> {
+    /// What is recovered into.
+    data: &'a Path,
+    places: &'a Places,
     cluster: &'a Cluster,
     available: &'a Availability,
     aside: &'a Path,
@@ -167,13 +189,13 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn touches(&self, id: &str) -> Vec<String> {
-        let directory = self.cluster.data_directory.display();
-        let aside = self.aside.display();
+        let damaged = self.cluster.data_directory.display();
+        let directory = self.data.display();
         match id {
             "rescue-wal" => vec![format!("writes copies to {}", self.rescue.display())],
-            "stop-server" => vec![format!("server on {directory}: stopped, sessions end")],
-            "move-aside" => vec![format!("{directory} becomes {aside}, whole and unchanged")],
-            "restore-base" => vec![format!("fills the new, empty {directory}")],
+            "stop-server" => vec![format!("server on {damaged}: stopped, sessions end")],
+            "move-aside" => self.keeps(),
+            "restore-base" => self.fills(),
             "configure-recovery" => {
                 let mut all = vec![format!(
                     "{directory}/postgresql.auto.conf (a marked block) and recovery.signal"
@@ -186,13 +208,61 @@ impl Draft<'_> {
             }
             "replay" => vec![format!("{directory}: changes since the backup are applied")],
             "promote" => vec![format!("server on {directory}: leaves recovery on a new timeline")],
-            "open" => vec![
-                format!("{directory}/postgresql.auto.conf: the marked block is taken out"),
-                format!("server on {directory}: restarted, open to applications"),
-            ],
+            "open" => {
+                let mut all = vec![
+                    format!("{directory}/postgresql.auto.conf: the marked block is taken out"),
+                    format!("server on {directory}: restarted, open to applications"),
+                ];
+                all.extend(self.places.alternative.as_deref().map(|_| after_alternative(self.data)));
+                all
+            }
             "validate" => vec![format!("statistics of the databases (ANALYZE)")],
             _ => Vec::new(),
         }
+    }
+
+    fn keeps(&self) -> Vec<String> {
+        let (data, aside) = (self.cluster.data_directory.display(), self.aside.display());
+        let mut all = vec![match &self.places.alternative {
+            Some(other) => format!(
+                "{data} stays where it is, whole and unchanged: its volume cannot hold the restore. \
+                 {} is recovered into",
+                other.display()
+            ),
+            None if self.places.contents => format!(
+                "{data} is a mount point: everything in it goes to {aside}, on the same volume"
+            ),
+            None => format!("{data} becomes {aside}, whole and unchanged"),
+        }];
+        for space in &self.places.kept {
+            all.push(format!(
+                "tablespace {}: {} becomes {}, whole",
+                space.oid,
+                space.folder.display(),
+                space.kept.display()
+            ));
+        }
+        all
+    }
+
+    fn fills(&self) -> Vec<String> {
+        let mut all = vec![format!("fills the new, empty {}", self.data.display())];
+        if self.places.reuse {
+            all.push(format!(
+                "reads {}: files proven equal to the backup's are copied, the rest is fetched \
+                 (delta_restore)",
+                self.aside.display()
+            ));
+        }
+        for space in &self.places.spaces {
+            let place = space.place.display();
+            let mapped = if space.moved { ", mapped" } else { "" };
+            all.push(format!("tablespace {}: fills {place}{mapped}", space.oid));
+        }
+        if let Some(wal) = &self.places.wal {
+            all.push(format!("pg_wal leads to the new, empty {}", wal.display()));
+        }
+        all
     }
 
     fn expected(&self, id: &str) -> Option<(f64, f64)> {
@@ -208,10 +278,22 @@ impl Draft<'_> {
     }
 
     fn undo(&self, id: &str) -> Option<String> {
-        let directory = self.cluster.data_directory.display();
+        let directory = self.data.display();
         match id {
             "stop-server" => Some(String::from("start the server again, where it ran")),
-            "move-aside" => Some(format!("rename {} back to {directory}", self.aside.display())),
+            "move-aside" if self.places.alternative.is_some() => {
+                Some(format!("set the restored files aside as {directory}.abandoned.…"))
+            }
+            "move-aside" if self.places.contents => {
+                Some(format!("move everything in {} back", self.aside.display()))
+            }
+            "move-aside" if self.places.kept.is_empty() => {
+                Some(format!("rename {} back to {directory}", self.aside.display()))
+            }
+            "move-aside" => Some(format!(
+                "rename {} back to {directory}, and the tablespaces' folders to their names",
+                self.aside.display()
+            )),
             "restore-base" => {
                 Some(format!("set the restored files aside as {directory}.abandoned.…"))
             }
@@ -219,6 +301,17 @@ impl Draft<'_> {
             _ => None,
         }
     }
+}
+
+/// What is left to do for people where another directory was recovered into.
+#[must_use]
+pub fn after_alternative(directory: &Path) -> String {
+    format!(
+        "afterwards the cluster lives in {}: name it as data_directory in lifeboat.toml and in \
+         what starts the server at boot (the unit's PGDATA or -D, a link), and move it back in a \
+         maintenance window",
+        directory.display()
+    )
 }
 
 fn cancel(id: &str) -> Cancel {

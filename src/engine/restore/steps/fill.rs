@@ -8,6 +8,8 @@ use crate::engine::postgres::discovery::Owner;
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
 use crate::engine::recovery_point::rates::Work;
 use crate::engine::restore::base;
+use crate::engine::restore::base::delta::{Reuse, Take};
+use crate::engine::restore::places::KEPT;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use humansize::{DECIMAL, format_size};
@@ -57,15 +59,31 @@ impl Step for RestoreBase {
             let progress = |progress| context.progress(progress);
             // A journal that cannot be written stops the step at its next note.
             let told = |text: &str| drop(context.note("copy_failed", text));
+            let spaces = plan.places.spaces.iter();
             let options = base::Options {
                 owner,
+                tablespaces: spaces.map(|space| (space.oid, space.place.clone())).collect(),
+                wal: plan.places.wal.clone(),
+                reuse: plan.places.reuse.then(|| reuse(plan)),
                 told: Some(&told),
                 ..base::Options::new(self.id(), &progress, &cancelled)
             };
             let set = &plan.base.set;
             let restored = base::restore_from(&copies.repositories(), set, site.data(), &options)
                 .map_err(|e| e.explanation())?;
-            site.learn(Work::Copy, restored.bytes, restored.seconds);
+            // A copy from the same disk tells nothing of the next fetch.
+            if restored.reused_bytes.saturating_mul(10) < restored.bytes {
+                site.learn(Work::Copy, restored.bytes, restored.seconds);
+            }
+            if plan.places.reuse {
+                let text = format!(
+                    "{} files, {}, were proven equal and taken from the damaged directory, which was \
+                     only read",
+                    restored.reused_files,
+                    format_size(restored.reused_bytes, DECIMAL)
+                );
+                context.note("reused", &text)?;
+            }
             context.note(
                 "restored",
                 &format!(
@@ -80,7 +98,7 @@ impl Step for RestoreBase {
             }
         }
         let judged = if plan.base.size <= JUDGE_LIMIT {
-            judge(site)?
+            judge(site, plan)?
         } else {
             String::from(
                 "pg_verifybackup: NOT RUN (above 8 GiB the authentication tags judge alone)",
@@ -91,13 +109,32 @@ impl Step for RestoreBase {
     }
 }
 
+/// The damaged cluster, from where the plan keeps it.
+fn reuse(plan: &Plan) -> Reuse {
+    let kept = plan.places.kept.iter();
+    Reuse {
+        from: plan.aside.clone().into(),
+        spaces: kept.map(|space| (space.oid, space.kept.clone())).collect(),
+        take: Take::Copy,
+        times_hold: true,
+    }
+}
+
 /// PostgreSQL's own `pg_verifybackup` over what was restored. A disagreement stops the recovery.
-fn judge(site: &Site) -> Result<String, Explanation> {
+fn judge(site: &Site, plan: &Plan) -> Result<String, Explanation> {
     let Some(program) = site.binaries()?.optional("pg_verifybackup") else {
         return Ok(String::from("pg_verifybackup: NOT RUN (the program is not installed)"));
     };
     let judged = child::command(program, &site.data_owner()?).and_then(|mut command| {
-        command.args(["--no-parse-wal", "--exit-on-error", "--quiet"]).arg(site.data());
+        command.args(["--no-parse-wal", "--exit-on-error", "--quiet"]);
+        // Written anew for where the tablespaces are now.
+        if plan.places.spaces.iter().any(|space| space.moved) {
+            command.arg("--ignore=tablespace_map");
+        }
+        for kept in kept_inside(site.data()) {
+            command.arg(format!("--ignore={kept}"));
+        }
+        command.arg(site.data());
         child::run(command, JUDGE_TIME)
     });
     match judged {
@@ -112,6 +149,15 @@ fn judge(site: &Site) -> Result<String, Explanation> {
         )),
         Err(error) => Ok(format!("pg_verifybackup: COULD NOT VERIFY ({error})")),
     }
+}
+
+/// What recoveries have kept in a data directory that is a mount point.
+fn kept_inside(data: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(data).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with(KEPT) || name == "lost+found")
+        .collect()
 }
 
 /// Writes `recovery.signal` and the settings of the recovery.

@@ -5,6 +5,7 @@ mod expect;
 mod fill;
 mod finish;
 mod look;
+mod move_aside;
 mod prepare;
 mod recover;
 mod server;
@@ -15,23 +16,31 @@ use crate::engine::runner::plan::Plan;
 use crate::engine::runner::step::Step;
 use std::sync::Arc;
 
-pub use site::Site;
+pub use site::{Site, io};
 
 /// The plan's steps, in the plan's order.
 ///
 /// # Errors
 /// Where the plan names a step that this version does not have.
 pub fn of(plan: &Plan, site: &Arc<Site>) -> Result<Vec<Box<dyn Step>>, Explanation> {
-    plan.steps.iter().map(|step| by_id(&step.id, site)).collect()
+    let recovered = Arc::new(site.recovered(plan));
+    plan.steps.iter().map(|step| by_id(&step.id, site, &recovered)).collect()
 }
 
-fn by_id(id: &str, site: &Arc<Site>) -> Result<Box<dyn Step>, Explanation> {
-    let site = Arc::clone(site);
+/// The first steps deal with the damaged directory, the others with the one recovered into.
+fn by_id(
+    id: &str,
+    damaged: &Arc<Site>,
+    recovered: &Arc<Site>,
+) -> Result<Box<dyn Step>, Explanation> {
+    let is_damaged =
+        matches!(id, "confirm-identity" | "rescue-wal" | "stop-server" | "move-aside");
+    let site = Arc::clone(if is_damaged { damaged } else { recovered });
     Ok(match id {
         "confirm-identity" => Box::new(prepare::ConfirmIdentity(site)),
         "rescue-wal" => Box::new(prepare::RescueWal(site)),
         "stop-server" => Box::new(prepare::StopServer(site)),
-        "move-aside" => Box::new(prepare::MoveAside(site)),
+        "move-aside" => Box::new(move_aside::MoveAside(site)),
         "restore-base" => Box::new(fill::RestoreBase(site)),
         "configure-recovery" => Box::new(fill::ConfigureRecovery(site)),
         "start-recovery" => Box::new(recover::StartRecovery(site)),
