@@ -164,7 +164,7 @@ impl TestCluster {
             environment: String::from("drill"),
             data_directory: self.data.clone(),
             alternative_data_directory: None,
-tablespace_mapping: Default::default(),
+            tablespace_mapping: Default::default(),
             delta_restore: false,
             connection: self.connection(),
             control: Control::PgCtl {

@@ -1,7 +1,9 @@
 //! What is known of a configured cluster before any WAL is read. Owns where it is looked for: the
 //! control file, else the newest backup; the repositories, in their order.
 
-use super::{Archive, ClosedArchive, ClusterFacts, Inputs, PlacesFacts, RepositoryArchive, Symptom, opened};
+use super::{
+    Archive, ClosedArchive, ClusterFacts, Inputs, PlacesFacts, RepositoryArchive, Symptom, opened,
+};
 use crate::engine::config::{Cluster, Config, Control};
 use crate::engine::explain::Explain;
 use crate::engine::postgres::{control_file, discovery};

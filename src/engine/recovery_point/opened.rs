@@ -182,7 +182,10 @@ pub fn tablespaces(set: &OpenedSet, cluster: &ClusterFacts) -> Check {
         words.push(format!("Empty or not there yet: {}.", empty.join(", ")));
     }
     if !kept.is_empty() {
-        words.push(format!("Used by the damaged cluster, whose files are kept: {}.", kept.join(", ")));
+        words.push(format!(
+            "Used by the damaged cluster, whose files are kept: {}.",
+            kept.join(", ")
+        ));
     }
     made(Verdict::Verified, words.join(" "))
 }
@@ -422,11 +425,7 @@ mod tests {
         facts.places.live = Some(Live {
             data: data.clone(),
             is_mount: false,
-            spaces: vec![LiveSpace {
-                oid: 1,
-                folder: location.join("PG_15_202209061"),
-                location,
-            }],
+            spaces: vec![LiveSpace { oid: 1, folder: location.join("PG_15_202209061"), location }],
             wal: None,
             wal_is_mount: false,
         });

@@ -2,14 +2,14 @@
 //! stopped and undone. Owns the order; the words come from the runbook data, the work is in
 //! [`super::steps`]. Makes a value and does nothing.
 
+use super::places::{self, BackupSpace, Live};
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Forecast, Identity, Reach};
-use crate::engine::runbook::Runbook;
-use super::places::{self, BackupSpace, Live};
 use crate::engine::recovery_point::reach::needed_space;
+use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::{Cancel, Places, Plan, PlanStep};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -213,7 +213,9 @@ impl Draft<'_> {
                     format!("{directory}/postgresql.auto.conf: the marked block is taken out"),
                     format!("server on {directory}: restarted, open to applications"),
                 ];
-                all.extend(self.places.alternative.as_deref().map(|_| after_alternative(self.data)));
+                all.extend(
+                    self.places.alternative.as_deref().map(|_| after_alternative(self.data)),
+                );
                 all
             }
             "validate" => vec![format!("statistics of the databases (ANALYZE)")],

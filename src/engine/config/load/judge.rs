@@ -142,7 +142,8 @@ impl Judge<'_> {
                 self.absolute(&place, Some(path));
             }
             if to.starts_with(&cluster.data_directory) {
-                let text = format!("the tablespace {} would lie in the data directory", to.display());
+                let text =
+                    format!("the tablespace {} would lie in the data directory", to.display());
                 self.problem(&place, text);
             }
         }

@@ -17,7 +17,7 @@ pub mod live;
 pub mod moves;
 
 use crate::engine::config::Cluster;
-use crate::engine::runner::plan::{KeptSpace, Places, PlacedSpace};
+use crate::engine::runner::plan::{KeptSpace, PlacedSpace, Places};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -98,9 +98,11 @@ fn fresh_wal(wal: &Path, stamp: &str, is_mount: bool) -> PathBuf {
     let name = wal.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_stamp = |text: &str| {
         text.len() == 15
-            && text.bytes().enumerate().all(|(at, b)| {
-                if at == 8 { b == b'-' } else { b.is_ascii_digit() }
-            })
+            && text.bytes().enumerate().all(
+                |(at, b)| {
+                    if at == 8 { b == b'-' } else { b.is_ascii_digit() }
+                },
+            )
     };
     let bare = match name.rsplit_once('.') {
         Some((bare, end)) if is_stamp(end) => bare,

@@ -200,9 +200,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn sync(folder: &Path) -> Result<(), Explanation> {
-    fs::File::open(folder)
-        .and_then(|opened| opened.sync_all())
-        .map_err(|e| io(&e, "sync", folder))
+    fs::File::open(folder).and_then(|opened| opened.sync_all()).map_err(|e| io(&e, "sync", folder))
 }
 
 fn io(error: &std::io::Error, verb: &str, path: &Path) -> Explanation {

@@ -33,8 +33,7 @@ fn by_id(
     damaged: &Arc<Site>,
     recovered: &Arc<Site>,
 ) -> Result<Box<dyn Step>, Explanation> {
-    let is_damaged =
-        matches!(id, "confirm-identity" | "rescue-wal" | "stop-server" | "move-aside");
+    let is_damaged = matches!(id, "confirm-identity" | "rescue-wal" | "stop-server" | "move-aside");
     let site = Arc::clone(if is_damaged { damaged } else { recovered });
     Ok(match id {
         "confirm-identity" => Box::new(prepare::ConfirmIdentity(site)),
