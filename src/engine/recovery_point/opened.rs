@@ -199,7 +199,9 @@ fn placed<'a>(
     set.tablespaces.iter().map(|space| (space, places::mapped(&space.place, mapping)))
 }
 
-fn is_live(place: &Path, cluster: &ClusterFacts) -> bool {
+/// Whether the damaged cluster has a tablespace there, which the plan moves aside.
+#[must_use]
+pub fn is_live(place: &Path, cluster: &ClusterFacts) -> bool {
     let place = place.canonicalize().unwrap_or_else(|_| place.to_path_buf());
     cluster
         .places

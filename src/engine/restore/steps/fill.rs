@@ -9,7 +9,7 @@ use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
 use crate::engine::recovery_point::rates::Work;
 use crate::engine::restore::base;
 use crate::engine::restore::base::delta::{Reuse, Take};
-use crate::engine::restore::places::KEPT;
+use crate::engine::restore::places;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use humansize::{DECIMAL, format_size};
@@ -134,6 +134,12 @@ fn judge(site: &Site, plan: &Plan) -> Result<String, Explanation> {
         for kept in kept_inside(site.data()) {
             command.arg(format!("--ignore={kept}"));
         }
+        // It follows the links, and finds what is kept beside the server's own folder.
+        for space in &plan.places.spaces {
+            for kept in kept_inside(&space.place) {
+                command.arg(format!("--ignore=pg_tblspc/{}/{kept}", space.oid));
+            }
+        }
         command.arg(site.data());
         child::run(command, JUDGE_TIME)
     });
@@ -151,12 +157,12 @@ fn judge(site: &Site, plan: &Plan) -> Result<String, Explanation> {
     }
 }
 
-/// What recoveries have kept in a data directory that is a mount point.
+/// What recoveries have kept in a folder that a restore fills, and what a file system makes there.
 fn kept_inside(data: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(data).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with(KEPT) || name == "lost+found")
+        .filter(|name| places::is_kept(name) || name == "lost+found")
         .collect()
 }
 
