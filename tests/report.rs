@@ -186,6 +186,7 @@ fn plan() -> Plan {
         rescue: String::from("/srv/shop/rescue"),
         repositories: Vec::new(),
         minimum_settings: Vec::new(),
+        places: Default::default(),
         replay_until: Some(Lsn(0x3_1234_5678)),
         procedure: Default::default(),
         lost: false,

@@ -306,6 +306,8 @@ impl Work for Desk {
             available: &copies::available(&site.config, &site.cluster),
             identity,
             lost,
+            // Of a lost cluster nothing is there that tablespaces could be compared with.
+            spaces: if lost { Vec::new() } else { site.backup_spaces(&base.set)? },
             // Without one the copy step will say why; a plan is no proof of that.
             source: copies.ok().and_then(|copies| copies.source(&site.config, &site.cluster)),
             runbook: &self.runbook,

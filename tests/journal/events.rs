@@ -239,6 +239,7 @@ fn plan() -> BoxedStrategy<Plan> {
                 aside: text.clone(),
                 rescue: text,
                 repositories: Vec::new(),
+                places: Default::default(),
                 replay_until: None,
                 ends_at: None,
                 minimum_settings,

@@ -46,6 +46,11 @@ impl Stage {
 
     /// As [`Stage::new`]; `between` happens after the backup and before the traffic.
     pub fn prepared(between: impl FnOnce(&Sandbox)) -> Self {
+        Self::made(|_| {}, between)
+    }
+
+    /// As [`Stage::prepared`]; `before` happens before the backup.
+    pub fn made(before: impl FnOnce(&Sandbox), between: impl FnOnce(&Sandbox)) -> Self {
         let home = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(home.path(), PermissionsExt::from_mode(0o711)).unwrap();
         let options = Options {
@@ -62,6 +67,7 @@ impl Stage {
         scenario.incident.statement = scenario.incident.statement.replace("1 hour", "48 hours");
         let say = |line: &str| eprintln!("{line}");
         let mut sandbox = Sandbox::create(&options, &Sandbox::make_repository, &say).unwrap();
+        before(&sandbox);
         sandbox.back_up().unwrap();
         between(&sandbox);
         let load =

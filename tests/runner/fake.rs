@@ -279,6 +279,7 @@ impl Work for FakeWork {
             aside: String::from("/srv/pg/orders.aside"),
             rescue: String::from("/srv/rescue"),
             repositories: Vec::new(),
+            places: Default::default(),
             replay_until: Some(WAITS_AT),
             ends_at: None,
             minimum_settings: Vec::new(),

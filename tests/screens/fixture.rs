@@ -351,6 +351,7 @@ pub fn plan() -> Plan {
         aside: aside.to_owned(),
         rescue: rescue.to_owned(),
         repositories: Vec::new(),
+        places: Default::default(),
         replay_until: Some(Lsn(0x1_2A4F_3C18)),
         ends_at: None,
         minimum_settings: vec![],

@@ -164,6 +164,8 @@ impl TestCluster {
             environment: String::from("drill"),
             data_directory: self.data.clone(),
             alternative_data_directory: None,
+            tablespace_mapping: Default::default(),
+            delta_restore: false,
             connection: self.connection(),
             control: Control::PgCtl {
                 bin_directory: Some(self.binaries.directory.clone()),

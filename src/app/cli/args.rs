@@ -1,5 +1,6 @@
 //! The command line's words. Owns names, flags and help; never does anything.
 
+use crate::engine::restore::places;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -527,9 +528,22 @@ pub struct Restore {
     /// set-YYYYMMDD-HHMMSS; the one that serves the target where absent.
     #[arg(long, value_name = "SET")]
     pub set: Option<String>,
-    /// An empty directory, or one that does not exist yet.
+    /// An empty directory, or one that does not exist yet; with --delta also an older restore.
     #[arg(long, value_name = "DIR")]
     pub target_directory: PathBuf,
+    /// Takes what is proven equal out of what the target directory holds, and fetches the rest.
+    /// The directory is first renamed to DIR.replaced.…, whose equal files are used up.
+    #[arg(long, conflicts_with = "delta_from")]
+    pub delta: bool,
+    /// Copies what is proven equal from this stopped data directory, which is only read.
+    #[arg(long, value_name = "DIR")]
+    pub delta_from: Option<PathBuf>,
+    /// Puts the tablespace that was at OLD at NEW, both absolute; may be given several times.
+    #[arg(long, value_name = "OLD=NEW", value_parser = places::parse_mapping)]
+    pub tablespace_mapping: Vec<(PathBuf, PathBuf)>,
+    /// A new, empty directory that pg_wal leads to.
+    #[arg(long, value_name = "DIR")]
+    pub wal_directory: Option<PathBuf>,
     /// Recover to this time (with its offset).
     #[arg(long, value_name = "TIME", group = "point")]
     pub time: Option<String>,

@@ -8,6 +8,7 @@ mod compliance;
 mod continuity;
 mod copies;
 mod crypt;
+mod delta;
 mod drill;
 mod hold;
 mod incidents;

@@ -4,20 +4,23 @@
 use super::args;
 use super::output::{self, Bar};
 use super::suspects::told;
-use super::{cluster, no_set, repository_config, time};
+use super::{cluster, delta, no_set, repository_config, time};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
 use crate::engine::incident::facts::{BaseSummary, Reach, Target, TargetPoint};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
-use crate::engine::recovery_point::{Landscape, Means, gather};
-use crate::engine::repository::RepositoryError;
+use crate::engine::recovery_point::{Landscape, Means, PlacesFacts, gather};
+use crate::engine::repository::{Repository, RepositoryError};
 use crate::engine::restore::base;
+use crate::engine::restore::base::delta::Reuse;
+use crate::engine::restore::places::mapped;
 use crate::engine::retention::in_use;
 use crate::engine::runner::guard;
 use crate::engine::wal::inspect::ScanProgress;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode, Explanation> {
@@ -47,6 +50,8 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     let minimums = reach.as_ref().map(|reach| reach.minimum_settings.clone()).unwrap_or_default();
     let copies = copies::choose(config, cluster, &base.set, only, None)?;
     let owner = owner_for(config, cluster)?;
+    let spaces = spaces(cluster, args, copies.repositories().first().copied(), &base.set)?;
+    let reuse = delta::reuse(config, args, &base)?;
     // Without the mark the restore is as good; only a cleanup at the same time knows less.
     let in_use = in_use::Mark::restore(&config.state_directory(), &cluster.name, &base.set);
     let unmarked = in_use.as_ref().err().map(|error| {
@@ -63,6 +68,9 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     let progress = |progress| bar.show(&progress);
     let options = base::Options {
         owner: nix::unistd::geteuid().is_root().then_some((owner.uid, owner.gid)),
+        tablespaces: spaces,
+        wal: args.wal_directory.clone(),
+        reuse: reuse.clone(),
         ..base::Options::new("restore", &progress, &|| false)
     };
     let repositories = copies.repositories();
@@ -96,6 +104,8 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
             "set": restored.set,
             "files": restored.files,
             "bytes": restored.bytes,
+            "reused_files": restored.reused_files,
+            "reused_bytes": restored.reused_bytes,
             "seconds": restored.seconds,
             "directory": args.target_directory,
             "target": target,
@@ -109,6 +119,14 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
             "Restored {} into {directory} in {:.1} s: {} files.",
             restored.set, restored.seconds, restored.files
         ))?;
+        if let Some(Reuse { from, .. }) = &reuse {
+            output::line(&format!(
+                "{} files, {}, were proven equal and taken from {}; the rest was fetched.",
+                restored.reused_files,
+                humansize::format_size(restored.reused_bytes, humansize::DECIMAL),
+                from.display()
+            ))?;
+        }
         if repositories.len() > 1 {
             output::line(&format!("Copies, fastest first: {}.", copies.order()))?;
         }
@@ -125,6 +143,38 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
+/// The configured mapping of tablespaces, and over it the one that was asked for.
+fn mapping(cluster: &Cluster, args: &args::Restore) -> BTreeMap<PathBuf, PathBuf> {
+    let mut mapping = cluster.tablespace_mapping.clone();
+    mapping.extend(args.tablespace_mapping.iter().cloned());
+    mapping
+}
+
+/// Where the backup's tablespaces go, by OID. A mapping of one that it does not have is an error,
+/// for it is most likely mistyped.
+fn spaces(
+    cluster: &Cluster,
+    args: &args::Restore,
+    repository: Option<&Repository>,
+    set: &str,
+) -> Result<BTreeMap<u32, PathBuf>, Explanation> {
+    let read = repository.map(|r| r.read_set(set).map_err(|e| e.explanation())).transpose()?;
+    let found = read.map(|set| set.tablespaces).unwrap_or_default();
+    for (old, _) in &args.tablespace_mapping {
+        if !found.iter().any(|space| Path::new(&space.path) == old) {
+            let known: Vec<&str> = found.iter().map(|space| space.path.as_str()).collect();
+            return Err(Explanation::new(
+                Kind::Config,
+                format!("{set} has no tablespace at {}.", old.display()),
+                "Nothing was touched.",
+                format!("It has these: {}.", known.join(", ")),
+            ));
+        }
+    }
+    let mapping = mapping(cluster, args);
+    Ok(found.iter().map(|s| (s.oid, mapped(Path::new(&s.path), &mapping))).collect())
+}
+
 /// The proof of reach that the screens make too, for a restore into that directory. WAL that only
 /// the damaged directory holds does not count: nobody rescues it here.
 fn prove(
@@ -138,6 +188,9 @@ fn prove(
     inputs.rescue = None;
     inputs.cluster.data_directory.clone_from(&args.target_directory);
     inputs.cluster.alternative_data_directory = None;
+    // Beside the damaged cluster, whose own folders stay as they are.
+    inputs.cluster.places =
+        PlacesFacts { mapping: mapping(cluster, args), ..PlacesFacts::default() };
     let means = args.set.clone().map_or(Means::AnyBase, Means::Base);
     let progress = |scan: ScanProgress| bar.show(&told(scan, "proof"));
     Landscape::build(inputs, &progress, &|| false)

@@ -214,6 +214,8 @@ fn leave_out(folder: &str, name: &str) -> bool {
     name.starts_with("pgsql_tmp")
         || name.starts_with("pg_internal.init")
         || (folder.is_empty() && LEFT_OUT.contains(&name))
+        // What a recovery into a mount point has kept of the cluster before it.
+        || (folder.is_empty() && name.starts_with(crate::engine::restore::places::KEPT))
         || is_temporary_relation(name)
 }
 
@@ -285,6 +287,7 @@ mod tests {
             "postmaster.pid",
             "postmaster.opts",
             "backup_label.old",
+            "lifeboat-kept.20260101-120000/global/1262",
             "base/5/16410",
             "base/5/16410.1",
             "base/5/16410_fsm",

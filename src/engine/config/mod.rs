@@ -12,6 +12,7 @@ pub mod schedule;
 
 use crate::engine::incident::facts::{Role, Tier};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use archiving::Archiving;
@@ -60,6 +61,12 @@ pub struct Cluster {
     /// Used where the data directory's volume cannot hold the restore.
     #[serde(default)]
     pub alternative_data_directory: Option<PathBuf>,
+    /// Where restored tablespaces go, by where they were; absolute paths.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tablespace_mapping: BTreeMap<PathBuf, PathBuf>,
+    /// A recovery copies what is proven equal from the damaged directory and fetches the rest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delta_restore: bool,
     pub connection: Connection,
     pub control: Control,
     /// Names of repositories, nearest first.

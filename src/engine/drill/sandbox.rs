@@ -488,6 +488,8 @@ fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
         environment: String::from("drill"),
         data_directory: server.data.clone(),
         alternative_data_directory: None,
+        tablespace_mapping: Default::default(),
+        delta_restore: false,
         connection: connection("postgres"),
         control: Control::PgCtl {
             bin_directory: Some(server.programs.directory.clone()),

@@ -129,6 +129,8 @@ mod tests {
                 environment: String::from("it's \"production\""),
                 data_directory: PathBuf::from(format!("/srv/{name}/data")),
                 alternative_data_directory: None,
+                tablespace_mapping: Default::default(),
+                delta_restore: false,
                 connection: Connection {
                     host: String::from("/run/postgresql"),
                     port: 5433,

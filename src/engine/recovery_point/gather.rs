@@ -1,11 +1,14 @@
 //! What is known of a configured cluster before any WAL is read. Owns where it is looked for: the
 //! control file, else the newest backup; the repositories, in their order.
 
-use super::{Archive, ClosedArchive, ClusterFacts, Inputs, RepositoryArchive, Symptom, opened};
+use super::{
+    Archive, ClosedArchive, ClusterFacts, Inputs, PlacesFacts, RepositoryArchive, Symptom, opened,
+};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::Explain;
 use crate::engine::postgres::{control_file, discovery};
 use crate::engine::repository::Repository;
+use crate::engine::restore::places::{PlacesError, live};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +21,7 @@ pub fn inputs(config: &Config, cluster: &Cluster, only: Option<&str>) -> Inputs 
         Err(_) => from_newest_set(config, cluster),
     };
     facts.alternative_data_directory.clone_from(&cluster.alternative_data_directory);
+    facts.places = places_of(cluster);
     let bin = cluster.control.bin_directory();
     let programs = discovery::binaries(bin, Some(&cluster.data_directory))
         // Without the data directory only programs that were named are surely its own.
@@ -72,6 +76,18 @@ pub fn aside(inputs: &mut Inputs, aside: &Path, rescue: &Path) {
     }
 }
 
+fn places_of(cluster: &Cluster) -> PlacesFacts {
+    let looked = live::look(&cluster.data_directory)
+        .and_then(|live| live::require_unshared(&live).map(|()| live));
+    let (live, refused) = match looked {
+        Ok(live) => (Some(live), None),
+        // A directory that is lost, or its file of identity, leaves nothing to keep.
+        Err(PlacesError::Io { .. } | PlacesError::Control(_)) => (None, None),
+        Err(error) => (None, Some(error.explanation())),
+    };
+    PlacesFacts { mapping: cluster.tablespace_mapping.clone(), live, refused }
+}
+
 /// Where even `pg_control` is lost, the newest backup says what the cluster was.
 fn from_newest_set(config: &Config, cluster: &Cluster) -> ClusterFacts {
     let opened = cluster
@@ -94,5 +110,6 @@ fn from_newest_set(config: &Config, cluster: &Cluster) -> ClusterFacts {
         wal_block_size: None,
         data_directory: cluster.data_directory.clone(),
         alternative_data_directory: None,
+        places: PlacesFacts::default(),
     }
 }

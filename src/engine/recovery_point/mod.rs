@@ -29,6 +29,7 @@ use crate::engine::explain::{Explain, Explanation, Kind, sentence};
 use crate::engine::incident::facts::{BaseSummary, Commit, Reach, Survey, Target, TargetPoint};
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::control_file::ControlFile;
+use crate::engine::restore::places::Live;
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::Coverage;
 use crate::engine::wal::inspect::ledger::MAX_ENDINGS;
@@ -37,6 +38,7 @@ use crate::engine::wal::inspect::{
     scan,
 };
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use timelines::Timelines;
@@ -61,6 +63,17 @@ pub struct ClusterFacts {
     pub wal_block_size: Option<u32>,
     pub data_directory: PathBuf,
     pub alternative_data_directory: Option<PathBuf>,
+    pub places: PlacesFacts,
+}
+
+/// What of the cluster lies outside its data directory, as far as it can be looked at.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PlacesFacts {
+    pub mapping: BTreeMap<PathBuf, PathBuf>,
+    /// `None` where it cannot be looked at.
+    pub live: Option<Live>,
+    /// Why a part of the cluster cannot be kept.
+    pub refused: Option<Explanation>,
 }
 
 impl ClusterFacts {
@@ -85,6 +98,7 @@ impl ClusterFacts {
             wal_block_size: Some(control.wal_block_size),
             data_directory,
             alternative_data_directory: None,
+            places: PlacesFacts::default(),
         }
     }
 }
@@ -424,9 +438,10 @@ impl Landscape {
         if let Some(Ok(set)) = &set {
             let cluster = &self.inputs.cluster;
             checks.push(opened::blocks(set, cluster));
-            checks.push(opened::tablespaces(set, &cluster.data_directory));
-            if !set.tablespaces.is_empty() {
-                checks.push(opened::room(set, &cluster.data_directory, base.size));
+            checks.push(opened::tablespaces(set, cluster));
+            checks.extend(opened::keepable(cluster));
+            if opened::has_several_places(set, cluster) {
+                checks.push(opened::room(set, cluster, base.size));
             }
         }
         opened::replace(&mut reach.checks, checks);

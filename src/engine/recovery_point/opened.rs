@@ -8,6 +8,7 @@ use crate::engine::explain::Explanation;
 use crate::engine::incident::facts::{BaseSummary, Check, Verdict};
 use crate::engine::postgres::child;
 use crate::engine::postgres::discovery::{Binaries, Owner};
+use crate::engine::restore::places;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -133,58 +134,115 @@ pub fn blocks(set: &OpenedSet, cluster: &ClusterFacts) -> Check {
     }
 }
 
-/// Whether each tablespace's folder can be taken: a restore writes into an empty one alone.
+/// Whether each tablespace's folder can be taken: empty, or the damaged cluster's own, whose files
+/// the plan keeps.
 #[must_use]
-pub fn tablespaces(set: &OpenedSet, data_directory: &Path) -> Check {
+pub fn tablespaces(set: &OpenedSet, cluster: &ClusterFacts) -> Check {
     let title = "Folders of the tablespaces";
     let made = |verdict, text: String| check("tablespaces", title, verdict, text);
     if set.tablespaces.is_empty() {
         return made(Verdict::Verified, String::from("The backup has no tablespaces."));
     }
-    let mut unknown = Vec::new();
-    for space in &set.tablespaces {
-        let place = space.place.display();
-        if space.place.starts_with(data_directory) {
+    let (mut unknown, mut empty, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    for (space, place) in placed(set, cluster) {
+        let told = place.display().to_string();
+        if place.starts_with(&cluster.data_directory) {
             let text =
-                format!("Tablespace {} would go to {place}, inside the data directory.", space.oid);
+                format!("Tablespace {} would go to {told}, inside the data directory.", space.oid);
             return made(Verdict::Failed, text);
         }
-        match std::fs::read_dir(&space.place).map(|mut entries| {
-            entries.find_map(Result::ok).map(|e| e.file_name().to_string_lossy().into_owned())
+        if is_live(&place, cluster) {
+            kept.push(told);
+            continue;
+        }
+        match std::fs::read_dir(&place).map(|mut entries| {
+            entries
+                .find_map(|e| e.ok().map(|e| e.file_name().to_string_lossy().into_owned()))
+                .filter(|name| name != "lost+found" && !places::is_kept(name))
         }) {
-            Ok(None) => {}
+            Ok(None) => empty.push(told),
             Ok(Some(found)) => {
                 return made(
                     Verdict::Failed,
                     format!(
-                        "Tablespace {} would go to {place}, which holds {found}: the live cluster may be using it, and nothing is overwritten. Move its content aside once the cluster is stopped, and ask again.",
+                        "Tablespace {} would go to {told}, which holds {found} and is no tablespace of the damaged cluster: nothing is overwritten. Name another folder by tablespace_mapping in lifeboat.toml, and ask again.",
                         space.oid
                     ),
                 );
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => unknown.push(format!("{place} could not be looked into: {e}.")),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => empty.push(told),
+            Err(e) => unknown.push(format!("{told} could not be looked into: {e}.")),
         }
     }
     if !unknown.is_empty() {
         return made(Verdict::CouldNotVerify, unknown.join(" "));
     }
-    let places: Vec<String> =
-        set.tablespaces.iter().map(|space| space.place.display().to_string()).collect();
-    made(Verdict::Verified, format!("Empty or not there yet: {}.", places.join(", ")))
+    let mut words = Vec::new();
+    if !empty.is_empty() {
+        words.push(format!("Empty or not there yet: {}.", empty.join(", ")));
+    }
+    if !kept.is_empty() {
+        words.push(format!(
+            "Used by the damaged cluster, whose files are kept: {}.",
+            kept.join(", ")
+        ));
+    }
+    made(Verdict::Verified, words.join(" "))
+}
+
+/// Where each tablespace of the backup goes.
+fn placed<'a>(
+    set: &'a OpenedSet,
+    cluster: &'a ClusterFacts,
+) -> impl Iterator<Item = (&'a Space, PathBuf)> {
+    let mapping = &cluster.places.mapping;
+    set.tablespaces.iter().map(|space| (space, places::mapped(&space.place, mapping)))
+}
+
+/// Whether the damaged cluster has a tablespace there, which the plan moves aside.
+#[must_use]
+pub fn is_live(place: &Path, cluster: &ClusterFacts) -> bool {
+    let place = place.canonicalize().unwrap_or_else(|_| place.to_path_buf());
+    cluster
+        .places
+        .live
+        .as_ref()
+        .is_some_and(|live| live.spaces.iter().any(|space| space.location == place))
+}
+
+/// Why a part of the cluster cannot be kept, where that is so.
+#[must_use]
+pub fn keepable(cluster: &ClusterFacts) -> Option<Check> {
+    let refused = cluster.places.refused.as_ref()?;
+    let text = format!("{} {}", refused.what, refused.next);
+    Some(check("places", "The damaged cluster can be kept", Verdict::Failed, text))
+}
+
+/// Whether more than the data directory's own volume has to be asked for room.
+#[must_use]
+pub fn has_several_places(set: &OpenedSet, cluster: &ClusterFacts) -> bool {
+    !set.tablespaces.is_empty()
+        || cluster.alternative_data_directory.is_some()
+        || cluster.places.live.as_ref().is_some_and(|live| live.wal.is_some())
 }
 
 /// Room on every volume that the restore writes to. `total` is the backup's bytes, tablespaces
 /// included.
 #[must_use]
-pub fn room(set: &OpenedSet, data_directory: &Path, total: u64) -> Check {
+pub fn room(set: &OpenedSet, cluster: &ClusterFacts, total: u64) -> Check {
     let title = "Room for the restore beside the damaged data";
     let in_spaces: u64 = set.tablespaces.iter().map(|space| space.size).sum();
-    let main = (data_directory, needed_space(total.saturating_sub(in_spaces)));
-    let spaces = set.tablespaces.iter().map(|space| (space.place.as_path(), space.size));
-    let mut volumes: BTreeMap<u64, (&Path, u64)> = BTreeMap::new();
-    for (place, size) in std::iter::once(main).chain(spaces) {
-        match volume(place) {
+    let needed = needed_space(total.saturating_sub(in_spaces));
+    let data = cluster.data_directory.as_path();
+    let other = cluster.alternative_data_directory.as_deref();
+    let other = other.filter(|other| places::alternative_of(data, other, needed));
+    let main = (other.unwrap_or(data).to_path_buf(), needed);
+    let spaces = placed(set, cluster).map(|(space, place)| (place, space.size));
+    let wal = cluster.places.live.as_ref().and_then(|live| live.wal.clone());
+    let wal = wal.map(|wal| (wal, places::WAL_ROOM));
+    let mut volumes: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
+    for (place, size) in std::iter::once(main).chain(spaces).chain(wal) {
+        match volume(&place) {
             Ok(volume) => {
                 let needs = &mut volumes.entry(volume).or_insert((place, 0)).1;
                 *needs = needs.saturating_add(size);
@@ -202,7 +260,7 @@ pub fn room(set: &OpenedSet, data_directory: &Path, total: u64) -> Check {
     let (mut verdict, mut words) = (Verdict::Verified, Vec::new());
     for (place, needed) in volumes.into_values() {
         let at = place.display();
-        match free_space(place) {
+        match free_space(&place) {
             Ok(free) if free >= needed => words.push(format!(
                 "{} are free on the volume of {at}, {} are needed.",
                 bytes(free),
@@ -211,7 +269,7 @@ pub fn room(set: &OpenedSet, data_directory: &Path, total: u64) -> Check {
             Ok(free) => {
                 verdict = Verdict::Failed;
                 words.push(format!(
-                    "Only {} are free on the volume of {at}, {} are needed; the damaged data is kept. Free some space.",
+                    "Only {} are free on the volume of {at}, {} are needed; the damaged data is kept. Free some space, or name an alternative_data_directory with room that is empty.",
                     bytes(free),
                     bytes(needed)
                 ));
@@ -221,6 +279,13 @@ pub fn room(set: &OpenedSet, data_directory: &Path, total: u64) -> Check {
                 words.push(format!("The volume of {at} could not be asked: {e}."));
             }
         }
+    }
+    if let Some(other) = other {
+        words.push(format!(
+            "The volume of {} is too small: the restore goes to the alternative {}.",
+            data.display(),
+            other.display()
+        ));
     }
     check("space", title, verdict, words.join(" "))
 }
@@ -246,8 +311,11 @@ pub fn replace(all: &mut Vec<Check>, checks: impl IntoIterator<Item = Check>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PlacesFacts;
     use super::*;
     use crate::engine::explain::Kind;
+    use crate::engine::restore::places::Live;
+    use crate::engine::restore::places::live::LiveSpace;
 
     fn set(spaces: &[(&Path, u64)]) -> OpenedSet {
         let space = |(oid, (place, size)): (u32, &(&Path, u64))| Space {
@@ -274,7 +342,12 @@ mod tests {
             wal_block_size: wal,
             data_directory: PathBuf::from("/"),
             alternative_data_directory: None,
+            places: PlacesFacts::default(),
         }
+    }
+
+    fn at(data: &Path) -> ClusterFacts {
+        ClusterFacts { data_directory: data.to_owned(), ..cluster(None, None) }
     }
 
     fn base(encrypted: bool) -> BaseSummary {
@@ -329,8 +402,8 @@ mod tests {
         std::fs::create_dir_all(&empty).unwrap();
         std::fs::create_dir_all(used.join("PG_15_202209061")).unwrap();
         let data = root.path().join("data");
-        let verdict = |place: &Path| tablespaces(&set(&[(place, 1)]), &data).verdict;
-        assert_eq!(tablespaces(&set(&[]), &data).verdict, Verdict::Verified);
+        let verdict = |place: &Path| tablespaces(&set(&[(place, 1)]), &at(&data)).verdict;
+        assert_eq!(tablespaces(&set(&[]), &at(&data)).verdict, Verdict::Verified);
         assert_eq!(verdict(&empty), Verdict::Verified);
         assert_eq!(verdict(&root.path().join("to be made")), Verdict::Verified);
         assert_eq!(verdict(&used), Verdict::Failed);
@@ -340,17 +413,51 @@ mod tests {
     }
 
     #[test]
+    fn the_damaged_clusters_own_folder_is_taken_and_a_mapping_leads_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, used) = (root.path().join("data"), root.path().join("used"));
+        std::fs::create_dir_all(used.join("PG_15_202209061")).unwrap();
+        let location = used.canonicalize().unwrap();
+        let mut facts = at(&data);
+        let judged = |facts: &ClusterFacts| tablespaces(&set(&[(&used, 1)]), facts);
+        assert_eq!(judged(&facts).verdict, Verdict::Failed);
+        facts.places.mapping.insert(used.clone(), root.path().join("new"));
+        assert_eq!(judged(&facts).verdict, Verdict::Verified);
+        facts.places.mapping.clear();
+        facts.places.live = Some(Live {
+            data: data.clone(),
+            is_mount: false,
+            spaces: vec![LiveSpace { oid: 1, folder: location.join("PG_15_202209061"), location }],
+            wal: None,
+            wal_is_mount: false,
+        });
+        let found = judged(&facts);
+        assert_eq!(found.verdict, Verdict::Verified);
+        assert!(found.detail.contains("kept"), "{found:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_said_before_anything_is_touched() {
+        let mut facts = at(Path::new("/srv/pg/main"));
+        assert_eq!(keepable(&facts), None);
+        facts.places.refused = Some(Explanation::new(Kind::Refused, "It is mounted.", "", "Move."));
+        let found = keepable(&facts).unwrap();
+        assert_eq!(found.verdict, Verdict::Failed);
+        assert!(found.detail.contains("It is mounted."), "{found:?}");
+    }
+
+    #[test]
     fn every_volume_needs_its_room() {
         let root = tempfile::tempdir().unwrap();
         let data = root.path().join("data");
         let verdict = |size, total| {
             let spaces = [(root.path(), size)];
-            room(&set(&spaces), &data, total).verdict
+            room(&set(&spaces), &at(&data), total).verdict
         };
         assert_eq!(verdict(1 << 60, (1 << 60) + 1), Verdict::Failed);
         assert_eq!(verdict(0, 1 << 60), Verdict::Failed);
         // Whatever is free there, the two together are what is compared.
-        let found = room(&set(&[(root.path(), 1 << 50)]), &data, 1 << 50);
+        let found = room(&set(&[(root.path(), 1 << 50)]), &at(&data), 1 << 50);
         assert!(found.detail.matches("are needed").count() == 1, "{found:?}");
     }
 }

@@ -10,6 +10,7 @@ use crate::engine::incident::facts::{
 };
 use crate::engine::incident::past::Cost;
 use crate::engine::postgres::Lsn;
+use crate::engine::restore::places;
 use crate::engine::wal::continuity::{BaseRange, Useless};
 use crate::engine::wal::inspect::action::STANDBY_SETTINGS;
 use std::path::Path;
@@ -102,7 +103,9 @@ pub(super) fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>
     });
     let stop = position.as_ref().map_or(trace.scan.end, |p| p.stop);
     let replayed_from = base.start_lsn.max(ground.goes_on_from.unwrap_or_default());
-    checks.push(new_tablespaces(replayed_from, stop, trace));
+    // A recovery that goes on moves nothing aside any more.
+    let moves = ground.goes_on_from.is_none().then_some(ground.cluster);
+    checks.push(new_tablespaces(replayed_from, stop, trace, moves));
     reach.minimum_settings = minimum_settings(base.start_lsn, stop, ground);
     reach.checks.push(settings_check(base, stop, ground, &reach.minimum_settings));
     reach.reachable = passes(&reach.checks);
@@ -291,9 +294,9 @@ fn no_copy(from: Lsn) -> Check {
     check("space", "Room for the restore beside the damaged data", Verdict::Verified, text)
 }
 
-/// Whether replay would create a tablespace: it takes the very folder that the damaged cluster
-/// has its files in, and writes over them.
-fn new_tablespaces(from: Lsn, stop: Lsn, trace: &Trace) -> Check {
+/// Whether replay would create a tablespace where files are that nobody moves aside: it writes
+/// over them.
+fn new_tablespaces(from: Lsn, stop: Lsn, trace: &Trace, moves: Option<&ClusterFacts>) -> Check {
     let title = "Tablespaces created within the WAL";
     let made = |verdict, text: String| check("new-tablespaces", title, verdict, text);
     let created: Vec<_> = trace
@@ -309,7 +312,15 @@ fn new_tablespaces(from: Lsn, stop: Lsn, trace: &Trace) -> Check {
     let mut words = Vec::new();
     for (lsn, oid, place) in created.into_iter().filter(|(.., place)| !place.is_empty()) {
         let what = format!("At LSN {lsn} replay creates tablespace {oid} in {place}");
-        let entries = std::fs::read_dir(place).map(|mut all| all.next().transpose());
+        if moves.is_some_and(|cluster| super::opened::is_live(Path::new(place), cluster)) {
+            words.push(format!("{what}, whose files the plan moves aside first."));
+            continue;
+        }
+        // What an earlier recovery has kept there has another name than replay gives.
+        let counts = |entry: &std::io::Result<std::fs::DirEntry>| {
+            entry.as_ref().map_or(true, |e| !places::is_kept(&e.file_name().to_string_lossy()))
+        };
+        let entries = std::fs::read_dir(place).map(|mut all| all.find(counts).transpose());
         match entries.and_then(|first| first) {
             Ok(None) => words.push(format!("{what}, which is empty.")),
             Ok(Some(found)) => {

@@ -6,6 +6,7 @@
 //! comes last, when everything else is on the disk: a server cannot start on half a restore.
 //! Never starts a server, and never writes recovery settings.
 
+pub mod delta;
 mod destination;
 mod error;
 mod single_file;
@@ -18,6 +19,7 @@ use crate::engine::repository::scan::{self, OpenSet, ScanOptions};
 use crate::engine::runner::protocol::Unit;
 use crate::engine::runner::step::Standing;
 use crate::engine::runner::work::Report;
+use delta::{Reuse, Take};
 use destination::{Claim, Destination};
 use sink::DataDirectory;
 use std::collections::BTreeMap;
@@ -39,6 +41,10 @@ pub struct Options<'a> {
     pub workers: Option<usize>,
     /// Where tablespaces go, by OID; to where they were, if not named here.
     pub tablespaces: BTreeMap<u32, PathBuf>,
+    /// A new, empty WAL directory that `pg_wal` is to lead to; in the data directory where `None`.
+    pub wal: Option<PathBuf>,
+    /// Files proven equal are taken from there; only the rest is fetched.
+    pub reuse: Option<Reuse>,
     pub cancelled: &'a (dyn Fn() -> bool + Sync),
     pub progress: Report<'a>,
     /// The name of the job in progress reports.
@@ -63,6 +69,8 @@ impl<'a> Options<'a> {
             owner: None,
             workers: None,
             tablespaces: BTreeMap::new(),
+            wal: None,
+            reuse: None,
             cancelled,
             progress,
             job,
@@ -86,6 +94,9 @@ pub struct RestoreSummary {
     /// Bytes of all files.
     pub bytes: u64,
     pub seconds: f64,
+    /// Of these, what was taken from a directory that had it already.
+    pub reused_files: u64,
+    pub reused_bytes: u64,
     /// It went on from an interrupted one.
     pub resumed: bool,
     /// What the operator should know.
@@ -125,21 +136,45 @@ pub fn restore_from(
     meter.set_total(total);
     let manifest = set.manifest()?;
     let spaces = destination::tablespaces(destination, manifest.header(), &options.tablespaces)?;
-    let claim = Claim { set: &set.descriptor.set, total, spaces, owner: options.owner };
+    let moves = options.reuse.as_ref().is_some_and(|reuse| reuse.take == Take::Move);
+    let claim = Claim {
+        set: &set.descriptor.set,
+        // What is renamed needs no room; a disk that fills up all the same is told when met.
+        total: if moves { 0 } else { total },
+        spaces,
+        owner: options.owner,
+        version: set.descriptor.server_version_num / 10_000,
+        wal: options.wal.clone(),
+    };
     let place = Destination::claim(destination, claim)?;
     let resumed = place.resumed();
 
-    let sink = DataDirectory::new(&place);
+    let mut sink = DataDirectory::new(&place);
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let scan_options = ScanOptions {
         workers: options.workers.or(set.repository.config.workers).unwrap_or_else(cores),
         meter: &meter,
         cancelled: options.cancelled,
     };
+    let (mut reused_files, mut reused_bytes, mut notes) = (0, 0, Vec::new());
+    if let Some(reuse) = &options.reuse {
+        meter.phase(&format!("comparing with {}", reuse.from.display()));
+        let taken = delta::take(&set, reuse, &sink, &scan_options)?;
+        (reused_files, reused_bytes) = (taken.files, taken.bytes);
+        if taken.unreadable > 0 {
+            notes.push(format!(
+                "{} files of {} could not be read and were fetched.",
+                taken.unreadable,
+                reuse.from.display()
+            ));
+        }
+        sink.leave(taken);
+        meter.phase("restoring the rest");
+    }
     let footer =
         sink.while_noting(options.note_every, || scan::scan(&set, manifest, &sink, &scan_options))?;
     meter.phase("making sure that everything is on the disk");
-    let mut notes = set.copies.notes();
+    notes.extend(set.copies.notes());
     notes.extend(sink.finish()?);
     meter.phase("restored");
     Ok(RestoreSummary {
@@ -147,6 +182,8 @@ pub fn restore_from(
         files: footer.files,
         bytes: footer.size,
         seconds: meter.seconds(),
+        reused_files,
+        reused_bytes,
         resumed,
         notes,
     })

@@ -1,6 +1,7 @@
 //! The plan of the runbook's Option B: a new cluster beside the old one, checked, then swapped in
 //! or discarded. Owns the order of its steps and what each touches; makes a value and does nothing.
 
+use super::places::BackupSpace;
 use super::plan::{beside, chosen, configuration_inside, no_base, sealed, words};
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
@@ -8,7 +9,7 @@ use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Identity, Procedure, Reach, Source, TargetPoint};
 use crate::engine::runbook::Runbook;
-use crate::engine::runner::plan::{Cancel, Plan, PlanStep};
+use crate::engine::runner::plan::{Cancel, Places, Plan, PlanStep};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,8 @@ pub struct Ground<'a> {
     /// The data directory's, or the backup's word where that is lost.
     pub identity: Identity,
     pub lost: bool,
+    /// The tablespaces of the base.
+    pub spaces: Vec<BackupSpace>,
     pub source: Option<Source>,
     pub runbook: &'a Runbook,
     /// Names what is set aside.
@@ -85,6 +88,7 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
         aside: failed.display().to_string(),
         rescue: rescue.display().to_string(),
         repositories: ground.available.open.clone(),
+        places: Places::default(),
         replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
         minimum_settings: reach.minimum_settings.clone(),
         procedure: reach.procedure.clone(),

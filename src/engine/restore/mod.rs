@@ -4,6 +4,7 @@
 pub mod base;
 pub mod full;
 pub mod full_plan;
+pub mod places;
 pub mod plan;
 pub mod rights;
 pub mod steps;

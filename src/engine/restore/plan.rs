@@ -3,14 +3,16 @@
 //! [`super::steps`]. Makes a value and does nothing.
 
 use super::full_plan::Ground;
+use super::places::{self, BackupSpace, Live};
 use super::rights;
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
-use crate::engine::explain::{Explanation, Kind};
+use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Forecast, Reach, Source};
+use crate::engine::incident::facts::{BaseSummary, Forecast, Reach, Source};
+use crate::engine::recovery_point::reach::needed_space;
 use crate::engine::runbook::{Runbook, StepText};
-use crate::engine::runner::plan::{Cancel, Plan, PlanStep};
+use crate::engine::runner::plan::{Cancel, Places, Plan, PlanStep};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 
@@ -34,9 +36,11 @@ pub const ORDER: [&str; 12] = [
 /// repositories alone.
 ///
 /// # Errors
-/// Where no target was chosen, it cannot be reached, or the cluster's identity is not known.
+/// Where no target was chosen, it cannot be reached, the cluster's identity is not known, or a
+/// part of the cluster cannot be kept.
 pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
-    let Ground { incident, cluster, available, identity, lost, source, runbook, now } = ground;
+    let Ground { incident, cluster, available, identity, lost, spaces, source, runbook, now } =
+        ground;
     let reach = chosen(incident)?;
     let base = reach.base.clone().ok_or_else(no_base)?;
     if base.system_identifier != identity.system_identifier {
@@ -47,12 +51,18 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
         )));
     }
     let footing = &rights::check(cluster)?;
-    let aside = aside_of(&cluster.data_directory, now);
+    let (places, aside) = if lost {
+        (Places::default(), beside(&cluster.data_directory, "damaged", now))
+    } else {
+        kept(cluster, &base, &spaces, now)?
+    };
     // Beside the data directory and not in the incident's folder: the server must get at it.
     let rescue = beside(&cluster.data_directory, "rescued-wal", now);
+    let data = places.alternative.as_deref().unwrap_or(&cluster.data_directory);
     let link = source.as_ref();
+    let (places, aside, rescue) = (&places, &aside, &rescue);
     let draft =
-        Draft { cluster, available, aside: &aside, rescue: &rescue, reach, lost, link, footing };
+        Draft { data, places, cluster, available, aside, rescue, reach, lost, link, footing };
     let steps = ORDER
         .iter()
         .map(|id| {
@@ -80,6 +90,7 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
         aside: aside.display().to_string(),
         rescue: rescue.display().to_string(),
         repositories: available.open.clone(),
+        places: places.clone(),
         replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
         ends_at: None,
         minimum_settings: reach.minimum_settings.clone(),
@@ -108,10 +119,33 @@ pub(super) fn words<'a>(runbook: &'a Runbook, id: &str) -> Result<&'a StepText, 
     })
 }
 
-/// Where the damaged data directory goes: beside itself, with the moment in UTC in its name.
+/// What of the cluster lies where and goes where, and where the damaged directory is kept.
+fn kept(
+    cluster: &Cluster,
+    base: &BaseSummary,
+    backup: &[BackupSpace],
+    now: Timestamp,
+) -> Result<(Places, PathBuf), Explanation> {
+    let live = places::live::look(&cluster.data_directory).map_err(|e| e.explanation())?;
+    places::live::require_unshared(&live).map_err(|e| e.explanation())?;
+    let elsewhere = places::alternative(cluster, needed_space(base.size));
+    let mut places = places::choose(&live, backup, &cluster.tablespace_mapping, elsewhere, now);
+    places.reuse = cluster.delta_restore;
+    let aside = aside_of(&live, &places, now);
+    Ok((places, aside))
+}
+
+/// Where the damaged cluster is kept: beside itself, with the moment in UTC in its name; inside
+/// where it is a mount point; where it is, if another directory is recovered into.
 #[must_use]
-pub fn aside_of(data_directory: &Path, now: Timestamp) -> PathBuf {
-    beside(data_directory, "damaged", now)
+pub fn aside_of(live: &Live, places: &Places, now: Timestamp) -> PathBuf {
+    if places.alternative.is_some() {
+        return live.data.clone();
+    }
+    if places.contents {
+        return live.data.join(format!("{}{}", places::KEPT, places::stamp(now)));
+    }
+    beside(&live.data, "damaged", now)
 }
 
 /// A new name beside `directory`: `<directory>.<word>.YYYYMMDD-HHMMSS`.
@@ -172,6 +206,9 @@ fn refused(what: String) -> Explanation {
 }
 
 struct Draft<'a> {
+    /// What is recovered into.
+    data: &'a Path,
+    places: &'a Places,
     cluster: &'a Cluster,
     available: &'a Availability,
     aside: &'a Path,
@@ -184,7 +221,8 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn touches(&self, id: &str) -> Vec<String> {
-        let directory = self.cluster.data_directory.display();
+        let damaged = self.cluster.data_directory.display();
+        let directory = self.data.display();
         let aside = self.aside.display();
         let unverified = self.footing.unverified.iter().filter(|(step, _)| *step == id);
         let unverified = unverified.map(|(_, why)| format!("rights: COULD NOT VERIFY, {why}"));
@@ -193,14 +231,14 @@ impl Draft<'_> {
                 vec![String::from("nothing: the data directory is lost")]
             }
             "rescue-wal" => vec![format!("writes copies to {}", self.rescue.display())],
-            "stop-server" => vec![format!("server on {directory}: stopped, sessions end")],
+            "stop-server" => vec![format!("server on {damaged}: stopped, sessions end")],
             "move-aside" if self.lost => {
-                vec![format!("what is left of {directory}, if anything, becomes {aside}")]
+                vec![format!("what is left of {damaged}, if anything, becomes {aside}")]
             }
-            "move-aside" => vec![format!("{directory} becomes {aside}, whole and unchanged")],
+            "move-aside" => self.keeps(),
             "restore-base" => {
                 let link = self.link.iter().map(ToString::to_string);
-                link.chain([format!("fills the new, empty {directory}")]).collect()
+                link.chain(self.fills()).collect()
             }
             "configure-recovery" => {
                 let mut all = vec![format!(
@@ -217,15 +255,65 @@ impl Draft<'_> {
             }
             "replay" => vec![format!("{directory}: changes since the backup are applied")],
             "promote" => vec![format!("server on {directory}: leaves recovery on a new timeline")],
-            "open" => vec![
-                format!("{directory}/postgresql.auto.conf: the marked block is taken out"),
-                format!("server on {directory}: restarted, open to applications"),
-            ],
+            "open" => {
+                let mut all = vec![
+                    format!("{directory}/postgresql.auto.conf: the marked block is taken out"),
+                    format!("server on {directory}: restarted, open to applications"),
+                ];
+                all.extend(
+                    self.places.alternative.as_deref().map(|_| after_alternative(self.data)),
+                );
+                all
+            }
             "validate" => vec![format!("statistics of the databases (ANALYZE)")],
             _ => Vec::new(),
         };
         touched.extend(unverified);
         touched
+    }
+
+    fn keeps(&self) -> Vec<String> {
+        let (data, aside) = (self.cluster.data_directory.display(), self.aside.display());
+        let mut all = vec![match &self.places.alternative {
+            Some(other) => format!(
+                "{data} stays where it is, whole and unchanged: its volume cannot hold the restore. \
+                 {} is recovered into",
+                other.display()
+            ),
+            None if self.places.contents => format!(
+                "{data} is a mount point: everything in it goes to {aside}, on the same volume"
+            ),
+            None => format!("{data} becomes {aside}, whole and unchanged"),
+        }];
+        for space in &self.places.kept {
+            all.push(format!(
+                "tablespace {}: {} becomes {}, whole",
+                space.oid,
+                space.folder.display(),
+                space.kept.display()
+            ));
+        }
+        all
+    }
+
+    fn fills(&self) -> Vec<String> {
+        let mut all = vec![format!("fills the new, empty {}", self.data.display())];
+        if self.places.reuse {
+            all.push(format!(
+                "reads {}: files proven equal to the backup's are copied, the rest is fetched \
+                 (delta_restore)",
+                self.aside.display()
+            ));
+        }
+        for space in &self.places.spaces {
+            let place = space.place.display();
+            let mapped = if space.moved { ", mapped" } else { "" };
+            all.push(format!("tablespace {}: fills {place}{mapped}", space.oid));
+        }
+        if let Some(wal) = &self.places.wal {
+            all.push(format!("pg_wal leads to the new, empty {}", wal.display()));
+        }
+        all
     }
 
     fn expected(&self, id: &str) -> Option<(f64, f64)> {
@@ -244,10 +332,22 @@ impl Draft<'_> {
     }
 
     fn undo(&self, id: &str) -> Option<String> {
-        let directory = self.cluster.data_directory.display();
+        let directory = self.data.display();
         match id {
             "stop-server" => Some(String::from("start the server again, where it ran")),
-            "move-aside" => Some(format!("rename {} back to {directory}", self.aside.display())),
+            "move-aside" if self.places.alternative.is_some() => {
+                Some(format!("set the restored files aside as {directory}.abandoned.…"))
+            }
+            "move-aside" if self.places.contents => {
+                Some(format!("move everything in {} back", self.aside.display()))
+            }
+            "move-aside" if self.places.kept.is_empty() => {
+                Some(format!("rename {} back to {directory}", self.aside.display()))
+            }
+            "move-aside" => Some(format!(
+                "rename {} back to {directory}, and the tablespaces' folders to their names",
+                self.aside.display()
+            )),
             "restore-base" => {
                 Some(format!("set the restored files aside as {directory}.abandoned.…"))
             }
@@ -255,6 +355,17 @@ impl Draft<'_> {
             _ => None,
         }
     }
+}
+
+/// What is left to do for people where another directory was recovered into.
+#[must_use]
+pub fn after_alternative(directory: &Path) -> String {
+    format!(
+        "afterwards the cluster lives in {}: name it as data_directory in lifeboat.toml and in \
+         what starts the server at boot (the unit's PGDATA or -D, a link), and move it back in a \
+         maintenance window",
+        directory.display()
+    )
 }
 
 fn cancel(id: &str) -> Cancel {

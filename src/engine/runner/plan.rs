@@ -8,6 +8,7 @@ use crate::engine::postgres::Lsn;
 use crate::engine::wal::TimelineId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::path::PathBuf;
 
 /// When a running step can be stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,55 @@ pub struct PlanStep {
     pub undo: Option<String>,
 }
 
+/// What of the cluster lies elsewhere than in its data directory, or goes elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Places {
+    /// The data directory is a mount point: its content is moved, not it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub contents: bool,
+    /// Folders of tablespaces, and where they are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptSpace>,
+    /// Where the backup's tablespaces go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spaces: Vec<PlacedSpace>,
+    /// The new WAL directory, where `pg_wal` is a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal: Option<PathBuf>,
+    /// The directory that is recovered into where the data directory's volume is too small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternative: Option<PathBuf>,
+    /// Files of the damaged cluster that are proven equal to the backup's are copied from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
+}
+
+impl Places {
+    /// Whether the plan has nothing to say of them.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The damaged server's own folder in a tablespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptSpace {
+    pub oid: u32,
+    pub folder: PathBuf,
+    /// What it is renamed to, whole.
+    pub kept: PathBuf,
+}
+
+/// Where a tablespace of the backup goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedSpace {
+    pub oid: u32,
+    pub place: PathBuf,
+    /// Elsewhere than it was.
+    pub moved: bool,
+}
+
 /// Everything that a run needs to know, fixed before the gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -61,6 +111,8 @@ pub struct Plan {
     /// fetches WAL from these alone. Empty: all of the cluster's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<String>,
+    #[serde(default, skip_serializing_if = "Places::is_plain")]
+    pub places: Places,
     /// Where replay is expected to end; `None` where it cannot be told beforehand.
     pub replay_until: Option<Lsn>,
     /// Where the log ends for this recovery, although more may be kept behind a gap: it stops there

@@ -200,6 +200,8 @@ pub fn cluster(
         environment,
         data_directory: server.data_directory.clone(),
         alternative_data_directory: None,
+        tablespace_mapping: Default::default(),
+        delta_restore: false,
         connection: server.connection.clone(),
         control: Control::pg_ctl(),
         repositories: Vec::new(),

@@ -143,6 +143,17 @@ impl Judge<'_> {
             let text = String::from("the alternative data directory is the data directory itself");
             self.problem(&here("alternative_data_directory"), text);
         }
+        for (from, to) in &cluster.tablespace_mapping {
+            let place = here("tablespace_mapping");
+            for path in [from, to] {
+                self.absolute(&place, Some(path));
+            }
+            if to.starts_with(&cluster.data_directory) {
+                let text =
+                    format!("the tablespace {} would lie in the data directory", to.display());
+                self.problem(&place, text);
+            }
+        }
         if let Some(other) = config
             .clusters
             .iter()

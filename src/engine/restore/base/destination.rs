@@ -6,6 +6,7 @@ use super::error::RestoreError;
 use crate::engine::backup::walk::CONTROL_FILE;
 use crate::engine::files;
 use crate::engine::repository::manifest::Header;
+use crate::engine::restore::places;
 use crate::engine::runner::step::Standing;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ struct Marker {
     tar: u64,
     /// Folders outside the data directory that this restore fills.
     tablespaces: Vec<PathBuf>,
+    /// The WAL directory of this restore, where it is not in the data directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wal: Option<PathBuf>,
 }
 
 /// Where a tablespace goes.
@@ -50,6 +54,10 @@ pub struct Claim<'a> {
     pub total: u64,
     pub spaces: BTreeMap<u32, Space>,
     pub owner: Option<(u32, u32)>,
+    /// Major version of the server, whose folder in a tablespace must be free.
+    pub version: u32,
+    /// Where `pg_wal` leads to, where it is to be a link.
+    pub wal: Option<PathBuf>,
 }
 
 /// A folder that this process alone restores into.
@@ -60,6 +68,7 @@ pub struct Destination {
     pub owner: Option<(u32, u32)>,
     /// Every byte of the tar stream before this one was on the disk when this process came.
     pub done: u64,
+    pub wal: Option<PathBuf>,
     set: String,
     resumed: bool,
     /// Locked as long as it is open.
@@ -77,8 +86,14 @@ impl Destination {
         let ours = earlier.as_ref().map(|marker| marker.tablespaces.clone()).unwrap_or_default();
         for (oid, space) in &claim.spaces {
             if !ours.contains(&space.place) {
-                require_empty(*oid, &space.place)?;
+                require_free(*oid, &space.place, claim.version)?;
             }
+        }
+        if let Some(wal) = &claim.wal
+            && earlier.as_ref().is_none_or(|marker| marker.wal.as_ref() != Some(wal))
+            && let Some(found) = first_entry(wal)?
+        {
+            return Err(RestoreError::NotEmpty { place: wal.clone(), found });
         }
         check_space(root, &claim, done)?;
         make_folder(root)?;
@@ -99,6 +114,7 @@ impl Destination {
             spaces: claim.spaces,
             owner: claim.owner,
             done,
+            wal: claim.wal,
             set: claim.set.to_owned(),
             resumed: earlier.is_some(),
             folder,
@@ -107,6 +123,10 @@ impl Destination {
         for space in destination.spaces.values() {
             make_folder(&space.place)?;
             destination.give(&space.place)?;
+        }
+        if let Some(wal) = &destination.wal {
+            make_folder(wal)?;
+            destination.give(wal)?;
         }
         Ok(destination)
     }
@@ -151,8 +171,7 @@ impl Destination {
             rustix::fs::syncfs(folder).map_err(|e| RestoreError::io("sync", path)(e.into()))
         };
         sync(&self.folder, &self.root)?;
-        for space in self.spaces.values() {
-            let place = &space.place;
+        for place in self.spaces.values().map(|space| &space.place).chain(&self.wal) {
             let folder = File::open(place).map_err(RestoreError::io("open", place))?;
             sync(&folder, place)?;
         }
@@ -169,6 +188,7 @@ impl Destination {
             set: self.set.clone(),
             tar,
             tablespaces: self.spaces.values().map(|space| space.place.clone()).collect(),
+            wal: self.wal.clone(),
         };
         let path = self.root.join(MARKER);
         let text = serde_json::to_vec_pretty(&marker)
@@ -287,8 +307,15 @@ fn look(root: &Path, set: &str) -> Result<Option<Marker>, RestoreError> {
 }
 
 /// Something in the folder; `None` where it is empty or missing. A marker that was being written
-/// when its process was killed counts as nothing.
+/// when its process was killed counts as nothing, and so does what a recovery has kept there.
 fn first_entry(folder: &Path) -> Result<Option<String>, RestoreError> {
+    first_entry_but(folder, &|_| false)
+}
+
+fn first_entry_but(
+    folder: &Path,
+    passes: &dyn Fn(&str) -> bool,
+) -> Result<Option<String>, RestoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -298,15 +325,23 @@ fn first_entry(folder: &Path) -> Result<Option<String>, RestoreError> {
         let entry = entry.map_err(RestoreError::io("read", folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let half_marker = name.starts_with(&format!(".{MARKER}.")) && name.ends_with(".tmp");
-        if name != HARMLESS && !half_marker {
+        if name != HARMLESS && !half_marker && !places::is_kept(&name) && !passes(&name) {
             return Ok(Some(name));
         }
     }
     Ok(None)
 }
 
-fn require_empty(oid: u32, place: &Path) -> Result<(), RestoreError> {
-    match first_entry(place)? {
+/// A server of another major version has a folder of its own in a tablespace, which is no other
+/// server's concern.
+fn require_free(oid: u32, place: &Path, version: u32) -> Result<(), RestoreError> {
+    let ours = format!("PG_{version}_");
+    let others = |name: &str| {
+        name.starts_with("PG_")
+            && !name.starts_with(&ours)
+            && name.bytes().filter(|byte| *byte == b'_').count() == 2
+    };
+    match first_entry_but(place, &others)? {
         None => Ok(()),
         Some(found) => Err(RestoreError::Tablespace {
             oid,
@@ -322,7 +357,8 @@ fn check_space(root: &Path, claim: &Claim<'_>, done: u64) -> Result<(), RestoreE
     let mut needs: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
     let main = (root, claim.total.saturating_sub(in_spaces));
     let spaces = claim.spaces.values().map(|space| (space.place.as_path(), space.size));
-    for (place, size) in std::iter::once(main).chain(spaces) {
+    let wal = claim.wal.iter().map(|wal| (wal.as_path(), places::WAL_ROOM));
+    for (place, size) in std::iter::once(main).chain(spaces).chain(wal) {
         let there = existing(place)?;
         let meta = fs::metadata(&there).map_err(RestoreError::io("look at", &there))?;
         needs.entry(meta.dev()).or_insert((there, 0)).1 += size;
@@ -368,7 +404,7 @@ mod tests {
     const SET: &str = "set-20250113-020000";
 
     fn claim(total: u64) -> Claim<'static> {
-        Claim { set: SET, total, spaces: BTreeMap::new(), owner: None }
+        Claim { set: SET, total, spaces: BTreeMap::new(), owner: None, version: 15, wal: None }
     }
 
     #[test]
@@ -409,6 +445,29 @@ mod tests {
         let refused = Destination::claim(&root, claim(u64::MAX)).unwrap_err();
         assert!(matches!(refused, RestoreError::Space { needed: u64::MAX, .. }), "{refused:?}");
         assert!(!root.exists());
+    }
+
+    #[test]
+    fn what_a_recovery_has_kept_is_not_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = folder.path().join("space");
+        fs::create_dir(&space).unwrap();
+        for kept in ["PG_15_202209061.damaged.20260101-120000", "PG_14_202107181"] {
+            fs::create_dir(space.join(kept)).unwrap();
+        }
+        assert!(require_free(1, &space, 15).is_ok());
+        assert!(require_free(1, &space, 14).is_err());
+        fs::create_dir(space.join("PG_15_202209061")).unwrap();
+        assert!(require_free(1, &space, 15).is_err());
+        let root = folder.path().join("data");
+        fs::create_dir_all(root.join("lifeboat-kept.20260101-120000/global")).unwrap();
+        let wal = folder.path().join("wal");
+        let with_wal = || Claim { wal: Some(wal.clone()), ..claim(1) };
+        drop(Destination::claim(&root, with_wal()).unwrap());
+        fs::write(wal.join("000000010000000000000001"), "").unwrap();
+        assert!(Destination::claim(&root, with_wal()).unwrap().resumed());
+        let other = Destination::claim(&folder.path().join("other"), with_wal());
+        assert!(matches!(other, Err(RestoreError::NotEmpty { .. })), "{other:?}");
     }
 
     #[test]

@@ -58,7 +58,14 @@ pub fn restore_single_file(
     let plain = decrypted(BufReader::with_capacity(PIECE, counted), passphrase)?;
     let tar = inflated(plain)?;
     // How much it becomes is not known before it is read; its own size is the least.
-    let claim = Claim { set: &name, total: size, spaces: BTreeMap::new(), owner: options.owner };
+    let claim = Claim {
+        set: &name,
+        total: size,
+        spaces: BTreeMap::new(),
+        owner: options.owner,
+        version: 0,
+        wal: None,
+    };
     let place = Destination::claim(destination, claim)?;
     let sink = DataDirectory::new(&place);
     let mut unpack = Unpack { sink: &sink, strip: None, made: Vec::new(), files: 0, bytes: 0 };

@@ -1,6 +1,7 @@
 //! Writes proven parts of files to their place, keeps `global/pg_control` back, and notes how far
 //! the disk is. Owns modes, owners and times of what it writes.
 
+use super::delta::Taken;
 use super::destination::{Destination, Space};
 use super::error::RestoreError;
 use crate::engine::backup::walk::CONTROL_FILE;
@@ -14,6 +15,7 @@ use std::os::unix::fs::{
     DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
 };
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +24,11 @@ const TABLESPACE_MAP: &str = "tablespace_map";
 /// A data directory that is being restored.
 #[derive(Debug)]
 pub struct DataDirectory<'a> {
-    place: &'a Destination,
+    pub(super) place: &'a Destination,
+    /// Files that are in their place already, proven.
+    taken: Taken,
+    /// The number in the manifest of the file that comes next.
+    number: AtomicU64,
     /// Files that are written by [`DataDirectory::finish`].
     kept_back: Mutex<BTreeMap<String, KeptBack>>,
     prefix: Mutex<Prefix>,
@@ -52,6 +58,8 @@ pub enum Target {
         handle: Mutex<Option<Arc<File>>>,
         /// An earlier attempt wrote it, or its beginning.
         trusted: bool,
+        /// It is whole already, proven.
+        taken: bool,
     },
     KeptBack,
 }
@@ -59,7 +67,42 @@ pub enum Target {
 impl<'a> DataDirectory<'a> {
     #[must_use]
     pub fn new(place: &'a Destination) -> Self {
-        Self { place, kept_back: Mutex::default(), prefix: Mutex::default() }
+        Self {
+            place,
+            taken: Taken::default(),
+            number: AtomicU64::new(0),
+            kept_back: Mutex::default(),
+            prefix: Mutex::default(),
+        }
+    }
+
+    /// Leaves these files as they are.
+    pub fn leave(&mut self, taken: Taken) {
+        self.taken = taken;
+    }
+
+    /// Whether the file is written by [`DataDirectory::finish`].
+    #[must_use]
+    pub fn keeps_back(&self, path: &str) -> bool {
+        let moved = || self.place.spaces.values().any(|space| space.moved);
+        path == CONTROL_FILE || (path == TABLESPACE_MAP && moved())
+    }
+
+    /// A new, empty file in its place.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn create(&self, file: &manifest::File, place: &Path) -> Result<File, RestoreError> {
+        self.open(file, place)
+    }
+
+    /// Gives a file that is in its place owner, mode and time.
+    ///
+    /// # Errors
+    /// Where it cannot be given them.
+    pub fn dress(&self, file: &manifest::File, place: &Path) -> Result<(), RestoreError> {
+        let opened = self.open(file, place)?;
+        self.attributes(&opened, place, file_mode(file.mode), file.mtime)
     }
 
     /// Runs `work`; meanwhile syncs and notes again and again how far the disk is, and once
@@ -195,9 +238,11 @@ impl Sink for DataDirectory<'_> {
 
     fn directory(&self, directory: &Directory) -> Result<(), RestoreError> {
         let link = self.place.root.join(&directory.path);
-        if let Some(space) = self.place.space_of_link(&directory.path) {
-            let made = std::os::unix::fs::symlink(&space.place, &link);
-            let same = || fs::read_link(&link).is_ok_and(|target| target == space.place);
+        let space = self.place.space_of_link(&directory.path).map(|space| &space.place);
+        let wal = self.place.wal.as_ref().filter(|_| directory.path == "pg_wal");
+        if let Some(to) = space.or(wal) {
+            let made = std::os::unix::fs::symlink(to, &link);
+            let same = || fs::read_link(&link).is_ok_and(|target| target == *to);
             return match made {
                 Ok(()) => self.place.give(&link),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && same() => Ok(()),
@@ -219,8 +264,8 @@ impl Sink for DataDirectory<'_> {
     }
 
     fn begin(&self, file: &manifest::File) -> Result<Target, RestoreError> {
-        let moved = || self.place.spaces.values().any(|space| space.moved);
-        if file.path == CONTROL_FILE || (file.path == TABLESPACE_MAP && moved()) {
+        let number = self.number.fetch_add(1, Ordering::AcqRel);
+        if self.keeps_back(&file.path) {
             let size = usize::try_from(file.size).ok().filter(|size| *size <= 1 << 20);
             let size = size.ok_or_else(|| {
                 RestoreError::Internal(format!("{} is too long to be one", file.path))
@@ -232,13 +277,15 @@ impl Sink for DataDirectory<'_> {
             return Ok(Target::KeptBack);
         }
         let place = self.place.place(&file.path);
-        let trusted = self.is_there(file, &place);
-        Ok(Target::Written { place, handle: Mutex::new(None), trusted })
+        let taken = self.taken.has(number);
+        let trusted = taken || self.is_there(file, &place);
+        Ok(Target::Written { place, handle: Mutex::new(None), trusted, taken })
     }
 
     fn wants(&self, _: &manifest::File, target: &Target, member: &Member) -> bool {
         match target {
             Target::KeptBack => true,
+            Target::Written { taken: true, .. } => false,
             Target::Written { trusted, .. } => !trusted || member.tar_end() > self.place.done,
         }
     }
@@ -276,7 +323,7 @@ impl Sink for DataDirectory<'_> {
     }
 
     fn end(&self, file: &manifest::File, target: &Target) -> Result<(), RestoreError> {
-        let Target::Written { place, handle, trusted } = target else { return Ok(()) };
+        let Target::Written { place, handle, trusted, .. } = target else { return Ok(()) };
         let opened = handle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let opened = match opened {
             Some(opened) => opened,

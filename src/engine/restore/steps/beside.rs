@@ -1,7 +1,8 @@
 //! Option B's own steps up to the commander's decision: the new directory beside the old one, its
 //! promotion on a timeline of its own, the checks against it. The old cluster is only read.
 
-use super::prepare::{is_empty, make_empty, rehearse_fetch};
+use super::move_aside::{is_empty, make_empty};
+use super::prepare::rehearse_fetch;
 use super::site::{Site, io};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{ServerRole, Verdict};
@@ -76,7 +77,7 @@ impl Step for PrepareBeside {
         full::may_take(site, site.data(), &plan.base.set)?;
         rehearse_fetch(site, plan)?;
         let owner = site.server_owner()?;
-        make_empty(site.data(), owner.uid, owner.gid)?;
+        make_empty(site.data(), (owner.uid, owner.gid))?;
         let made = number(site.data()).unwrap_or_default();
         context.note(MADE, &made)?;
         Ok(Outcome::Done)

@@ -9,6 +9,8 @@ use crate::engine::postgres::layout;
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
 use crate::engine::recovery_point::rates::Work;
 use crate::engine::restore::base;
+use crate::engine::restore::base::delta::{Reuse, Take};
+use crate::engine::restore::places;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::Progress;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
@@ -70,15 +72,31 @@ impl Step for RestoreBase {
             };
             // A journal that cannot be written stops the step at its next note.
             let told = |text: &str| drop(context.note("copy_failed", text));
+            let spaces = plan.places.spaces.iter();
             let options = base::Options {
                 owner,
+                tablespaces: spaces.map(|space| (space.oid, space.place.clone())).collect(),
+                wal: plan.places.wal.clone(),
+                reuse: plan.places.reuse.then(|| reuse(plan)),
                 told: Some(&told),
                 ..base::Options::new(self.id(), &progress, &cancelled)
             };
             let set = &plan.base.set;
             let restored = base::restore_from(&copies.repositories(), set, site.data(), &options)
                 .map_err(|e| e.explanation())?;
-            site.learn(Work::Copy, restored.bytes, restored.seconds);
+            // A copy from the same disk tells nothing of the next fetch.
+            if restored.reused_bytes.saturating_mul(10) < restored.bytes {
+                site.learn(Work::Copy, restored.bytes, restored.seconds);
+            }
+            if plan.places.reuse {
+                let text = format!(
+                    "{} files, {}, were proven equal and taken from the damaged directory, which was \
+                     only read",
+                    restored.reused_files,
+                    format_size(restored.reused_bytes, DECIMAL)
+                );
+                context.note("reused", &text)?;
+            }
             context.note(
                 "restored",
                 &format!(
@@ -96,7 +114,7 @@ impl Step for RestoreBase {
             }
         }
         let judged = if plan.base.size <= JUDGE_LIMIT {
-            judge(site)?
+            judge(site, plan)?
         } else {
             String::from(
                 "pg_verifybackup: NOT RUN (above 8 GiB the authentication tags judge alone)",
@@ -118,13 +136,38 @@ fn transferred(source: &Source, seconds: f64) -> String {
     )
 }
 
+/// The damaged cluster, from where the plan keeps it.
+fn reuse(plan: &Plan) -> Reuse {
+    let kept = plan.places.kept.iter();
+    Reuse {
+        from: plan.aside.clone().into(),
+        spaces: kept.map(|space| (space.oid, space.kept.clone())).collect(),
+        take: Take::Copy,
+        times_hold: true,
+    }
+}
+
 /// PostgreSQL's own `pg_verifybackup` over what was restored. A disagreement stops the recovery.
-fn judge(site: &Site) -> Result<String, Explanation> {
+fn judge(site: &Site, plan: &Plan) -> Result<String, Explanation> {
     let Some(program) = site.binaries()?.optional("pg_verifybackup") else {
         return Ok(String::from("pg_verifybackup: NOT RUN (the program is not installed)"));
     };
     let judged = child::command(program, &site.data_owner()?).and_then(|mut command| {
-        command.args(["--no-parse-wal", "--exit-on-error", "--quiet"]).arg(site.data());
+        command.args(["--no-parse-wal", "--exit-on-error", "--quiet"]);
+        // Written anew for where the tablespaces are now.
+        if plan.places.spaces.iter().any(|space| space.moved) {
+            command.arg("--ignore=tablespace_map");
+        }
+        for kept in kept_inside(site.data()) {
+            command.arg(format!("--ignore={kept}"));
+        }
+        // It follows the links, and finds what is kept beside the server's own folder.
+        for space in &plan.places.spaces {
+            for kept in kept_inside(&space.place) {
+                command.arg(format!("--ignore=pg_tblspc/{}/{kept}", space.oid));
+            }
+        }
+        command.arg(site.data());
         child::run(command, JUDGE_TIME)
     });
     match judged {
@@ -139,6 +182,15 @@ fn judge(site: &Site) -> Result<String, Explanation> {
         )),
         Err(error) => Ok(format!("pg_verifybackup: COULD NOT VERIFY ({error})")),
     }
+}
+
+/// What recoveries have kept in a folder that a restore fills, and what a file system makes there.
+fn kept_inside(data: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(data).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| places::is_kept(name) || name == "lost+found")
+        .collect()
 }
 
 /// Writes `recovery.signal` and the settings of the recovery.

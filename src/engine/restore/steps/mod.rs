@@ -8,6 +8,8 @@ mod expect;
 mod fill;
 mod finish;
 mod look;
+mod move_aside;
+mod move_lost;
 mod prepare;
 mod recover;
 mod server;
@@ -16,7 +18,7 @@ mod swap;
 
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::facts::Procedure;
-use crate::engine::runner::plan::Plan;
+use crate::engine::runner::plan::{Plan, PlanStep};
 use crate::engine::runner::step::Step;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +31,16 @@ pub use site::{Beside, Site, io, resolved};
 /// Where the plan names a step that this version does not have.
 pub fn of(plan: &Plan, site: &Arc<Site>) -> Result<Vec<Box<dyn Step>>, Explanation> {
     match &plan.procedure {
-        Procedure::PointInTime => plan.steps.iter().map(|step| by_id(&step.id, site)).collect(),
+        Procedure::PointInTime => {
+            let recovered = Arc::new(site.recovered(plan));
+            let by = |step: &PlanStep| -> Result<Box<dyn Step>, Explanation> {
+                match (step.id.as_str(), plan.lost) {
+                    ("move-aside", true) => Ok(Box::new(move_lost::MoveLost(Arc::clone(site)))),
+                    (id, _) => by_id(id, site, &recovered),
+                }
+            };
+            plan.steps.iter().map(by).collect()
+        }
         Procedure::FullRestore { destination, port } => {
             let new = Arc::new(site.beside(Path::new(destination), *port));
             plan.steps.iter().map(|step| of_full(&step.id, site, &new)).collect()
@@ -42,23 +53,29 @@ fn of_full(id: &str, old: &Arc<Site>, new: &Arc<Site>) -> Result<Box<dyn Step>, 
     Ok(match id {
         "prepare-beside" => Box::new(beside::PrepareBeside(beside)),
         "restore-base" | "configure-recovery" | "start-recovery" | "replay" => {
-            return by_id(id, new);
+            return by_id(id, new, new);
         }
         "promote-beside" => Box::new(beside::PromoteBeside(beside)),
         "decide-swap" => Box::new(beside::DecideSwap(beside)),
         "stop-old" => Box::new(swap::StopOld { old: live, new: beside }),
         "swap" => Box::new(swap::Swap { old: live, new: beside }),
-        _ => return by_id(id, old),
+        _ => return by_id(id, old, old),
     })
 }
 
-fn by_id(id: &str, site: &Arc<Site>) -> Result<Box<dyn Step>, Explanation> {
-    let site = Arc::clone(site);
+/// The first steps deal with the damaged directory, the others with the one recovered into.
+fn by_id(
+    id: &str,
+    damaged: &Arc<Site>,
+    recovered: &Arc<Site>,
+) -> Result<Box<dyn Step>, Explanation> {
+    let is_damaged = matches!(id, "confirm-identity" | "rescue-wal" | "stop-server" | "move-aside");
+    let site = Arc::clone(if is_damaged { damaged } else { recovered });
     Ok(match id {
         "confirm-identity" => Box::new(prepare::ConfirmIdentity(site)),
         "rescue-wal" => Box::new(prepare::RescueWal(site)),
         "stop-server" => Box::new(prepare::StopServer(site)),
-        "move-aside" => Box::new(prepare::MoveAside(site)),
+        "move-aside" => Box::new(move_aside::MoveAside(site)),
         "restore-base" => Box::new(fill::RestoreBase(site)),
         "configure-recovery" => Box::new(fill::ConfigureRecovery(site)),
         "start-recovery" => Box::new(recover::StartRecovery(site)),

@@ -1,21 +1,19 @@
-//! The steps before a byte is copied: identity and write freeze, rescue of the WAL tail, stop,
-//! move aside. Deletes nothing; the damaged directory is renamed whole or not at all.
+//! The steps before anything is moved: identity and write freeze, rescue of the WAL tail, stop.
+//! Deletes nothing and moves nothing.
 
-use super::site::{Site, io, now};
+use super::site::{Site, io};
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
-use crate::engine::files;
 use crate::engine::incident::facts::ServerRole;
 use crate::engine::postgres::connect::{self, ConnectOptions};
 use crate::engine::postgres::control::StopMode;
 use crate::engine::postgres::{child, control_file};
-use crate::engine::restore::plan;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use crate::engine::wal::rescue::{self, RescueSummary};
 use crate::engine::wal::{Segment, fetch};
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -219,7 +217,7 @@ async fn switch_segment(site: &Site) -> bool {
     }
 }
 
-fn copy_tail(
+pub(super) fn copy_tail(
     site: &Site,
     context: &dyn StepContext,
     directory: &Path,
@@ -291,7 +289,7 @@ impl Step for StopServer {
     }
 
     fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
-        if self.0.is_aside(context.plan()) {
+        if self.0.has_moved(context.plan()) {
             return Ok(Standing::Done(String::from("the damaged directory is set aside already")));
         }
         Ok(if self.0.stays_down()? {
@@ -303,7 +301,7 @@ impl Step for StopServer {
 
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let site = &self.0;
-        if site.is_aside(context.plan()) || site.stays_down()? {
+        if site.has_moved(context.plan()) || site.stays_down()? {
             context.note("stopped", "The server is down")?;
             return Ok(Outcome::Done);
         }
@@ -332,155 +330,3 @@ impl Step for StopServer {
 
 /// How long a fast shutdown may take before it counts as failed.
 pub const STOP_LIMIT: Duration = Duration::from_secs(120);
-
-/// Renames the damaged directory, whole, and makes an empty one in its place.
-#[derive(Debug)]
-pub struct MoveAside(pub Arc<Site>);
-
-impl Step for MoveAside {
-    fn id(&self) -> &'static str {
-        "move-aside"
-    }
-
-    fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
-        let plan = context.plan();
-        if plan.lost && !self.0.is_aside(plan) {
-            return Ok(if self.0.data().is_dir() && is_empty(self.0.data())? {
-                Standing::Done(String::from("nothing was left, and the new directory is made"))
-            } else {
-                Standing::NotStarted
-            });
-        }
-        if !self.0.is_aside(plan) {
-            return Ok(Standing::NotStarted);
-        }
-        Ok(if self.0.data().exists() {
-            Standing::Done(format!("the damaged directory is at {}", plan.aside))
-        } else {
-            Standing::Partial(String::from("renamed, but the new directory is not made yet"))
-        })
-    }
-
-    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
-        let site = &self.0;
-        let plan = context.plan();
-        let aside = PathBuf::from(&plan.aside);
-        let (uid, gid) = site.owner(plan)?;
-        let is_left = |path: &Path| Ok::<_, Explanation>(path.exists() && !is_empty(path)?);
-        if plan.lost && !site.is_aside(plan) {
-            site.confirm_place(plan)?;
-            site.still_lost(context)?;
-            if is_left(site.data())? {
-                rename_whole(site.data(), &aside)?;
-            }
-        } else if !site.is_aside(plan) {
-            site.confirm(plan, site.data())?;
-            if !site.stays_down()? {
-                return Err(Explanation::new(
-                    Kind::Refused,
-                    format!("The server on {} runs again, or is about to.", site.data().display()),
-                    "Nothing was moved.",
-                    "Keep whatever restarts it (systemd, a watchdog) from doing so, then cancel \
-                     and begin again.",
-                ));
-            }
-            // What the server wrote until its last moment is not in the first rescue.
-            let summary = copy_tail(site, context, site.data())?;
-            context.note("rescued", &summary)?;
-            rename_whole(site.data(), &aside)?;
-        }
-        make_empty(site.data(), uid, gid)?;
-        let kept = if site.is_aside(plan) {
-            format!("The damaged directory is kept at {}", plan.aside)
-        } else {
-            String::from("Nothing was left of the damaged directory")
-        };
-        context.note("aside", &kept)?;
-        Ok(Outcome::Done)
-    }
-
-    fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
-        let site = &self.0;
-        let plan = context.plan();
-        let is_aside = site.is_aside(plan);
-        if !is_aside && !plan.lost {
-            return Ok(String::from("the damaged directory was not moved"));
-        }
-        if site.data().exists() {
-            if is_empty(site.data())? {
-                fs::remove_dir(site.data()).map_err(|e| io(&e, "remove empty", site.data()))?;
-            } else {
-                let abandoned = plan::beside(site.data(), "abandoned", now());
-                rename_whole(site.data(), &abandoned)?;
-            }
-        }
-        if !is_aside {
-            return Ok(String::from("nothing was there before"));
-        }
-        rename_whole(Path::new(&plan.aside), site.data())?;
-        Ok(format!("{} is the damaged directory again", site.data().display()))
-    }
-}
-
-impl Site {
-    /// Sets what was restored so far aside and makes the data directory empty again; says where it
-    /// is kept.
-    ///
-    /// # Errors
-    /// Where the damaged directory is not set aside, or a rename fails.
-    pub fn begin_anew(&self, plan: &Plan) -> Result<String, Explanation> {
-        if !self.is_aside(plan) {
-            return Err(Explanation::new(
-                Kind::Refused,
-                format!("The damaged directory is not at {}.", plan.aside),
-                "Nothing was moved.",
-                "Cancel this run and put things back, then begin again.",
-            ));
-        }
-        let (uid, gid) = self.owner(plan)?;
-        let abandoned = plan::beside(self.data(), "abandoned", now());
-        rename_whole(self.data(), &abandoned)?;
-        make_empty(self.data(), uid, gid)?;
-        Ok(format!("what was restored so far is kept at {}", abandoned.display()))
-    }
-}
-
-/// Renames a directory and makes the rename survive a power cut.
-pub(super) fn rename_whole(from: &Path, to: &Path) -> Result<(), Explanation> {
-    if to.exists() {
-        return Err(Explanation::new(
-            Kind::Refused,
-            format!("{} exists already.", to.display()),
-            format!("{} was not moved.", from.display()),
-            "Rename what is there, then retry the step.",
-        ));
-    }
-    fs::rename(from, to).map_err(|error| match error.kind() {
-        std::io::ErrorKind::CrossesDevices | std::io::ErrorKind::ResourceBusy => Explanation::new(
-            Kind::Storage,
-            format!("{} is a mount point and cannot be renamed: {error}.", from.display()),
-            "It was not moved.",
-            "Put the data directory one level below the mount point, or recover into another one.",
-        ),
-        _ => io(&error, "rename", from),
-    })?;
-    files::sync_parent(to).map_err(|e| io(&e, "sync the folder of", to))
-}
-
-pub(super) fn is_empty(directory: &Path) -> Result<bool, Explanation> {
-    let mut entries = fs::read_dir(directory).map_err(|e| io(&e, "read", directory))?;
-    Ok(entries.next().is_none())
-}
-
-pub(super) fn make_empty(directory: &Path, uid: u32, gid: u32) -> Result<(), Explanation> {
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(io(&error, "make", directory));
-        }
-        _ => {}
-    }
-    if nix::unistd::geteuid().is_root() {
-        chown(directory, Some(uid), Some(gid)).map_err(|e| io(&e, "hand over", directory))?;
-    }
-    files::sync_parent(directory).map_err(|e| io(&e, "sync the folder of", directory))
-}

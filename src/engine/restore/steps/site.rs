@@ -11,7 +11,8 @@ use crate::engine::postgres::discovery::Owner;
 use crate::engine::postgres::{control_file, discovery};
 use crate::engine::recovery_point::Rates;
 use crate::engine::recovery_point::rates::Work;
-use crate::engine::repository::Repository;
+use crate::engine::repository::{Repository, descriptor};
+use crate::engine::restore::places::{BackupSpace, moves};
 use crate::engine::runner::plan::Plan;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -124,6 +125,38 @@ impl Site {
             .collect()
     }
 
+    /// The tablespaces of a backup, from the first repository that has it.
+    ///
+    /// # Errors
+    /// The first repository's reason, where none has it.
+    pub fn backup_spaces(&self, set: &str) -> Result<Vec<BackupSpace>, Explanation> {
+        let mut reason = None;
+        for archive in self.archives() {
+            let read = archive.and_then(|a| a.read_set(set).map_err(|e| e.explanation()));
+            match read {
+                Ok(found) => {
+                    let space = |space: &descriptor::Tablespace| BackupSpace {
+                        oid: space.oid,
+                        location: PathBuf::from(&space.path),
+                    };
+                    return Ok(found.tablespaces.iter().map(space).collect());
+                }
+                Err(error) => reason = reason.or(Some(error)),
+            }
+        }
+        reason.map_or_else(|| Ok(Vec::new()), Err)
+    }
+
+    /// The same ground, seen from the directory that the plan recovers into.
+    #[must_use]
+    pub fn recovered(&self, plan: &Plan) -> Self {
+        let mut site = self.clone();
+        if let Some(alternative) = &plan.places.alternative {
+            site.cluster.data_directory.clone_from(alternative);
+        }
+        site
+    }
+
     /// The owner that restored files get: that of the damaged directory.
     ///
     /// # Errors
@@ -170,7 +203,8 @@ impl Site {
             )));
         }
         let here = resolved(self.live());
-        if here != Path::new(&plan.identity.data_directory) {
+        let is_alternative = plan.places.alternative.as_deref() == Some(self.live());
+        if here != Path::new(&plan.identity.data_directory) && !is_alternative {
             return Err(other(format!(
                 "lifeboat.toml now names the data directory {}, but the plan was confirmed for {}.",
                 self.live().display(),
@@ -233,21 +267,32 @@ impl Site {
     /// # Errors
     /// Where none of that version are found.
     pub fn binaries_of(&self, major: u32) -> Result<discovery::Binaries, Explanation> {
-        let crate::engine::config::Control::PgCtl { bin_directory, .. } = &self.cluster.control;
-        discovery::binaries_of(bin_directory.as_deref(), None, Some(major))
+        discovery::binaries_of(self.cluster.control.bin_directory(), None, Some(major))
             .map_err(|e| e.explanation())
     }
 
-    /// The directory set aside holds the damaged cluster.
+    /// The damaged cluster is where the plan keeps it, whole.
     #[must_use]
     pub fn is_aside(&self, plan: &Plan) -> bool {
         // What tells nothing of itself is known by its place alone.
         if plan.lost {
             return Path::new(&plan.aside).exists();
         }
-        control_file::read(Path::new(&plan.aside))
-            .is_ok_and(|c| c.system_identifier == plan.identity.system_identifier)
+        is_of(plan, Path::new(&plan.aside))
     }
+
+    /// The damaged cluster has left its directory, wholly or in part, as the plan says.
+    #[must_use]
+    pub fn has_moved(&self, plan: &Plan) -> bool {
+        let aside = Path::new(&plan.aside);
+        plan.places.alternative.is_none()
+            && (is_of(plan, aside) || plan.places.contents && is_of(plan, &moves::under_way(aside)))
+    }
+}
+
+fn is_of(plan: &Plan, directory: &Path) -> bool {
+    control_file::read(directory)
+        .is_ok_and(|c| c.system_identifier == plan.identity.system_identifier)
 }
 
 /// A directory's real path, also where it is gone and the folder above it is there.

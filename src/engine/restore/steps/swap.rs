@@ -3,11 +3,13 @@
 //! the new one got when it was made, so that a kill between two renames is seen for what it is.
 
 use super::beside::{MADE, number, taken};
-use super::prepare::{STOP_LIMIT, is_empty, rename_whole};
+use super::move_aside::is_empty;
+use super::prepare::STOP_LIMIT;
 use super::site::Site;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::postgres::control::StopMode;
 use crate::engine::runner::failpoint;
+use crate::engine::restore::places::moves::rename_whole;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use std::path::Path;
