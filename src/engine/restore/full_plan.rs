@@ -89,6 +89,7 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
         rescue: rescue.display().to_string(),
         repositories: ground.available.open.clone(),
         places: Places::default(),
+        ends_at: None,
         replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
         minimum_settings: reach.minimum_settings.clone(),
         procedure: reach.procedure.clone(),

@@ -129,7 +129,9 @@ impl Site {
     /// Where the server's programs cannot be asked.
     pub fn preloaded(&self) -> Result<Vec<String>, Explanation> {
         let (owner, binaries) = (self.data_owner()?, self.binaries()?);
-        let value = recovery_settings::configured(self.data(), &owner, &binaries, PRELOAD)
+        let file = layout::config_file(&self.cluster);
+        let file = file.as_deref();
+        let value = recovery_settings::configured(self.data(), &owner, &binaries, file, PRELOAD)
             .map_err(|e| e.explanation())?;
         let names = value.split(',').map(|name| name.trim().trim_matches('"').to_owned());
         Ok(names.filter(|name| !name.is_empty()).collect())
