@@ -238,7 +238,7 @@ impl<'a> SealedReader<'a> {
                 whole.update(&piece);
                 pieces.push(Sha256::digest(&piece));
             }
-            let whole: [u8; 32] = whole.finalize().into();
+            let whole: [u8; 32] = whole.finalize();
             if whole != sum.sha256 || store.size(&sum.key)? != sum.size {
                 return Err(SealedError::Digest { key: sum.key.clone() }.into());
             }

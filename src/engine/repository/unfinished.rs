@@ -33,7 +33,7 @@ impl Repository {
         let mut found = self.store.unfinished(&FOLDERS)?;
         found.retain(|one| {
             let known = |name: &&str| one.key.starts_with(*name);
-            FOLDERS.iter().chain(TOP.iter()).any(|name| known(&name))
+            FOLDERS.iter().chain(TOP.iter()).any(known)
         });
         Ok(found)
     }
