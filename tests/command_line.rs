@@ -303,12 +303,27 @@ fn kept_and_removed(program: &Program, first: &Value, sandbox: &Sandbox) {
     fs::write(&left, b"half of it").unwrap();
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(90 * 86_400);
     fs::File::options().write(true).open(&left).unwrap().set_modified(long_ago).unwrap();
+    // What writers left that were killed: one long ago, one that may live on another host.
+    let half = |name: &str| sandbox.root().join("repository").join(name);
+    let (killed, young) = (
+        half(".base-20200101-030000.tar.gz.enc.00112233445566aa.tmp"),
+        half(".base-20200101-040000.tar.gz.enc.00112233445566bb.tmp"),
+    );
+    fs::write(&killed, b"half").unwrap();
+    fs::write(&young, b"half").unwrap();
+    fs::File::options().write(true).open(&killed).unwrap().set_modified(long_ago).unwrap();
     let dry = program.json(&["cleanup", "--dry-run"]);
+    let unfinished = dry["plans"][0]["unfinished"].as_array().unwrap();
+    assert_eq!(unfinished.len(), 1, "{dry}");
+    assert_eq!(unfinished[0]["key"], "base-20200101-030000.tar.gz.enc");
     let plan = &dry["plans"][0];
     assert_eq!(plan["unpublished"][0]["key"], "base-20200101-020000.tar.gz.enc", "{dry}");
     let line = plan["sets"].as_array().unwrap().iter().find(|line| line["set"] == set).unwrap();
     assert!(line["remove"] == false && line["why"].as_str().unwrap().contains("case 7"), "{line}");
-    assert!(program.well(&["cleanup", "--dry-run"]).contains("base-20200101-020000"));
+    let told = program.well(&["cleanup", "--dry-run"]);
+    assert!(told.contains("base-20200101-020000"), "{told}");
+    assert!(told.contains("what is left of base-20200101-030000"), "{told}");
+    assert!(told.contains("1 unfinished writes stay"), "{told}");
     program.fails(6, &["nobody can be asked", "--yes"], &["cleanup", "--json"]);
     let asked = program.run(&["cleanup"]);
     assert_eq!(asked.status.code(), Some(6), "{}", said(&asked));
@@ -317,7 +332,8 @@ fn kept_and_removed(program: &Program, first: &Value, sandbox: &Sandbox) {
     let done = program.json(&["cleanup", "--yes"]);
     assert!(done["outcomes"][0]["objects"].as_u64().unwrap() >= 1, "{done}");
     assert_eq!(done["outcomes"][0]["sets"], serde_json::json!([]));
-    assert!(!left.exists());
+    assert!(!left.exists() && !killed.exists() && young.exists());
+    fs::remove_file(young).unwrap();
     assert!(program.well(&["cleanup", "--yes"]).contains("Nothing to remove"));
 
     let released = program.json(&["hold", "release", "--name", "case 7"]);

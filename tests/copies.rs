@@ -10,7 +10,9 @@
 
 mod support;
 
+use lifeboat::engine::backup;
 use lifeboat::engine::config::{Config, RepositoryConfig, load};
+use lifeboat::engine::copies::{self, State};
 use lifeboat::engine::explain::{Explain, Kind};
 use lifeboat::engine::incident::facts::Verdict;
 use lifeboat::engine::postgres::control_file;
@@ -88,7 +90,7 @@ fn json(config: &Path, code: i32, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {said}"))
 }
 
-/// A running cluster whose WAL a thread puts into the first repository.
+/// A running cluster whose WAL a thread puts into the first repository that takes it.
 struct Scene {
     cluster: TestCluster,
     path: PathBuf,
@@ -118,15 +120,21 @@ impl Scene {
         let folders = NAMES.map(|name| root.join(name));
         let given = Command::new("chown").arg("-R").arg(&owner).args(&folders).status().unwrap();
         assert!(given.success());
-        let near = Repository::open(&config.repositories[0], "test").unwrap();
+        let [near, far] =
+            [0, 1].map(|at| Repository::open(&config.repositories[at], "test").unwrap());
         let feeding = Arc::new(AtomicBool::new(true));
         let go_on = Arc::clone(&feeding);
         let feeder = std::thread::spawn(move || {
             while go_on.load(Ordering::Relaxed) {
                 for entry in fs::read_dir(&spool).unwrap().flatten() {
                     let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
-                    let whole = !name.ends_with(".part");
-                    if whole && near.put_wal(&name, &fs::read(&path).unwrap()).is_ok() {
+                    if name.ends_with(".part") {
+                        continue;
+                    }
+                    let content = fs::read(&path).unwrap();
+                    let stored =
+                        near.put_wal(&name, &content).or_else(|_| far.put_wal(&name, &content));
+                    if stored.is_ok() {
                         fs::remove_file(&path).unwrap();
                     }
                 }
@@ -239,6 +247,7 @@ fn a_cluster_with_three_repositories() {
     restored_from_what_is_left(&scene, &set);
     promoted_while_one_is_away(&scene, &set);
     wal_from_whoever_has_it(&scene, &set);
+    begun_anew_where_the_first_fails(&scene);
 }
 
 fn backed_up_while_one_is_down(scene: &Scene) -> String {
@@ -248,6 +257,12 @@ fn backed_up_while_one_is_down(scene: &Scene) -> String {
         let unasked = &debts["clusters"][0]["unasked"][0];
         assert_eq!(unasked["repository"], "far", "{debts}");
         assert_eq!(unasked["may_owe"].as_array().unwrap().len(), 1);
+        let set = taken["backup"]["set"].as_str().unwrap();
+        let held = scene.json(7, &["hold", "add", set, "--name", "case 7"]);
+        assert_eq!(held["repositories"], serde_json::json!(["near", "third"]), "{held}");
+        let listed = scene.json(7, &["hold", "list"]);
+        assert_eq!(listed["holds"].as_array().unwrap().len(), 2, "{listed}");
+        assert_eq!(listed["faults"][0]["repository"], "far", "{listed}");
         taken
     });
     let states: Vec<&str> = taken["repositories"]
@@ -258,6 +273,34 @@ fn backed_up_while_one_is_down(scene: &Scene) -> String {
         .collect();
     assert_eq!(states, ["taken", "owed", "copied"], "{taken}");
     taken["backup"]["set"].as_str().unwrap().to_owned()
+}
+
+/// Its volume goes away while it is written: the backup is begun anew in the next, and the first
+/// owes it.
+fn begun_anew_where_the_first_fails(scene: &Scene) {
+    let (here, gone) = (scene.at("near"), scene.at("near.gone"));
+    let away = AtomicBool::new(false);
+    let progress = |progress: Progress| {
+        if progress.done > 0 && !away.swap(true, Ordering::SeqCst) {
+            fs::rename(&here, &gone).unwrap();
+        }
+    };
+    let options = backup::Options::default();
+    let cluster = &scene.config.clusters[0];
+    let spread = copies::back_up(&scene.config, cluster, &options, &progress, &never).unwrap();
+    fs::rename(&gone, &here).unwrap();
+    assert!(away.load(Ordering::SeqCst));
+    let set = &spread.backup.descriptor.set;
+    assert_eq!(spread.repository.name, "far");
+    let [near, far, third] = &spread.outcomes[..] else { panic!("{:?}", spread.outcomes) };
+    let State::Owed { why } = &near.state else { panic!("{near:?}") };
+    assert!(why.what.contains("near"), "{why}");
+    assert_eq!(far.state, State::Taken);
+    assert!(matches!(third.state, State::Copied(_)), "{third:?}");
+    let paid = scene.json(0, &["catch-up"]);
+    assert_eq!(paid["clusters"][0]["paid"][0]["set"], set.as_str(), "{paid}");
+    let checks = verify_base(&scene.open("near"), set, &quiet, &never);
+    assert!(checks.iter().all(|check| check.verdict == Verdict::Verified), "{checks:#?}");
 }
 
 fn caught_up(scene: &Scene, set: &str) {
@@ -271,6 +314,10 @@ fn caught_up(scene: &Scene, set: &str) {
     assert_eq!(paid.len(), 2, "{paid:?}");
     let to = |name: &str| paid.iter().find(|one| one["to"] == name).unwrap();
     assert_eq!((&to("far")["kept"], &to("third")["kept"]), (&0.into(), &2.into()));
+    let held = scene.json(0, &["hold", "list"]);
+    assert_eq!(held["holds"].as_array().unwrap().len(), 3, "the copy is held too: {held}");
+    let released = scene.json(0, &["hold", "release", "--name", "case 7"]);
+    assert_eq!(released["released"].as_array().unwrap().len(), 3);
     let again = scene.json(0, &["catch-up"]);
     assert!(again["clusters"][0]["paid"].as_array().unwrap().is_empty());
 

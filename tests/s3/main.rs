@@ -31,7 +31,9 @@ use lifeboat::engine::config::{
 };
 use lifeboat::engine::repository::store::s3::{Limits, S3Store};
 // The suite names them by `super`.
-use lifeboat::engine::repository::store::{MARKER, ObjectInfo, Store, StoreError, StoreFault};
+use lifeboat::engine::repository::store::{
+    MARKER, ObjectInfo, Store, StoreError, StoreFault, Unfinished,
+};
 use proxy::{Deed, Proxy};
 use server::{ID, SECRET, Server, not_run, program};
 use std::fs;

@@ -46,6 +46,61 @@ fn s3s_fs_serves() {
     serves(&server);
 }
 
+/// As after a writer that was killed: its parts are seen by nobody, and are thrown away once asked.
+fn aborts_what_was_left(server: &Server) {
+    let store = store_at(server, &server.address);
+    let begin = |key: &str| {
+        let mut writer = store.create(key).unwrap();
+        writer.write_all(&content(9 * MIB)).unwrap();
+        std::mem::forget(writer);
+    };
+    begin("base-20250113-020000.tar.gz.enc");
+    begin("elsewhere/of-somebody");
+    let found = wait_until(
+        || store.unfinished(&["wal-archive/"]).unwrap(),
+        |all| all.first().is_some_and(|one| one.bytes > 0),
+    );
+    let [left] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(left.key, "base-20250113-020000.tar.gz.enc");
+    let now = jiff::Timestamp::now();
+    assert!(now.duration_since(left.active).abs() < jiff::SignedDuration::from_mins(5), "{left:?}");
+    assert!(!left.is_abandoned(now));
+    assert!(left.is_abandoned(now + jiff::SignedDuration::from_hours(25)));
+    // A part came since it was looked at.
+    let older = Unfinished { bytes: left.bytes + 1, ..left.clone() };
+    assert!(!store.discard(&older).unwrap());
+    assert!(store.discard(left).unwrap());
+    assert!(!store.discard(left).unwrap());
+    assert!(store.unfinished(&["wal-archive/"]).unwrap().is_empty());
+    assert_eq!(store.unfinished(&["elsewhere/"]).unwrap().len(), 1);
+}
+
+/// The part is on its way when the writer is forgotten.
+fn wait_until<T>(mut look: impl FnMut() -> T, good: impl Fn(&T) -> bool) -> T {
+    let begun = Instant::now();
+    loop {
+        let seen = look();
+        if good(&seen) {
+            return seen;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "not within 20 s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn uploads_that_were_left_are_found_and_aborted() {
+    let Some(server) = Server::rclone(&[]) else { return };
+    aborts_what_was_left(&server);
+}
+
+#[test]
+#[ignore = "heavy: moto is fetched first, see make test-s3"]
+fn uploads_that_were_left_are_found_and_aborted_by_moto_too() {
+    let server = Server::moto().expect("moto is needed");
+    aborts_what_was_left(&server);
+}
+
 #[test]
 fn a_listing_of_many_pages_is_whole() {
     let Some(server) = Server::rclone(&[]) else { return };

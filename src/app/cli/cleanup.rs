@@ -80,9 +80,12 @@ fn show(plan: &Plan) -> Result<(), Explanation> {
             line.files, line.first, line.last, line.why
         ))?;
     }
-    for (what, removals) in
-        [("", &plan.unpublished), ("the data key ", &plan.keys), ("", &plan.records)]
-    {
+    for (what, removals) in [
+        ("what is left of ", &plan.unfinished),
+        ("", &plan.unpublished),
+        ("the data key ", &plan.keys),
+        ("", &plan.records),
+    ] {
         for one in removals {
             let size = format_size(one.bytes, DECIMAL);
             output::line(&format!("  remove {what}{} {size:>10}  {}", one.key, one.why))?;

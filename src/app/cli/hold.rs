@@ -127,10 +127,20 @@ struct Line {
 }
 
 fn list(config: &Config, common: &Common) -> Result<ExitCode, Explanation> {
-    let (mut lines, now) = (Vec::new(), Timestamp::now());
-    for (_, opened) in repositories(config, common)? {
-        let repository = opened?;
-        for held in repository.holds().map_err(|e| e.explanation())? {
+    let (mut lines, mut faults, now) = (Vec::new(), Vec::new(), Timestamp::now());
+    for (name, opened) in repositories(config, common)? {
+        let found = opened.and_then(|repository| {
+            let holds = repository.holds().map_err(|e| e.explanation())?;
+            Ok((repository, holds))
+        });
+        let (repository, holds) = match found {
+            Ok(found) => found,
+            Err(fault) => {
+                faults.push(Fault { repository: name, fault });
+                continue;
+            }
+        };
+        for held in holds {
             let set = held.set().to_owned();
             let (counts, hold, fault) = match held {
                 Held::Known(hold) => (hold.holds_at(now), Some(hold), None),
@@ -142,16 +152,16 @@ fn list(config: &Config, common: &Common) -> Result<ExitCode, Explanation> {
     }
     let unread = lines.iter().any(|line| line.fault.is_some());
     if common.json {
-        output::json(&serde_json::json!({ "holds": lines }))?;
-    } else if lines.is_empty() {
+        output::json(&serde_json::json!({ "holds": lines, "faults": faults }))?;
+    } else if lines.is_empty() && faults.is_empty() {
         output::line("No hold.")?;
     } else {
         for line in &lines {
             output::line(&row(line))?;
         }
     }
-    let code = if unread { Kind::Integrity.exit_code() } else { 0 };
-    Ok(ExitCode::from(code))
+    let code = tell(&faults, common.json)?;
+    Ok(if unread { ExitCode::from(Kind::Integrity.exit_code()) } else { code })
 }
 
 fn row(line: &Line) -> String {

@@ -6,11 +6,10 @@ use super::server::{Server, Stopped};
 use crate::engine::postgres::Lsn;
 use crate::engine::repository::Repository;
 use crate::engine::repository::meter::Meter;
-use crate::engine::wal::Segment;
+use crate::engine::repository::whole::OwnWal;
 use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-const LISTED_AT_ONCE: usize = 1000;
 
 /// Waits until the archive holds every segment from `start` to the stop. The limit counts from
 /// the last segment that arrived.
@@ -26,19 +25,13 @@ pub fn wait(
     meter: &Meter<'_>,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<(), BackupError> {
-    let mut next = Segment::holding(stopped.timeline, start, segment_size);
-    // The stop is the first byte after the backup's last record.
-    let last_byte = Lsn(stopped.stop.0.saturating_sub(1));
-    let last = Segment::holding(stopped.timeline, last_byte, segment_size);
+    let mut wal = OwnWal::between(stopped.timeline, start, stopped.stop, segment_size);
     let mut arrived = Instant::now();
     loop {
-        let before = next;
-        next = first_missing(repository, next, last, segment_size)?;
-        if next.number > last.number {
-            return Ok(());
-        }
-        if next != before {
+        let Some(next) = repository.first_missing(wal)? else { return Ok(()) };
+        if wal.from(next) != wal {
             arrived = Instant::now();
+            wal = wal.from(next);
         }
         if cancelled() {
             return Err(BackupError::Cancelled);
@@ -54,30 +47,5 @@ pub fn wait(
         }
         meter.phase(&format!("waiting for WAL in the archive: {}", next.name(segment_size)));
         std::thread::sleep(LOOK_EVERY);
-    }
-}
-
-/// The first segment from `next` to `last` that the archive does not list; the one after `last`
-/// where none is missing.
-fn first_missing(
-    repository: &Repository,
-    mut next: Segment,
-    last: Segment,
-    size: u64,
-) -> Result<Segment, BackupError> {
-    loop {
-        let listed = repository.list_wal(next.timeline, &next.name(size), LISTED_AT_ONCE)?;
-        let before = next;
-        for object in &listed {
-            if object.name == next.name(size) {
-                next = next.next();
-            }
-            if next.number > last.number {
-                return Ok(next);
-            }
-        }
-        if next == before || listed.len() < LISTED_AT_ONCE {
-            return Ok(next);
-        }
     }
 }

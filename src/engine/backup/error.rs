@@ -74,6 +74,28 @@ impl BackupError {
         }
     }
 
+    /// Whether it was the repository that failed, so that another one may take the backup.
+    #[must_use]
+    pub fn is_the_repositorys(&self) -> bool {
+        matches!(
+            self.cause(),
+            Self::Write(_)
+                | Self::Store(_)
+                | Self::Repository(_)
+                | Self::Sealed(_)
+                | Self::Manifest(ManifestError::Io(_))
+        )
+    }
+
+    /// The WAL file that did not arrive in the repository, where that is what failed.
+    #[must_use]
+    pub fn missing_wal(&self) -> Option<&str> {
+        match self.cause() {
+            Self::WalMissing { missing, .. } => Some(missing),
+            _ => None,
+        }
+    }
+
     /// PostgreSQL's manifest could not be kept.
     pub(super) fn spool(source: io::Error) -> Self {
         Self::Spool { place: std::env::temp_dir(), source }

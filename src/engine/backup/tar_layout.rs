@@ -27,6 +27,10 @@ pub struct TarMeta {
     pub gid: u32,
 }
 
+/// Before every path: `tar --strip-components=1`, as runbooks have it for tars that were made of a
+/// folder, takes this away and nothing else.
+const HERE: &str = "./";
+
 /// The bytes before an entry's data: one header, and where the name is longer than a header
 /// holds, GNU's long-name entry before it.
 ///
@@ -34,19 +38,22 @@ pub struct TarMeta {
 /// Where the name cannot be written.
 pub fn header(path: &str, meta: &TarMeta) -> io::Result<Vec<u8>> {
     let name = match meta.kind {
-        TarKind::Directory => format!("{path}/"),
-        TarKind::File => path.to_owned(),
+        TarKind::Directory => format!("{HERE}{path}/"),
+        TarKind::File => format!("{HERE}{path}"),
     };
     let mut bytes = Vec::with_capacity(512);
     let mut header = tar::Header::new_gnu();
-    let field = header.as_gnu().map_or(0, |gnu| gnu.name.len());
-    if name.len() >= field {
+    // The library would leave the leading "./" out.
+    let field = header.as_gnu_mut().map_or(&mut [][..], |gnu| &mut gnu.name[..]);
+    let mut cut = name.as_bytes();
+    if name.len() >= field.len() {
         bytes.extend_from_slice(&long_name(&name)?);
         // A reader without the extension sees the name cut off.
-        let cut = (1..field).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(1);
-        header.set_path(name.get(..cut).unwrap_or("name"))?;
-    } else {
-        header.set_path(&name)?;
+        let at = (1..field.len()).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(1);
+        cut = cut.get(..at).unwrap_or_default();
+    }
+    if let Some(field) = field.get_mut(..cut.len()) {
+        field.copy_from_slice(cut);
     }
     header.set_entry_type(match meta.kind {
         TarKind::Directory => tar::EntryType::Directory,
@@ -117,7 +124,7 @@ mod tests {
             let mut archive = tar::Archive::new(&stream[..]);
             let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
             let read_path = entry.path().unwrap().into_owned();
-            prop_assert_eq!(read_path.to_str().unwrap(), path.as_str());
+            prop_assert_eq!(read_path.to_str().unwrap(), format!("./{path}"));
             prop_assert_eq!(entry.header().mode().unwrap(), 0o600);
             let mut read = Vec::new();
             entry.read_to_end(&mut read).unwrap();

@@ -140,11 +140,12 @@ impl Spread {
     }
 }
 
-/// Takes a base backup of `cluster` into the first of its repositories that is up, and copies it
-/// to the others. One that is down, or fails, is a debt and no failure of the backup. Blocks.
+/// Takes a base backup of `cluster` into the first of its repositories that takes it whole, and
+/// copies it to the others. One that is down, or fails in the middle, is a debt and no failure of
+/// the backup, which is begun anew in the next. Blocks.
 ///
 /// # Errors
-/// Where no repository is up, or the backup was not made.
+/// Where no repository is up, or none took the backup; where it was the server that failed.
 pub fn back_up(
     config: &Config,
     cluster: &Cluster,
@@ -153,32 +154,73 @@ pub fn back_up(
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Spread, Explanation> {
     let opened = open_all(config, cluster);
-    let up = opened.iter().find_map(|(settings, one)| Some((*settings, one.as_ref().ok()?)));
-    let Some((settings, first)) = up else {
-        let reason = opened.into_iter().find_map(|(_, one)| one.err());
-        return Err(reason.unwrap_or_else(|| {
-            Explanation::new(
-                Kind::Config,
-                format!("The cluster \"{}\" names no repository.", cluster.name),
-                "Nothing was touched.",
-                "Name one in lifeboat.toml.",
-            )
-        }));
-    };
-    let backup = backup::run(cluster, first, options, progress, cancelled)
-        .map_err(|error| error.explanation())?;
-    let set = backup.descriptor.set.clone();
+    let taken = take(cluster, &opened, options, progress, cancelled)?;
+    let set = taken.backup.descriptor.set.clone();
     let outcome = |(other, one): &Opened<'_>| {
+        let failed = taken.failed.iter().find(|(name, _)| *name == other.name);
         let state = match one {
-            Ok(_) if other.name == settings.name => State::Taken,
-            Ok(target) => match copy_set(first, target, &set, progress, cancelled) {
-                Ok(copied) => State::Copied(copied),
-                Err(error) => State::Owed { why: error.explanation() },
+            Ok(_) if other.name == taken.settings.name => State::Taken,
+            Ok(target) => match failed {
+                // It failed a moment ago, and may hang: catch-up pays this.
+                Some((_, why)) => State::Owed { why: why.clone() },
+                None => match copy_set(taken.from, target, &set, progress, cancelled) {
+                    Ok(copied) => State::Copied(copied),
+                    Err(error) => State::Owed { why: error.explanation() },
+                },
             },
             Err(why) => State::Owed { why: why.clone() },
         };
         Outcome { repository: other.name.clone(), state }
     };
     let outcomes = opened.iter().map(outcome).collect();
-    Ok(Spread { backup, repository: settings.clone(), outcomes })
+    Ok(Spread { backup: taken.backup, repository: taken.settings.clone(), outcomes })
+}
+
+/// A backup, where it is, and which repositories failed before it was.
+struct Taken<'a> {
+    backup: BackupSummary,
+    settings: &'a RepositoryConfig,
+    from: &'a Repository,
+    failed: Vec<(String, Explanation)>,
+}
+
+fn take<'a>(
+    cluster: &Cluster,
+    opened: &'a [Opened<'a>],
+    options: &backup::Options,
+    progress: Report<'_>,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<Taken<'a>, Explanation> {
+    let mut failed: Vec<(String, Explanation)> = Vec::new();
+    for (settings, one) in opened {
+        let Ok(from) = one else { continue };
+        let error = match backup::run(cluster, from, options, progress, cancelled) {
+            Ok(backup) => return Ok(Taken { backup, settings, from, failed }),
+            Err(error) => error,
+        };
+        let why = error.explanation();
+        let elsewhere = || error.missing_wal().is_some_and(|wal| another_has(opened, from, wal));
+        if cancelled() || !(error.is_the_repositorys() || elsewhere()) {
+            return Err(why);
+        }
+        failed.push((settings.name.clone(), why));
+    }
+    let away = opened.iter().find_map(|(_, one)| one.as_ref().err().cloned());
+    Err(failed.into_iter().next().map(|(_, why)| why).or(away).unwrap_or_else(|| {
+        Explanation::new(
+            Kind::Config,
+            format!("The cluster \"{}\" names no repository.", cluster.name),
+            "Nothing was touched.",
+            "Name one in lifeboat.toml.",
+        )
+    }))
+}
+
+/// Whether WAL that `but` waits for in vain arrives in another repository: then it is `but` that
+/// does not take it, and not the server that does not archive.
+fn another_has(opened: &[Opened<'_>], but: &Repository, wal: &str) -> bool {
+    let others = opened.iter().filter_map(|(_, one)| one.as_ref().ok());
+    others
+        .filter(|one| !std::ptr::eq(*one, but))
+        .any(|one| one.find_wal(wal).is_ok_and(|found| !found.is_empty()))
 }

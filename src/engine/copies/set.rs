@@ -5,18 +5,17 @@
 
 use super::error::CopyError;
 use crate::engine::crypto::master::KeyError;
-use crate::engine::postgres::Lsn;
+use crate::engine::crypto::sha::Sha256;
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::{SetDescriptor, SetObject};
+use crate::engine::repository::hold::Carry;
 use crate::engine::repository::meter::Meter;
 use crate::engine::repository::store::{Store, StoreError, StoreFault};
 use crate::engine::repository::{PutWal, RepositoryError};
 use crate::engine::runner::protocol::Unit;
 use crate::engine::runner::work::Report;
-use crate::engine::wal::Segment;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::sync::mpsc::sync_channel;
 
@@ -87,6 +86,9 @@ pub fn copy_set(
         copied.kept += usize::from(written == 0);
     }
     copied.notes = own_wal(from, to, &descriptor, &meter, cancelled)?;
+    // Before it can be seen there, so that no cleanup finds it without them; and once more behind
+    // that, for one that was placed while it was copied.
+    holds(from, to, set)?;
     meter.phase(&format!("publishing {set} in \"{target}\""));
     match to.write_set(&descriptor) {
         // Another copy of the same set was faster.
@@ -97,10 +99,18 @@ pub fn copy_set(
         }
         written => written.map_err(&at_target)?,
     }
+    holds(from, to, set)?;
     meter.phase(&format!("looking at {set} in \"{target}\" again"));
     copied.bytes += made_whole(from, to, &descriptor, &meter, cancelled)?;
     copied.seconds = meter.seconds();
     Ok(copied)
+}
+
+fn holds(from: &Repository, to: &Repository, set: &str) -> Result<(), CopyError> {
+    to.take_on_holds(from, set).map(drop).map_err(|error| match error {
+        Carry::From(error) => CopyError::source::<StoreError>(set, &from.config.name)(error),
+        Carry::To(error) => CopyError::target::<StoreError>(set, &to.config.name)(error),
+    })
 }
 
 /// A cleanup may have begun before the set was published, and have taken what nobody needed then:
@@ -323,18 +333,11 @@ fn own_wal(
 ) -> Result<Vec<String>, CopyError> {
     let at_source = CopyError::source::<RepositoryError>(&descriptor.set, &from.config.name);
     let at_target = CopyError::target::<RepositoryError>(&descriptor.set, &to.config.name);
-    let size = descriptor.segment_size;
     let mut names = Vec::new();
     if descriptor.timeline > 1 {
         names.push(format!("{:08X}.history", descriptor.timeline));
     }
-    let mut segment = Segment::holding(descriptor.timeline, descriptor.start_lsn, size);
-    let last = Lsn(descriptor.stop_lsn.0.saturating_sub(1));
-    let last = Segment::holding(descriptor.timeline, last, size);
-    while segment.number <= last.number {
-        names.push(segment.name(size));
-        segment = segment.next();
-    }
+    names.extend(descriptor.own_wal().names());
     let mut notes = Vec::new();
     for name in names {
         if cancelled() {

@@ -8,7 +8,6 @@ use super::{Opened, open_all};
 use crate::engine::config::{Cluster, Config, Place, RepositoryConfig, StoreConfig};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::postgres::discovery;
-use crate::engine::repository::store::StoreFault;
 use crate::engine::repository::{Repository, RepositoryError};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -119,21 +118,12 @@ fn presence(repository: &Repository, set: &str) -> Presence {
         }
         Err(error) => return Presence::Unknown(error.to_string()),
     };
-    for object in &descriptor.objects {
-        match repository.store.size(&object.name) {
-            Ok(size) if size == object.size => {}
-            Ok(size) => {
-                let what = format!("{} is {size} bytes long", object.name);
-                return Presence::Damaged(format!("{what} instead of {}", object.size));
-            }
-            // Its descriptor is there, and says that this is.
-            Err(error) if error.fault == StoreFault::NotFound => {
-                return Presence::Damaged(error.to_string());
-            }
-            Err(error) => return Presence::Unknown(error.to_string()),
-        }
+    // Its descriptor is there, and says that its objects are.
+    match descriptor.fault_of_objects(|name| repository.size_of(name)) {
+        Ok(None) => Presence::Whole,
+        Ok(Some(fault)) => Presence::Damaged(fault),
+        Err(error) => Presence::Unknown(error.to_string()),
     }
-    Presence::Whole
 }
 
 /// The volume of a repository in files.

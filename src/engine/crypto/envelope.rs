@@ -100,6 +100,11 @@ impl StreamKey {
     pub fn derive(passphrase: &[u8], salt: &[u8; SALT_LEN]) -> Self {
         let mut derived = Zeroizing::new([0; 48]);
         stretch(passphrase, salt, &mut derived[..]);
+        Self::of(&derived)
+    }
+
+    /// Of the 48 bytes that OpenSSL derives: the key, then the IV.
+    pub(super) fn of(derived: &[u8; 48]) -> Self {
         let mut made = Self { key: Zeroizing::new([0; 32]), iv: Zeroizing::new([0; BLOCK_LEN]) };
         made.key.copy_from_slice(&derived[..32]);
         made.iv.copy_from_slice(&derived[32..]);
@@ -278,9 +283,14 @@ impl Decryptor {
 /// A whole envelope around `plaintext`.
 #[must_use]
 pub fn seal(passphrase: &[u8], salt: &[u8; SALT_LEN], plaintext: &[u8]) -> Vec<u8> {
+    seal_with(&StreamKey::derive(passphrase, salt), salt, plaintext)
+}
+
+/// As [`seal`], with what was derived from passphrase and salt already.
+pub(super) fn seal_with(key: &StreamKey, salt: &[u8; SALT_LEN], plaintext: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(plaintext.len() + HEADER_LEN + BLOCK_LEN);
     sealed.extend_from_slice(&header(salt));
-    let mut encryptor = Encryptor::new(&StreamKey::derive(passphrase, salt));
+    let mut encryptor = Encryptor::new(key);
     encryptor.update(plaintext, &mut sealed);
     encryptor.finish(&mut sealed);
     sealed
@@ -290,8 +300,14 @@ pub fn seal(passphrase: &[u8], salt: &[u8; SALT_LEN], plaintext: &[u8]) -> Vec<u
 ///
 /// # Errors
 /// Where it is none, is cut short, or the key does not fit.
-pub fn open(passphrase: &[u8], mut envelope: Vec<u8>) -> Result<Vec<u8>, EnvelopeError> {
+pub fn open(passphrase: &[u8], envelope: Vec<u8>) -> Result<Vec<u8>, EnvelopeError> {
     let key = StreamKey::derive(passphrase, &salt_of(&envelope)?);
+    open_with(&key, envelope)
+}
+
+/// As [`open`], with what was derived from passphrase and salt already.
+pub(super) fn open_with(key: &StreamKey, mut envelope: Vec<u8>) -> Result<Vec<u8>, EnvelopeError> {
+    salt_of(&envelope)?;
     envelope.drain(..HEADER_LEN);
     if let Err(failed) = decrypt_blocks(key.key(), key.iv(), &mut envelope)
         .and_then(|()| padding(&envelope))

@@ -5,6 +5,7 @@
 pub mod envelope;
 pub mod keyring;
 pub mod master;
+pub mod sha;
 pub mod sheet;
 pub mod tag;
 pub mod wrap;

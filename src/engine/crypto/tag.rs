@@ -2,8 +2,8 @@
 //! next without changing the tag, and a tag made for one purpose is worth nothing for another.
 
 use super::keyring::DataKey;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use super::sha::{self, Sha256};
+use ring::hmac;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
@@ -55,7 +55,7 @@ impl Protection {
 pub fn digest(purpose: &str, parts: &[&[u8]]) -> [u8; TAG_LEN] {
     let mut sha = Sha256::new();
     frame(purpose, parts, |bytes| sha.update(bytes));
-    sha.finalize().into()
+    sha.finalize()
 }
 
 /// Compares two tags in time that does not depend on where they differ.
@@ -69,26 +69,18 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
 pub fn keyed(key: &[u8; TAG_LEN], purpose: &str, parts: &[&[u8]]) -> [u8; TAG_LEN] {
     let mut mac = mac(key);
     frame(purpose, parts, |bytes| mac.update(bytes));
-    mac.finalize().into_bytes().into()
+    sha::array(mac.sign().as_ref())
 }
 
 /// HMAC-SHA256 of one message, unframed: to derive one key from another.
 pub(super) fn derive(key: &[u8], message: &[u8]) -> [u8; TAG_LEN] {
     let mut mac = mac(key);
     mac.update(message);
-    mac.finalize().into_bytes().into()
+    sha::array(mac.sign().as_ref())
 }
 
-fn mac(key: &[u8]) -> Hmac<Sha256> {
-    // HMAC takes a key of any length: one longer than a block is hashed, a shorter one padded.
-    let mut block = zeroize::Zeroizing::new([0_u8; 64]);
-    if key.len() > block.len() {
-        let hashed: [u8; TAG_LEN] = Sha256::digest(key).into();
-        block[..TAG_LEN].copy_from_slice(&hashed);
-    } else {
-        block[..key.len()].copy_from_slice(key);
-    }
-    Hmac::<Sha256>::new(&(*block).into())
+fn mac(key: &[u8]) -> hmac::Context {
+    hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key))
 }
 
 /// Purpose and each part after its length, and the count of parts first.

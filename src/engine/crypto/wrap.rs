@@ -1,7 +1,7 @@
 //! A data key under a master key: the object `keys/….json`, made and opened. Owns its form and
 //! how a wrong master key is told from damage; reads and writes no store.
 
-use super::envelope;
+use super::envelope::{self, StreamKey};
 use super::master::{MasterKey, is_fingerprint};
 use super::tag::{self, TAG_LEN};
 use data_encoding::{BASE64, HEXLOWER};
@@ -90,6 +90,8 @@ struct KeyObject {
 
 /// What the master key becomes for one key object.
 struct Derived {
+    /// Of the wrapped key's envelope.
+    stream: StreamKey,
     mac_key: [u8; TAG_LEN],
     fingerprint: [u8; 8],
 }
@@ -105,6 +107,7 @@ pub fn wrap(
     created: Timestamp,
     passphrase: &[u8],
 ) -> Result<Vec<u8>, serde_json::Error> {
+    let derived = derive(master, salt);
     let mut object = KeyObject {
         format: FORMAT,
         id: id.to_owned(),
@@ -112,12 +115,11 @@ pub fn wrap(
         cipher: CIPHER.to_owned(),
         derivation: DERIVATION.to_owned(),
         iterations: envelope::ITERATIONS,
-        wrapped: BASE64.encode(&envelope::seal(master.bytes(), salt, passphrase)),
+        wrapped: BASE64.encode(&envelope::seal_with(&derived.stream, salt, passphrase)),
         digest: String::new(),
         fingerprint: String::new(),
         mac: String::new(),
     };
-    let derived = derive(master, salt);
     object.digest = HEXLOWER.encode(&object.digest());
     object.fingerprint = HEXLOWER.encode(&derived.fingerprint);
     object.mac = HEXLOWER.encode(&object.mac(&derived));
@@ -169,7 +171,7 @@ pub fn unwrap(
         }
         return Err(damaged("its authentication tag does not fit"));
     }
-    let passphrase = envelope::open(master.bytes(), wrapped)
+    let passphrase = envelope::open_with(&derived.stream, wrapped)
         .map_err(|e| damaged(&format!("its wrapped key does not open: {e}")))?;
     match String::from_utf8(passphrase) {
         Ok(text) if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
@@ -213,7 +215,8 @@ impl KeyObject {
 fn derive(master: &MasterKey, salt: &[u8; envelope::SALT_LEN]) -> Derived {
     let mut blocks = Zeroizing::new([0_u8; 128]);
     envelope::stretch(master.bytes(), salt, &mut blocks[..]);
-    let mut derived = Derived { mac_key: [0; TAG_LEN], fingerprint: [0; 8] };
+    let stream = StreamKey::of(blocks.first_chunk().unwrap_or(&[0; 48]));
+    let mut derived = Derived { stream, mac_key: [0; TAG_LEN], fingerprint: [0; 8] };
     derived.mac_key.copy_from_slice(&blocks[64..96]);
     derived.fingerprint.copy_from_slice(&blocks[96..104]);
     derived

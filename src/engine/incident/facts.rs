@@ -2,6 +2,7 @@
 //! Owns no behaviour beyond naming; never reads a clock, a file or a server.
 
 use super::past::{Cost, Landmarks};
+use crate::engine::explain::Kind;
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::TimelineId;
 use jiff::Timestamp;
@@ -154,6 +155,16 @@ impl Verdict {
             Self::Failed => "FAILED",
             Self::NotRun => "NOT RUN",
             Self::CouldNotVerify => "COULD NOT VERIFY",
+        }
+    }
+
+    /// Of a check that ended with a trouble of this kind: damage, absence and content that is not
+    /// what it should be are failures; everything else only stood in the way.
+    #[must_use]
+    pub fn of(trouble: Kind) -> Self {
+        match trouble {
+            Kind::Integrity | Kind::NotFound | Kind::Refused => Self::Failed,
+            _ => Self::CouldNotVerify,
         }
     }
 

@@ -5,7 +5,7 @@ use super::{Holding, KeysError};
 use crate::engine::crypto::master::MasterKey;
 use crate::engine::crypto::wrap::{Wrap, WrapFault};
 use crate::engine::crypto::{KeyError, Keyring, Protection, envelope};
-use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::repository::manifest::{Header, Member, Record};
 use crate::engine::repository::member::{BLOCK, Unpacker};
@@ -70,7 +70,7 @@ pub fn unopened(place: &super::Place, error: &KeysError) -> Line {
         cluster: place.cluster.clone(),
         repository: place.config.name.clone(),
         subject: String::from("repository"),
-        verdict: verdict_of(error.explanation().kind),
+        verdict: Verdict::of(error.explanation().kind),
         detail: error.explanation().to_string(),
     }
 }
@@ -78,7 +78,7 @@ pub fn unopened(place: &super::Place, error: &KeysError) -> Line {
 fn line(holding: &Holding, subject: &str, outcome: Result<String, Explanation>) -> Line {
     let (verdict, detail) = match outcome {
         Ok(detail) => (Verdict::Verified, detail),
-        Err(told) => (verdict_of(told.kind), told.to_string()),
+        Err(told) => (Verdict::of(told.kind), told.to_string()),
     };
     Line {
         cluster: holding.place.cluster.clone(),
@@ -86,14 +86,6 @@ fn line(holding: &Holding, subject: &str, outcome: Result<String, Explanation>) 
         subject: subject.to_owned(),
         verdict,
         detail,
-    }
-}
-
-/// Damage, absence and a key that is wrong are failures; everything else only stood in the way.
-fn verdict_of(kind: Kind) -> Verdict {
-    match kind {
-        Kind::Integrity | Kind::NotFound | Kind::Refused => Verdict::Failed,
-        _ => Verdict::CouldNotVerify,
     }
 }
 

@@ -118,7 +118,7 @@ impl Usage {
 /// Whether a backup that is not published yet may have the key `id`. `unpublished_since` is when
 /// the oldest such backup began of which objects can be seen.
 #[must_use]
-pub fn may_be_under_way(id: &str, unpublished_since: Option<Timestamp>, now: Timestamp) -> bool {
+fn may_be_under_way(id: &str, unpublished_since: Option<Timestamp>, now: Timestamp) -> bool {
     let seen = unpublished_since.map(|at| at.saturating_sub(SLACK).unwrap_or(Timestamp::MIN));
     let limit = now.saturating_sub(UNDER_WAY).unwrap_or(Timestamp::MIN);
     let limit = seen.map_or(limit, |seen| seen.min(limit));

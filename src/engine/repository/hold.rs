@@ -2,7 +2,7 @@
 //! keep a data key which files outside the repository need. Owns `holds/` and `keys-pinned/`. Every
 //! host sees them, since they lie in the repository; nothing here is ever overwritten.
 
-use super::store::StoreFault;
+use super::store::{StoreError, StoreFault};
 use super::{Repository, RepositoryError};
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::postgres::Lsn;
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
-const FOLDER: &str = "holds/";
-const PINNED: &str = "keys-pinned/";
+pub(super) const FOLDER: &str = "holds/";
+pub(super) const PINNED: &str = "keys-pinned/";
 const FORMAT: u32 = 1;
 
 /// A backup is kept for a reason that has a name.
@@ -92,6 +92,13 @@ impl Held {
     }
 }
 
+/// Which of two repositories failed when holds were carried from one to the other.
+#[derive(Debug)]
+pub enum Carry {
+    From(StoreError),
+    To(StoreError),
+}
+
 impl Repository {
     /// Places a hold; durable when it returns.
     ///
@@ -99,6 +106,30 @@ impl Repository {
     /// [`StoreFault::Exists`] where that name holds that backup already: it is as it was.
     pub fn place_hold(&self, hold: &Hold) -> Result<(), RepositoryError> {
         self.put_json(&key_of(&hold.set, &hold.name), hold)
+    }
+
+    /// Takes on all holds that `from` has on a backup, byte for byte: one that cannot be read there
+    /// keeps its backup here too. Those that are here already stay as they are. Durable when it
+    /// returns; how many were new.
+    ///
+    /// # Errors
+    /// [`Carry::From`] where they could not be read, [`Carry::To`] where not be written.
+    pub fn take_on_holds(&self, from: &Repository, set: &str) -> Result<usize, Carry> {
+        let mut new = 0;
+        for object in from.store.list(&format!("{FOLDER}{set}/"), "").map_err(Carry::From)? {
+            let content = match from.store.read(&object.key) {
+                Ok(content) => content,
+                // Released since it was listed.
+                Err(e) if e.fault == StoreFault::NotFound => continue,
+                Err(e) => return Err(Carry::From(e)),
+            };
+            match self.store.put(&object.key, &content) {
+                Ok(()) => new += 1,
+                Err(e) if e.fault == StoreFault::Exists => {}
+                Err(e) => return Err(Carry::To(e)),
+            }
+        }
+        Ok(new)
     }
 
     /// Takes every hold of that name away; the backups that it held.
@@ -208,6 +239,24 @@ mod tests {
         assert_eq!(released, [hold.set.clone(), second.set]);
         assert_eq!(repository.holds().unwrap(), [Held::Known(other)]);
         assert!(repository.release_hold(&hold.name).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_copy_takes_the_holds_along_and_keeps_its_own() {
+        let (near, far) = (Place::encrypted(), Place::encrypted());
+        let now: Timestamp = "2025-01-13T02:00:00Z".parse().unwrap();
+        let hold = Hold::new("Case 12/7", "set-20250113-020000", now, "ada");
+        near.repository().place_hold(&hold).unwrap();
+        let folder = near.root().join("holds").join(&hold.set);
+        fs::write(folder.join("00.json"), "{").unwrap();
+        let own = Hold { placed_by: "somebody".to_owned(), ..hold.clone() };
+        far.repository().place_hold(&own).unwrap();
+        let took = far.repository().take_on_holds(&near.repository(), &hold.set).unwrap();
+        assert_eq!(took, 1, "its own stays");
+        let held = far.repository().holds_of(&hold.set).unwrap();
+        assert!(held.contains(&Held::Known(own)), "{held:?}");
+        assert!(held.iter().any(|one| matches!(one, Held::Unreadable { .. })), "{held:?}");
+        assert_eq!(far.repository().take_on_holds(&near.repository(), &hold.set).unwrap(), 0);
     }
 
     #[test]

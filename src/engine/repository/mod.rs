@@ -17,11 +17,13 @@ pub mod sealed;
 pub mod store;
 #[cfg(test)]
 pub mod testing;
+pub mod unfinished;
 pub mod verification;
 pub mod verify;
 pub mod wal;
 pub mod wal_listing;
 pub mod wal_object;
+pub mod whole;
 
 use crate::engine::config::{Encryption, RepositoryConfig};
 use crate::engine::crypto::{Keyring, MasterKeySource, Protection};

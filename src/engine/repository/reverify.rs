@@ -7,17 +7,13 @@
 use super::store::counting::Counting;
 use super::verification::{Seen, Verification};
 use super::verify::verify_whole;
-use super::wal_listing::WalFolder;
 use super::{Repository, RepositoryError, SetDescriptor};
 use crate::engine::explain::Explain;
 use crate::engine::incident::facts::{Check, Verdict};
-use crate::engine::postgres::Lsn;
 use crate::engine::repository::descriptor::base_stem;
 use crate::engine::runner::work::Report;
-use crate::engine::wal::Segment;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -199,22 +195,10 @@ fn seen_now(repository: &Repository, set: &SetDescriptor) -> Result<Vec<Seen>, R
             });
         }
     }
-    let size = set.segment_size;
-    let first = Segment::holding(set.timeline, set.start_lsn, size);
-    let last_byte = Lsn(set.stop_lsn.0.saturating_sub(1));
-    let last = Segment::holding(set.timeline, last_byte, size);
-    let mut next = first;
-    let mut folders = BTreeSet::new();
-    while next.number <= last.number {
-        let name = next.name(size).get(..16).unwrap_or_default().to_owned();
-        let folder = WalFolder { timeline: set.timeline, name };
-        next = Segment { number: folder.numbers(size).1.saturating_add(1), ..next };
-        folders.insert(folder);
-    }
-    let (first, last) = (first.name(size), last.name(size));
-    for folder in folders {
+    let own = set.own_wal();
+    for folder in own.folders() {
         for file in repository.wal_files(&folder)? {
-            if file.is_segment() && (first.as_str()..=last.as_str()).contains(&file.segment()) {
+            if file.is_segment() && own.holds(file.segment()) {
                 all.push(Seen {
                     name: file.key,
                     size: file.size,

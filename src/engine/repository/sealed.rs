@@ -7,8 +7,8 @@ use super::member::BLOCK;
 use super::open_set::ScanError;
 use super::store::{ObjectWriter, Store, StoreError};
 use crate::engine::crypto::envelope::{self, Encryptor, HEADER_LEN, SALT_LEN, StreamKey};
+use crate::engine::crypto::sha::Sha256;
 use crate::engine::crypto::{Decryptor, EnvelopeError, Protection};
-use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
 
 /// What a tag of a member is for; part of the tag.
@@ -163,7 +163,7 @@ impl SealedWriter {
             self.send(&last)?;
         }
         self.out.finish()?;
-        Ok(Sum { key: self.key, size: self.size, sha256: self.sha.finalize().into() })
+        Ok(Sum { key: self.key, size: self.size, sha256: self.sha.finalize() })
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), SealedError> {
@@ -236,9 +236,9 @@ impl<'a> SealedReader<'a> {
             let (mut whole, mut pieces) = (Sha256::new(), Vec::new());
             while let Some(piece) = fetch(store, &sum, pieces.len())? {
                 whole.update(&piece);
-                pieces.push(Sha256::digest(&piece).into());
+                pieces.push(Sha256::digest(&piece));
             }
-            let whole: [u8; 32] = whole.finalize().into();
+            let whole: [u8; 32] = whole.finalize();
             if whole != sum.sha256 || store.size(&sum.key)? != sum.size {
                 return Err(SealedError::Digest { key: sum.key.clone() }.into());
             }
@@ -262,7 +262,7 @@ impl<'a> SealedReader<'a> {
         let what = || format!("piece {} of {}", self.next, self.sum.key);
         let piece = self.copies.attempt(&what, |_, store| {
             let piece = fetch(store, &self.sum, self.next)?.unwrap_or_default();
-            let found: [u8; 32] = Sha256::digest(&piece).into();
+            let found: [u8; 32] = Sha256::digest(&piece);
             if self.pieces.get(self.next) == Some(&found) {
                 Ok(piece)
             } else {

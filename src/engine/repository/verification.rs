@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-const FOLDER: &str = "verifications/";
+pub(super) const FOLDER: &str = "verifications/";
 const PURPOSE: &str = "verification";
 const TAG: &str = "tag";
 const FORMAT: u32 = 1;

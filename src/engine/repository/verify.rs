@@ -8,15 +8,12 @@ use super::Repository;
 use super::manifest::{self, Directory};
 use super::meter::Meter;
 use super::scan::{self, OpenSet, ScanError, ScanOptions, Sink};
-use super::store::StoreFault;
-use crate::engine::explain::{Explain, Explanation, Kind, sentence};
+use crate::engine::crypto::sha::Sha256;
+use crate::engine::explain::{Explain, Explanation, sentence};
 use crate::engine::incident::facts::{Check, Verdict};
-use crate::engine::postgres::Lsn;
 use crate::engine::runner::protocol::Unit;
 use crate::engine::runner::work::Report;
-use crate::engine::wal::Segment;
 use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -155,22 +152,15 @@ impl Run {
     }
 
     fn objects(&mut self, set: &OpenSet<'_>) -> Option<()> {
-        let mut total = 0;
-        for object in &set.descriptor.objects {
-            match set.repository.store.size(&object.name) {
-                Ok(size) if size == object.size => total += size,
-                Ok(size) => {
-                    let what =
-                        format!("{} is {size} bytes long instead of {}", object.name, object.size);
-                    return self.add(2, Verdict::Failed, &format!("{what}. {OTHER}"), None);
-                }
-                Err(error) if error.fault == StoreFault::NotFound => {
-                    let what = format!("{}. {OTHER}", sentence(&error));
-                    return self.add(2, Verdict::Failed, &what, None);
-                }
-                Err(error) => {
-                    return self.add(2, Verdict::CouldNotVerify, &sentence(&error), None);
-                }
+        let total: u64 = set.descriptor.objects.iter().map(|object| object.size).sum();
+        match set.descriptor.fault_of_objects(|name| set.repository.size_of(name)) {
+            Ok(None) => {}
+            Ok(Some(fault)) => {
+                let what = format!("{fault}. {OTHER}");
+                return self.add(2, Verdict::Failed, &what, None);
+            }
+            Err(error) => {
+                return self.add(2, Verdict::CouldNotVerify, &sentence(&error), None);
             }
         }
         let found = format!("{} objects, {total} bytes", set.descriptor.objects.len());
@@ -230,18 +220,13 @@ impl Run {
 
     fn wal(&mut self, set: &OpenSet<'_>, meter: &Meter<'_>, cancelled: &(dyn Fn() -> bool + Sync)) {
         let descriptor = &set.descriptor;
-        let size = descriptor.segment_size;
-        let mut segment = Segment::holding(descriptor.timeline, descriptor.start_lsn, size);
-        let last_byte = Lsn(descriptor.stop_lsn.0.saturating_sub(1));
-        let last = Segment::holding(descriptor.timeline, last_byte, size);
-        let count = last.number.saturating_sub(segment.number).saturating_add(1);
-        let whole = format!("{count} segments of {size} bytes");
-        while segment.number <= last.number {
+        let (size, own) = (descriptor.segment_size, descriptor.own_wal());
+        let whole = format!("{} segments of {size} bytes", own.count());
+        for name in own.names() {
             if cancelled() {
                 let _ = self.add(5, Verdict::CouldNotVerify, "It was cancelled.", None);
                 return;
             }
-            let name = segment.name(size);
             meter.at(&name);
             let failed = match set.repository.read_wal(&name, &mut std::io::sink()) {
                 Ok(Some(length)) if length == size => None,
@@ -249,7 +234,7 @@ impl Run {
                 Ok(None) => Some((Verdict::Failed, format!("{name} is not in the archive."))),
                 Err(error) => {
                     let explanation = error.explanation();
-                    Some((verdict_of(&explanation), explanation.to_string()))
+                    Some((Verdict::of(explanation.kind), explanation.to_string()))
                 }
             };
             if let Some((verdict, detail)) = failed {
@@ -258,7 +243,6 @@ impl Run {
                 let _ = self.add(5, verdict, &detail, Some((whole, found)));
                 return;
             }
-            segment = segment.next();
         }
         self.put(5, Ok(whole));
     }
@@ -269,7 +253,7 @@ impl Run {
                 let _ = self.add(index, Verdict::Verified, "", Some((String::new(), found)));
             }
             Err(explanation) => {
-                let verdict = verdict_of(&explanation);
+                let verdict = Verdict::of(explanation.kind);
                 let _ = self.add(index, verdict, &explanation.to_string(), None);
             }
         }
@@ -330,14 +314,6 @@ fn digests(
 }
 
 const OTHER: &str = "Use another copy of the repository or another backup.";
-
-/// Damage, absence and a key that is wrong are failures; everything else only stood in the way.
-fn verdict_of(explanation: &Explanation) -> Verdict {
-    match explanation.kind {
-        Kind::Integrity | Kind::NotFound => Verdict::Failed,
-        _ => Verdict::CouldNotVerify,
-    }
-}
 
 /// Keeps nothing but what is wrong.
 struct Judge {

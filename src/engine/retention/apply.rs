@@ -10,7 +10,7 @@ use crate::engine::keys::inventory::usage;
 use crate::engine::repository::Repository;
 use crate::engine::repository::hold::Held;
 use crate::engine::repository::meter::Meter;
-use crate::engine::repository::store::{StoreError, StoreFault};
+use crate::engine::repository::store::{StoreError, StoreFault, Unfinished};
 use crate::engine::runner::protocol::Unit;
 use crate::engine::runner::work::Report;
 use jiff::Timestamp;
@@ -83,6 +83,9 @@ impl Run<'_> {
         plan: &Plan,
         uses: &dyn Fn() -> Result<Vec<Use>, Explanation>,
     ) -> Result<(), Explanation> {
+        for one in &plan.abandoned {
+            self.unfinished(one)?;
+        }
         for set in plan.sets.iter().filter(|set| set.remove) {
             match self.why_not(plan, set, &uses()?)? {
                 Some(why) => self.outcome.left.push((set.set.clone(), why)),
@@ -171,6 +174,16 @@ impl Run<'_> {
         match self.repository.store.size(&format!("{set}.json")) {
             Err(e) if e.fault == StoreFault::NotFound => self.remove(&one.key, one.bytes).map(drop),
             Ok(_) => Ok(()),
+            Err(e) => Err(stopped(&e)),
+        }
+    }
+
+    /// One whose writer came back, or that somebody else removed, is no loss.
+    fn unfinished(&mut self, one: &Unfinished) -> Result<(), Explanation> {
+        self.stop()?;
+        match self.repository.store.discard(one) {
+            Ok(false) => Ok(()),
+            Ok(true) => self.count(Ok(()), &one.key, one.bytes).map(drop),
             Err(e) => Err(stopped(&e)),
         }
     }

@@ -11,7 +11,6 @@ use crate::engine::repository::descriptor::{SetDescriptor, base_stem, set_time};
 use crate::engine::repository::hold::Held;
 use crate::engine::repository::store::ObjectInfo;
 use crate::engine::repository::{Repository, RepositoryError};
-use crate::engine::wal::Segment;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -138,25 +137,17 @@ impl Seen {
         set: &SetDescriptor,
         keys: Option<&BTreeSet<String>>,
     ) -> Result<Option<String>, Explanation> {
-        for object in &set.objects {
-            match self.objects.get(&object.name) {
-                None => return Ok(Some(format!("{} is missing", object.name))),
-                Some(found) if found.size != object.size => {
-                    return Ok(Some(format!(
-                        "{} is {} bytes long instead of {}",
-                        object.name, found.size, object.size
-                    )));
-                }
-                Some(_) => {}
-            }
+        let size_of = |name: &str| Ok(self.objects.get(name).map(|found| found.size));
+        if let Some(fault) = set.fault_of_objects(size_of)? {
+            return Ok(Some(fault));
         }
         if let (Some(keys), Some(id)) = (keys, &set.key_id)
             && !keys.contains(id)
         {
             return Ok(Some(format!("its key {id} is missing")));
         }
-        let missing = missing_wal(repository, set).map_err(|e| e.explanation())?;
-        if let Some(name) = missing {
+        let missing = repository.first_missing(set.own_wal()).map_err(|e| e.explanation())?;
+        if let Some(name) = missing.map(|segment| segment.name(set.segment_size)) {
             return Ok(Some(format!("the WAL file {name}, which it needs, is missing")));
         }
         let newest = repository.newest_verification(&set.set).map_err(|e| e.explanation())?;
@@ -221,29 +212,4 @@ impl Seen {
         }
         orphans
     }
-}
-
-/// The first segment of the set's own range that the archive does not list.
-fn missing_wal(
-    repository: &Repository,
-    set: &SetDescriptor,
-) -> Result<Option<String>, RepositoryError> {
-    let size = set.segment_size;
-    let last_byte = Lsn(set.stop_lsn.0.saturating_sub(1));
-    let last = Segment::holding(set.timeline, last_byte, size);
-    let mut next = Segment::holding(set.timeline, set.start_lsn, size);
-    while next.number <= last.number {
-        let listed = repository.list_wal(next.timeline, &next.name(size), 4096)?;
-        let before = next;
-        for object in listed {
-            if object.name != next.name(size) || next.number > last.number {
-                break;
-            }
-            next = next.next();
-        }
-        if next == before {
-            return Ok(Some(next.name(size)));
-        }
-    }
-    Ok(None)
 }

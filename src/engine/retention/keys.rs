@@ -5,7 +5,7 @@ use super::inventory::Seen;
 use super::plan::{Plan, Removal};
 use crate::engine::crypto::master::KeyError;
 use crate::engine::explain::{Explain, Explanation};
-use crate::engine::keys::inventory::may_be_under_way;
+use crate::engine::keys::inventory::Usage;
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::set_time;
 use crate::engine::repository::store::{StoreError, StoreFault};
@@ -51,28 +51,28 @@ pub fn unneeded_by_sets(
     plan: &Plan,
 ) -> Result<Spare, Explanation> {
     let Some(keyring) = repository.keyring() else { return Ok(Spare::default()) };
-    // What cannot be read may name any key.
-    if !seen.inventory.unreadable.is_empty() {
-        return Ok(Spare::default());
-    }
-    let mut ids = keyring.list().map_err(|e| e.explanation())?;
-    ids.pop();
+    let ids = keyring.list().map_err(|e| e.explanation())?;
     let unpublished = seen.unpublished();
     let staying = unpublished.keys().filter(|set| {
         let stem = set.replacen("set-", "base-", 1);
         !plan.unpublished.iter().any(|one| one.key.starts_with(&stem))
     });
-    let since = staying.filter_map(|set| set_time(set)).min();
-    let old = |id: &String| !may_be_under_way(id, since, plan.as_of);
-    let mut spare = Spare { ids: ids.into_iter().filter(old).collect() };
-    for id in repository.pinned_keys().map_err(|e| e.explanation())? {
-        spare.needed(Some(&id));
-    }
+    // As if what goes were gone already. WAL is looked at later, folder by folder.
+    let mut kept = Usage {
+        newest: ids.last().cloned(),
+        pinned: repository.pinned_keys().map_err(|e| e.explanation())?,
+        unreadable_sets: seen.inventory.unreadable.iter().map(|one| one.set.clone()).collect(),
+        unpublished_since: staying.filter_map(|set| set_time(set)).min(),
+        ..Usage::default()
+    };
     for line in plan.sets.iter().filter(|line| !line.remove) {
         let descriptor = seen.descriptors.get(&line.set);
-        spare.needed(descriptor.and_then(|descriptor| descriptor.key_id.as_deref()));
+        if let Some(id) = descriptor.and_then(|descriptor| descriptor.key_id.clone()) {
+            kept.sets.entry(id).or_default().push(line.set.clone());
+        }
     }
-    Ok(spare)
+    let spare = |id: &String| kept.why_needed(id, plan.as_of).is_none();
+    Ok(Spare { ids: ids.into_iter().filter(spare).collect() })
 }
 
 /// Removes a data key from the repository.

@@ -5,7 +5,7 @@ use super::inventory::Seen;
 use super::keys;
 use super::policy::{self, Decision, HeldSet, Policy, Use};
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::repository::store::StoreFault;
+use crate::engine::repository::store::{StoreFault, Unfinished};
 use crate::engine::repository::wal_listing::{ArchivedFile, WalFolder};
 use crate::engine::repository::{Repository, RepositoryError};
 use crate::engine::wal::Segment;
@@ -41,6 +41,8 @@ pub struct Plan {
     pub keys: Vec<Removal>,
     /// Old records of verifications.
     pub records: Vec<Removal>,
+    /// What killed writers left of objects that they were writing.
+    pub unfinished: Vec<Removal>,
     /// What the operator should know, such as why more is kept.
     pub notes: Vec<String>,
     /// Bytes that would be free.
@@ -48,6 +50,9 @@ pub struct Plan {
     /// The newest thing in the repository, where `as_of` lies far beyond it.
     #[serde(skip)]
     pub(super) quiet_since: Option<Timestamp>,
+    /// The same, as the store knows them.
+    #[serde(skip)]
+    pub(super) abandoned: Vec<Unfinished>,
     #[serde(skip)]
     pub(super) decision: Decision,
     #[serde(skip)]
@@ -119,6 +124,8 @@ impl Plan {
             unpublished: Vec::new(),
             keys: Vec::new(),
             records: Vec::new(),
+            unfinished: Vec::new(),
+            abandoned: Vec::new(),
             notes: [seen.notes.clone(), decision.notes.clone()].concat(),
             bytes: 0,
             quiet_since: seen.newest().filter(|at| now.duration_since(*at) > QUIET),
@@ -133,8 +140,10 @@ impl Plan {
                  by it."
             ));
         }
+        plan.unfinished(repository);
         if let Some(why) = plan.decision.everything() {
-            plan.notes.push(format!("Nothing is removed: {why}."));
+            plan.notes.push(format!("No backup and no WAL is removed: {why}."));
+            plan.bytes = plan.unfinished.iter().map(|one| one.bytes).sum();
             return Ok(plan);
         }
         plan.unpublished(&seen);
@@ -143,7 +152,7 @@ impl Plan {
         plan.keys = spare.into_removals();
         plan.records(repository, &seen)?;
         let gone = plan.sets.iter().filter(|set| set.remove).map(|set| set.bytes);
-        let others = [&plan.unpublished, &plan.keys, &plan.records];
+        let others = [&plan.unpublished, &plan.keys, &plan.records, &plan.unfinished];
         plan.bytes = gone
             .chain(plan.wal.iter().map(|line| line.bytes))
             .chain(others.into_iter().flatten().map(|one| one.bytes))
@@ -178,6 +187,40 @@ impl Plan {
             && self.unpublished.is_empty()
             && self.keys.is_empty()
             && self.records.is_empty()
+            && self.unfinished.is_empty()
+    }
+
+    /// Nothing else depends on them: that they could not be looked for stops nothing.
+    fn unfinished(&mut self, repository: &Repository) {
+        let found = match repository.unfinished() {
+            Ok(found) => found,
+            Err(error) => {
+                self.notes.push(format!(
+                    "Whether killed writers left something could not be told: {error}."
+                ));
+                return;
+            }
+        };
+        let (abandoned, others): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|one| one.is_abandoned(self.as_of));
+        if !others.is_empty() {
+            self.notes.push(format!(
+                "{} unfinished writes stay: they are younger than a day, or their writer lives.",
+                others.len()
+            ));
+        }
+        self.unfinished = abandoned
+            .iter()
+            .map(|one| Removal {
+                key: one.key.clone(),
+                bytes: one.bytes,
+                why: format!(
+                    "its writer left it unfinished, and wrote last on {:.0} (UTC)",
+                    one.active
+                ),
+            })
+            .collect();
+        self.abandoned = abandoned;
     }
 
     fn unpublished(&mut self, seen: &Seen) {

@@ -222,8 +222,7 @@ fn fill(
 
 fn data_keys(repository: &Repository, now: Timestamp) -> Result<Option<DataKeys>, RepositoryError> {
     let Some(ring) = repository.keyring() else { return Ok(None) };
-    let mut ids: Vec<String> = ring.wraps()?.into_iter().map(|wrap| wrap.id).collect();
-    ids.dedup();
+    let ids = ring.list()?;
     let newest = ids.last().and_then(|id| time_of(id));
     Ok(Some(DataKeys {
         count: ids.len(),

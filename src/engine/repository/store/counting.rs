@@ -1,6 +1,6 @@
 //! A store that counts what is read through it. Owns the count; all else is the store's beneath.
 
-use super::{Hold, ObjectInfo, ObjectWriter, Store, StoreError};
+use super::{Hold, ObjectInfo, ObjectWriter, Store, StoreError, Unfinished};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,5 +74,13 @@ impl Store for Counting {
 
     fn hold(&self, key: &str) -> Result<Option<Hold>, StoreError> {
         self.inner.hold(key)
+    }
+
+    fn unfinished(&self, folders: &[&str]) -> Result<Vec<Unfinished>, StoreError> {
+        self.inner.unfinished(folders)
+    }
+
+    fn discard(&self, one: &Unfinished) -> Result<bool, StoreError> {
+        self.inner.discard(one)
     }
 }

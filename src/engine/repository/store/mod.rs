@@ -192,6 +192,22 @@ pub trait ObjectWriter: Write + Send {
     fn finish(self: Box<Self>) -> Result<(), StoreError>;
 }
 
+/// A write that was begun and neither finished nor given up: of a writer that still works, or of
+/// one that was killed. No object yet, and in no listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The object that it would have become.
+    pub key: String,
+    /// The store's own name for it, which tells it from others of the same key.
+    pub id: String,
+    /// Stored bytes.
+    pub bytes: u64,
+    /// When the newest of it was written.
+    pub active: Timestamp,
+    /// Its writer has it open, or whether it has cannot be told.
+    pub held: bool,
+}
+
 /// A place for objects. Keys are relative, with `/`, without `.` and `..` parts.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Such as `file:///var/backups/shop`, for messages.
@@ -267,5 +283,25 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// As [`Store::read`].
     fn hold(&self, key: &str) -> Result<Option<Hold>, StoreError> {
         self.size(key).map(|_| None)
+    }
+
+    /// Writes of this store's own that have not ended, right under the repository and anywhere
+    /// below `folders` (each ending in `/`).
+    ///
+    /// # Errors
+    /// Where they could not be listed whole.
+    fn unfinished(&self, folders: &[&str]) -> Result<Vec<Unfinished>, StoreError> {
+        let _ = folders;
+        Ok(Vec::new())
+    }
+
+    /// Throws away what was written of it, once the caller has judged that its writer is gone.
+    /// False where it has ended, or goes on, since it was listed: then it is untouched.
+    ///
+    /// # Errors
+    /// Where it could not be looked at again, or not be removed.
+    fn discard(&self, one: &Unfinished) -> Result<bool, StoreError> {
+        let _ = one;
+        Ok(false)
     }
 }

@@ -2,9 +2,11 @@
 //! every folder up to the repository. Takes "not there" for an answer only while the repository's
 //! marker is there: an unmounted volume is an error, not an empty archive.
 
+mod unfinished;
+
 use super::{
-    MARKER, ObjectInfo, ObjectWriter, Store, StoreError, StoreFault, check_folder, check_key,
-    check_removable,
+    MARKER, ObjectInfo, ObjectWriter, Store, StoreError, StoreFault, Unfinished, check_folder,
+    check_key, check_removable,
 };
 use crate::engine::files;
 use jiff::Timestamp;
@@ -287,14 +289,14 @@ impl Store for FileStore {
         let chance = crate::engine::crypto::keyring::random::<8>()
             .map_err(|e| StoreError::new(StoreFault::Unavailable, e.to_string()))?;
         let name = key.rsplit('/').next().unwrap_or(key);
-        let chance = data_encoding::HEXLOWER.encode(&chance[..]);
-        let temporary = path.with_file_name(format!(".{name}.{chance}.tmp"));
+        let temporary = path.with_file_name(unfinished::name(name, &chance));
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(FILE_MODE)
             .open(&temporary)
             .map_err(failed)?;
+        unfinished::claim(&file);
         let writer = FileWriter {
             store: self.clone(),
             key: key.to_owned(),
@@ -321,6 +323,14 @@ impl Store for FileStore {
         let path = self.path(key)?;
         self.proven("remove", key, || fs::remove_file(&path))?;
         self.sync_folders(&path).map_err(|e| StoreError::io(&self.doing("remove", key), e))
+    }
+
+    fn unfinished(&self, folders: &[&str]) -> Result<Vec<Unfinished>, StoreError> {
+        unfinished::list(self, folders)
+    }
+
+    fn discard(&self, one: &Unfinished) -> Result<bool, StoreError> {
+        unfinished::discard(self, one)
     }
 }
 

@@ -6,6 +6,7 @@ use super::credentials::KeyRing;
 use super::dispatch::{Call, Line};
 use super::retry::{Again, Failure, Tries};
 use super::transport::Transport;
+use super::unfinished::{Parts, Upload, endless};
 use crate::engine::config::ObjectLock;
 use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
@@ -16,8 +17,8 @@ use rusoto_core::{ByteStream, Region, RusotoError};
 use rusoto_s3::{
     AbortMultipartUploadRequest, CompleteMultipartUploadRequest, CompletedMultipartUpload,
     CompletedPart, CreateMultipartUploadRequest, DeleteObjectRequest, GetObjectRequest,
-    HeadObjectRequest, ListObjectsV2Output, ListObjectsV2Request, PutObjectRequest, S3, S3Client,
-    UploadPartRequest,
+    HeadObjectRequest, ListMultipartUploadsRequest, ListObjectsV2Output, ListObjectsV2Request,
+    ListPartsRequest, PutObjectRequest, S3, S3Client, UploadPartRequest,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -470,6 +471,71 @@ impl Client {
         })
         .await
         .map(drop)
+    }
+
+    /// Uploads in parts below `prefix` that have not ended.
+    pub async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Failure> {
+        let mut uploads = Vec::new();
+        let (mut key_marker, mut upload_id_marker) = (None::<String>, None::<String>);
+        loop {
+            let page = self
+                .call(false, &mut false, |client| {
+                    let request = ListMultipartUploadsRequest {
+                        bucket: self.bucket.clone(),
+                        prefix: Some(prefix.to_owned()),
+                        key_marker: key_marker.clone(),
+                        upload_id_marker: upload_id_marker.clone(),
+                        ..Default::default()
+                    };
+                    async move { client.list_multipart_uploads(request).await }
+                })
+                .await?;
+            for upload in page.uploads.into_iter().flatten() {
+                let begun = upload.initiated.and_then(|at| at.parse().ok());
+                if let (Some(key), Some(id)) = (upload.key, upload.upload_id) {
+                    uploads.push(Upload { key, id, begun });
+                }
+            }
+            if page.is_truncated != Some(true) {
+                return Ok(uploads);
+            }
+            let next = (page.next_key_marker, page.next_upload_id_marker);
+            if next.0.is_none() || next == (key_marker, upload_id_marker) {
+                return Err(endless());
+            }
+            (key_marker, upload_id_marker) = next;
+        }
+    }
+
+    /// What the server has of an upload in parts.
+    pub async fn parts(&self, key: &str, upload: &str) -> Result<Parts, Failure> {
+        let mut found = Parts::default();
+        let mut after = None;
+        loop {
+            let page = self
+                .call(false, &mut false, |client| {
+                    let request = ListPartsRequest {
+                        bucket: self.bucket.clone(),
+                        key: key.to_owned(),
+                        upload_id: upload.to_owned(),
+                        part_number_marker: after,
+                        ..Default::default()
+                    };
+                    async move { client.list_parts(request).await }
+                })
+                .await?;
+            for part in page.parts.into_iter().flatten() {
+                found.bytes += part.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+                found.newest = found.newest.max(part.last_modified.and_then(|at| at.parse().ok()));
+            }
+            if page.is_truncated != Some(true) {
+                return Ok(found);
+            }
+            if page.next_part_number_marker.is_none() || page.next_part_number_marker == after {
+                return Err(endless());
+            }
+            after = page.next_part_number_marker;
+        }
     }
 
     /// A write that failed, or was told that the name is taken, after a try whose answer was lost:

@@ -11,11 +11,12 @@ mod credentials;
 mod dispatch;
 mod retry;
 mod transport;
+mod unfinished;
 mod upload;
 
 use super::{
-    Hold, MARKER, ObjectInfo, ObjectWriter, Store, StoreError, StoreFault, check_folder, check_key,
-    check_removable,
+    Hold, MARKER, ObjectInfo, ObjectWriter, Store, StoreError, StoreFault, Unfinished,
+    check_folder, check_key, check_removable,
 };
 use crate::engine::config::{LockMode, S3Config};
 use bytes::Bytes;
@@ -350,6 +351,14 @@ impl Store for S3Store {
         let head = wait(async move { shared.client.head(&whole).await })?;
         let head = self.shared.proven(key, &self.shared.doing("look at", key), head)?;
         Ok(head.hold)
+    }
+
+    fn unfinished(&self, folders: &[&str]) -> Result<Vec<Unfinished>, StoreError> {
+        unfinished::list(self, folders)
+    }
+
+    fn discard(&self, one: &Unfinished) -> Result<bool, StoreError> {
+        unfinished::discard(self, one)
     }
 }
 
