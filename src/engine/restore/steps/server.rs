@@ -11,7 +11,7 @@ use crate::engine::postgres::connect::{self, ConnectOptions};
 use crate::engine::postgres::control::{StartOptions, StartWait};
 use crate::engine::postgres::control_file::{self, ClusterState, ControlFile};
 use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
-use crate::engine::postgres::recovery_settings;
+use crate::engine::postgres::{layout, recovery_settings};
 use crate::engine::postgres::recovery_watch::RecoveryWatch;
 use crate::engine::runner::plan::Plan;
 use crate::engine::wal::{TimelineId, spool};
