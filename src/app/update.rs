@@ -3,6 +3,7 @@
 
 mod actions;
 mod answers;
+mod care;
 mod link;
 mod moving;
 mod past;

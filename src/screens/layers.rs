@@ -61,6 +61,8 @@ pub enum LinePurpose {
     Answer(Prerequisite),
     Sign { item: String },
     Reopen { item: String },
+    Waive { item: String },
+    Assign { item: String },
     Close,
     Lsn,
     Xid,
@@ -109,6 +111,8 @@ pub enum Pick {
     OwnPoint,
     /// One of the transactions that come next.
     NextCommits,
+    /// Proposals of an item of the safety list, by their keys.
+    Care { item: &'static str, agreed: Vec<String> },
 }
 
 /// The kinds of recovery target.
@@ -144,6 +148,11 @@ pub enum Intent {
     ChooseTarget(Target),
     /// Give this run up, put everything back, and choose an earlier point.
     Earlier,
+    /// Carry out proposals of an item of the safety list.
+    Care {
+        item: &'static str,
+        agreed: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone)]

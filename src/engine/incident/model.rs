@@ -1,6 +1,7 @@
 //! The incident as it stands: a fold over its journal. Owns what follows from each event; never
 //! reads a clock, a file or a server, so that the same journal always gives the same model.
 
+use super::care::{CareState, Held, Waived};
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
     Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
@@ -183,6 +184,14 @@ pub struct Incident {
     pub tries: Vec<Try>,
     pub validation: Vec<Check>,
     pub signed: BTreeMap<String, Signed>,
+    /// Lines of the checklist that will not be done, by id.
+    pub waived: BTreeMap<String, Waived>,
+    /// Whose task a line of the checklist is, by id.
+    pub owners: BTreeMap<String, String>,
+    /// What was switched off before the server opened.
+    pub held: Vec<Held>,
+    /// The safety list's items that were run, by id.
+    pub care: BTreeMap<String, CareState>,
     pub reports: Vec<String>,
     pub closing: Option<String>,
     pub timeline: Vec<TimelineLine>,
@@ -242,6 +251,10 @@ impl Incident {
             tries: Vec::new(),
             validation: Vec::new(),
             signed: BTreeMap::new(),
+            waived: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            held: Vec::new(),
+            care: BTreeMap::new(),
             reports: Vec::new(),
             closing: None,
             timeline: Vec::new(),
@@ -265,9 +278,14 @@ impl Incident {
         }
         let at = entry.at;
         match &entry.event {
-            Event::IncidentDeclared(_)
-            | Event::RunnerStarted { .. }
-            | Event::CommandRefused { .. } => {}
+            Event::IncidentDeclared(_) | Event::CommandRefused { .. } => {}
+            Event::RunnerStarted { .. } => {
+                // Whatever ran in the runner before has ended with it, in the middle.
+                for care in self.care.values_mut().filter(|care| care.running.is_some()) {
+                    care.running = None;
+                    care.interrupted = true;
+                }
+            }
             Event::SeveritySet { severity } => self.severity = Some(*severity),
             Event::MomentStated { moment, at } => match moment {
                 Moment::FirstDetected => self.clocks.detected = Some(*at),
@@ -461,7 +479,36 @@ impl Incident {
             }
             Event::ChecklistSigned(sign) => {
                 let by = entry.actor.user.clone();
+                self.waived.remove(&sign.item);
                 self.signed.insert(sign.item.clone(), Signed { sign: sign.clone(), by, at });
+            }
+            Event::ChecklistWaived { item, reason } => {
+                let by = entry.actor.user.clone();
+                self.signed.remove(item);
+                self.waived.insert(item.clone(), Waived { reason: reason.clone(), by, at });
+            }
+            Event::ChecklistAssigned { item, owner } => {
+                if owner.is_empty() {
+                    self.owners.remove(item);
+                } else {
+                    self.owners.insert(item.clone(), owner.clone());
+                }
+            }
+            Event::ServiceHeld(held) => {
+                if !self.held.contains(held) {
+                    self.held.push(held.clone());
+                }
+            }
+            Event::CareBegun { item, .. } => {
+                self.care.entry(item.clone()).or_default().running = Some(at);
+            }
+            Event::CareDone(care) => {
+                let state = self.care.entry(care.item.clone()).or_default();
+                state.running = None;
+                state.interrupted = false;
+                state.last = Some(care.clone());
+                state.at = Some(at);
+                state.by.clone_from(&entry.actor.user);
             }
             Event::ReportWritten { path } => self.reports.push(path.clone()),
             Event::IncidentClosed { summary } => {

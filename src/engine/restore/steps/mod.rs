@@ -15,7 +15,7 @@ use crate::engine::runner::plan::Plan;
 use crate::engine::runner::step::Step;
 use std::sync::Arc;
 
-pub use site::Site;
+pub use site::{Site, io};
 
 /// The plan's steps, in the plan's order.
 ///

@@ -2,6 +2,7 @@
 //! move aside. Deletes nothing; the damaged directory is renamed whole or not at all.
 
 use super::site::{Site, io, now};
+use crate::engine::aftercare;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
 use crate::engine::files;
 use crate::engine::incident::facts::ServerRole;
@@ -58,6 +59,10 @@ impl Step for ConfirmIdentity {
         )?;
         let freeze = context.runtime().block_on(freeze(&self.0));
         context.note("write_freeze", &freeze)?;
+        let standbys = aftercare::connected_standbys(&self.0.cluster.connection);
+        for standby in context.runtime().block_on(standbys) {
+            context.note("standby", &format!("Standby connected: {standby}"))?;
+        }
         Ok(Outcome::Done)
     }
 }
