@@ -66,11 +66,7 @@ pub enum State {
         late: bool,
     },
     /// It will not be done, and why.
-    Waived {
-        by: String,
-        at: Timestamp,
-        reason: String,
-    },
+    Waived { by: String, at: Timestamp, reason: String },
 }
 
 /// Evidence that the tool has itself, for a person to agree to.
@@ -388,7 +384,11 @@ mod tests {
         assert!(refused.what.starts_with("30 of 30 lines"), "{refused}");
         for item in Runbook::load(None).unwrap().checklist() {
             let (item, reason) = (item.id.clone(), String::from("a drill"));
-            incident.apply(&entry(9, "2026-01-13T10:20:00Z", Event::ChecklistWaived { item, reason }));
+            incident.apply(&entry(
+                9,
+                "2026-01-13T10:20:00Z",
+                Event::ChecklistWaived { item, reason },
+            ));
         }
         let list = at(&incident, "2026-01-13T10:30:00Z");
         assert!(list.can_close() && list.may_close().is_ok());

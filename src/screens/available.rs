@@ -35,10 +35,10 @@ pub fn available(id: Id, view: &View) -> bool {
 /// Commands that need a runner at the other end.
 fn needs_live(id: Id) -> bool {
     use Id::{
-        Abandon, AddNote, AnswerQuestion, AskServer, CancelRun, ChangesBefore, ChoosePoint,
-        CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GoEarlier, GoLater,
-        GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan, OpenGate,
-        AgreeLine, GiveLine, Pause, Promote, PutBack, ReopenLine, RunLine, RunProbes, SetSeverity,
+        Abandon, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun, ChangesBefore,
+        ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, FirstDetected, GiveLine,
+        GoEarlier, GoLater, GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow,
+        MakePlan, OpenGate, Pause, Promote, PutBack, ReopenLine, RunLine, RunProbes, SetSeverity,
         SignLine, StartRun, StopReading, SurveyAgain, Validate, VerifyBackup, WaiveLine,
         WhatIsWrong, WriteReport,
     };

@@ -213,10 +213,9 @@ fn detail(view: &View, incident: &Incident, line: &Line, column: &mut Column<'_>
     let right: Vec<String> = [word, owner].into_iter().flatten().collect();
     column.title(false, "Evidence", &right.join(", "));
     let (ink, words) = match &line.state {
-        State::Signed { by, at, evidence, .. } => (
-            Ink::Text,
-            format!("{} ({by}, {})", text::clean(evidence), text::when(*at, view.now)),
-        ),
+        State::Signed { by, at, evidence, .. } => {
+            (Ink::Text, format!("{} ({by}, {})", text::clean(evidence), text::when(*at, view.now)))
+        }
         State::Waived { by, at, reason } => (
             Ink::Text,
             format!("Waived: {} ({by}, {})", text::clean(reason), text::when(*at, view.now)),

@@ -112,7 +112,10 @@ pub enum Pick {
     /// One of the transactions that come next.
     NextCommits,
     /// Proposals of an item of the safety list, by their keys.
-    Care { item: &'static str, agreed: Vec<String> },
+    Care {
+        item: &'static str,
+        agreed: Vec<String>,
+    },
 }
 
 /// The kinds of recovery target.

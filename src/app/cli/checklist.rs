@@ -106,11 +106,7 @@ fn gathered(
         })?;
         let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(&content));
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        parts.push(format!(
-            "file {} ({} bytes, sha256 {digest})",
-            path.display(),
-            content.len()
-        ));
+        parts.push(format!("file {} ({} bytes, sha256 {digest})", path.display(), content.len()));
     }
     if let Some(command) = command {
         parts.push(said(command)?);
@@ -128,18 +124,14 @@ fn gathered(
 
 /// Runs a command of the person's own. One that failed is no evidence.
 fn said(command: &str) -> Result<String, Explanation> {
-    let refused = |why: String, next: &str| {
-        Explanation::new(Kind::Refused, why, "Nothing was signed.", next)
-    };
+    let refused =
+        |why: String, next: &str| Explanation::new(Kind::Refused, why, "Nothing was signed.", next);
     let ran = std::process::Command::new("sh")
         .args(["-c", command])
         .output()
         .map_err(|error| refused(format!("The command could not be run: {error}."), ""))?;
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&ran.stdout),
-        String::from_utf8_lossy(&ran.stderr)
-    );
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(text.as_bytes()));
     let shown: String = text.trim().chars().take(OUTPUT).collect();
     if !ran.status.success() {

@@ -329,9 +329,7 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
             let sign = SignOff { item, done: false, evidence: text };
             plain(app, Command::Sign(sign), "reopening")
         }
-        LinePurpose::Waive { item } => {
-            plain(app, Command::Waive { item, reason: text }, "waiving")
-        }
+        LinePurpose::Waive { item } => plain(app, Command::Waive { item, reason: text }, "waiving"),
         LinePurpose::Assign { item } => {
             plain(app, Command::Assign { item, owner: text }, "writing it down")
         }

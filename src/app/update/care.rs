@@ -39,7 +39,11 @@ pub fn agree(app: &mut App) {
     let mut options = Vec::new();
     if proposals.iter().all(|proposal| proposal.group.is_none()) {
         let pick = Pick::Care { item: item.id, agreed: keys };
-        options.push((pick, format!("All {}", proposals.len()), String::from("One after another.")));
+        options.push((
+            pick,
+            format!("All {}", proposals.len()),
+            String::from("One after another."),
+        ));
     }
     for proposal in proposals {
         let pick = Pick::Care { item: item.id, agreed: vec![proposal.key.clone()] };

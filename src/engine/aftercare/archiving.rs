@@ -1,8 +1,8 @@
 //! WAL of the new timeline arrives in every repository: a segment is ended and waited for, and
 //! the timeline's history is looked for.
 
-use super::ward::{Found, Ward};
 use super::Item;
+use super::ward::{Found, Ward};
 use crate::engine::copies;
 use crate::engine::explain::Explain;
 use crate::engine::incident::facts::{Check, Role};
@@ -19,6 +19,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: None,
+    act_proves: false,
 };
 
 /// How long a segment may take to arrive.

@@ -1,8 +1,8 @@
 //! Collation versions: a C library that sorts otherwise than the one that built an index makes
 //! that index wrong in silence. Rebuilds the indexes that are concerned and says so to the server.
 
-use super::ward::{ASK, Found, Rows, Ward, count, field, listed};
 use super::Item;
+use super::ward::{ASK, Found, Rows, Ward, count, field, listed};
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::postgres::connect::Session;
@@ -16,6 +16,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: Some(act),
+    act_proves: false,
 };
 
 /// For rebuilding one index.
@@ -75,12 +76,15 @@ fn look(ward: &Ward<'_>) -> Found {
             return Ok(());
         }
         if rows.is_empty() {
-            found.check(begun.verified("This machine sorts as the one did that built the indexes."));
+            found
+                .check(begun.verified("This machine sorts as the one did that built the indexes."));
             return Ok(());
         }
-        found.check(begun.found(format!("{} differ", rows.len())).failed(
-            "Their indexes may miss rows or take duplicates until they are rebuilt.",
-        ));
+        found.check(
+            begun
+                .found(format!("{} differ", rows.len()))
+                .failed("Their indexes may miss rows or take duplicates until they are rebuilt."),
+        );
         for row in &rows {
             concerned(ward, name, session, row, found)?;
         }
@@ -133,7 +137,8 @@ fn act(ward: &Ward<'_>, proposals: &[Proposal]) -> Vec<Check> {
 fn rebuild(ward: &Ward<'_>, key: &str) -> Option<Check> {
     let (place, _) = key.rsplit_once('=')?;
     let (database, oid) = place.rsplit_once('/')?;
-    let begun = begin(format!("collations:did:{place}"), format!("{database}: indexes are rebuilt"));
+    let begun =
+        begin(format!("collations:did:{place}"), format!("{database}: indexes are rebuilt"));
     let done = ward.open(Some(database), LIMIT).and_then(|session| {
         let all: Rows = ward.rows(&session, &indexes(oid))?;
         let of = all.len() as u64;

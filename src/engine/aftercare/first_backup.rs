@@ -1,8 +1,8 @@
 //! The first base backup after the recovery, in every repository: until there is one, a next
 //! recovery has to cross the promotion.
 
-use super::ward::{Found, Ward};
 use super::Item;
+use super::ward::{Found, Ward};
 use crate::engine::backup;
 use crate::engine::copies::{self, State, catch_up};
 use crate::engine::explain::Explain;
@@ -21,6 +21,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: Some(act),
+    act_proves: false,
 };
 
 const TAKE: &str = "backup";

@@ -2,8 +2,8 @@
 //! the table in its index. Where the extension is absent it is made in a transaction that is
 //! taken back, and only after agreement.
 
-use super::ward::{Found, Rows, Ward, count, field};
 use super::Item;
+use super::ward::{Found, Rows, Ward, count, field};
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::postgres::connect::Session;
@@ -17,6 +17,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: Some(act),
+    act_proves: true,
 };
 
 /// For one index.
@@ -165,9 +166,7 @@ fn throwaway(ward: &Ward<'_>, database: &str) -> Result<Check, String> {
     };
     let session = ward.open(Some(database), LIMIT)?;
     let indexes = ward.rows(&session, &list(tables))?;
-    let make = format!(
-        "BEGIN; CREATE SCHEMA {SCHEMA}; CREATE EXTENSION amcheck SCHEMA {SCHEMA}"
-    );
+    let make = format!("BEGIN; CREATE SCHEMA {SCHEMA}; CREATE EXTENSION amcheck SCHEMA {SCHEMA}");
     ward.execute(&session, &make)?;
     let check = check_all(ward, &session, database, SCHEMA, &indexes, true);
     ward.execute(&session, "ROLLBACK")?;

@@ -14,6 +14,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Commander,
     look,
     act: Some(act),
+    act_proves: false,
 };
 
 fn look(ward: &Ward<'_>) -> Found {
@@ -36,11 +37,8 @@ fn look(ward: &Ward<'_>) -> Found {
     }
     for row in &rows {
         let id = field(row, 0);
-        let held = ward
-            .incident
-            .held
-            .iter()
-            .any(|held| held.what == HeldKind::CronJob && held.name == id);
+        let held =
+            ward.incident.held.iter().any(|held| held.what == HeldKind::CronJob && held.name == id);
         let begun = begin(format!("jobs:{id}"), format!("Job {id}: {}", field(row, 3)))
             .found(field(row, 2));
         let check = match (field(row, 1) == "t", held) {

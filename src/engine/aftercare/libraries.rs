@@ -1,8 +1,8 @@
 //! Extensions and functions whose program library is not on this machine: they fail at the first
 //! call, and a preloaded one keeps the server from starting. Looks for files; loads nothing.
 
-use super::ward::{Found, Ward, field, listed};
 use super::Item;
+use super::ward::{Found, Ward, field, listed};
 use crate::engine::incident::facts::Role;
 use crate::engine::validate::check::begin;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: None,
+    act_proves: false,
 };
 
 const USED: &str = "SELECT DISTINCT p.probin, coalesce(e.extname, '') \
@@ -29,7 +30,9 @@ const PLACES: &str = "SELECT (SELECT setting FROM pg_config WHERE name = 'PKGLIB
 fn look(ward: &Ward<'_>) -> Found {
     let mut found = Found::default();
     let places = match ward.ask(PLACES) {
-        Ok(rows) => rows.first().map(|row| places(field(row, 0), field(row, 1))).unwrap_or_default(),
+        Ok(rows) => {
+            rows.first().map(|row| places(field(row, 0), field(row, 1))).unwrap_or_default()
+        }
         Err(why) => {
             let begun = begin("libraries:server", "Where the server looks for libraries is known");
             return begun.could_not_verify(why).into();

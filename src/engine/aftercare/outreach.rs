@@ -2,8 +2,8 @@
 //! dblink, event triggers. After a recovery they can act a second time on systems that were not
 //! recovered. Lists; switches nothing off.
 
-use super::ward::{Found, Ward, field, listed};
 use super::Item;
+use super::ward::{Found, Ward, field, listed};
 use crate::engine::incident::facts::Role;
 use crate::engine::validate::check::begin;
 
@@ -14,6 +14,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: None,
+    act_proves: false,
 };
 
 /// Server options can hold a host; user mappings hold passwords and are not read.

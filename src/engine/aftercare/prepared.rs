@@ -1,8 +1,8 @@
 //! Transactions that were prepared and not decided at the recovery point: they hold their locks
 //! and keep old rows until somebody commits or rolls them back. Which, the tool cannot know.
 
-use super::ward::{ASK, Found, Ward, count, field};
 use super::Item;
+use super::ward::{ASK, Found, Ward, count, field};
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::validate::check::begin;
@@ -14,6 +14,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Commander,
     look,
     act: Some(act),
+    act_proves: false,
 };
 
 const LIST: &str = "SELECT gid, database, owner, \
@@ -28,7 +29,10 @@ fn look(ward: &Ward<'_>) -> Found {
         Err(why) => return begun.could_not_verify(why).into(),
     };
     if rows.is_empty() {
-        return begun.found("none").verified("Nothing is left undecided at the recovery point.").into();
+        return begun
+            .found("none")
+            .verified("Nothing is left undecided at the recovery point.")
+            .into();
     }
     found.check(begun.expected("none").found(count(rows.len(), "transaction")).failed(
         "Ask whoever coordinates them (a transaction manager, an application server) how each \
@@ -36,14 +40,18 @@ fn look(ward: &Ward<'_>) -> Found {
     ));
     for row in &rows {
         let (gid, database, owner) = (field(row, 0), field(row, 1), field(row, 2));
-        let begun = begin(format!("prepared:{gid}"), format!("\"{gid}\" in {database}, of {owner}"))
-            .found(format!("prepared {} ago", field(row, 3)));
+        let begun =
+            begin(format!("prepared:{gid}"), format!("\"{gid}\" in {database}, of {owner}"))
+                .found(format!("prepared {} ago", field(row, 3)));
         let locks = locks(ward, database, field(row, 4));
         found.check(begun.failed(format!("Transaction {}. It holds {locks}.", field(row, 4))));
         for (word, text) in [("commit", "COMMIT"), ("rollback", "ROLLBACK")] {
             found.proposals.push(Proposal {
                 key: format!("{word}:{gid}"),
-                text: format!("{text} PREPARED '{}' (database {database})", gid.replace('\'', "''")),
+                text: format!(
+                    "{text} PREPARED '{}' (database {database})",
+                    gid.replace('\'', "''")
+                ),
                 group: Some(gid.to_owned()),
             });
         }

@@ -1,8 +1,8 @@
 //! Logical publications: who subscribed to them elsewhere may be ahead of the recovered database.
 //! Lists; what is on other servers cannot be seen from here.
 
-use super::ward::{Found, Ward, field, listed};
 use super::Item;
+use super::ward::{Found, Ward, field, listed};
 use crate::engine::incident::facts::Role;
 use crate::engine::validate::check::begin;
 
@@ -13,6 +13,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: None,
+    act_proves: false,
 };
 
 const LIST: &str = "SELECT quote_ident(p.pubname) || CASE WHEN p.puballtables THEN ' (all tables)' \

@@ -1,8 +1,8 @@
 //! Replication slots: they do not survive a base backup, so those that the damaged server had are
 //! gone. Reads their names from the kept directory; makes one anew only after agreement.
 
-use super::ward::{ASK, Found, Ward, field};
 use super::Item;
+use super::ward::{ASK, Found, Ward, field};
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::validate::check::begin;
@@ -15,6 +15,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: Some(act),
+    act_proves: false,
 };
 
 /// Where the name stands in a slot's file, behind its header.
@@ -38,7 +39,8 @@ impl Slot {
         let database = u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?);
         // Between them stand numbers whose count differs by version; the plugin is the next name.
         let rest = bytes.get(at + 4..)?;
-        let plugin = (0..rest.len()).find_map(|from| text(rest.get(from..)?).filter(|t| t.len() > 3));
+        let plugin =
+            (0..rest.len()).find_map(|from| text(rest.get(from..)?).filter(|t| t.len() > 3));
         Some(Self { name, database, plugin: plugin.filter(|_| database != 0) })
     }
 }
@@ -58,7 +60,8 @@ fn lost(aside: &Path) -> Result<Vec<Slot>, String> {
     for entry in std::fs::read_dir(&folder).map_err(failed)? {
         let state = entry.map_err(failed)?.path().join("state");
         let bytes = std::fs::read(&state).map_err(|e| format!("{}: {e}", state.display()))?;
-        let slot = Slot::parse(&bytes).ok_or_else(|| format!("{}: not understood", state.display()))?;
+        let slot =
+            Slot::parse(&bytes).ok_or_else(|| format!("{}: not understood", state.display()))?;
         all.push(slot);
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -87,15 +90,19 @@ fn look(ward: &Ward<'_>) -> Found {
             return found;
         }
     };
-    found.check(begun.found(format!("{} in the kept directory", before.len())).verified(
-        "Slots are no part of a base backup: a recovered server begins without them.",
-    ));
+    found.check(
+        begun.found(format!("{} in the kept directory", before.len())).verified(
+            "Slots are no part of a base backup: a recovered server begins without them.",
+        ),
+    );
     let databases = ward.ask("SELECT oid::text, datname FROM pg_database").unwrap_or_default();
     for slot in before {
         let begun = begin(format!("slots:{}", slot.name), format!("Slot \"{}\"", slot.name));
         if let Some(row) = rows.iter().find(|row| field(row, 0) == slot.name) {
             let active = if field(row, 2) == "t" { "in use" } else { "not in use" };
-            found.check(begun.found(format!("{}, {active}", field(row, 1))).verified("It is there."));
+            found.check(
+                begun.found(format!("{}, {active}", field(row, 1))).verified("It is there."),
+            );
             continue;
         }
         if slot.database == 0 {

@@ -2,8 +2,8 @@
 //! simply go on. Owns saying which, and, for one on this machine, bringing it behind the new
 //! timeline: by `pg_rewind`, or by a fresh copy. What it was before is kept beside it, whole.
 
-use super::ward::{Found, Ward, field};
 use super::Item;
+use super::ward::{Found, Ward, field};
 use crate::engine::config::{Connection, Tls};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::care::Proposal;
@@ -28,6 +28,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Commander,
     look,
     act: Some(act),
+    act_proves: false,
 };
 
 /// The name of the step's note of a standby that was connected before the recovery.
@@ -68,7 +69,9 @@ fn look(ward: &Ward<'_>) -> Found {
         let begun = begin(format!("standbys:{name}@{host}"), format!("{name} at {host}"));
         found.check(match state {
             "streaming" => begun.found(state).verified("It follows the recovered server."),
-            other => begun.found(other).could_not_verify("It is connected and does not follow yet."),
+            other => {
+                begun.found(other).could_not_verify("It is connected and does not follow yet.")
+            }
         });
     }
     let back: Vec<String> =
@@ -88,9 +91,11 @@ fn look(ward: &Ward<'_>) -> Found {
         judge_local(ward, standby, &mut found);
     }
     if found.checks.is_empty() {
-        found.check(begin("standbys", "Standbys follow the new timeline").found("none").verified(
-            "None was connected before the recovery, and none runs on this machine.",
-        ));
+        found.check(
+            begin("standbys", "Standbys follow the new timeline")
+                .found("none")
+                .verified("None was connected before the recovery, and none runs on this machine."),
+        );
     }
     found
 }
@@ -149,9 +154,8 @@ fn judge_local(ward: &Ward<'_>, standby: &Local, found: &mut Found) {
         (Err(why), _) => found.check(begun.could_not_verify(why.to_string())),
         (_, Err(why)) => found.check(begun.could_not_verify(why)),
         (Ok(_), Ok(_)) => {
-            let rewindable = control_file::read(&standby.directory).is_ok_and(|control| {
-                control.wal_log_hints || control.data_checksum_version > 0
-            });
+            let rewindable = control_file::read(&standby.directory)
+                .is_ok_and(|control| control.wal_log_hints || control.data_checksum_version > 0);
             let group = Some(place.clone());
             let mut propose = |key: String, text: String| {
                 found.proposals.push(Proposal { key, text, group: group.clone() });
@@ -207,7 +211,8 @@ fn act(ward: &Ward<'_>, proposals: &[Proposal]) -> Vec<Check> {
         let begun = begin(format!("standbys:did:{place}"), format!("{place}: {how}"));
         let mend = Mend::of(ward, standby);
         let kept = beside(&standby.directory, "before-recovery", Timestamp::now());
-        let done = mend.and_then(|mend| if how == "rewind" { mend.rewind(&kept) } else { mend.copy(&kept) });
+        let done = mend
+            .and_then(|mend| if how == "rewind" { mend.rewind(&kept) } else { mend.copy(&kept) });
         let kept = kept.exists().then(|| format!("What it was is kept in {}.", kept.display()));
         let kept = kept.unwrap_or_default();
         Some(match done {
@@ -264,11 +269,13 @@ impl<'a> Mend<'a> {
         self.confirm()?;
         self.driver.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
         self.confirm()?;
-        std::fs::rename(directory, kept)
-            .map_err(|e| io(&e, "move aside", directory))?;
+        std::fs::rename(directory, kept).map_err(|e| io(&e, "move aside", directory))?;
         self.ward.tell("copying the recovered server", 0, None);
         self.program(self.binaries.program("pg_basebackup"), |c| {
-            c.arg("-D").arg(directory).args(["-X", "stream", "-c", "fast", "-d"]).arg(self.source());
+            c.arg("-D")
+                .arg(directory)
+                .args(["-X", "stream", "-c", "fast", "-d"])
+                .arg(self.source());
             self.with_password(c);
         })?;
         self.own_configuration(kept)?;
@@ -365,7 +372,10 @@ impl<'a> Mend<'a> {
             if Instant::now() >= end {
                 return Err(Explanation::new(
                     Kind::Server,
-                    format!("The standby runs and does not follow after {} s.", FOLLOW_LIMIT.as_secs()),
+                    format!(
+                        "The standby runs and does not follow after {} s.",
+                        FOLLOW_LIMIT.as_secs()
+                    ),
                     "The recovered server is untouched.",
                     "Its log says why: a slot that is not there yet, or a primary_conninfo that \
                      leads elsewhere.",

@@ -1,7 +1,7 @@
 //! The planner's statistics: gathered since the database serves again, in every database.
 
-use super::ward::{Found, Ward, count, field};
 use super::Item;
+use super::ward::{Found, Ward, count, field};
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::validate::check::begin;
@@ -14,6 +14,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: Some(act),
+    act_proves: false,
 };
 
 /// For one stage of one database.

@@ -1,8 +1,8 @@
 //! Subscriptions that were held before the server opened. An open one would connect to a live
 //! publisher at once, ask for changes from the recovery point's position, and lose or repeat rows.
 
-use super::ward::{ASK, Found, Ward, field};
 use super::Item;
+use super::ward::{ASK, Found, Ward, field};
 use crate::engine::incident::care::{HeldKind, Proposal};
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::validate::check::begin;
@@ -14,6 +14,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Commander,
     look,
     act: Some(act),
+    act_proves: false,
 };
 
 const LIST: &str = "SELECT d.datname, s.subname, s.subenabled \
@@ -51,9 +52,9 @@ fn look(ward: &Ward<'_>) -> Found {
                      compare the tables or copy them anew, then release it.",
                 )
             }
-            (false, false) => begun.found("disabled").verified(
-                "It was disabled at the recovery point already and is left as it is.",
-            ),
+            (false, false) => begun
+                .found("disabled")
+                .verified("It was disabled at the recovery point already and is left as it is."),
         };
         found.check(check);
     }

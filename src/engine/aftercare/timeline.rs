@@ -1,8 +1,8 @@
 //! The new timeline's number: it must lie above every history in every archive, or a later
 //! recovery would follow the wrong line of history.
 
-use super::ward::{Found, Ward};
 use super::Item;
+use super::ward::{Found, Ward};
 use crate::engine::copies;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::repository::Repository;
@@ -16,6 +16,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Operator,
     look,
     act: None,
+    act_proves: false,
 };
 
 fn look(ward: &Ward<'_>) -> Found {

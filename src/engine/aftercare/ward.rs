@@ -125,7 +125,10 @@ impl<'a> Ward<'a> {
         let databases = match self.databases() {
             Ok(databases) => databases,
             Err(why) => {
-                found.check(begin(format!("{item}:server"), "The server can be asked").could_not_verify(why));
+                found.check(
+                    begin(format!("{item}:server"), "The server can be asked")
+                        .could_not_verify(why),
+                );
                 return;
             }
         };
@@ -135,7 +138,8 @@ impl<'a> Ward<'a> {
             let asked =
                 self.open(Some(name), ASK).and_then(|session| ask(self, name, &session, found));
             if let Err(why) = asked {
-                let begun = begin(format!("{item}:{name}"), format!("Database {name} can be asked"));
+                let begun =
+                    begin(format!("{item}:{name}"), format!("Database {name} can be asked"));
                 found.check(begun.could_not_verify(why));
             }
         }

@@ -126,9 +126,7 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::CareBegun { item, agreed } => {
             (format!("Agreed to for {}: {}", care_title(item), agreed.join(", ")), Attention)
         }
-        Event::CareDone(care) => {
-            tally(&care_title(&care.item), care.verdict(), &care.checks)
-        }
+        Event::CareDone(care) => tally(&care_title(&care.item), care.verdict(), &care.checks),
         Event::ReportWritten { path } => (format!("Report written: {path}"), Plain),
         Event::IncidentClosed { .. } => (String::from("Incident closed"), Good),
     };

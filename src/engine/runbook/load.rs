@@ -273,8 +273,7 @@ mod tests {
         let figures = [Tier::Critical, Tier::High, Tier::Standard, Tier::Archive]
             .map(|t| (book.tier(t).rpo_seconds, book.tier(t).rto_seconds));
         assert_eq!(figures, [(60, 300), (300, 900), (900, 1800), (3600, 7200)]);
-        let counts =
-            Horizon::ALL.map(|h| own(&book).filter(|item| item.horizon == h).count());
+        let counts = Horizon::ALL.map(|h| own(&book).filter(|item| item.horizon == h).count());
         assert_eq!(counts, [5, 5, 5]);
         assert_eq!(book.schedule.retention_days_production, 30);
         assert_eq!(book.suggestion.minutes_before, 15);

@@ -5,8 +5,8 @@
 use crate::engine::aftercare::ward::Ward;
 use crate::engine::copies;
 use crate::engine::incident::facts::Check;
-use crate::engine::postgres::control_file::{self, ClusterState};
 use crate::engine::postgres::Lsn;
+use crate::engine::postgres::control_file::{self, ClusterState};
 use crate::engine::recovery_point::RepositoryArchive;
 use crate::engine::validate::check::begin;
 use crate::engine::wal::Segment;
@@ -84,7 +84,8 @@ impl Handed {
             (Some((_, true)), _) | (_, []) => {
                 begun.verified("Sequences are compared with the rows and with these.")
             }
-            (_, gaps) => begun.could_not_verify(format!("Not everything could be read: {}.", gaps.join("; "))),
+            (_, gaps) => begun
+                .could_not_verify(format!("Not everything could be read: {}.", gaps.join("; "))),
         }
     }
 

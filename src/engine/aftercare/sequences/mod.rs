@@ -3,8 +3,8 @@
 
 mod handed;
 
-use super::ward::{ASK, Found, Ward, count, field};
 use super::Item;
+use super::ward::{ASK, Found, Ward, count, field};
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::postgres::connect::Session;
@@ -18,6 +18,7 @@ pub(super) const ITEM: Item = Item {
     agrees: Role::Commander,
     look,
     act: Some(act),
+    act_proves: false,
 };
 
 /// Name, increment, bounds, whether it cycles, file, database's OID, column and table.
@@ -161,7 +162,10 @@ fn tell(found: &mut Found, database: &str, sequence: &Sequence, needed: i64) {
     );
     found.propose(
         sequence.key(database, needed),
-        format!("SELECT setval('{}', {needed}) (database {database})", sequence.name.replace('\'', "''")),
+        format!(
+            "SELECT setval('{}', {needed}) (database {database})",
+            sequence.name.replace('\'', "''")
+        ),
     );
 }
 
@@ -208,9 +212,9 @@ fn advance(ward: &Ward<'_>, key: &str) -> Option<Check> {
     let (place, needed) = key.rsplit_once('=')?;
     // A database's name may have a slash in it; a quoted sequence's too.
     let database = ward.databases().ok()?;
-    let database = database.iter().find(|name| {
-        place.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('/'))
-    })?;
+    let database = database
+        .iter()
+        .find(|name| place.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('/')))?;
     let name = place.get(database.len() + 1..)?;
     let needed: i64 = needed.parse().ok()?;
     let begun = begin(format!("sequences:did:{place}"), format!("{name}: moved forward"));
