@@ -38,6 +38,9 @@ use crate::engine::incident::facts::{Check, Role};
 use crate::engine::validate::check::begin;
 use ward::Found;
 
+/// What carries proposals out; a check for each says how it went.
+type Act = fn(&Ward<'_>, &[Proposal]) -> Vec<Check>;
+
 /// One item of the safety list.
 #[derive(Debug)]
 pub struct Item {
@@ -50,7 +53,7 @@ pub struct Item {
     pub agrees: Role,
     look: fn(&Ward<'_>) -> Found,
     /// Carries out proposals that still hold.
-    act: Option<fn(&Ward<'_>, &[Proposal]) -> Vec<Check>>,
+    act: Option<Act>,
     /// Acting is itself the look: a look alone could not see as much.
     act_proves: bool,
 }
