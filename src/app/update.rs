@@ -3,6 +3,7 @@
 
 mod actions;
 mod answers;
+mod care;
 mod cures;
 mod link;
 mod moving;

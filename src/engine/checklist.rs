@@ -1,12 +1,17 @@
 //! The post-recovery checklist: lines from the runbook data, sign-offs from the journal. Owns how
 //! a line stands; never signs one: evidence that the tool has itself is proposed to a person.
 
+use crate::engine::aftercare;
+use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Verdict};
 use crate::engine::incident::model::{RunStatus, Signed};
 use crate::engine::runbook::{ChecklistItem, Horizon, Proof, Runbook};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// How a proof by the safety list begins in the runbook data.
+const CARE: &str = "care:";
 
 /// The whole checklist at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +38,12 @@ pub struct Line {
     pub text: String,
     pub hint: String,
     pub proof: Proof,
+    /// The item of the safety list that is run for it; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub executes: String,
+    /// Whose task it is, where it was given to somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     pub due: Option<Timestamp>,
     pub state: State,
     /// What the incident itself shows, where the tool can prove the line.
@@ -54,6 +65,8 @@ pub enum State {
         /// Signed after its time was over.
         late: bool,
     },
+    /// It will not be done, and why.
+    Waived { by: String, at: Timestamp, reason: String },
 }
 
 /// Evidence that the tool has itself, for a person to agree to.
@@ -96,19 +109,47 @@ impl Checklist {
         self.lines().find(|line| line.id == id)
     }
 
-    /// The lines that nobody signed: what stands between the incident and its closing.
+    /// The lines that are neither signed nor waived: what stands between the incident and its
+    /// closing.
     pub fn open(&self) -> impl Iterator<Item = &Line> {
-        self.lines().filter(|line| !line.is_signed())
+        self.lines().filter(|line| !line.is_settled())
     }
 
     pub fn overdue(&self) -> impl Iterator<Item = &Line> {
         self.lines().filter(|line| line.state == State::Overdue)
     }
 
-    /// Whether the incident can close: the database serves, and every line is signed.
+    /// Whether the incident can close: the database serves, and every line is settled.
     #[must_use]
     pub fn can_close(&self) -> bool {
         self.since.is_some() && self.open().next().is_none()
+    }
+
+    /// Whether the checklist stands in the way of closing. An incident without a recovery has
+    /// none to work through.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`], naming the lines.
+    pub fn may_close(&self) -> Result<(), Explanation> {
+        let open: Vec<&str> = self.open().map(|line| line.id.as_str()).collect();
+        if self.since.is_none() || open.is_empty() {
+            return Ok(());
+        }
+        let shown = open.iter().take(6).copied().collect::<Vec<_>>().join(", ");
+        let more = match open.len().saturating_sub(6) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Err(Explanation::new(
+            Kind::Refused,
+            format!(
+                "{} of {} lines of the checklist are neither done nor waived: {shown}{more}.",
+                open.len(),
+                self.lines().count()
+            ),
+            "The incident stays open.",
+            "Sign each line, or waive it with a reason; lifeboat checklist works on any later day.",
+        ))
     }
 }
 
@@ -116,6 +157,12 @@ impl Line {
     #[must_use]
     pub fn is_signed(&self) -> bool {
         matches!(self.state, State::Signed { .. })
+    }
+
+    /// Signed, or waived with a reason.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state, State::Signed { .. } | State::Waived { .. })
     }
 }
 
@@ -128,7 +175,13 @@ fn since(incident: &Incident) -> Option<Timestamp> {
 }
 
 fn line(item: &ChecklistItem, incident: &Incident, due: Option<Timestamp>, now: Timestamp) -> Line {
+    let waived = incident.waived.get(&item.id).map(|waived| State::Waived {
+        by: waived.by.clone(),
+        at: waived.at,
+        reason: waived.reason.clone(),
+    });
     let state = match incident.signed.get(&item.id) {
+        _ if waived.is_some() => waived.unwrap_or(State::Open),
         Some(Signed { sign, by, at }) if sign.done => State::Signed {
             by: by.clone(),
             at: *at,
@@ -143,6 +196,8 @@ fn line(item: &ChecklistItem, incident: &Incident, due: Option<Timestamp>, now: 
         text: item.text.clone(),
         hint: item.hint.clone(),
         proof: item.proof,
+        executes: item.executes.clone(),
+        owner: incident.owners.get(&item.id).cloned(),
         due,
         state,
         proposal: (item.proof == Proof::Tool).then(|| proposal(item, incident)),
@@ -152,12 +207,36 @@ fn line(item: &ChecklistItem, incident: &Incident, due: Option<Timestamp>, now: 
 fn proposal(item: &ChecklistItem, incident: &Incident) -> Proposal {
     let found = item.shown_by.iter().map(|shown_by| match shown_by.as_str() {
         "report" => report_written(incident),
+        care if care.starts_with(CARE) => cared(care.trim_start_matches(CARE), incident),
         prefix => checks_passed(prefix, &incident.validation),
     });
     let found: Vec<_> = found.collect();
     let verdict = Verdict::of_all(found.iter().map(|(verdict, _)| *verdict));
     let text = found.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ");
     Proposal { verdict, text }
+}
+
+/// What the run of an item of the safety list showed.
+fn cared(item: &str, incident: &Incident) -> (Verdict, String) {
+    let title = aftercare::item(item).map_or(item, |known| known.title);
+    let Some(state) = incident.care.get(item) else {
+        return (Verdict::NotRun, format!("{title}: not run yet"));
+    };
+    let verdict = state.verdict();
+    let Some(care) = state.last.as_ref().filter(|_| !state.interrupted) else {
+        return (verdict, format!("{title}: broken off, run it again"));
+    };
+    let found: Vec<String> = care
+        .checks
+        .iter()
+        .filter(|check| check.verdict == verdict)
+        .take(4)
+        .map(|check| match &check.found {
+            Some(found) => format!("{}: {found}", check.title),
+            None => check.title.clone(),
+        })
+        .collect();
+    (verdict, format!("{title}: {} ({})", verdict.word(), found.join("; ")))
 }
 
 fn report_written(incident: &Incident) -> (Verdict, String) {
@@ -184,6 +263,7 @@ fn checks_passed(prefix: &str, checks: &[Check]) -> (Verdict, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::incident::care::Care;
     use crate::engine::incident::event::{Declaration, Entry, Event};
     use crate::engine::incident::facts::{Actor, Role, SignOff, Tier};
 
@@ -243,7 +323,7 @@ mod tests {
     #[test]
     fn nothing_is_due_before_the_database_serves() {
         let list = at(&declared(), "2026-02-13T10:00:00Z");
-        assert_eq!(list.lines().count(), 15);
+        assert_eq!(list.lines().count(), 30);
         assert_eq!(list.overdue().count(), 0);
         assert!(list.lines().all(|l| l.due.is_none()));
         assert!(!list.can_close());
@@ -259,8 +339,8 @@ mod tests {
             .collect();
         assert_eq!(due, ["2026-01-13T11:10:00Z", "2026-01-14T10:10:00Z", "2026-01-20T10:10:00Z"]);
         assert_eq!(at(&incident, "2026-01-13T11:10:00Z").overdue().count(), 0);
-        assert_eq!(at(&incident, "2026-01-13T11:10:01Z").overdue().count(), 5);
-        assert_eq!(at(&incident, "2026-01-21T00:00:00Z").overdue().count(), 15);
+        assert_eq!(at(&incident, "2026-01-13T11:10:01Z").overdue().count(), 14);
+        assert_eq!(at(&incident, "2026-01-21T00:00:00Z").overdue().count(), 30);
     }
 
     #[test]
@@ -295,6 +375,62 @@ mod tests {
         assert!(!list.can_close());
         sign(&mut incident, "2026-01-13T10:20:00Z", &last.id, true);
         assert!(at(&incident, "2026-01-13T10:30:00Z").can_close());
+    }
+
+    #[test]
+    fn a_waived_line_is_settled_until_it_is_signed_or_reopened() {
+        let mut incident = serving();
+        let refused = at(&incident, "2026-01-13T10:30:00Z").may_close().unwrap_err();
+        assert!(refused.what.starts_with("30 of 30 lines"), "{refused}");
+        for item in Runbook::load(None).unwrap().checklist() {
+            let (item, reason) = (item.id.clone(), String::from("a drill"));
+            incident.apply(&entry(
+                9,
+                "2026-01-13T10:20:00Z",
+                Event::ChecklistWaived { item, reason },
+            ));
+        }
+        let list = at(&incident, "2026-01-13T10:30:00Z");
+        assert!(list.can_close() && list.may_close().is_ok());
+        assert_eq!(list.lines().filter(|line| line.is_signed()).count(), 0);
+        sign(&mut incident, "2026-01-13T12:00:00Z", "alerts-enabled", false);
+        let list = at(&incident, "2026-01-13T12:30:00Z");
+        assert_eq!(list.open().map(|l| l.id.as_str()).collect::<Vec<_>>(), ["alerts-enabled"]);
+        assert!(list.may_close().unwrap_err().what.contains("alerts-enabled"));
+        // Nothing was recovered: there is nothing to work through.
+        assert_eq!(at(&declared(), "2026-01-13T12:30:00Z").may_close(), Ok(()));
+    }
+
+    #[test]
+    fn a_safety_line_is_proven_by_its_newest_whole_run() {
+        let mut incident = serving();
+        let verdict = |incident: &Incident| {
+            let list = at(incident, "2026-01-13T10:30:00Z");
+            list.line("sequences").unwrap().proposal.clone().unwrap()
+        };
+        assert_eq!(verdict(&incident).verdict, Verdict::NotRun);
+        let care = |verdict| {
+            Event::CareDone(Care {
+                item: String::from("sequences"),
+                agreed: Vec::new(),
+                checks: vec![check("sequences:app", verdict)],
+                proposals: Vec::new(),
+            })
+        };
+        incident.apply(&entry(9, "2026-01-13T10:20:00Z", care(Verdict::Failed)));
+        assert_eq!(verdict(&incident).verdict, Verdict::Failed);
+        incident.apply(&entry(10, "2026-01-13T10:21:00Z", care(Verdict::Verified)));
+        let proven = verdict(&incident);
+        assert_eq!(proven.verdict, Verdict::Verified);
+        assert!(proven.text.contains("check sequences:app"), "{}", proven.text);
+        // A runner that was killed in a run leaves no proof behind.
+        let (item, agreed) = (String::from("sequences"), Vec::new());
+        incident.apply(&entry(11, "2026-01-13T10:22:00Z", Event::CareBegun { item, agreed }));
+        let started =
+            Event::RunnerStarted { pid: 7, version: String::from("0.1.0"), resumed: true };
+        incident.apply(&entry(12, "2026-01-13T10:23:00Z", started));
+        assert_eq!(verdict(&incident).verdict, Verdict::NotRun);
+        assert!(incident.care["sequences"].interrupted);
     }
 
     #[test]

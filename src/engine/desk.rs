@@ -1,10 +1,13 @@
 //! The desk: what the runner's commands do for one cluster. Owns the wiring of runner and modules,
 //! and the newest survey; decides nothing by itself and keeps no state that is not recomputable.
 
+use crate::engine::aftercare::{self, Ward};
+use crate::engine::checklist::Checklist;
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
+use crate::engine::incident::care::Care;
 use crate::engine::incident::facts::{
     Check, Commit, Procedure, Reach, ServerProbe, Survey, Target,
 };
@@ -372,6 +375,22 @@ impl Work for Desk {
 
     fn validate(&self, incident: &Incident, report: Report<'_>) -> Result<Vec<Check>, Explanation> {
         self.adjusted(incident).validate(incident, &self.runtime, report)
+    }
+
+    fn care(
+        &self,
+        incident: &Incident,
+        item: &str,
+        agreed: &[String],
+        report: Report<'_>,
+    ) -> Result<Care, Explanation> {
+        let connection = self.site.cluster.connection.clone();
+        let ward = Ward::new(&self.site, incident, connection, &self.runtime, report);
+        aftercare::run(&ward, item, agreed)
+    }
+
+    fn may_close(&self, incident: &Incident) -> Result<(), Explanation> {
+        Checklist::of(incident, &self.runbook, Timestamp::now()).may_close()
     }
 
     fn write_report(&self, incident: &Incident) -> Result<Vec<PathBuf>, Explanation> {

@@ -1,5 +1,6 @@
 //! Everything that acts. Knows nothing of screens.
 
+pub mod aftercare;
 pub mod assess;
 pub mod backup;
 pub mod checklist;

@@ -1,6 +1,7 @@
 //! Which commands make sense now. Owns that judgement for the key bar and the keys alike; who may
 //! do what is the runner's to enforce.
 
+use super::checklist;
 use super::commands::Id;
 use super::view::{Link, Page, View};
 use crate::engine::incident::Incident;
@@ -37,17 +38,22 @@ pub fn available(id: Id, view: &View) -> bool {
 /// Commands that need a runner at the other end.
 fn needs_live(id: Id) -> bool {
     use Id::{
-        Abandon, AddNote, AnswerQuestion, AskServer, CancelRun, ChangesBefore, ChoosePoint,
-        CloseIncident, CommitsAround, ConfirmTarget, Cure, FirstDetected, FullRestore, GoEarlier,
-        GoLater, GoOnRunning, IncidentEscalated, LastKnownGood, MaintenanceWindow, MakePlan,
-        OpenGate, Pause, Promote, PutBack, ReopenLine, RunProbes, SetSeverity, SignLine, StartRun,
-        StopReading, SurveyAgain, SwapIn, Validate, VerifyBackup, WhatIsWrong, WriteReport,
+        Abandon, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun, ChangesBefore,
+        ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure, FirstDetected, FullRestore,
+        GiveLine, GoEarlier, GoLater, GoOnRunning, IncidentEscalated, LastKnownGood,
+        MaintenanceWindow, MakePlan, OpenGate, Pause, Promote, PutBack, ReopenLine, RunLine,
+        RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain, SwapIn, Validate,
+        VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
     };
     matches!(
         id,
         Abandon
             | AddNote
+            | AgreeLine
             | AnswerQuestion
+            | GiveLine
+            | RunLine
+            | WaiveLine
             | AskServer
             | CancelRun
             | ChangesBefore
@@ -148,12 +154,17 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
         Id::GoLater => super::at_target::waits(incident) && !view.busy(MOVING),
         Id::GoEarlier => super::at_target::waits(incident),
         Id::Validate => status == RunStatus::Finished && !view.busy("validating"),
-        Id::SignLine | Id::ReopenLine => {
-            let signed = super::checklist::selected(view)
-                .and_then(|item| incident.signed.get(&item.id))
-                .is_some_and(|s| s.sign.done);
-            signed == (id == Id::ReopenLine)
+        Id::SignLine | Id::WaiveLine | Id::ReopenLine => {
+            let settled = checklist::selected(view)
+                .is_some_and(|item| checklist::is_settled(incident, &item.id));
+            settled == (id == Id::ReopenLine)
         }
+        Id::RunLine => {
+            checklist::selected_item(view).is_some()
+                && incident.clocks.serving.is_some()
+                && !checklist::running(view)
+        }
+        Id::AgreeLine => !checklist::proposals(view).is_empty() && !checklist::running(view),
         Id::CloseIncident => {
             matches!(status, RunStatus::Planning | RunStatus::Undone | RunStatus::Finished)
         }
@@ -204,6 +215,7 @@ fn reading(id: Id, view: &View, incident: &Incident) -> bool {
         Id::Details => incident.reach.is_some(),
         Id::OtherTry => incident.status == RunStatus::Held && super::at_target::more_points(view),
         Id::CheckDetails => !incident.validation.is_empty(),
+        Id::LineDetails => checklist::selected_care(view).is_some_and(|care| care.last.is_some()),
         Id::Timeline => view.page != Page::Home,
         _ => true,
     }

@@ -1,15 +1,31 @@
-//! Checklist: the runbook's lines by when they are due, each with who signed it, when and on what
-//! evidence.
+//! Checklist: the runbook's lines and the safety list by when they are due, each with who settled
+//! it, when and on what evidence; what the tool can do itself is run from here.
+//!
+//! ```text
+//! After the recovery 2 of 30 settled
+//! Within 1 hour  due in 50 min
+//!   ✓ Database accessibility confirmed                 ann 14:20:00
+//! ▸ ○ Sequences beyond what was handed out                   FAILED
+//! Evidence: FAILED
+//! public.orders_id_seq: 41 … y: 1 proposed
+//! ```
 
 use super::paint::{Column, first_row};
 use super::text;
 use super::theme::Ink;
 use super::view::{Page, View};
+use crate::engine::aftercare;
+use crate::engine::checklist::{Checklist, Line, State};
 use crate::engine::incident::Incident;
+use crate::engine::incident::care::{CareState, Proposal};
+use crate::engine::incident::facts::Verdict;
 use crate::engine::runbook::{ChecklistItem, Horizon};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Span;
+
+/// The name under which a run of an item tells its progress.
+const JOB: &str = "care";
 
 /// The lines in the order in which they are due.
 #[must_use]
@@ -28,130 +44,231 @@ pub fn selected(view: &View) -> Option<&ChecklistItem> {
     list.get(at.min(list.len().saturating_sub(1))).copied()
 }
 
+/// The item of the safety list that the selected line executes.
 #[must_use]
-pub fn is_signed(incident: &Incident, item: &str) -> bool {
-    incident.signed.get(item).is_some_and(|s| s.sign.done)
+pub fn selected_item(view: &View) -> Option<&'static aftercare::Item> {
+    aftercare::item(&selected(view)?.executes)
 }
 
-/// The first line that nobody has signed.
+/// How the selected line's item stands, once it was run.
+#[must_use]
+pub fn selected_care(view: &View) -> Option<&CareState> {
+    view.incident.as_ref()?.care.get(selected_item(view)?.id)
+}
+
+/// What the selected line's item proposes now.
+#[must_use]
+pub fn proposals(view: &View) -> &[Proposal] {
+    selected_care(view).map_or(&[], CareState::proposals)
+}
+
+/// Whether an item is being run by this incident's runner.
+#[must_use]
+pub fn running(view: &View) -> bool {
+    view.incident.as_ref().is_some_and(|i| i.care.values().any(|care| care.running.is_some()))
+}
+
+/// Signed, or waived with a reason.
+#[must_use]
+pub fn is_settled(incident: &Incident, item: &str) -> bool {
+    incident.waived.contains_key(item) || incident.signed.get(item).is_some_and(|s| s.sign.done)
+}
+
+/// The first line that is neither signed nor waived.
 #[must_use]
 pub fn next_open(view: &View) -> Option<&ChecklistItem> {
     let incident = view.incident.as_ref()?;
-    lines(view).into_iter().find(|i| !is_signed(incident, &i.id))
+    lines(view).into_iter().find(|i| !is_settled(incident, &i.id))
 }
 
 pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
     enum Row<'a> {
         Heading(Horizon),
-        Line(usize, &'a ChecklistItem),
+        Line(usize, &'a Line),
     }
     let Some(incident) = &view.incident else { return };
+    let checklist = Checklist::of(incident, &view.runbook, view.now);
     let theme = view.theme;
     let mut column = Column::new(theme, area, buf);
-    let list = lines(view);
-    let signed = list.iter().filter(|i| is_signed(incident, &i.id)).count();
-    column.title(false, "After the recovery", &format!("{signed} of {} signed", list.len()));
+    let list: Vec<(Horizon, &Line)> = checklist
+        .parts
+        .iter()
+        .flat_map(|part| part.lines.iter().map(|line| (part.horizon, line)))
+        .collect();
+    let settled = list.iter().filter(|(_, line)| line.is_settled()).count();
+    column.title(false, "After the recovery", &format!("{settled} of {} settled", list.len()));
     let at = view.cursor_in(0, list.len());
     let mut rows = Vec::new();
     let mut before = None;
     let mut at_row = 0;
-    for (i, item) in list.iter().enumerate() {
-        if before != Some(item.horizon) {
-            rows.push(Row::Heading(item.horizon));
-            before = Some(item.horizon);
+    for (i, (horizon, line)) in list.iter().enumerate() {
+        if before != Some(*horizon) {
+            rows.push(Row::Heading(*horizon));
+            before = Some(*horizon);
         }
         if i == at {
             at_row = rows.len();
         }
-        rows.push(Row::Line(i, item));
+        rows.push(Row::Line(i, line));
     }
     // The selected line's evidence has the last rows.
-    let below = if column.left() >= 20 { 5 } else { 2 };
+    let below = if column.left() >= 20 { 6 } else { 3 };
     let visible = usize::from(column.left().saturating_sub(below));
     let first = first_row(at_row, rows.len(), visible);
     for row in rows.iter().skip(first).take(visible) {
         match row {
-            Row::Heading(horizon) => heading(view, incident, *horizon, &mut column),
-            Row::Line(i, item) => line(view, incident, item, *i == at, &mut column),
+            Row::Heading(horizon) => heading(view, &checklist, *horizon, &mut column),
+            Row::Line(i, line) => draw_line(view, incident, line, *i == at, &mut column),
         }
     }
     let used = column.left().saturating_sub(below);
     column.skip(used);
-    if let Some(item) = list.get(at) {
-        detail(view, incident, item, &mut column);
+    if let Some((_, line)) = list.get(at) {
+        detail(view, incident, line, &mut column);
     }
 }
 
-fn heading(view: &View, incident: &Incident, horizon: Horizon, column: &mut Column<'_>) {
+fn heading(view: &View, checklist: &Checklist, horizon: Horizon, column: &mut Column<'_>) {
     let theme = view.theme;
-    let texts = view.runbook.horizon(horizon);
-    let title = texts.map_or("", |t| t.title.as_str());
-    let due = match (incident.clocks.serving, texts) {
-        (Some(from), Some(t)) => {
-            let span =
-                jiff::SignedDuration::from_secs(i64::try_from(t.seconds).unwrap_or(i64::MAX));
-            from.checked_add(span).ok()
-        }
-        _ => None,
-    };
-    let open = lines(view).into_iter().any(|i| i.horizon == horizon && !is_signed(incident, &i.id));
-    let (ink, words) = match due {
+    let Some(part) = checklist.parts.iter().find(|part| part.horizon == horizon) else { return };
+    let open = part.lines.iter().any(|line| !line.is_settled());
+    let (ink, words) = match part.due {
         Some(at) if open && at < view.now => {
             (Ink::Attention, format!("! was due {}", text::ago(at, view.now)))
         }
         Some(at) if open => (Ink::Dim, format!("due {}", text::ago(at, view.now))),
-        Some(_) => (Ink::Good, String::from("all signed")),
+        Some(_) => (Ink::Good, String::from("all settled")),
         None => (Ink::Dim, String::from("from when the database serves again")),
     };
     column.spans(vec![
-        Span::styled(format!("{title}  "), theme.style(Ink::Strong)),
+        Span::styled(format!("{}  ", part.title), theme.style(Ink::Strong)),
         Span::styled(words, theme.style(ink)),
     ]);
 }
 
-fn line(
+fn draw_line(
     view: &View,
     incident: &Incident,
-    item: &ChecklistItem,
+    line: &Line,
     selected: bool,
     column: &mut Column<'_>,
 ) {
     let theme = view.theme;
-    let (ink, sign, by) = match incident.signed.get(&item.id) {
-        Some(s) if s.sign.done => {
-            let who = text::fit(&s.by, 10, theme.ellipsis());
-            (Ink::Good, theme.glyph("✓", "+"), format!("{who} {}", text::time(s.at)))
+    let who = |by: &str| text::fit(by, 10, theme.ellipsis());
+    let (ink, sign, by) = match &line.state {
+        State::Signed { by, at, .. } => {
+            (Ink::Good, theme.glyph("✓", "+"), format!("{} {}", who(by), text::time(*at)))
         }
-        Some(_) => (Ink::Attention, "!", String::from("reopened")),
-        None => (Ink::Dim, theme.glyph("○", "o"), String::from("open")),
+        State::Waived { by, .. } => {
+            (Ink::Attention, theme.glyph("–", "-"), format!("{} waived", who(by)))
+        }
+        State::Open | State::Overdue if incident.signed.contains_key(&line.id) => {
+            (Ink::Attention, "!", String::from("reopened"))
+        }
+        State::Open | State::Overdue => {
+            let (ink, word) = standing(view, incident, line);
+            (ink, theme.glyph("○", "o"), word)
+        }
     };
     let room = column.width().saturating_sub(4 + text::width(&by) + 1);
     column.row(
         selected,
         vec![
             Span::styled(format!("{sign} "), theme.style(ink)),
-            Span::styled(super::paint::pad(&item.text, room, theme), theme.style(Ink::Text)),
+            Span::styled(super::paint::pad(&line.text, room, theme), theme.style(Ink::Text)),
             Span::styled(format!(" {by}"), theme.style(ink)),
         ],
     );
 }
 
-fn detail(view: &View, incident: &Incident, item: &ChecklistItem, column: &mut Column<'_>) {
-    column.title(false, "Evidence", "");
-    match incident.signed.get(&item.id) {
-        Some(s) => {
-            let words = format!(
-                "{} ({}, {})",
-                text::clean(&s.sign.evidence),
-                s.by,
-                text::when(s.at, view.now)
-            );
-            let rows = column.left();
-            column.wrapped(Ink::Text, &words, 0, rows);
-        }
-        None => {
-            let rows = column.left();
-            column.wrapped(Ink::Dim, &format!("What counts: {}", item.hint), 0, rows);
+/// How a line stands that nobody has settled: by its item's run, else whose task it is.
+fn standing(view: &View, incident: &Incident, line: &Line) -> (Ink, String) {
+    let owned = || line.owner.clone().unwrap_or_else(|| String::from("open"));
+    if aftercare::item(&line.executes).is_none() {
+        return (Ink::Dim, text::fit(&owned(), 14, view.theme.ellipsis()));
+    }
+    match incident.care.get(&line.executes) {
+        None => (Ink::Dim, String::from("not run")),
+        Some(care) if care.running.is_some() => (Ink::Attention, String::from("running")),
+        Some(care) if care.interrupted => (Ink::Attention, String::from("broken off")),
+        Some(care) => {
+            let verdict = care.verdict();
+            (ink_of(verdict), verdict.word().to_owned())
         }
     }
+}
+
+fn ink_of(verdict: Verdict) -> Ink {
+    match verdict {
+        Verdict::Verified => Ink::Good,
+        Verdict::Failed => Ink::Bad,
+        Verdict::NotRun | Verdict::CouldNotVerify => Ink::Attention,
+    }
+}
+
+fn detail(view: &View, incident: &Incident, line: &Line, column: &mut Column<'_>) {
+    let care = incident.care.get(&line.executes);
+    let owner = line.owner.as_ref().map(|owner| format!("task of {}", text::clean(owner)));
+    let word = care.filter(|care| care.last.is_some()).map(|care| care.verdict().word().to_owned());
+    let right: Vec<String> = [word, owner].into_iter().flatten().collect();
+    column.title(false, "Evidence", &right.join(", "));
+    let (ink, words) = match &line.state {
+        State::Signed { by, at, evidence, .. } => {
+            (Ink::Text, format!("{} ({by}, {})", text::clean(evidence), text::when(*at, view.now)))
+        }
+        State::Waived { by, at, reason } => (
+            Ink::Text,
+            format!("Waived: {} ({by}, {})", text::clean(reason), text::when(*at, view.now)),
+        ),
+        State::Open | State::Overdue => match care {
+            Some(care) => run_of(view, line, care),
+            None => (Ink::Dim, hint(line)),
+        },
+    };
+    let rows = column.left();
+    column.wrapped(ink, &words, 0, rows);
+}
+
+fn hint(line: &Line) -> String {
+    match aftercare::item(&line.executes) {
+        Some(item) => format!("x: {} What counts: {}", item.looks, line.hint),
+        None => format!("What counts: {}", line.hint),
+    }
+}
+
+/// What a run does now, or what the last one found.
+fn run_of(view: &View, line: &Line, care: &CareState) -> (Ink, String) {
+    if care.running.is_some() {
+        let progress = view.progress.as_ref().filter(|progress| progress.job == JOB);
+        let words = progress.map(|p| match p.total {
+            Some(total) if total > 0 => {
+                format!("{} ({} of {total})", text::clean(&p.label), text::count(p.done))
+            }
+            _ => text::clean(&p.label),
+        });
+        let words = words.unwrap_or_else(|| String::from("begun"));
+        return (Ink::Attention, format!("Running: {words}. It goes on if you leave."));
+    }
+    if care.interrupted {
+        let words = "The runner ended in the middle of it. x looks what was done and goes on.";
+        return (Ink::Attention, String::from(words));
+    }
+    let Some(last) = &care.last else { return (Ink::Dim, hint(line)) };
+    // What stands out comes first.
+    let worst = care.verdict();
+    let mut words: Vec<String> = last
+        .checks
+        .iter()
+        .filter(|check| check.verdict == worst)
+        .take(3)
+        .map(|check| match &check.found {
+            Some(found) => format!("{}: {}", text::clean(&check.title), text::clean(found)),
+            None => text::clean(&check.title),
+        })
+        .collect();
+    match care.proposals().len() {
+        0 => words.push(String::from("d shows all")),
+        count => words.insert(0, format!("y: {count} proposed")),
+    }
+    (ink_of(worst), words.join("; "))
 }

@@ -153,6 +153,11 @@ pub enum Id {
     CheckDetails,
     SignLine,
     ReopenLine,
+    RunLine,
+    AgreeLine,
+    LineDetails,
+    WaiveLine,
+    GiveLine,
     WriteReport,
     CloseIncident,
     // Layers
@@ -346,6 +351,11 @@ pub const TABLE: &[Command] = &[
     c(Id::CheckDetails, Key::Enter, 10, Observer, CHECKS, "details", "Show the selected check in full."),
     c(Id::SignLine, Key::Enter, 10, Operator, LIST, "sign", "Sign the selected line: say what you saw."),
     c(Id::ReopenLine, Key::Char('o'), 11, Operator, LIST, "reopen", "Take a signature back and say why."),
+    c(Id::RunLine, Key::Char('x'), 12, Operator, LIST, "run", "Run the selected line of the safety list: look, and say what is proposed. Changes no data."),
+    c(Id::AgreeLine, Key::Char('y'), 9, Operator, LIST, "proposed", "Show what the selected line proposes, and carry out what you agree to. Asks first."),
+    c(Id::LineDetails, Key::Char('d'), 13, Observer, LIST, "details", "Show everything that the last run of the selected line found."),
+    c(Id::WaiveLine, Key::Char('w'), 14, Commander, LIST, "waive", "Settle the selected line without doing it, and say why."),
+    c(Id::GiveLine, Key::Char('g'), 15, Operator, LIST, "give to", "Say whose task the selected line is."),
     c(Id::WriteReport, Key::Char('w'), 10, Operator, REPORT, "write report", "Write the report as Markdown, HTML and JSON."),
     c(Id::CloseIncident, Key::Char('C'), 20, Commander, ENDING, "close", "Close the incident with a last sentence."),
 

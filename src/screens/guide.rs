@@ -7,6 +7,7 @@ use super::{checklist, home, recovery_point, text};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Prerequisite, Role, Topic, Verdict};
 use crate::engine::incident::model::{Phase, RunStatus, StepStatus, Tone};
+use crate::engine::runbook::ChecklistItem;
 
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -365,15 +366,43 @@ fn verdicts(view: &View, incident: &Incident) -> Guide {
 fn ending(view: &View, incident: &Incident) -> Guide {
     if let Some(open) = checklist::next_open(view) {
         let selected = checklist::selected(view);
-        if selected.is_some_and(|s| s.id == open.id) {
-            return do_it(Id::SignLine, format!("Do it, then sign: {}.", open.text));
-        }
-        if let Some(selected) = selected.filter(|s| !checklist::is_signed(incident, &s.id)) {
-            return do_it(Id::SignLine, format!("Do it, then sign: {}.", selected.text));
+        if let Some(selected) = selected.filter(|s| !checklist::is_settled(incident, &s.id)) {
+            return line_of(view, selected);
         }
         return wait(format!("Next on the list: {}. Move there with the arrow keys.", open.text));
     }
-    do_it(Id::GoOn, "Every line is signed. Go on to the report.").tone(Tone::Good)
+    do_it(Id::GoOn, "Every line is settled. Go on to the report.").tone(Tone::Good)
+}
+
+/// What to do about one open line.
+fn line_of(view: &View, line: &ChecklistItem) -> Guide {
+    let text = &line.text;
+    if checklist::selected_item(view).is_none() {
+        return do_it(Id::SignLine, format!("Do it, then sign: {text}."));
+    }
+    let Some(care) = checklist::selected_care(view) else {
+        return do_it(Id::RunLine, format!("Let Lifeboat look: {text}."));
+    };
+    if care.running.is_some() {
+        return wait(format!("Running: {text}. It goes on if you leave."));
+    }
+    if !care.proposals().is_empty() {
+        let count = care.proposals().len();
+        return do_it(Id::AgreeLine, format!("{text}: {count} proposed. Read and decide."))
+            .tone(Tone::Attention);
+    }
+    match care.verdict() {
+        Verdict::Verified => {
+            do_it(Id::SignLine, format!("Verified. Sign: {text}.")).tone(Tone::Good)
+        }
+        Verdict::Failed => {
+            do_it(Id::LineDetails, format!("{text}: FAILED. Read what to do.")).tone(Tone::Bad)
+        }
+        Verdict::NotRun | Verdict::CouldNotVerify => {
+            do_it(Id::LineDetails, format!("{text}: not proven. Read why, then sign or waive."))
+                .tone(Tone::Attention)
+        }
+    }
 }
 
 fn report(view: &View, incident: &Incident) -> Guide {
@@ -385,7 +414,7 @@ fn report(view: &View, incident: &Incident) -> Guide {
     }
     match checklist::next_open(view) {
         Some(_) => wait(
-            "The report is written. The checklist (5) still has lines to sign; close with C when done.",
+            "The report is written. The checklist (5) still has open lines: sign or waive each, then close.",
         ),
         None => do_it(Id::CloseIncident, "All is done. Close the incident."),
     }

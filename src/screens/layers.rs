@@ -67,6 +67,12 @@ pub enum LinePurpose {
     Reopen {
         item: String,
     },
+    Waive {
+        item: String,
+    },
+    Assign {
+        item: String,
+    },
     Close,
     /// Accepts a cure; the text is the cluster's name.
     Cure {
@@ -126,6 +132,11 @@ pub enum Pick {
         set: Option<String>,
         to_end: bool,
     },
+    /// Proposals of an item of the safety list, by their keys.
+    Care {
+        item: &'static str,
+        agreed: Vec<String>,
+    },
 }
 
 /// The kinds of recovery target.
@@ -163,6 +174,11 @@ pub enum Intent {
     Cure(String),
     /// Give this run up, put everything back, and choose an earlier point.
     Earlier,
+    /// Carry out proposals of an item of the safety list.
+    Care {
+        item: &'static str,
+        agreed: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone)]

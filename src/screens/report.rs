@@ -119,8 +119,8 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     let (ink, sign) = theme.verdict(verdict);
     rows.push(fact("validation", ink, format!("{sign} {}", checks::tally(&incident.validation))));
     let lines = super::checklist::lines(view);
-    let signed = lines.iter().filter(|i| super::checklist::is_signed(incident, &i.id)).count();
-    rows.push(fact("checklist", Ink::Text, format!("{signed} of {} signed", lines.len())));
+    let signed = lines.iter().filter(|i| super::checklist::is_settled(incident, &i.id)).count();
+    rows.push(fact("checklist", Ink::Text, format!("{signed} of {} settled", lines.len())));
     rows.push(Row::Title(String::from("Written")));
     if incident.reports.is_empty() {
         rows.push(fact("report", Ink::Dim, String::from("not written yet: press w")));

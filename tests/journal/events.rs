@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lifeboat::engine::explain::{Explanation, Kind};
+use lifeboat::engine::incident::care::{Care, Held, HeldKind, Proposal};
 use lifeboat::engine::incident::event::{Decision, Declaration, Event};
 use lifeboat::engine::incident::facts::{
     Actor, BaseSummary, Check, Commit, Forecast, Identity, Moment, Prerequisite, Reach, Role,
@@ -16,7 +17,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 41;
+pub const KINDS: usize = 46;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -62,6 +63,11 @@ pub fn number(event: &Event) -> usize {
         Event::CureAccepted { .. } => 38,
         Event::CureDone { .. } => 39,
         Event::CureFailed { .. } => 40,
+        Event::ChecklistWaived { .. } => 41,
+        Event::ChecklistAssigned { .. } => 42,
+        Event::ServiceHeld(_) => 43,
+        Event::CareBegun { .. } => 44,
+        Event::CareDone(_) => 45,
     }
 }
 
@@ -399,6 +405,17 @@ pub fn event() -> BoxedStrategy<Event> {
             Event::ChecklistSigned(SignOff { item, done, evidence })
         }),
         text().prop_map(|path| Event::ReportWritten { path }),
+        (text(), text()).prop_map(|(item, reason)| Event::ChecklistWaived { item, reason }),
+        (text(), text()).prop_map(|(item, owner)| Event::ChecklistAssigned { item, owner }),
+        (select(vec![HeldKind::Subscription, HeldKind::CronJob]), text(), text())
+            .prop_map(|(what, database, name)| Event::ServiceHeld(Held { what, database, name })),
+        (text(), vec(text(), 0..3)).prop_map(|(item, agreed)| Event::CareBegun { item, agreed }),
+        (text(), vec(text(), 0..3), checks(), vec((text(), text(), option::of(text())), 0..3))
+            .prop_map(|(item, agreed, checks, proposals)| {
+                let proposal = |(key, text, group)| Proposal { key, text, group };
+                let proposals = proposals.into_iter().map(proposal).collect();
+                Event::CareDone(Care { item, agreed, checks, proposals })
+            }),
         text().prop_map(|summary| Event::IncidentClosed { summary }),
     ];
     prop_oneof![3 => assessment, 2 => planning, 4 => steps, 2 => after, 2 => bare].boxed()

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use lifeboat::engine::explain::{Explanation, Kind};
 use lifeboat::engine::incident::Incident;
+use lifeboat::engine::incident::care::{Care, Proposal};
 use lifeboat::engine::incident::event::Declaration;
 use lifeboat::engine::incident::facts::{
     BaseSummary, Check, Commit, Identity, Reach, ServerProbe, ServerRole, Survey, Target,
@@ -302,6 +303,36 @@ impl Work for FakeWork {
 
     fn validate(&self, _: &Incident, _: Report<'_>) -> Result<Vec<Check>, Explanation> {
         Ok(vec![check(Verdict::Verified)])
+    }
+
+    fn care(
+        &self,
+        _: &Incident,
+        item: &str,
+        agreed: &[String],
+        _: Report<'_>,
+    ) -> Result<Care, Explanation> {
+        self.wait_while_blocked("care");
+        let proposal = |key: &str| Proposal {
+            key: key.to_owned(),
+            text: format!("does {key}"),
+            group: Some(String::from("one")),
+        };
+        let proposals = if agreed.is_empty() {
+            vec![proposal("commit:a"), proposal("rollback:a")]
+        } else {
+            Vec::new()
+        };
+        let verdict = if agreed.is_empty() { Verdict::Failed } else { Verdict::Verified };
+        let (item, agreed) = (item.to_owned(), agreed.to_vec());
+        Ok(Care { item, agreed, checks: vec![check(verdict)], proposals })
+    }
+
+    fn may_close(&self, incident: &Incident) -> Result<(), Explanation> {
+        if self.steered("checklist.open") && incident.waived.is_empty() {
+            return Err(Explanation::new(Kind::Refused, "1 line is open.", "", ""));
+        }
+        Ok(())
     }
 
     fn write_report(&self, _: &Incident) -> Result<Vec<PathBuf>, Explanation> {

@@ -468,7 +468,47 @@ fn after_the_run_the_verdicts_come_first_then_the_checklist() {
     s.key(Key::Char('6'));
     assert_eq!(press(&mut s, 'w'), [Command::WriteReport]);
     s.key(Key::Char('C'));
+    assert!(s.app.view.layers.is_empty(), "lines are open");
+    assert!(s.app.view.notice.as_ref().unwrap().text.contains("neither done nor waived"));
+    for item in s.app.view.runbook.checklist().to_vec() {
+        let reason = String::from("a test");
+        s.entry("14:21:00", J::ChecklistWaived { item: item.id, reason });
+    }
+    s.key(Key::Char('C'));
     assert_eq!(write(&mut s, "All back"), [Command::Close { summary: String::from("All back") }]);
+}
+
+#[test]
+fn a_safety_line_is_run_read_and_agreed_to_by_keys() {
+    let mut s = Story::caring(THEME);
+    let keys = |agreed: &[&str]| Command::RunCare {
+        item: String::from("sequences"),
+        agreed: agreed.iter().map(|key| (*key).to_owned()).collect(),
+    };
+    assert_eq!(guide(&s.app.view).command, Some(Id::AgreeLine));
+    assert_eq!(press(&mut s, 'x'), [keys(&[])]);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("FAILED") && text.contains("y: 2 proposed"), "{text}");
+    s.key(Key::Char('d'));
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("at 50466 or beyond"), "{text}");
+    s.key(Key::Esc);
+    // Nothing is done before the question with the statements is answered.
+    assert_eq!(press(&mut s, 'y'), []);
+    s.key(Key::Enter);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("setval('public.orders_id_seq', 50466)"), "{text}");
+    assert_eq!(press(&mut s, 'n'), []);
+    assert_eq!(press(&mut s, 'y'), []);
+    s.key(Key::Enter);
+    let agreed = ["shop/public.orders_id_seq=50466", "shop/public.receipts_id_seq=101"];
+    assert_eq!(press(&mut s, 'y'), [keys(&agreed)]);
+    s.key(Key::Char('w'));
+    let waived = Command::Waive { item: String::from("sequences"), reason: String::from("none") };
+    assert_eq!(write(&mut s, "none"), [waived]);
+    s.key(Key::Char('g'));
+    let given = Command::Assign { item: String::from("sequences"), owner: String::from("bob") };
+    assert_eq!(write(&mut s, "bob"), [given]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use lifeboat::app::link::Incoming;
 use lifeboat::app::model::{App, Effect, Event};
 use lifeboat::app::update::update;
 use lifeboat::engine::explain::{Explanation, Kind};
+use lifeboat::engine::incident::care::{Care, Proposal};
 use lifeboat::engine::incident::event::{Declaration, Entry, Event as J};
 use lifeboat::engine::incident::facts::*;
 use lifeboat::engine::incident::model::{Phase, RunStatus};
@@ -1026,6 +1027,44 @@ impl Story {
         s
     }
 
+    /// A line of the safety list was run and proposes something.
+    pub fn caring(theme: Theme) -> Self {
+        let mut s = Self::ending(theme);
+        let behind = |name: &str, least: &str, found: &str| Check {
+            id: format!("sequences:shop/{name}"),
+            title: name.to_owned(),
+            verdict: Verdict::Failed,
+            expected: Some(format!("at {least} or beyond")),
+            found: Some(found.to_owned()),
+            detail: format!("the damaged server had handed out up to {least}."),
+            duration_ms: 2,
+        };
+        let proposal = |name: &str, least: &str| Proposal {
+            key: format!("shop/{name}={least}"),
+            text: format!("SELECT setval('{name}', {least}) (database shop)"),
+            group: None,
+        };
+        s.entry(
+            "14:24:30",
+            J::CareDone(Care {
+                item: String::from("sequences"),
+                agreed: Vec::new(),
+                checks: vec![
+                    behind("public.orders_id_seq", "50466", "50401"),
+                    behind("public.receipts_id_seq", "101", "6"),
+                ],
+                proposals: vec![
+                    proposal("public.orders_id_seq", "50466"),
+                    proposal("public.receipts_id_seq", "101"),
+                ],
+            }),
+        );
+        let at = s.app.view.runbook.checklist().iter().position(|i| i.id == "sequences").unwrap();
+        s.app.view.cursors.insert((Page::Checklist, 0), at);
+        s.tick("14:25:00");
+        s
+    }
+
     pub fn reported(theme: Theme) -> Self {
         let mut s = Self::ending(theme);
         for kind in ["md", "html", "json"] {
@@ -1288,6 +1327,8 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
     );
     add("checklist", Story::ending(theme));
     add("sign", with(Story::ending(theme), &[Key::Enter]));
+    add("checklist_safety", Story::caring(theme));
+    add("checklist_agree", with(Story::caring(theme), &[Key::Char('y'), Key::Enter]));
     add("report", Story::reported(theme));
     add("help", with(Story::pointing(theme, true), &[Key::Char('?')]));
     add("timeline", with(Story::finished(theme, false), &[Key::Char('t')]));
@@ -1303,6 +1344,7 @@ pub fn is_destructive(command: &Command) -> bool {
             | Command::Start { .. }
             | Command::Decide { .. }
             | Command::MoveTarget { .. }
+            | Command::RunCare { .. }
             | Command::Undo
             | Command::Cancel
     )

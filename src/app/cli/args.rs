@@ -175,6 +175,9 @@ pub enum Verb {
         json: bool,
     },
 
+    /// An incident's checklist, on any later day: what is open, run the safety list, sign, waive.
+    Checklist(Checklist),
+
     /// Checks an incident's journal from the first line to the last.
     #[command(subcommand)]
     Journal(Journal),
@@ -611,6 +614,63 @@ pub struct Crypt {
     /// A passphrase file, for files that are in no repository.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Checklist {
+    #[arg(value_name = "INC-…")]
+    pub incident: String,
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub act: Option<ChecklistAct>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChecklistAct {
+    /// Runs a line of the safety list: looks, and says what it proposes. Changes no data by itself.
+    Run {
+        /// The line, such as sequences; the list shows which can be run.
+        item: String,
+        /// Carries out what the last run proposed under this key; can be given several times.
+        #[arg(long, value_name = "KEY")]
+        agree: Vec<String>,
+        /// Carries out all that the last run proposed.
+        #[arg(long, conflicts_with = "agree")]
+        agree_all: bool,
+    },
+    /// Signs a line in your name.
+    Sign {
+        line: String,
+        /// What you saw.
+        #[arg(long, value_name = "TEXT")]
+        evidence: Option<String>,
+        /// A file that shows it: its size and SHA-256 are signed with it.
+        #[arg(long, value_name = "FILE")]
+        file: Option<std::path::PathBuf>,
+        /// A command that shows it, run by a shell as you: its output is signed.
+        #[arg(long, value_name = "COMMAND")]
+        command: Option<String>,
+    },
+    /// Takes a signature or a waiver back.
+    Reopen {
+        line: String,
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Settles a line without doing it.
+    Waive {
+        line: String,
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Says whose task a line is; an empty name takes it back.
+    Give { line: String, owner: String },
+    /// Closes the incident, once every line is signed or waived.
+    Close {
+        #[arg(long, value_name = "TEXT")]
+        summary: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 
 mod args;
 mod backups;
+mod checklist;
 mod cleanup;
 mod compliance;
 mod continuity;
@@ -118,6 +119,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
             incidents::report(&loaded(path)?, &incident_id, output.as_deref(), json)
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
+        Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),
         Verb::Journal(args::Journal::Verify { incident }) => {
             incidents::verify_journal(&loaded(path)?, &incident)
         }

@@ -2,7 +2,7 @@
 //! a layer first: the gate, or a question whose default is no.
 
 use super::super::model::{App, Effect};
-use super::{cures, go, link, moving, notice, past, plain, run, send, target};
+use super::{care, cures, go, link, moving, notice, past, plain, run, send, target};
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
@@ -143,6 +143,11 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::CheckDetails => check_details(app),
         Id::SignLine => sign(app),
         Id::ReopenLine => reopen(app),
+        Id::RunLine => return care::run(app),
+        Id::AgreeLine => care::agree(app),
+        Id::LineDetails => care::details(app),
+        Id::WaiveLine => care::waive(app),
+        Id::GiveLine => care::give(app),
         Id::WriteReport => return plain(app, Command::WriteReport, "writing the report"),
         Id::CloseIncident => close(app),
         _ => {}
@@ -508,17 +513,12 @@ fn reopen(app: &mut App) {
 }
 
 fn close(app: &mut App) {
-    let open = match &app.view.incident {
-        Some(incident) => {
-            let list = Checklist::of(incident, &app.view.runbook, app.view.now);
-            list.open().count()
-        }
-        None => return,
-    };
-    let mut prompt =
-        String::from("A last sentence: how did it end? Nothing can be changed after this.");
-    if open > 0 {
-        prompt.push_str(&format!(" {open} lines of the checklist are not signed."));
+    let Some(incident) = &app.view.incident else { return };
+    let list = Checklist::of(incident, &app.view.runbook, app.view.now);
+    if let Err(refused) = list.may_close() {
+        notice(app, refused.what, true);
+        return;
     }
+    let prompt = "A last sentence: how did it end? Nothing can be changed after this.";
     line(app, LinePurpose::Close, "Close the incident", prompt, "");
 }

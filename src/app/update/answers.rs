@@ -2,7 +2,7 @@
 
 use super::super::model::{App, Effect};
 use super::target::{self as at_point, take_point};
-use super::{actions, notice, plain, send};
+use super::{actions, care, notice, plain, send};
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::facts::{SignOff, Target, TargetPoint};
 use crate::engine::postgres::Lsn;
@@ -100,6 +100,10 @@ fn yes(app: &mut App) -> Vec<Effect> {
             plain(app, Command::Cure { cure, cluster: None }, crate::screens::available::CURING)
         }
         Intent::Earlier => at_point::give_up(app),
+        Intent::Care { item, agreed } => {
+            let item = item.to_owned();
+            plain(app, Command::RunCare { item, agreed }, "carrying it out")
+        }
         Intent::ChooseTarget(target) => {
             plain(app, Command::ChooseTarget { target }, "choosing the point")
         }
@@ -195,6 +199,10 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
         Pick::NextCommits => at_point::next_commits(app),
         Pick::Cure(cure) => {
             super::cures::open(app, &cure);
+            Vec::new()
+        }
+        Pick::Care { item, agreed } => {
+            care::confirm(app, item, agreed);
             Vec::new()
         }
     }
@@ -331,6 +339,10 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
         LinePurpose::Reopen { item } => {
             let sign = SignOff { item, done: false, evidence: text };
             plain(app, Command::Sign(sign), "reopening")
+        }
+        LinePurpose::Waive { item } => plain(app, Command::Waive { item, reason: text }, "waiving"),
+        LinePurpose::Assign { item } => {
+            plain(app, Command::Assign { item, owner: text }, "writing it down")
         }
         LinePurpose::Close => plain(app, Command::Close { summary: text }, "closing"),
         LinePurpose::Cure { cure } => {

@@ -1,6 +1,7 @@
 //! The journal's events. Owns their names and payloads, which are a stable format; never decides
 //! what follows from one: that is the model's.
 
+use super::care::{Care, Held};
 use super::facts::{
     Actor, Check, Identity, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Tier,
     Topic, Try,
@@ -190,6 +191,26 @@ pub enum Event {
         checks: Vec<Check>,
     },
     ChecklistSigned(SignOff),
+    /// A line will not be done, with the reason; the person's name is the entry's.
+    ChecklistWaived {
+        item: String,
+        reason: String,
+    },
+    /// Whose task a line is; empty takes it back.
+    ChecklistAssigned {
+        item: String,
+        owner: String,
+    },
+    /// What would act by itself is about to be switched off, before the server opens.
+    ServiceHeld(Held),
+    /// An item of the safety list is run; what was agreed to is carried out.
+    CareBegun {
+        item: String,
+        #[serde(default)]
+        agreed: Vec<String>,
+    },
+    /// What the run of an item did and found.
+    CareDone(Care),
     ReportWritten {
         path: String,
     },

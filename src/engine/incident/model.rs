@@ -1,6 +1,7 @@
 //! The incident as it stands: a fold over its journal. Owns what follows from each event; never
 //! reads a clock, a file or a server, so that the same journal always gives the same model.
 
+use super::care::{CareState, Held, Waived};
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
     Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
@@ -192,6 +193,14 @@ pub struct Incident {
     pub tries: Vec<Try>,
     pub validation: Vec<Check>,
     pub signed: BTreeMap<String, Signed>,
+    /// Lines of the checklist that will not be done, by id.
+    pub waived: BTreeMap<String, Waived>,
+    /// Whose task a line of the checklist is, by id.
+    pub owners: BTreeMap<String, String>,
+    /// What was switched off before the server opened.
+    pub held: Vec<Held>,
+    /// The safety list's items that were run, by id.
+    pub care: BTreeMap<String, CareState>,
     pub reports: Vec<String>,
     pub closing: Option<String>,
     pub timeline: Vec<TimelineLine>,
@@ -252,6 +261,10 @@ impl Incident {
             tries: Vec::new(),
             validation: Vec::new(),
             signed: BTreeMap::new(),
+            waived: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            held: Vec::new(),
+            care: BTreeMap::new(),
             reports: Vec::new(),
             closing: None,
             timeline: Vec::new(),
@@ -280,6 +293,11 @@ impl Incident {
                 // A cure that a runner began and did not end can be accepted again.
                 for step in &mut self.steps {
                     step.curing = None;
+                }
+                // Whatever ran in the runner before has ended with it, in the middle.
+                for care in self.care.values_mut().filter(|care| care.running.is_some()) {
+                    care.running = None;
+                    care.interrupted = true;
                 }
             }
             Event::SeveritySet { severity } => self.severity = Some(*severity),
@@ -495,7 +513,36 @@ impl Incident {
             }
             Event::ChecklistSigned(sign) => {
                 let by = entry.actor.user.clone();
+                self.waived.remove(&sign.item);
                 self.signed.insert(sign.item.clone(), Signed { sign: sign.clone(), by, at });
+            }
+            Event::ChecklistWaived { item, reason } => {
+                let by = entry.actor.user.clone();
+                self.signed.remove(item);
+                self.waived.insert(item.clone(), Waived { reason: reason.clone(), by, at });
+            }
+            Event::ChecklistAssigned { item, owner } => {
+                if owner.is_empty() {
+                    self.owners.remove(item);
+                } else {
+                    self.owners.insert(item.clone(), owner.clone());
+                }
+            }
+            Event::ServiceHeld(held) => {
+                if !self.held.contains(held) {
+                    self.held.push(held.clone());
+                }
+            }
+            Event::CareBegun { item, .. } => {
+                self.care.entry(item.clone()).or_default().running = Some(at);
+            }
+            Event::CareDone(care) => {
+                let state = self.care.entry(care.item.clone()).or_default();
+                state.running = None;
+                state.interrupted = false;
+                state.last = Some(care.clone());
+                state.at = Some(at);
+                state.by.clone_from(&entry.actor.user);
             }
             Event::ReportWritten { path } => self.reports.push(path.clone()),
             Event::IncidentClosed { summary } => {

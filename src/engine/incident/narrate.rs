@@ -3,6 +3,7 @@
 use super::event::{Decision, Event};
 use super::facts::{Check, Moment, Prerequisite, Verdict};
 use super::model::{Incident, Tone};
+use crate::engine::aftercare::{self, hold};
 
 /// The line for an event, or `None` where it is no news to a person. `before` is the model
 /// without the event.
@@ -124,6 +125,23 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
             (format!("Checklist signed: {}", sign.item), Good)
         }
         Event::ChecklistSigned(sign) => (format!("Checklist reopened: {}", sign.item), Attention),
+        Event::ChecklistWaived { item, reason } => {
+            (format!("Checklist waived: {item}: {reason}"), Attention)
+        }
+        Event::ChecklistAssigned { item, owner } if owner.is_empty() => {
+            (format!("Checklist: {item} is nobody's task any more"), Plain)
+        }
+        Event::ChecklistAssigned { item, owner } => {
+            (format!("Checklist: {item} is the task of {owner}"), Plain)
+        }
+        Event::ServiceHeld(held) => {
+            (format!("Held until it is released: {}", hold::name(held)), Attention)
+        }
+        Event::CareBegun { agreed, .. } if agreed.is_empty() => return None,
+        Event::CareBegun { item, agreed } => {
+            (format!("Agreed to for {}: {}", care_title(item), agreed.join(", ")), Attention)
+        }
+        Event::CareDone(care) => tally(&care_title(&care.item), care.verdict(), &care.checks),
         Event::ReportWritten { path } => (format!("Report written: {path}"), Plain),
         Event::IncidentClosed { .. } => (String::from("Incident closed"), Good),
     };
@@ -136,6 +154,10 @@ fn step_title(id: &str, incident: &Incident) -> String {
         .as_ref()
         .and_then(|plan| plan.step(id))
         .map_or_else(|| id.to_owned(), |step| step.title.clone())
+}
+
+fn care_title(item: &str) -> String {
+    aftercare::item(item).map_or_else(|| item.to_owned(), |known| known.title.to_owned())
 }
 
 fn short(hash: &str) -> &str {

@@ -10,7 +10,7 @@ use crate::engine::repository::Repository;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -40,7 +40,7 @@ struct Archiver {
 /// # Errors
 /// [`InitError::NotArchived`] with the server's reason.
 pub fn prove(
-    runtime: &Runtime,
+    runtime: &Handle,
     connection: &Connection,
     repository: &Repository,
     data_directory: &Path,

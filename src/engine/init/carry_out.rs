@@ -133,7 +133,7 @@ pub fn carry_out(
     }
     say("Looking whether WAL arrives in the repository");
     outcome.archiving = Some(archiving::prove(
-        runtime,
+        runtime.handle(),
         &cluster.connection,
         &repository,
         &cluster.data_directory,

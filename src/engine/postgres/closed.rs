@@ -87,6 +87,9 @@ impl ClosedServer {
             // Nobody is there to confirm a commit, and nothing is to be fetched from elsewhere.
             ("synchronous_standby_names", ""),
             ("max_logical_replication_workers", "0"),
+            // Once promoted, jobs would run before anybody could hold them back. A server without
+            // pg_cron takes the name for a setting of nobody's.
+            ("cron.launch_active_jobs", "off"),
             // Its log is read: one file, in English, in UTC.
             ("logging_collector", "off"),
             ("log_destination", "stderr"),

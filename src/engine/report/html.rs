@@ -377,6 +377,15 @@ fn checklist_line(page: &mut String, line: &Line) {
                 html(evidence)
             )
         }
+        State::Waived { by, at, reason } => {
+            writeln!(
+                page,
+                "<li><span class=\"word attention\">– waived</span> {text}<br/><span class=\"dim\">{}, {}: {}</span></li>",
+                html(by),
+                moment(*at),
+                html(reason)
+            )
+        }
         State::Overdue => {
             writeln!(page, "<li><span class=\"word bad\">! overdue</span> {text}</li>")
         }

@@ -300,6 +300,10 @@ fn checklist_line(line: &Line) -> String {
             let text = md(&line.text);
             format!("- [x] {text} ({}, {}{late}): {}", md(by), moment(*at), md(evidence))
         }
+        State::Waived { by, at, reason } => {
+            let text = md(&line.text);
+            format!("- [ ] {text} **WAIVED** ({}, {}): {}", md(by), moment(*at), md(reason))
+        }
         State::Overdue => format!("- [ ] {} **OVERDUE**", md(&line.text)),
         State::Open => format!("- [ ] {}", md(&line.text)),
     }

@@ -2,6 +2,7 @@
 //! refuses unknown keys and wrong types with their line, and once as a table, which is merged.
 
 use super::{Proof, Runbook};
+use crate::engine::aftercare;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -225,6 +226,12 @@ fn sensible(runbook: &Runbook) -> Result<(), String> {
                 "checklist \"{id}\": \"shown_by\" belongs to proof = \"tool\", and to it alone"
             ));
         }
+        if !item.executes.is_empty() && aftercare::item(&item.executes).is_none() {
+            return Err(format!(
+                "checklist \"{}\": there is no item \"{}\" that it could execute",
+                item.id, item.executes
+            ));
+        }
     }
     for level in &runbook.ladder {
         if level.until_minutes.is_some_and(|until| until <= level.from_minutes) {
@@ -236,9 +243,24 @@ fn sensible(runbook: &Runbook) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Horizon, Stage};
+    use super::super::{ChecklistItem, Horizon, Stage};
     use super::*;
     use crate::engine::incident::facts::{Prerequisite, Severity, Tier};
+
+    /// The lines of the book itself, without the safety list.
+    fn own(book: &Runbook) -> impl Iterator<Item = &ChecklistItem> {
+        book.checklist().iter().filter(|item| item.executes.is_empty())
+    }
+
+    #[test]
+    fn every_item_of_the_safety_list_has_its_line() {
+        let book = Runbook::load(None).unwrap();
+        for item in aftercare::ITEMS {
+            let lines = book.checklist.iter().filter(|line| line.executes == item.id);
+            let shown = format!("care:{}", item.id);
+            assert_eq!(lines.filter(|l| l.shown_by == [shown.as_str()]).count(), 1, "{}", item.id);
+        }
+    }
 
     fn over(text: &str) -> Result<Runbook, RunbookError> {
         let base: Table = BUILT_IN.parse().unwrap();
@@ -251,8 +273,7 @@ mod tests {
         let figures = [Tier::Critical, Tier::High, Tier::Standard, Tier::Archive]
             .map(|t| (book.tier(t).rpo_seconds, book.tier(t).rto_seconds));
         assert_eq!(figures, [(60, 300), (300, 900), (900, 1800), (3600, 7200)]);
-        let counts =
-            Horizon::ALL.map(|h| book.checklist().iter().filter(|item| item.horizon == h).count());
+        let counts = Horizon::ALL.map(|h| own(&book).filter(|item| item.horizon == h).count());
         assert_eq!(counts, [5, 5, 5]);
         assert_eq!(book.schedule.retention_days_production, 30);
         assert_eq!(book.suggestion.minutes_before, 15);

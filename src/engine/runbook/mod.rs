@@ -184,9 +184,12 @@ pub struct ChecklistItem {
     pub proof: Proof,
     /// What counts as evidence.
     pub hint: String,
-    /// Where the tool proves it: beginnings of validation checks' ids, or `report`. Each must
-    /// have a verified check.
+    /// Where the tool proves it: beginnings of validation checks' ids, `report`, or `care:` and an
+    /// item of the safety list. Each must have a verified check.
     pub shown_by: Vec<String>,
+    /// The item of the safety list that a key runs for this line; empty where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub executes: String,
     #[serde(skip_serializing)]
     pub omit: bool,
 }

@@ -73,6 +73,9 @@ fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanat
     }
     let mut state = core.lock();
     guard::check(&state.incident, &command, state.executing)?;
+    if matches!(command, Command::Close { .. }) {
+        core.work.may_close(&state.incident)?;
+    }
     let state = &mut *state;
     let event = match command {
         Command::SetSeverity { severity } => Event::SeveritySet { severity },
@@ -83,6 +86,8 @@ fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanat
         }
         Command::PassGate { plan_hash, .. } => Event::GatePassed { plan_hash },
         Command::Sign(sign) => Event::ChecklistSigned(sign),
+        Command::Waive { item, reason } => Event::ChecklistWaived { item, reason },
+        Command::Assign { item, owner } => Event::ChecklistAssigned { item, owner },
         Command::Close { summary } => Event::IncidentClosed { summary },
         Command::Start { plan_hash } => {
             core.append(state, actor, Event::RunStarted { plan_hash })?;

@@ -9,6 +9,7 @@ use super::plan::{Cancel, Plan};
 use super::protocol::Progress;
 use super::step::{Outcome, Standing, Step, StepContext};
 use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::care::{Care, Held};
 use crate::engine::incident::facts::{Check, Try};
 use crate::engine::incident::model::{RunStatus, StepStatus};
 use crate::engine::incident::trouble::Trouble;
@@ -411,6 +412,14 @@ impl StepContext for Context<'_> {
     fn validated(&self, checks: &[Check]) -> Result<(), Explanation> {
         let event = Event::ValidationRun { checks: checks.to_vec() };
         self.core.record(&mut self.core.lock(), event)
+    }
+
+    fn held(&self, held: &Held) -> Result<(), Explanation> {
+        self.core.record(&mut self.core.lock(), Event::ServiceHeld(held.clone()))
+    }
+
+    fn cared(&self, care: Care) -> Result<(), Explanation> {
+        self.core.record(&mut self.core.lock(), Event::CareDone(care))
     }
 
     fn incident(&self) -> Incident {

@@ -4,6 +4,7 @@
 
 use super::plan::Plan;
 use super::protocol::Command;
+use crate::engine::aftercare;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Prerequisite, Reach, Verdict};
@@ -58,6 +59,10 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         C::MoveTarget { cluster, .. } => at_target(incident, cluster, executing)?,
         C::Validate if incident.status == RunStatus::Undoing => {
             return Err(refusal("The run is being put back.", "Validate when that has ended."));
+        }
+        C::RunCare { item, agreed } => care(incident, item, agreed)?,
+        C::Waive { reason, .. } if reason.trim().is_empty() => {
+            return Err(refusal("A line is not waived without a reason.", "Write one."));
         }
         C::Close { summary } => close(incident, summary)?,
         _ => {}
@@ -385,6 +390,20 @@ fn prerequisites(incident: &Incident) -> Result<(), Explanation> {
         format!("Prerequisites are not met: {}.", open.join("; ")),
         "Answer them on the restore screen; integrity is verified by Lifeboat itself.",
     ))
+}
+
+fn care(incident: &Incident, item: &str, agreed: &[String]) -> Result<(), Explanation> {
+    let recovered = incident.clocks.serving.is_some()
+        && !matches!(incident.status, RunStatus::Undoing | RunStatus::Undone);
+    if !recovered {
+        return Err(refusal(
+            "The recovered database does not serve yet.",
+            "The safety list is for after the recovery.",
+        ));
+    }
+    let proposals = incident.care.get(item).map_or(&[][..], |state| state.proposals());
+    aftercare::agreeable(proposals, agreed)
+        .map_err(|why| refusal(why, "Look again, then agree to what is proposed then."))
 }
 
 fn close(incident: &Incident, summary: &str) -> Result<(), Explanation> {

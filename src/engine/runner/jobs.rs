@@ -4,10 +4,12 @@
 use super::commands::blocking;
 use super::core::Core;
 use super::executor;
+use super::failpoint;
 use super::guard;
 use super::protocol::{Answer, Command, Progress};
 use super::work::Asking;
 use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::care::Care;
 use crate::engine::incident::facts::Actor;
 use crate::engine::incident::past::Picture;
 use crate::engine::incident::{Event, Incident};
@@ -34,6 +36,8 @@ fn kind(command: &Command) -> Option<&'static str> {
         Command::VerifyIntegrity => Some("integrity"),
         Command::MakePlan => Some("plan"),
         Command::Validate => Some("validate"),
+        // One at a time, whichever item it is.
+        Command::RunCare { .. } => Some("care"),
         Command::WriteReport => Some("report"),
         _ => None,
     }
@@ -177,6 +181,16 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
         Command::Validate => {
             let checks = work.validate(&incident, &report)?;
             record(Event::ValidationRun { checks }, &always)
+        }
+        Command::RunCare { item, agreed } => {
+            let begun = Event::CareBegun { item: item.clone(), agreed: agreed.clone() };
+            record(begun, &always)?;
+            failpoint::hit("care.begun");
+            let done = work.care(&core.incident(), item, agreed, &report);
+            let care = done.unwrap_or_else(|why| Care::stopped(item, agreed, &why));
+            failpoint::hit("care.done");
+            // What was done was done, whatever has been decided meanwhile.
+            core.append(&mut core.lock(), actor, Event::CareDone(care))
         }
         Command::WriteReport => {
             for path in work.write_report(&incident)? {

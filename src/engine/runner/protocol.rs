@@ -1,6 +1,7 @@
 //! What goes over the runner's socket: JSON, one message a line. Owns the words of the protocol
 //! and which role each needs; never opens a socket.
 
+use crate::engine::aftercare;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::event::{Decision, Entry};
 use crate::engine::incident::facts::{
@@ -116,6 +117,23 @@ pub enum Command {
     /// Runs the validation again.
     Validate,
     Sign(SignOff),
+    /// A line of the checklist will not be done; the reason stands in the report.
+    Waive {
+        item: String,
+        reason: String,
+    },
+    /// Whose task a line is; an empty name takes it back.
+    Assign {
+        item: String,
+        owner: String,
+    },
+    /// Runs an item of the safety list. `agreed` holds keys of what its last run proposed: that
+    /// is carried out as far as a new look still proposes it. Empty: it only looks.
+    RunCare {
+        item: String,
+        #[serde(default)]
+        agreed: Vec<String>,
+    },
     WriteReport,
     Close {
         summary: String,
@@ -158,7 +176,9 @@ impl Command {
             | Self::VerifyIntegrity
             | Self::Validate
             | Self::Sign(_)
+            | Self::Assign { .. }
             | Self::WriteReport => Role::Operator,
+            Self::RunCare { item, agreed } => aftercare::role(item, !agreed.is_empty()),
             Self::ChooseTarget { .. }
             | Self::ChooseFull(_)
             | Self::MakePlan
@@ -172,6 +192,7 @@ impl Command {
             | Self::Decide { .. }
             | Self::MoveTarget { .. }
             | Self::Undo
+            | Self::Waive { .. }
             | Self::Close { .. } => Role::Commander,
         }
     }
@@ -216,7 +237,7 @@ pub enum Message {
 /// How far the running step or job is. Lossy; never a fact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// A step's id, or `survey`, `integrity`, `validate`.
+    /// A step's id, or `survey`, `integrity`, `validate`, `care`.
     pub job: String,
     /// What it does now, such as "replaying WAL" or "base/16384/16402".
     pub label: String,

@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::protocol::Progress;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
+use crate::engine::incident::care::{Care, Held};
 use crate::engine::incident::facts::{Check, Try};
 use std::fmt::Debug;
 
@@ -53,6 +54,16 @@ pub trait StepContext: Sync {
     /// # Errors
     /// As [`StepContext::note`].
     fn validated(&self, checks: &[Check]) -> Result<(), Explanation>;
+    /// Keeps in the journal what is about to be switched off before the server opens.
+    ///
+    /// # Errors
+    /// As [`StepContext::note`].
+    fn held(&self, held: &Held) -> Result<(), Explanation>;
+    /// Keeps what a look at an item of the safety list found.
+    ///
+    /// # Errors
+    /// As [`StepContext::note`].
+    fn cared(&self, care: Care) -> Result<(), Explanation>;
     /// The incident as it stands.
     fn incident(&self) -> Incident;
     /// The runtime for calls to servers. Steps run on a blocking thread.

@@ -7,6 +7,7 @@ use super::protocol::{FullRestore, Progress};
 use super::step::Step;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
+use crate::engine::incident::care::Care;
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
 use crate::engine::incident::past::Window;
 use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
@@ -170,6 +171,25 @@ pub trait Work: Send + Sync {
     /// # Errors
     /// Where not even a verdict could be made.
     fn validate(&self, incident: &Incident, report: Report<'_>) -> Result<Vec<Check>, Explanation>;
+
+    /// Runs an item of the safety list: what was agreed to is carried out as far as it is still
+    /// proposed, then it looks.
+    ///
+    /// # Errors
+    /// Where there is no such item. What could not be asked is a check that says so.
+    fn care(
+        &self,
+        incident: &Incident,
+        item: &str,
+        agreed: &[String],
+        report: Report<'_>,
+    ) -> Result<Care, Explanation>;
+
+    /// Whether the checklist lets the incident be closed.
+    ///
+    /// # Errors
+    /// Names the lines that are neither done nor waived.
+    fn may_close(&self, incident: &Incident) -> Result<(), Explanation>;
 
     /// Writes the reports; gives their paths.
     ///

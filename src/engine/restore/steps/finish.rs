@@ -3,7 +3,9 @@
 
 use super::prepare::STOP_LIMIT;
 use super::site::Site;
+use crate::engine::aftercare::{self, Ward, hold};
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::care::Held;
 use crate::engine::postgres::connect::{self, ConnectOptions};
 use crate::engine::postgres::control::StopMode;
 use crate::engine::postgres::recovery_settings;
@@ -16,6 +18,21 @@ const PROMOTE_LIMIT: Duration = Duration::from_secs(300);
 
 /// The note that the database serves.
 const SERVING: &str = "serving";
+/// How long a promoted server may take until it can be asked through its private socket.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+
+/// The note that everything was held back that would act by itself.
+const HELD: &str = "held_back";
+
+/// What was held, for people.
+fn told(held: &[Held]) -> String {
+    let all: Vec<String> = held.iter().map(hold::name).collect();
+    if all.is_empty() {
+        String::from("no subscription and no job of pg_cron was active")
+    } else {
+        all.join(", ")
+    }
+}
 
 /// Ends recovery: the server takes writes, on a new timeline.
 #[derive(Debug)]
@@ -73,6 +90,9 @@ impl Step for Open {
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let site = &self.0;
         site.confirm(context.plan(), site.data())?;
+        if !site.is_open(context.runtime()) {
+            self.hold(context)?;
+        }
         if site.running()? && !site.is_open(context.runtime()) {
             site.driver()?.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
         }
@@ -103,6 +123,31 @@ impl Step for Open {
 }
 
 impl Open {
+    /// While nobody else can reach it: what would act by itself is switched off, and what matters
+    /// to whoever opens it is looked at.
+    fn hold(&self, context: &dyn StepContext) -> Result<(), Explanation> {
+        let site = &self.0;
+        // Held before an interruption; the server may be on its way from one start to the other.
+        if context.noted(HELD).is_some() {
+            return Ok(());
+        }
+        if !site.running()? {
+            site.start_closed()?;
+        }
+        let private = site.closed()?.connection(&site.cluster.connection);
+        let options = ConnectOptions::default();
+        let waited = connect::connect_within(&private, &options, READY_LIMIT);
+        context.runtime().block_on(waited).map_err(|e| e.explanation())?;
+        let incident = context.incident();
+        let report = |progress| context.progress(progress);
+        let ward = Ward::new(site, &incident, private, context.runtime(), &report);
+        let held = hold::hold(&ward, &|held| context.held(held))?;
+        for item in aftercare::BEFORE_OPENING {
+            context.cared(aftercare::run(&ward, item, &[])?)?;
+        }
+        context.note(HELD, &format!("Held back before opening: {}", told(&held)))
+    }
+
     /// Why nobody gets in although the server was started.
     fn still_closed(&self, context: &dyn StepContext) -> Explanation {
         let connection = &self.0.cluster.connection;

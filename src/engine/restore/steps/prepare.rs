@@ -2,6 +2,7 @@
 //! Deletes nothing and moves nothing.
 
 use super::site::{Site, io};
+use crate::engine::aftercare;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
 use crate::engine::incident::facts::ServerRole;
 use crate::engine::postgres::connect::{self, ConnectOptions};
@@ -59,6 +60,10 @@ impl Step for ConfirmIdentity {
         )?;
         let freeze = context.runtime().block_on(freeze(&self.0));
         context.note("write_freeze", &freeze)?;
+        let standbys = aftercare::connected_standbys(&self.0.cluster.connection);
+        for standby in context.runtime().block_on(standbys) {
+            context.note("standby", &format!("Standby connected: {standby}"))?;
+        }
         Ok(Outcome::Done)
     }
 }

@@ -1,0 +1,314 @@
+//! What comes after a promotion, on real servers: a struck cluster with a streaming standby, a
+//! subscription to another cluster, a prepared transaction and sequences is recovered through its
+//! runner; then the safety list is worked through, line by line, until the incident closes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
+
+#[allow(dead_code, reason = "another test uses the rest")]
+#[path = "../kill/stage.rs"]
+mod stage;
+#[path = "../support/mod.rs"]
+mod support;
+
+use lifeboat::engine::drill::sandbox::Sandbox;
+use lifeboat::engine::drill::shop::DATABASE;
+use lifeboat::engine::explain::Kind;
+use lifeboat::engine::incident::care::{CareState, HeldKind};
+use lifeboat::engine::incident::facts::Verdict::{self, CouldNotVerify, Failed, NotRun, Verified};
+use lifeboat::engine::incident::model::RunStatus;
+use lifeboat::engine::runner::client::Client;
+use lifeboat::engine::runner::protocol::Command;
+use stage::{Stage, until};
+use std::path::{Path, PathBuf};
+use support::TestCluster;
+
+const GID: &str = "order 17 at the bank";
+
+/// A standby of the sandbox's server, in the sandbox's folder.
+struct Standby {
+    data: PathBuf,
+    port: u16,
+}
+
+impl Standby {
+    fn make(sandbox: &Sandbox) -> Self {
+        let server = sandbox.server();
+        let data = sandbox.root().join("cluster/standby");
+        let port = support::free_port();
+        let (to, socket) = (data.display().to_string(), server.socket.display().to_string());
+        let at = server.port.to_string();
+        let copy = ["-D", &to, "-h", &socket, "-p", &at, "-U", "postgres", "-X", "stream"];
+        let more = ["-c", "fast", "-R", "-C", "-S", "standby_slot"];
+        server.run("pg_basebackup", &[&copy[..], &more].concat()).unwrap();
+        let auto = data.join("postgresql.auto.conf");
+        let mut text = std::fs::read_to_string(&auto).unwrap();
+        text.push_str(&format!("port = {port}\narchive_mode = off\n"));
+        std::fs::write(&auto, text).unwrap();
+        let log = sandbox.root().join("cluster/standby.log").display().to_string();
+        server.run("pg_ctl", &["start", "-w", "-s", "-D", &to, "-l", &log]).unwrap();
+        Self { data, port }
+    }
+
+    fn rows(&self, stage: &Stage, sql: &str) -> String {
+        let mut server = stage.sandbox.server().clone();
+        server.port = self.port;
+        stage.on(one(&server, sql))
+    }
+}
+
+async fn one(server: &lifeboat::engine::drill::server::Server, sql: &str) -> String {
+    let client = server.connect("postgres", DATABASE).await.unwrap();
+    let rows = client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    rows.iter()
+        .find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => {
+                Some(row.get(0).unwrap_or("").to_owned())
+            }
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+fn sql(sandbox: &Sandbox, statement: &str) -> String {
+    sandbox.runtime().unwrap().block_on(one(sandbox.server(), statement))
+}
+
+/// What the cluster has beside the shop, then another base backup that has all of it.
+fn furnish(sandbox: &Sandbox, publisher: &TestCluster) -> Standby {
+    for setting in ["max_prepared_transactions = 4", "wal_keep_size = '256MB'"] {
+        sql(sandbox, &format!("ALTER SYSTEM SET {setting}"));
+    }
+    sandbox.server().stop().unwrap();
+    sandbox.server().start(&[]).unwrap();
+    sql(
+        sandbox,
+        "CREATE TABLE receipts (id bigserial PRIMARY KEY, note text); \
+         CREATE TABLE news (id int PRIMARY KEY, text text); \
+         INSERT INTO receipts (note) SELECT 'r' FROM generate_series(1, 5)",
+    );
+    sql(
+        sandbox,
+        "CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
+         CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION watch(); \
+         CREATE FUNCTION gone() RETURNS language_handler LANGUAGE c \
+         AS '$libdir/plpgsql', 'plpgsql_call_handler'; \
+         UPDATE pg_proc SET probin = '$libdir/not-on-this-machine' WHERE proname = 'gone'",
+    );
+    publisher.sql("CREATE TABLE news (id int PRIMARY KEY, text text)");
+    publisher.sql("CREATE PUBLICATION news FOR TABLE news");
+    let at = format!("host={} port={} user=postgres", publisher.socket.display(), publisher.port);
+    sql(sandbox, &format!("CREATE SUBSCRIPTION news CONNECTION '{at}' PUBLICATION news"));
+    let prepare = format!(
+        "BEGIN; INSERT INTO receipts (note) VALUES ('undecided'); PREPARE TRANSACTION '{GID}'"
+    );
+    sql(sandbox, &prepare);
+    sandbox.back_up().unwrap();
+    Standby::make(sandbox)
+}
+
+/// Runs an item, agreeing to these keys.
+fn run(stage: &Stage, client: &Client, item: &str, agreed: &[String]) -> CareState {
+    let command = Command::RunCare { item: item.to_owned(), agreed: agreed.to_vec() };
+    stage.ask(client, command);
+    client.incident().unwrap().care[item].clone()
+}
+
+fn told(state: &CareState) -> String {
+    format!("{:#?}", state.last)
+}
+
+fn look(stage: &Stage, client: &Client, item: &str, expected: Verdict) -> CareState {
+    let state = run(stage, client, item, &[]);
+    assert_eq!(state.verdict(), expected, "{item}: {}", told(&state));
+    state
+}
+
+/// Agrees to all that was proposed, which is what is expected.
+fn agree(stage: &Stage, client: &Client, item: &str, expected: &[&str]) {
+    let keys = proposed(client, item);
+    assert_eq!(keys, expected, "{item}");
+    let state = run(stage, client, item, &keys);
+    assert_eq!(state.verdict(), Verified, "{item}: {}", told(&state));
+    assert_eq!(state.last.unwrap().agreed, keys, "{item}");
+}
+
+fn proposed(client: &Client, item: &str) -> Vec<String> {
+    let incident = client.incident().unwrap();
+    incident.care[item].proposals().iter().map(|p| p.key.clone()).collect()
+}
+
+/// The program at the command line, as whoever runs this test.
+fn lifeboat(stage: &Stage, arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(stage.sandbox.program())
+        .arg("--config")
+        .arg(&stage.sandbox.config().path)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes() {
+    let publisher = TestCluster::start(&["wal_level = logical"]);
+    let mut standby = None;
+    let stage = Stage::prepared(|sandbox| standby = Some(furnish(sandbox, &publisher)));
+    let standby = standby.unwrap();
+    let sandbox = &stage.sandbox;
+    // Beyond the point: numbers that are given to somebody, and rows that the publisher sends.
+    sql(sandbox, "INSERT INTO receipts (note) SELECT 'late' FROM generate_series(1, 95)");
+    publisher.sql("INSERT INTO news VALUES (1, 'before the recovery')");
+    until("the news", || sql(sandbox, "SELECT count(*) FROM news") == "1");
+
+    let client = stage.runner(Some("care.begun"));
+    stage.to_gate(&client);
+    let too_early = Command::RunCare { item: String::from("sequences"), agreed: Vec::new() };
+    assert_eq!(stage.answer(&client, too_early).unwrap_err().kind, Kind::Refused);
+    stage.go_on(&client);
+    stage.wait(&client, "the target", |incident| incident.status == RunStatus::Held);
+    publisher.sql("INSERT INTO news VALUES (2, 'meanwhile')");
+    stage.go_on(&client);
+    let done = stage.wait(&client, "the end", |incident| incident.status == RunStatus::Finished);
+
+    // Held before anybody could get in; and what matters then was looked at.
+    let held: Vec<_> = done.held.iter().map(|held| (held.what, held.name.as_str())).collect();
+    assert_eq!(held, [(HeldKind::Subscription, "news")]);
+    assert_eq!(sql(sandbox, "SELECT subenabled FROM pg_subscription"), "f");
+    assert_eq!(sql(sandbox, "SELECT count(*) FROM news"), "0");
+    assert_eq!(done.care["prepared"].verdict(), Failed);
+    assert_eq!(done.care["outreach"].verdict(), CouldNotVerify);
+    let libraries = &done.care["libraries"];
+    assert!(told(libraries).contains("not-on-this-machine"), "{}", told(libraries));
+
+    // Killed in the middle of a line: it counts as broken off, and is simply run again.
+    drop(client.submit(Command::RunCare { item: String::from("archiving"), agreed: Vec::new() }));
+    stage.until_lost(&client, "care.begun");
+    let client = stage.runner(None);
+    let broken = client.incident().unwrap().care["archiving"].clone();
+    assert!(broken.interrupted && broken.running.is_none());
+    assert_eq!(broken.verdict(), NotRun);
+    look(&stage, &client, "archiving", Verified);
+    look(&stage, &client, "timeline", Verified);
+    look(&stage, &client, "publications", Verified);
+    look(&stage, &client, "collations", Verified);
+    look(&stage, &client, "jobs", NotRun);
+
+    // What is not proposed cannot be agreed to, and of two answers only one.
+    look(&stage, &client, "prepared", Failed);
+    let both = [format!("commit:{GID}"), format!("rollback:{GID}")];
+    for wrong in [both.to_vec(), vec![String::from("commit:another")]] {
+        let command = Command::RunCare { item: String::from("prepared"), agreed: wrong };
+        assert_eq!(stage.answer(&client, command).unwrap_err().kind, Kind::Refused);
+    }
+    let decided = run(&stage, &client, "prepared", &both[..1]);
+    assert_eq!(decided.verdict(), Verified, "{}", told(&decided));
+    let note = "SELECT count(*) FROM receipts WHERE note = 'undecided'";
+    assert_eq!(sql(sandbox, note), "1");
+
+    // Exact, by the directory that was stopped in order: 5 rows, one prepared, 95 after the point.
+    look(&stage, &client, "sequences", Failed);
+    let behind = proposed(&client, "sequences");
+    assert!(behind.contains(&format!("{DATABASE}/public.receipts_id_seq=101")), "{behind:?}");
+    // The shop's own traffic had gone on, too.
+    agree(&stage, &client, "sequences", &behind.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(sql(sandbox, "SELECT nextval('receipts_id_seq')"), "102");
+
+    look(&stage, &client, "indexes", CouldNotVerify);
+    let databases = proposed(&client, "indexes");
+    agree(&stage, &client, "indexes", &databases.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(sql(sandbox, "SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'"), "0");
+
+    look(&stage, &client, "statistics", Verified);
+    sql(sandbox, "CREATE TABLE fresh AS SELECT 1 AS n");
+    look(&stage, &client, "statistics", NotRun);
+    agree(&stage, &client, "statistics", &[DATABASE]);
+
+    look(&stage, &client, "first-backup", NotRun);
+    agree(&stage, &client, "first-backup", &["backup"]);
+
+    look(&stage, &client, "slots", Failed);
+    agree(&stage, &client, "slots", &["physical:standby_slot"]);
+    rewind_the_standby(&stage, &client, &standby);
+    release_the_subscription(&stage, &client, &publisher);
+    close(&stage, &client);
+}
+
+fn rewind_the_standby(stage: &Stage, client: &Client, standby: &Standby) {
+    look(stage, client, "standbys", Failed);
+    let place = standby.data.display();
+    let keys = [format!("rewind:{place}"), format!("copy:{place}")];
+    assert_eq!(proposed(client, "standbys"), keys);
+    let state = run(stage, client, "standbys", &keys[..1]);
+    assert!(
+        state.last.iter().flat_map(|care| &care.checks).any(|check| {
+            check.id == format!("standbys:did:{place}") && check.verdict == Verified
+        }),
+        "{}",
+        told(&state)
+    );
+    // What it was before is kept, whole.
+    let kept = std::fs::read_dir(standby.data.parent().unwrap()).unwrap().flatten();
+    let kept = kept.filter(|entry| entry.file_name().to_string_lossy().contains("before-recovery"));
+    assert_eq!(kept.count(), 1);
+    sql(&stage.sandbox, "INSERT INTO receipts (note) VALUES ('for the standby')");
+    until("the row at the standby", || {
+        standby.rows(stage, "SELECT count(*) FROM receipts WHERE note = 'for the standby'") == "1"
+    });
+    look(stage, client, "standbys", Verified);
+}
+
+fn release_the_subscription(stage: &Stage, client: &Client, publisher: &TestCluster) {
+    look(stage, client, "subscriptions", NotRun);
+    // As an operator would after a recovery: the table is copied anew.
+    let at = format!("{DATABASE}/news");
+    agree(stage, client, "subscriptions", &[&at]);
+    publisher.sql("INSERT INTO news VALUES (3, 'after')");
+    until("news after the release", || {
+        sql(&stage.sandbox, "SELECT count(*) FROM news WHERE id = 3") == "1"
+    });
+}
+
+fn close(stage: &Stage, client: &Client) {
+    let id = client.incident_id().to_owned();
+    let close = ["checklist", &id, "close", "--summary", "all is back"];
+    let refused = lifeboat(stage, &close);
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("neither done nor waived"), "{said}");
+    let evidence = Path::new(stage.sandbox.root()).join("evidence.txt");
+    std::fs::write(&evidence, "alerts are on\n").unwrap();
+    let file = evidence.display().to_string();
+    let signed = lifeboat(
+        stage,
+        &["checklist", &id, "sign", "alerts-enabled", "--file", &file, "--command", "echo on"],
+    );
+    assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+    let sign = client.incident().unwrap().signed["alerts-enabled"].sign.evidence.clone();
+    assert!(
+        sign.contains("evidence.txt (14 bytes, sha256 ") && sign.contains("`echo on`"),
+        "{sign}"
+    );
+    let failed = lifeboat(stage, &["checklist", &id, "sign", "jobs", "--command", "false"]);
+    assert!(!failed.status.success(), "a failed command is no evidence");
+    let given = lifeboat(stage, &["checklist", &id, "give", "jobs", "team data"]);
+    assert!(given.status.success());
+    let shown = lifeboat(stage, &["checklist", &id]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(text.contains("[team data]") && text.contains("signed"), "{text}");
+    assert_eq!(shown.status.code(), Some(12), "lines are open\n{text}");
+    let run = lifeboat(stage, &["checklist", &id, "run", "timeline"]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let incident = client.incident().unwrap();
+    let book = lifeboat::engine::runbook::Runbook::load(None).unwrap();
+    for item in book.checklist().iter().filter(|item| !incident.signed.contains_key(&item.id)) {
+        let reason = String::from("a test");
+        stage.ask(client, Command::Waive { item: item.id.clone(), reason });
+    }
+    let closed = lifeboat(stage, &close);
+    assert!(closed.status.success(), "{}", String::from_utf8_lossy(&closed.stderr));
+    stage.wait(client, "the close", |incident| incident.closing.is_some());
+}
