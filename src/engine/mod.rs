@@ -17,6 +17,7 @@ pub mod keys;
 pub mod ledger;
 pub mod metrics;
 pub mod moments;
+pub mod parts;
 pub mod postgres;
 pub mod recovery_point;
 pub mod report;

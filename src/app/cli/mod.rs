@@ -15,6 +15,7 @@ mod init;
 mod keys;
 mod metrics;
 mod output;
+mod parts;
 mod restore;
 mod schedule;
 mod status;
@@ -102,6 +103,8 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::Suspects(args) => suspects::suspects(&loaded(path)?, &args),
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
+        Verb::RestoreParts(args) => parts::restore_parts(&loaded(path)?, &args),
+        Verb::Salvage(args) => parts::salvage(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
         Verb::Metrics(args) => metrics::metrics(&loaded(path)?, &args),
         Verb::Schedule(args) => schedule::schedule(&loaded(path)?, &args),
