@@ -306,13 +306,14 @@ impl Job<'_> {
                     .await?;
             outcome.schema = Some(name);
         } else {
-            if !seen.absent.is_empty() {
-                self.make_absent(sandbox, &source, &writer, seen, outcome).await?;
-            }
             if self.choice.any() && !seen.pairs.is_empty() {
                 let ends = Ends { source: &source, reader: &reader, writer: &writer };
                 outcome.applied =
                     apply::apply(ends, &seen.pairs, self.choice, &seen.differences).await?;
+            }
+            // Afterwards: its keys may lead to rows that have just come back.
+            if !seen.absent.is_empty() {
+                self.make_absent(sandbox, &source, &writer, seen, outcome).await?;
             }
         }
         writer.batch_execute("COMMIT").await.map_err(PartsError::sql("Committing"))

@@ -155,7 +155,7 @@ async fn key(client: &Client, table: u32) -> Result<Vec<KeyColumn>, PartsError> 
     let query = "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL), \
                         o.oprname::text, n.nspname::text \
                    FROM pg_catalog.pg_index i \
-                  CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::int2[], i.indclass::oid[]) \
+                  CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) \
                              WITH ORDINALITY AS k(number, class, at) \
                    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
                    JOIN pg_catalog.pg_opclass c ON c.oid = k.class \
