@@ -385,14 +385,15 @@ impl Sandbox {
             ("log_timezone", String::from("UTC")),
             ("lc_messages", String::from("C")),
         ];
-        if let Some((target, _, fetch)) = recovery {
+        if let Some((target, reach, fetch)) = recovery {
             all.push(("restore_command", restore_command(fetch)));
             if let (Some(name), value) = target_setting(&target.point) {
                 all.push((name, value));
             }
             let inclusive = if target.inclusive { "on" } else { "off" };
             all.push(("recovery_target_inclusive", String::from(inclusive)));
-            let timeline = target.timeline.map(|timeline| timeline.to_string());
+            let timeline =
+                target.timeline.or(reach.timeline()).map(|timeline| timeline.to_string());
             let latest = || String::from("latest");
             all.push(("recovery_target_timeline", timeline.unwrap_or_else(latest)));
             all.push(("recovery_target_action", String::from("pause")));
