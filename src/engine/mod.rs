@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod moments;
 pub mod notify;
+pub mod parts;
 pub mod postgres;
 pub mod recovery_point;
 pub mod report;

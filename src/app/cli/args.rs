@@ -70,6 +70,15 @@ pub enum Verb {
     /// Restores a base backup into DIR, starts it at the alternative port, closed to applications,
     /// checks it, and waits. Then: restore-full --target DIR --swap, or --discard.
     RestoreFull(RestoreFull),
+    /// Brings single tables or a schema back from a backup, beside production or in place.
+    ///
+    /// They are recovered to the target in a closed server of its own first. Shows what differs;
+    /// with --into schema (where nothing else is said) they come into a new schema, with
+    /// --into in-place the rows that --take names go into production's tables.
+    RestoreParts(Box<RestoreParts>),
+
+    /// Lists what a kept damaged directory holds and production does not, and brings it back.
+    Salvage(Box<Salvage>),
 
     /// One page a cluster: server, newest backup, archive, reachable window.
     Status(Common),
@@ -569,6 +578,101 @@ pub struct Restore {
     /// it, never stop, or stop with other rows than were meant.
     #[arg(long)]
     pub unproven: bool,
+}
+
+/// What of the source, and what becomes of it.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags")]
+pub struct Parts {
+    /// A table, as schema.table; may be given several times. Names with capitals or other signs
+    /// stand in double quotes.
+    #[arg(long = "table", value_name = "TABLE", conflicts_with = "schema")]
+    pub tables: Vec<String>,
+    /// All tables of a schema.
+    #[arg(long, value_name = "SCHEMA")]
+    pub schema: Option<String>,
+    /// The database, in the source and in production; the cluster's own where absent.
+    #[arg(long, value_name = "DATABASE")]
+    pub database: Option<String>,
+    #[arg(long, value_enum, default_value_t = IntoWord::Schema)]
+    pub into: IntoWord,
+    /// With --into in-place: which rows to write. "newer" removes what only production has.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CLASSES")]
+    pub take: Vec<ClassWord>,
+    /// Lets production's triggers fire for rows that are brought back.
+    #[arg(long)]
+    pub fire_triggers: bool,
+    /// Carries the columns that both definitions have, where they differ.
+    #[arg(long)]
+    pub common_columns: bool,
+    /// Leaves owners and grants out of definitions that are made.
+    #[arg(long)]
+    pub no_owner: bool,
+    /// Shows the differences; writes nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The cluster's name, where nobody can be asked to type it.
+    #[arg(long, value_name = "CLUSTER")]
+    pub confirm: Option<String>,
+    /// Notes what is done in this incident's journal.
+    #[arg(long, value_name = "INC-…")]
+    pub incident: Option<String>,
+    /// How many rows of each class to show.
+    #[arg(long, default_value_t = 5)]
+    pub samples: usize,
+    /// Where the closed server gets its folder.
+    #[arg(long, value_name = "DIR")]
+    pub work_directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum IntoWord {
+    Schema,
+    InPlace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ClassWord {
+    Missing,
+    Changed,
+    Newer,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreParts {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub parts: Parts,
+    /// As they were at this time (with its offset).
+    #[arg(long, value_name = "TIME", group = "point")]
+    pub time: Option<String>,
+    /// As they were at this LSN.
+    #[arg(long, value_name = "LSN", group = "point")]
+    pub lsn: Option<String>,
+    /// As they were at this transaction.
+    #[arg(long, value_name = "XID", group = "point")]
+    pub xid: Option<u32>,
+    /// As they were at this restore point.
+    #[arg(long, value_name = "NAME", group = "point")]
+    pub name: Option<String>,
+    /// Just before the target instead of just after it.
+    #[arg(long)]
+    pub exclusive: bool,
+    /// The timeline to follow; the newest where absent.
+    #[arg(long)]
+    pub timeline: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct Salvage {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub parts: Parts,
+    /// The directory that was set aside; that of the incident's plan where absent.
+    #[arg(long, value_name = "DIR", required_unless_present = "incident")]
+    pub kept: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

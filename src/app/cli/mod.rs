@@ -18,6 +18,7 @@ mod keys;
 mod messages;
 mod metrics;
 mod output;
+mod parts;
 mod restore;
 mod restore_full;
 mod schedule;
@@ -107,6 +108,8 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::CreateRepository(common) => backups::create_repository(&loaded(path)?, &common),
         Verb::Restore(args) => restore::restore(&loaded(path)?, &args),
         Verb::RestoreFull(args) => restore_full::run(&loaded(path)?, &args),
+        Verb::RestoreParts(args) => parts::restore_parts(&loaded(path)?, &args),
+        Verb::Salvage(args) => parts::salvage(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
         Verb::Messages(args) => messages::messages(&loaded(path)?, &args),
         Verb::Metrics(args) => metrics::metrics(&loaded(path)?, &args),

@@ -243,6 +243,23 @@ pub fn quoted(value: &str) -> Result<String, SettingsError> {
     Ok(format!("'{}'", value.replace('\\', r"\\").replace('\'', "''")))
 }
 
+/// The setting that names a target, and its value; none for the end of the archive.
+#[must_use]
+pub fn target_setting(point: &TargetPoint) -> (Option<&'static str>, String) {
+    match point {
+        // A numeric offset: names of zones mean different moments on different servers.
+        TargetPoint::Time(time) => {
+            let time = time.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string();
+            (Some("recovery_target_time"), time)
+        }
+        TargetPoint::Lsn(lsn) => (Some("recovery_target_lsn"), lsn.to_string()),
+        TargetPoint::Xid(xid) => (Some("recovery_target_xid"), xid.to_string()),
+        TargetPoint::Name(name) => (Some("recovery_target_name"), name.clone()),
+        TargetPoint::EndOfBase => (Some("recovery_target"), String::from("immediate")),
+        TargetPoint::EndOfArchive => (None, String::new()),
+    }
+}
+
 fn block(
     settings: &RecoverySettings,
     lifted: &BTreeMap<String, i64>,
@@ -262,18 +279,7 @@ fn block(
     if major <= 15 {
         set("promote_trigger_file", "")?;
     }
-    let (wanted, value) = match &settings.target.point {
-        // A numeric offset: names of zones mean different moments on different servers.
-        TargetPoint::Time(time) => {
-            let time = time.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string();
-            (Some("recovery_target_time"), time)
-        }
-        TargetPoint::Lsn(lsn) => (Some("recovery_target_lsn"), lsn.to_string()),
-        TargetPoint::Xid(xid) => (Some("recovery_target_xid"), xid.to_string()),
-        TargetPoint::Name(name) => (Some("recovery_target_name"), name.clone()),
-        TargetPoint::EndOfBase => (Some("recovery_target"), String::from("immediate")),
-        TargetPoint::EndOfArchive => (None, String::new()),
-    };
+    let (wanted, value) = target_setting(&settings.target.point);
     let targets = ["", "_time", "_xid", "_lsn", "_name"].map(|t| format!("recovery_target{t}"));
     // The server checks in the order of the file: emptying one after another was set is fatal.
     for name in targets.iter().filter(|name| Some(name.as_str()) != wanted) {

@@ -106,8 +106,7 @@ fn own_files(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation
     let strange: Vec<PathBuf> = strangers(site.data(), uid).into_iter().map(|s| s.path).collect();
     let mut mended = 0;
     for path in cure.with.iter().map(PathBuf::from).filter(|path| strange.contains(path)) {
-        let failed =
-            |e: std::io::Error| crate::engine::restore::steps::io(&e, "mend", &path);
+        let failed = |e: std::io::Error| crate::engine::restore::steps::io(&e, "mend", &path);
         let metadata = fs::symlink_metadata(&path).map_err(failed)?;
         lchown(&path, Some(uid), Some(gid)).map_err(failed)?;
         if !metadata.is_symlink() {

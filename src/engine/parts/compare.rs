@@ -1,0 +1,236 @@
+//! The differences of one table between a source and production: both are read in the order of
+//! the key, side by side, so that memory is that of two rows and a few samples. Where rows are to
+//! be taken, they go into a staging table of the writer's on the way. Changes no row of anybody.
+
+use super::error::PartsError;
+use super::lines::{Lines, Row, unescaped};
+use super::names::quote;
+use super::pairs::Pair;
+use super::{Choice, Class};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::SinkExt;
+use serde::Serialize;
+use std::cmp::Ordering;
+use std::pin::Pin;
+use tokio_postgres::{Client, CopyInSink};
+
+/// Letters of a value that a sample shows.
+const SHOWN: usize = 60;
+/// Bytes that go to the staging table at once.
+const BATCH: usize = 64 << 10;
+
+/// A row that differs, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sample {
+    pub class: Class,
+    /// `id=5`, or the whole row where there is no key.
+    pub key: String,
+    /// Of a changed row: column, source's value, production's.
+    pub values: Vec<(String, String, String)>,
+}
+
+/// What differs in one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub table: String,
+    /// False: rows were compared as a whole, for want of a key.
+    pub by_key: bool,
+    pub rows_in_source: u64,
+    pub rows_in_production: u64,
+    pub missing: u64,
+    pub changed: u64,
+    pub newer: u64,
+    /// What has changed in the definition since.
+    pub definition: Vec<String>,
+    /// Of each class the first ones, in the key's order.
+    pub samples: Vec<Sample>,
+}
+
+impl Difference {
+    fn of(pair: &Pair) -> Self {
+        Self {
+            table: pair.name().to_string(),
+            by_key: !pair.key.is_empty(),
+            rows_in_source: 0,
+            rows_in_production: 0,
+            missing: 0,
+            changed: 0,
+            newer: 0,
+            definition: pair.changes.clone(),
+            samples: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn count(&self, class: Class) -> u64 {
+        match class {
+            Class::Missing => self.missing,
+            Class::Changed => self.changed,
+            Class::Newer => self.newer,
+        }
+    }
+
+    /// Whether both sides hold the same rows.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.missing + self.changed + self.newer == 0
+    }
+}
+
+/// Where chosen rows go while they are found.
+pub struct Staging {
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    full: BytesMut,
+    choice: Choice,
+}
+
+impl std::fmt::Debug for Staging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Staging").field("choice", &self.choice).finish_non_exhaustive()
+    }
+}
+
+impl Staging {
+    /// `table` is the staging table, whose first column is the class; `columns` the others.
+    ///
+    /// # Errors
+    /// Where the server refuses.
+    pub async fn begin(
+        writer: &Client,
+        table: &str,
+        columns: &str,
+        choice: Choice,
+    ) -> Result<Self, PartsError> {
+        let copy = format!("COPY {table} ({columns}) FROM STDIN");
+        let sink = writer.copy_in(&copy).await.map_err(PartsError::sql("Setting rows ready"))?;
+        Ok(Self { sink: Box::pin(sink), full: BytesMut::new(), choice })
+    }
+
+    async fn put(&mut self, class: Class, body: &Bytes) -> Result<(), PartsError> {
+        if !self.choice.takes(class) {
+            return Ok(());
+        }
+        self.full.put_slice(class.letter().as_bytes());
+        self.full.put_u8(b'\t');
+        self.full.put_slice(body);
+        self.full.put_u8(b'\n');
+        if self.full.len() >= BATCH { self.send().await } else { Ok(()) }
+    }
+
+    async fn send(&mut self) -> Result<(), PartsError> {
+        let batch = self.full.split().freeze();
+        self.sink.send(batch).await.map_err(PartsError::sql("Setting rows ready"))
+    }
+
+    /// # Errors
+    /// Where the server does not take a row.
+    pub async fn end(mut self) -> Result<u64, PartsError> {
+        self.send().await?;
+        self.sink.as_mut().finish().await.map_err(PartsError::sql("Setting rows ready"))
+    }
+}
+
+/// Compares a pair; at most `samples` of each class are kept to be shown.
+///
+/// # Errors
+/// Where a server fails.
+pub async fn compare(
+    source: &Client,
+    production: &Client,
+    pair: &Pair,
+    samples: usize,
+    mut staging: Option<&mut Staging>,
+) -> Result<Difference, PartsError> {
+    let name = pair.name();
+    let keys = pair.key_fields();
+    let mut found = Difference::of(pair);
+    let (doing_left, doing_right) =
+        (format!("Reading {name} in the source"), format!("Reading {name} in production"));
+    let mut lefts = Lines::read(source, &pair.query(&pair.source), keys, &doing_left).await?;
+    let mut rights =
+        Lines::read(production, &pair.query(&pair.production), keys, &doing_right).await?;
+    let (mut left, mut right) = (lefts.next().await?, rights.next().await?);
+    loop {
+        let order = match (&left, &right) {
+            (None, None) => return Ok(found),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(ours), Some(theirs)) => ours.key.cmp(&theirs.key),
+        };
+        let class = match order {
+            Ordering::Less => Some(Class::Missing),
+            Ordering::Greater => Some(Class::Newer),
+            Ordering::Equal => {
+                let same = left.as_ref().map(|row| &row.body) == right.as_ref().map(|r| &r.body);
+                (!same).then_some(Class::Changed)
+            }
+        };
+        if let Some(class) = class {
+            match class {
+                Class::Missing => found.missing += 1,
+                Class::Changed => found.changed += 1,
+                Class::Newer => found.newer += 1,
+            }
+            if found.count(class) <= samples as u64 {
+                found.samples.push(sample(pair, class, left.as_ref(), right.as_ref()));
+            }
+            let row = if class == Class::Newer { &right } else { &left };
+            if let (Some(staging), Some(row)) = (staging.as_mut(), row) {
+                staging.put(class, &row.body).await?;
+            }
+        }
+        if order != Ordering::Greater {
+            found.rows_in_source += 1;
+            left = lefts.next().await?;
+        }
+        if order != Ordering::Less {
+            found.rows_in_production += 1;
+            right = rights.next().await?;
+        }
+    }
+}
+
+fn sample(pair: &Pair, class: Class, left: Option<&Row>, right: Option<&Row>) -> Sample {
+    let row = if class == Class::Newer { right } else { left };
+    let fields: Vec<String> =
+        row.map(|row| row.key.iter().map(|field| shown(field)).collect()).unwrap_or_default();
+    let key = if pair.key.is_empty() {
+        fields.concat()
+    } else {
+        let named =
+            pair.key.iter().zip(&fields).map(|(key, value)| format!("{}={value}", key.name));
+        named.collect::<Vec<_>>().join(", ")
+    };
+    let values = match (class, left, right) {
+        (Class::Changed, Some(left), Some(right)) => pair
+            .columns
+            .iter()
+            .zip(left.body.split(|b| *b == b'\t').zip(right.body.split(|b| *b == b'\t')))
+            .filter(|(_, (was, is))| was != is)
+            .map(|(column, (was, is))| (column.clone(), value(was), value(is)))
+            .collect(),
+        _ => Vec::new(),
+    };
+    Sample { class, key, values }
+}
+
+fn value(field: &[u8]) -> String {
+    if field == b"\\N" { String::from("NULL") } else { shown(&unescaped(field)) }
+}
+
+/// At most [`SHOWN`] letters, without what would move a terminal's cursor.
+fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut letters = text.chars().map(|c| if c.is_control() { '·' } else { c });
+    let mut short: String = letters.by_ref().take(SHOWN).collect();
+    if letters.next().is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// Class and carried columns of a staging table, quoted.
+#[must_use]
+pub fn staged_columns(pair: &Pair, class: &str) -> String {
+    format!("{}, {}", quote(class), pair.list(""))
+}
