@@ -9,7 +9,7 @@
 
 use super::error::{PartsError, engine};
 use super::{copied, session};
-use crate::engine::config::{Cluster, Config, Connection, Control, Tls};
+use crate::engine::config::{Cluster, Config, Connection, Tls};
 use crate::engine::copies;
 use crate::engine::drill::place::{self, Place};
 use crate::engine::explain::{Explanation, Kind};
@@ -295,8 +295,8 @@ impl Sandbox {
     ) -> Result<(), PartsError> {
         let data = self.data();
         let control = control_file::read(&data).map_err(engine)?;
-        let Control::PgCtl { bin_directory, .. } = &means.cluster.control;
-        let found = discovery::binaries(bin_directory.as_deref(), Some(&data)).map_err(engine)?;
+        let bin = means.cluster.control.bin_directory();
+        let found = discovery::binaries(bin, Some(&data)).map_err(engine)?;
         self.binaries = Some(found.clone());
         let home = self.home();
         let (rules, names, settings) =
@@ -460,8 +460,8 @@ impl Sandbox {
         let binaries = match &self.binaries {
             Some(found) => found.clone(),
             None => {
-                let Control::PgCtl { bin_directory, .. } = &means.cluster.control;
-                discovery::binaries(bin_directory.as_deref(), Some(&self.data())).map_err(engine)?
+                let bin = means.cluster.control.bin_directory();
+                discovery::binaries(bin, Some(&self.data())).map_err(engine)?
             }
         };
         Ok(PgCtl::new(binaries, self.owner.clone(), &self.data(), self.log()))
