@@ -181,7 +181,7 @@ fn point(view: &View) -> Guide {
                     do_it(
                         Id::TargetKind,
                         format!(
-                            "This point cannot be reached: {why} Choose another, or a full restore (f)."
+                            "This point cannot be reached: {why} Choose another, or a full restore (O)."
                         ),
                     )
                 },
@@ -258,7 +258,7 @@ fn restore(view: &View, incident: &Incident) -> Guide {
         RunStatus::Undoing => wait("Putting everything back as it was before. Nothing to do."),
         RunStatus::Undone => do_it(
             Id::PageTwo,
-            "Everything is as it was before. Choose another recovery point, or a full restore (f).",
+            "Everything is as it was before. Choose another recovery point, or a full restore (O).",
         ),
         RunStatus::Finished => do_it(Id::GoOn, "The recovery is done. Go on."),
     }

@@ -1,3 +1,5 @@
+//! The rules of what is told, on the journal of a whole incident.
+
 use super::fixture::{journal, runbook};
 use super::*;
 
