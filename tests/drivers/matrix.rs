@@ -34,6 +34,12 @@ fn versions() -> Vec<PathBuf> {
     }
 }
 
+fn why(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| String::from("it said nothing"))
+}
+
 #[test]
 #[ignore = "minutes: make test-matrix"]
 fn every_combination_comes_back() {
@@ -77,14 +83,17 @@ fn every_combination_comes_back() {
                             let begun = Instant::now();
                             let ran = catch_unwind(AssertUnwindSafe(|| column(&Stage::new(case))));
                             let seconds = begun.elapsed().as_secs_f64();
-                            if ran.is_err() {
-                                failed.push(format!(
-                                    "{} {driver:?} {cipher} {store} {name}",
-                                    binaries.version
-                                ));
-                                format!("FAILED ({seconds:.1} s)")
-                            } else {
-                                format!("VERIFIED ({seconds:.1} s)")
+                            match ran {
+                                Ok(()) => format!("VERIFIED ({seconds:.1} s)"),
+                                Err(panic) => {
+                                    let why = why(panic.as_ref());
+                                    failed.push(format!(
+                                        "{} {driver:?} {cipher} {store} {name}: {why}",
+                                        binaries.version
+                                    ));
+                                    let line = why.lines().next().unwrap_or_default();
+                                    format!("FAILED ({seconds:.1} s): {line}")
+                                }
                             }
                         }
                     };

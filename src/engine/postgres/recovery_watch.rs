@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// A question to the server takes no longer.
 const LIMIT: Duration = Duration::from_secs(5);
+/// How much later than the server wrote it a line may come into its log.
+const COLLECTED: Duration = Duration::from_secs(5);
 
 /// Where replay stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,8 +120,7 @@ impl RecoveryWatch {
         }
         match self.ask().await {
             Some(asked) => {
-                // The reason for a pause is written before the pause: it is in the log by now.
-                if let Err(explanation) = self.read_log() {
+                if let Err(explanation) = self.read_why(asked.paused).await {
                     return ReplayState::Failed(explanation);
                 }
                 self.judge(asked)
@@ -160,6 +161,21 @@ impl RecoveryWatch {
                 ));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The reason for a pause is written before the pause, but where a collector writes the log it
+    /// may come into the file a moment later.
+    async fn read_why(&mut self, paused: bool) -> Result<(), Explanation> {
+        let end = tokio::time::Instant::now() + COLLECTED;
+        loop {
+            self.read_log()?;
+            let findings = &self.reader.findings;
+            let known = findings.stopped.is_some() || findings.low_setting.is_some();
+            if !paused || known || tokio::time::Instant::now() >= end {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -345,7 +361,9 @@ async fn question(session: &Session) -> Result<Asked, tokio_postgres::Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::LowSetting;
+    use super::*;
+    use crate::engine::config::Tls;
+    use std::io::Write;
 
     #[test]
     fn the_servers_sentence_gives_setting_and_value() {
@@ -357,5 +375,43 @@ mod tests {
         assert_eq!(low(from_14), Some((String::from("max_connections"), 100)));
         assert_eq!(low(before), Some((String::from("max_wal_senders"), 12)));
         assert_eq!(low("recovery aborted because of insufficient parameter settings"), None);
+    }
+
+    #[tokio::test]
+    async fn a_reason_that_a_collector_writes_later_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        std::fs::write(&log, "2026-01-01 10:00:00.000 UTC [7] LOG:  redo starts at 0/2000028\n")
+            .unwrap();
+        let connection = Connection {
+            host: folder.path().display().to_string(),
+            port: 5432,
+            user: String::from("postgres"),
+            database: String::from("postgres"),
+            passfile: None,
+            tls: Tls::Off,
+            root_certificate: None,
+        };
+        let mut watch = RecoveryWatch::new(
+            connection,
+            folder.path().to_owned(),
+            log.clone(),
+            TargetPoint::Lsn(Lsn(0x300_0000)),
+            None,
+        );
+        watch.read_why(false).await.unwrap();
+        let late = std::thread::spawn(move || {
+            // The lateness that is tried.
+            std::thread::sleep(Duration::from_millis(100));
+            let mut file = std::fs::OpenOptions::new().append(true).open(log).unwrap();
+            let line = "LOG:  recovery stopping before WAL location (LSN) \"0/3000000\"";
+            writeln!(file, "2026-01-01 10:00:01.000 UTC [7] {line}").unwrap();
+        });
+        watch.read_why(true).await.unwrap();
+        late.join().unwrap();
+        let asked =
+            Asked { in_recovery: true, lsn: None, time: None, paused: true, waits_for_log: false };
+        let state = watch.judge(asked);
+        assert!(matches!(state, ReplayState::AtTarget { .. }), "{state:?}");
     }
 }
