@@ -18,6 +18,8 @@ use lifeboat::engine::postgres::discovery::{self, Binaries, Owner};
 use lifeboat::engine::runner::client::Client;
 use lifeboat::engine::runner::protocol::{Answer, Command};
 use lifeboat::engine::runner::spawn;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -81,6 +83,8 @@ pub struct Stage {
     /// Debian's name of the cluster, which is removed by it.
     made: Option<String>,
     target: std::cell::RefCell<Option<Target>>,
+    /// The runners' processes: they outlive whoever asks them.
+    runners: std::cell::RefCell<Vec<u32>>,
 }
 
 impl Stage {
@@ -114,6 +118,7 @@ impl Stage {
             cluster: read.clusters[0].clone(),
             runtime: Runtime::new().unwrap(),
             target: std::cell::RefCell::default(),
+            runners: std::cell::RefCell::default(),
             made: debian,
             data,
             owner,
@@ -286,6 +291,7 @@ impl Stage {
         let socket = spawn::ensure_runner_with(command, &folder, LIMIT).unwrap();
         let client = Client::connect_blocking(self.runtime.handle(), &socket).unwrap();
         self.runtime.block_on(client.live(LIMIT)).unwrap();
+        self.runners.borrow_mut().push(client.runner_pid());
         (client, folder)
     }
 
@@ -377,6 +383,9 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        for runner in self.runners.borrow().iter().filter_map(|pid| i32::try_from(*pid).ok()) {
+            let _ = kill(Pid::from_raw(runner), Signal::SIGKILL);
+        }
         let driver = control::driver(&self.cluster);
         if let Ok(driver) = driver {
             let _ = driver.stop(StopMode::Fast, LIMIT);
