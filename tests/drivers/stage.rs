@@ -383,8 +383,15 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        for runner in self.runners.borrow().iter().filter_map(|pid| i32::try_from(*pid).ok()) {
-            let _ = kill(Pid::from_raw(runner), Signal::SIGKILL);
+        let ours = self.root.path().display().to_string();
+        for pid in self.runners.borrow().iter() {
+            // A number can be another process's by now.
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains(&ours)
+                && let Ok(pid) = i32::try_from(*pid)
+            {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
         }
         let driver = control::driver(&self.cluster);
         if let Ok(driver) = driver {
