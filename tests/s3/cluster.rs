@@ -190,7 +190,7 @@ fn a_cluster_comes_back_from_a_bucket_on_a_bad_day() {
     town.proxy.stale(Some("prefix=pg%2Fshop%2Fset-"));
     let refused = town.run(&point);
     assert_eq!(refused.status.code(), Some(5), "{}", refused.said());
-    assert!(refused.stderr.contains("No backup"), "{}", refused.said());
+    assert!(refused.stderr.contains("no usable base backup"), "{}", refused.said());
     assert!(!restored.exists());
     town.proxy.stale(None);
     let done = town.json(&point);
