@@ -223,6 +223,14 @@ pub fn open_first(config: &Config, cluster: &Cluster) -> Result<Repository, Expl
     }))
 }
 
+/// Whether the plan recovers in the configured directory: cures look at that one and mend there.
+fn at_home(incident: &Incident) -> bool {
+    incident
+        .plan
+        .as_ref()
+        .is_none_or(|plan| plan.procedure.is_point_in_time() && plan.places.alternative.is_none())
+}
+
 impl Work for Desk {
     fn probe_server(&self) -> ServerProbe {
         self.runtime.block_on(assess::probe_server(&self.site.cluster))
@@ -351,6 +359,9 @@ impl Work for Desk {
     }
 
     fn recognise(&self, incident: &Incident, step: &str, failure: &Explanation) -> Option<Trouble> {
+        if !at_home(incident) {
+            return None;
+        }
         trouble::recognise_at(&self.adjusted(incident), incident, step, failure)
     }
 
@@ -364,6 +375,14 @@ impl Work for Desk {
         let _ = step;
         let site = self.adjusted(incident);
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
+        if !at_home(incident) {
+            return Err(Explanation::new(
+                Kind::Refused,
+                "Cures work in the configured data directory, and this plan recovers into another.",
+                "Nothing was touched.",
+                "Mend the cause by hand, then retry the step.",
+            ));
+        }
         let landscape = || self.landscape_anew(plan, report);
         match cure.id.as_str() {
             trouble::STOP_AT_GAP => trouble::stop_at_gap(&site, plan, &landscape()?, cure),

@@ -41,7 +41,11 @@ pub(super) fn reuse(
     };
     let is_ours = target.join(MARKER).exists();
     if is_ours || moves::is_empty(target).unwrap_or(!target.exists()) {
-        return Ok(replaced(target).map(taken));
+        let Some(from) = replaced(target) else { return Ok(None) };
+        require_stopped(&from, base)?;
+        // Only what an attempt of our own left unfinished is taken apart.
+        let take = if is_ours { Take::Move } else { Take::Copy };
+        return Ok(Some(Reuse { take, ..taken(from) }));
     }
     let real = target.canonicalize().unwrap_or_else(|_| target.clone());
     let is_clusters = |directory: &Path| directory.canonicalize().is_ok_and(|found| found == real);

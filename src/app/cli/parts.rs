@@ -289,6 +289,7 @@ impl Job<'_> {
         let writer = session::open(&self.cluster.connection, &self.database).await?;
         let begin = format!("{LOCK_WAIT}; BEGIN");
         writer.batch_execute(&begin).await.map_err(PartsError::sql("Beginning"))?;
+        session::same_cluster(&source, &[&reader, &writer]).await?;
         let owners = !self.parts.no_owner;
         if side {
             let name = Timestamp::now().strftime("recovered_%Y%m%d_%H%M%S").to_string();

@@ -114,6 +114,7 @@ pub fn run(ward: &Ward<'_>, id: &str, agreed: &[String]) -> Result<Care, Explana
         }));
         done = still.iter().map(|proposal| proposal.key.clone()).collect();
         if !still.is_empty() {
+            ward.same_server()?;
             checks.extend(act(ward, &still));
             if item.act_proves {
                 let (item, proposals) = (id.to_owned(), Vec::new());

@@ -247,6 +247,21 @@ impl<'a> Mend<'a> {
     /// A copy is kept, then the blocks that differ are taken from the recovered server.
     fn rewind(&self, kept: &Path) -> Result<(), Explanation> {
         let directory = &self.standby.directory;
+        let linked = directory.join("pg_wal").is_symlink()
+            || std::fs::read_dir(directory.join("pg_tblspc"))
+                .map_or(true, |mut entries| entries.next().is_some());
+        if linked {
+            return Err(Explanation::new(
+                Kind::Refused,
+                format!(
+                    "Parts of {} lie outside it: a copy of the directory would not keep them, and \
+                     pg_rewind would change them.",
+                    directory.display()
+                ),
+                "Nothing was touched.",
+                "Take a fresh copy of the standby by hand.",
+            ));
+        }
         self.confirm()?;
         self.driver.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
         self.ward.tell("copying the standby aside", 0, None);

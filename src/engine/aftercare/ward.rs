@@ -2,6 +2,7 @@
 //! no judgement.
 
 use crate::engine::config::Connection;
+use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::Check;
@@ -106,6 +107,33 @@ impl<'a> Ward<'a> {
     /// Rows of the connection's own database.
     pub fn ask(&self, sql: &str) -> Result<Rows, String> {
         self.rows(&self.open(None, ASK)?, sql)
+    }
+
+    /// Whether the server that answers is the recovered one's: an address can lead elsewhere.
+    ///
+    /// # Errors
+    /// Where it is another, or that cannot be told: nothing may be changed then.
+    pub fn same_server(&self) -> Result<(), Explanation> {
+        let own = self.site.identity()?.system_identifier.to_string();
+        let refused = |what: String| {
+            Explanation::new(
+                Kind::Refused,
+                what,
+                "Nothing was changed.",
+                "Look at the cluster's connection in lifeboat.toml, then run the line again.",
+            )
+        };
+        let told = self
+            .ask("SELECT system_identifier::text FROM pg_control_system()")
+            .map_err(|why| refused(format!("The server could not be asked who it is: {why}.")))?;
+        let other = told.first().map_or("", |row| field(row, 0));
+        if other == own {
+            return Ok(());
+        }
+        Err(refused(format!(
+            "The server that answers has the system identifier {other}, the recovered directory \
+             has {own}: it is another cluster."
+        )))
     }
 
     /// Databases that can be connected to.

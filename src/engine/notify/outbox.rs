@@ -116,11 +116,18 @@ impl Outbox {
         let path = place(&self.folder, channel);
         let mut progress = read(&path)?;
         let done = progress.done;
+        // A channel that is new does not tell what is long over.
+        let is_new = progress == Progress::default();
         for message in messages.iter().filter(|message| message.seq > done) {
             if !channel.takes(&message.cluster, message.importance, message.drill) {
                 continue;
             }
             let at = now();
+            if is_new && at.duration_since(message.at) > TOO_OLD {
+                progress.done = message.seq;
+                keep(&path, &progress)?;
+                continue;
+            }
             if progress.waiting.as_ref().is_some_and(|waiting| waiting.next > at) {
                 break;
             }
@@ -324,6 +331,15 @@ mod tests {
         let progress = scene.deliver(&|_| Err(DeliveryError::later("away")));
         assert_eq!(progress.given_up.len(), scene.wanted().len());
         assert!(progress.given_up[0].why.contains("for a day"));
+    }
+
+    #[test]
+    fn a_new_channel_does_not_tell_what_is_long_over() {
+        let scene = Scene::new();
+        scene.passes(30 * 3600);
+        let progress = scene.deliver(&|_| Ok(()));
+        assert!(scene.arrived.borrow().is_empty(), "{progress:?}");
+        assert!(progress.given_up.is_empty() && progress.delivered == 0);
     }
 
     #[test]

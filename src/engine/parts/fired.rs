@@ -80,7 +80,7 @@ pub async fn check_alone(
                    FROM pg_catalog.pg_constraint k \
                    JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
                    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                  WHERE k.contype = 'f' AND k.confrelid = $1 AND k.conparentid = 0 \
+                  WHERE k.contype = 'f' AND k.confrelid = $1 \
                     AND (($2 AND k.confdeltype IN ('c', 'n', 'd')) \
                       OR ($3 AND k.confupdtype IN ('c', 'n', 'd') AND NOT EXISTS (\
                           SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = $1 \

@@ -125,6 +125,15 @@ impl Sandbox {
                 "Name a directory that was set aside; a running server is not copied.",
             ));
         }
+        if fs::read_dir(kept.join("pg_tblspc")).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(PartsError::refused(
+                format!(
+                    "{} has tablespaces: its links lead to where the recovered server keeps its own.",
+                    kept.display()
+                ),
+                "Start a copy of it by hand, with its links led to the kept folders.",
+            ));
+        }
         let control = control_file::read(kept).map_err(engine)?;
         if let Ok(live) = control_file::read(&means.cluster.data_directory)
             && live.system_identifier != control.system_identifier
@@ -258,6 +267,8 @@ impl Sandbox {
         // Room is needed here, and the alternative place is not asked for.
         inputs.cluster.data_directory = self.data();
         inputs.cluster.alternative_data_directory = None;
+        // Nothing is moved aside here: what replay would write into a live tablespace is refused.
+        inputs.cluster.places.live = None;
         let landscape = Landscape::build(inputs, &|_| {}, &|| false).map_err(engine)?;
         let reach = landscape.reach(target, &|_| {}, &|| false).map_err(engine)?;
         if reach.reachable { Ok(reach) } else { Err(unreachable(&reach)) }

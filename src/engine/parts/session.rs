@@ -38,3 +38,51 @@ pub async fn again(session: &tokio_postgres::Client) -> Result<(), PartsError> {
     let text = format!("{SAME_WORDS}; {LOCK_WAIT}");
     session.batch_execute(&text).await.map_err(PartsError::sql("Preparing a session"))
 }
+
+/// Whether all sessions are with servers of one and the same origin, and the `writers` with one
+/// that takes writes, in an encoding whose bytes sort as ours do.
+///
+/// # Errors
+/// Where they are not: nothing may be written then.
+pub async fn same_cluster(
+    source: &tokio_postgres::Client,
+    writers: &[&tokio_postgres::Client],
+) -> Result<(), PartsError> {
+    let query = "SELECT c.system_identifier::text, pg_catalog.pg_is_in_recovery(), \
+                        pg_catalog.current_setting('server_encoding') \
+                   FROM pg_catalog.pg_control_system() c";
+    let failed = || PartsError::sql("Asking who the server is");
+    let mut seen = Vec::new();
+    for session in std::iter::once(&source).chain(writers) {
+        let row = session.query_one(query, &[]).await.map_err(failed())?;
+        let (origin, recovers, encoding): (String, bool, String) = (
+            row.try_get(0).map_err(failed())?,
+            row.try_get(1).map_err(failed())?,
+            row.try_get(2).map_err(failed())?,
+        );
+        seen.push((origin, recovers, encoding));
+    }
+    let Some(((origin, _, _), others)) = seen.split_first() else { return Ok(()) };
+    if let Some((other, _, _)) = others.iter().find(|(other, _, _)| other != origin) {
+        return Err(PartsError::refused(
+            format!(
+                "The server that answers for production has the system identifier {other}, the \
+                 backup has {origin}: it is another cluster."
+            ),
+            "Look at the connection in lifeboat.toml: a pooler or an address may lead elsewhere.",
+        ));
+    }
+    if others.iter().any(|(_, recovers, _)| *recovers) {
+        return Err(PartsError::refused(
+            "The server that answers for production is in recovery.",
+            "Name the primary in lifeboat.toml.",
+        ));
+    }
+    match seen.iter().find(|(_, _, encoding)| encoding != "UTF8") {
+        Some((_, _, encoding)) => Err(PartsError::refused(
+            format!("The database's encoding is {encoding}; rows are compared in UTF8 alone."),
+            "Bring the rows over by pg_dump from a restored copy.",
+        )),
+        None => Ok(()),
+    }
+}

@@ -432,22 +432,43 @@ fn room(destination: &Path, base: &BaseSummary) -> Check {
     }
 }
 
+/// Whether the folder holds anything; one that is not there holds nothing.
+fn in_use(folder: &Path) -> std::io::Result<bool> {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Tablespaces lie outside the data directory: two clusters of one origin would share them.
 fn spaces(set: Option<&SetDescriptor>, live: &Path, to_end: bool) -> Check {
     let begun = begin("tablespaces", "No tablespace of the old cluster is touched");
     let Some(set) = set else { return begun.could_not_verify("The backup could not be read.") };
-    let taken = set.tablespaces.iter().find(|space| {
-        std::fs::read_dir(&space.path).is_ok_and(|mut entries| entries.next().is_some())
-    });
-    if let Some(space) = taken {
+    let looked = set.tablespaces.iter().map(|space| (space, in_use(Path::new(&space.path))));
+    for (space, used) in looked {
+        match used {
+            Ok(false) => continue,
+            Ok(true) => {}
+            Err(error) => {
+                return begun
+                    .could_not_verify(format!("{} could not be looked at: {error}.", space.path));
+            }
+        }
         return begun.failed(format!(
             "The backup has a tablespace in {}, which is in use. Option A sets the old cluster \
              aside first; or rename that folder, where the old cluster is lost.",
             space.path
         ));
     }
-    let has_some =
-        std::fs::read_dir(live.join("pg_tblspc")).is_ok_and(|mut entries| entries.next().is_some());
+    let has_some = match in_use(&live.join("pg_tblspc")) {
+        Ok(found) => found,
+        Err(error) => {
+            return begun.could_not_verify(format!(
+                "The old cluster's tablespaces could not be looked at: {error}."
+            ));
+        }
+    };
     if to_end && has_some {
         return begun.failed(
             "The old cluster has tablespaces, which replaying on could write into. Take the \

@@ -2,7 +2,9 @@
 //! or discarded. Owns the order of its steps and what each touches; makes a value and does nothing.
 
 use super::places::BackupSpace;
-use super::plan::{beside, chosen, configuration_inside, no_base, sealed, words};
+use super::plan::{
+    beside, chosen, configuration_inside, no_base, one_directory_alone, sealed, words,
+};
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
 use crate::engine::explain::Explanation;
@@ -56,6 +58,9 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
     let base = reach.base.clone().ok_or_else(no_base)?;
     let live = &ground.cluster.data_directory;
     configuration_inside(live)?;
+    if let Procedure::FullRestore { destination, .. } = &reach.procedure {
+        one_directory_alone(ground.cluster, Path::new(destination))?;
+    }
     let failed = failed_of(live, ground.now);
     let rescue = beside(live, "rescued-wal", ground.now);
     let draft = Draft { ground: &ground, reach, failed: &failed, rescue: &rescue };

@@ -5,7 +5,7 @@
 use super::full_plan::Ground;
 use super::places::{self, BackupSpace, Live};
 use super::rights;
-use crate::engine::config::Cluster;
+use crate::engine::config::{Cluster, Control};
 use crate::engine::copies::Availability;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
@@ -56,6 +56,9 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
     } else {
         kept(cluster, &base, &spaces, now)?
     };
+    if let Some(other) = &places.alternative {
+        one_directory_alone(cluster, other)?;
+    }
     // Beside the data directory and not in the incident's folder: the server must get at it.
     let rescue = beside(&cluster.data_directory, "rescued-wal", now);
     let data = places.alternative.as_deref().unwrap_or(&cluster.data_directory);
@@ -117,6 +120,27 @@ pub(super) fn words<'a>(runbook: &'a Runbook, id: &str) -> Result<&'a StepText, 
             "Correct the runbook file named in lifeboat.toml.",
         )
     })
+}
+
+/// A unit, a Debian cluster or commands of one's own start the server of one directory: for another
+/// one they would start or stop the damaged one.
+pub(super) fn one_directory_alone(cluster: &Cluster, other: &Path) -> Result<(), Explanation> {
+    if matches!(cluster.control, Control::PgCtl { .. }) {
+        return Ok(());
+    }
+    Err(Explanation::new(
+        Kind::Refused,
+        format!(
+            "A server in {} cannot be started: the control driver of \"{}\" starts the one in {} \
+             alone.",
+            other.display(),
+            cluster.name,
+            cluster.data_directory.display()
+        ),
+        "No plan was made and nothing was touched.",
+        "Set driver = \"pg_ctl\" for this cluster while it is recovered, with the service that \
+         starts it stopped; then make the plan again.",
+    ))
 }
 
 /// What of the cluster lies where and goes where, and where the damaged directory is kept.

@@ -18,6 +18,9 @@ const PROMOTE_LIMIT: Duration = Duration::from_secs(300);
 
 /// The note that the database serves.
 const SERVING: &str = "serving";
+
+/// The note that the server was about to take connections: from then on somebody may have written.
+const OPENING: &str = "opening";
 /// How long a promoted server may take until it can be asked through its private socket.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 
@@ -98,6 +101,7 @@ impl Step for Open {
         }
         recovery_settings::remove(site.data(), &site.data_owner()?).map_err(|e| e.explanation())?;
         if !site.running()? {
+            context.note(OPENING, "The server is started for everybody")?;
             site.start_open()?;
         }
         if !site.is_open(context.runtime()) {
@@ -112,7 +116,9 @@ impl Step for Open {
     fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
         let site = &self.0;
         // A cluster that was swapped in and never served can go beside the old one again.
-        if context.plan().procedure.is_point_in_time() || context.noted(SERVING).is_some() {
+        let opened = context.noted(OPENING).is_some() && site.running()?;
+        let served = context.noted(SERVING).is_some() || opened;
+        if context.plan().procedure.is_point_in_time() || served {
             return Promote(Arc::clone(site)).undo(context);
         }
         if site.running()? {

@@ -65,6 +65,14 @@ impl Step for MoveAside {
                 failpoint::hit("move.one");
                 moves::rename_whole(&real(site, plan), aside)?;
             }
+            if plan.places.alternative.is_some() && new.exists() && !is_empty(new)? {
+                return Err(Explanation::new(
+                    Kind::Refused,
+                    format!("{} is not empty any more.", new.display()),
+                    "Nothing of it was touched, and the damaged directory is where it was.",
+                    "Empty it or name another alternative_data_directory, and make the plan anew.",
+                ));
+            }
             failpoint::hit("move.one");
             make_empty(new, owner)?;
         }
@@ -83,12 +91,14 @@ impl Step for MoveAside {
         let (site, plan) = (&self.0, context.plan());
         let aside = Path::new(&plan.aside);
         let new = plan.places.alternative.as_deref().unwrap_or(site.data());
-        set_restored_spaces_aside(plan, new)?;
         if plan.places.contents {
-            match moves::standing(aside) {
-                Contents::There => {
-                    return Ok(String::from("the damaged directory was not moved"));
-                }
+            let standing = moves::standing(aside);
+            if standing == Contents::There {
+                return Ok(String::from("the damaged directory was not moved"));
+            }
+            set_restored_spaces_aside(plan, new)?;
+            match standing {
+                Contents::There => {}
                 Contents::Kept if !is_empty(site.data())? => {
                     moves::keep_contents(site.data(), &moves::abandoned(aside, &stamp()))?;
                 }
@@ -103,6 +113,7 @@ impl Step for MoveAside {
         if plan.places.alternative.is_none() && !site.is_aside(plan) {
             return Ok(String::from("the damaged directory was not moved"));
         }
+        set_restored_spaces_aside(plan, new)?;
         if new.exists() {
             if is_empty(new)? {
                 fs::remove_dir(new).map_err(|e| io(&e, "remove empty", new))?;
@@ -172,7 +183,10 @@ fn set_restored_spaces_aside(plan: &Plan, data: &Path) -> Result<(), Explanation
     for space in &plan.places.spaces {
         let link = data.join("pg_tblspc").join(space.oid.to_string());
         let is_ours = fs::read_link(&link).is_ok_and(|to| to == space.place);
-        let is_back = |folder: &Path| plan.places.kept.iter().any(|kept| kept.folder == folder);
+        let is_back = |folder: &Path| {
+            let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+            plan.places.kept.iter().any(|kept| kept.folder == folder || kept.folder == real)
+        };
         if !is_ours {
             continue;
         }

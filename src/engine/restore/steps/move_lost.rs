@@ -3,7 +3,7 @@
 
 use super::move_aside::{is_empty, make_empty};
 use super::site::{Site, io, now};
-use crate::engine::explain::Explanation;
+use crate::engine::explain::{Explanation, Kind};
 use crate::engine::restore::places::moves::rename_whole;
 use crate::engine::restore::plan;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
@@ -60,6 +60,18 @@ impl Step for MoveLost {
 
     fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
         let (site, plan) = (&self.0, context.plan());
+        if !site.is_aside(plan) && context.noted("aside").is_none() {
+            // What came back meanwhile, such as a volume that is mounted again, is not ours.
+            return Ok(String::from("the directory was not moved"));
+        }
+        if site.running()? {
+            return Err(Explanation::new(
+                Kind::Refused,
+                format!("A server runs in {}.", site.data().display()),
+                "Nothing was moved.",
+                "Stop that server, then put back again.",
+            ));
+        }
         if site.data().exists() {
             if is_empty(site.data())? {
                 fs::remove_dir(site.data()).map_err(|e| io(&e, "remove empty", site.data()))?;

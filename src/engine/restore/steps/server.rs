@@ -252,6 +252,10 @@ impl Site {
     /// Whether the server takes connections as the application makes them.
     #[must_use]
     pub fn is_open(&self, runtime: &tokio::runtime::Handle) -> bool {
+        // Another server that answers at the same address says nothing of this one.
+        if !self.running().unwrap_or(false) {
+            return false;
+        }
         runtime.block_on(in_recovery(&self.cluster.connection)) == Some(false)
     }
 

@@ -162,10 +162,10 @@ impl Step for Swap {
             if new.timelines()?.last().is_some_and(|newest| *newest >= own) {
                 return Err(taken(own));
             }
-            if old.running()? {
+            if !old.stays_down()? {
                 return Err(Explanation::new(
                     Kind::Refused,
-                    format!("The server on {} runs again.", old.data().display()),
+                    format!("The server on {} runs again, or is about to.", old.data().display()),
                     "Nothing was moved.",
                     "Keep whatever restarts it (systemd, a watchdog) from doing so, then retry.",
                 ));
