@@ -468,7 +468,8 @@ fn restored_from_what_is_left(scene: &Scene, set: &str) {
 fn promoted_while_one_is_away(scene: &Scene, set: &str) {
     let cluster = &scene.cluster;
     cluster.sql("SELECT pg_create_restore_point('before_the_fault')");
-    let last = cluster.value("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    // What is written lags behind what was inserted, and may end at the segment before.
+    let last = cluster.value("SELECT pg_walfile_name(pg_current_wal_insert_lsn())");
     cluster.sql("DELETE FROM orders");
     cluster.sql("SELECT pg_switch_wal()");
     let near = scene.open("near");
