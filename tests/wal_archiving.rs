@@ -32,7 +32,10 @@ impl Scene {
         let root = cluster.root.path().to_owned();
         let at = |name: &str| text(&root.join(name));
         // The server's user may not be able to enter the folder that the tests are built in.
-        fs::copy(env!("CARGO_BIN_EXE_lifeboat"), at("lifeboat")).unwrap();
+        // By another process: a file that is open for writing here could not be run from a fork.
+        let copied =
+            Command::new("cp").arg(env!("CARGO_BIN_EXE_lifeboat")).arg(at("lifeboat")).status();
+        assert!(copied.unwrap().success());
         let key = format!("umask 077; echo '{KEY}' > {}", at("master.key"));
         cluster.run("/bin/sh", &["-c", &key]);
         fs::write(at("lifeboat.toml"), settings(&cluster, &root, repositories)).unwrap();

@@ -107,7 +107,12 @@ impl Stage {
         };
         let host = debian.as_ref().map_or_else(|| at("s"), |_| "/var/run/postgresql".into());
         let program = at("lifeboat");
-        fs::copy(env!("CARGO_BIN_EXE_lifeboat"), &program).unwrap();
+        // By another process: a file that is open for writing here could not be run from a fork.
+        let copied = std::process::Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_lifeboat"))
+            .arg(&program)
+            .status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let config = at("lifeboat.toml");
         let control = control(&case, &root, debian.as_deref(), &owner);

@@ -19,7 +19,12 @@ impl Town {
         let town = Self { cluster };
         let (root, data) = (town.root().display().to_string(), text(&town.cluster.data));
         // The server's user may not be able to enter the folder that the tests are built in.
-        fs::copy(env!("CARGO_BIN_EXE_lifeboat"), town.at("lifeboat")).unwrap();
+        // By another process: a file that is open for writing here could not be run from a fork.
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_lifeboat"))
+            .arg(town.at("lifeboat"))
+            .status();
+        assert!(copied.unwrap().success());
         let make = "umask 077; mkdir keys; echo 'the first master key of this test' > keys/old.key";
         town.cluster.run("/bin/sh", &["-c", &format!("cd {root}; {make}")]);
         let config = format!(

@@ -62,7 +62,12 @@ impl Stage {
         // a disk in memory may not run programs.
         let programs = tempfile::tempdir_in(std::env::temp_dir()).unwrap();
         fs::set_permissions(programs.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_lifeboat"), programs.path().join("lifeboat")).unwrap();
+        // By another process: a file that is open for writing here could not be run from a fork.
+        let copied = std::process::Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_lifeboat"))
+            .arg(programs.path().join("lifeboat"))
+            .status();
+        assert!(copied.unwrap().success());
         let cluster = Cluster::start(1);
         let first = Server { data: cluster.data.clone(), port: 5432 };
         let stage = Self { cluster, first, programs };

@@ -25,7 +25,12 @@ impl Town {
         let cluster = TestCluster::init(&["wal_level = replica", "archive_mode = on"]);
         let town = Self { server, proxy, cluster };
         // The server's user may not be able to enter the folder that the tests are built in.
-        fs::copy(env!("CARGO_BIN_EXE_lifeboat"), town.at("lifeboat")).unwrap();
+        // By another process: a file that is open for writing here could not be run from a fork.
+        let copied = std::process::Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_lifeboat"))
+            .arg(town.at("lifeboat"))
+            .status();
+        assert!(copied.unwrap().success());
         town.own("master.key", &format!("{MASTER}\n"));
         // Every session is another one: its token says so.
         let keys = format!(
