@@ -125,6 +125,15 @@ fn ours(
             fs::write(status.join(format!("{name}.ready")), "").unwrap();
         }
     }
-    let first = each(segments, |path| run(&["archive-wal", &text(path)]));
+    let first = each(segments, |path| {
+        let done = run(&["archive-wal", &text(path)]);
+        if ahead {
+            // As the server does, which asks for each file once.
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let ready = status.join(format!("{name}.ready"));
+            fs::rename(ready, status.join(format!("{name}.done"))).unwrap();
+        }
+        done
+    });
     (first, each(segments, |path| run(&["archive-wal", &text(path)])))
 }

@@ -194,9 +194,9 @@ fn pgbackrest(cluster: &TestCluster, root: &Path, workers: usize) {
     let (data, repo) = (cluster.data.display(), root.join("pgbackrest"));
     let to = root.join("pgbackrest-restored");
     let common = format!(
-        "pgbackrest --stanza=bench --pg1-path={data} --pg1-socket-path={} --pg1-port={} \
+        "PGBACKREST_REPO1_CIPHER_PASS=bench pgbackrest --stanza=bench --pg1-path={data} --pg1-socket-path={} --pg1-port={} \
          --pg1-user=postgres --repo1-path={} --repo1-cipher-type=aes-256-cbc \
-         --repo1-cipher-pass=bench --process-max={workers} --compress-type=gz --log-path={} \
+         --process-max={workers} --compress-type=gz --log-path={} \
          --lock-path={} --log-level-console=error --archive-check=n",
         cluster.socket.display(),
         cluster.port,

@@ -7,7 +7,7 @@ use crate::engine::incident::facts::BaseSummary;
 use crate::engine::repository::manifest::{self, RelationMap};
 use crate::engine::repository::scan::{OpenSet, relation_map};
 use crate::engine::repository::{Repository, WalObject};
-use crate::engine::wal::inspect::{CatalogFiles, LoggedNames, RelationFile, Segments};
+use crate::engine::wal::inspect::{CatalogFiles, Content, LoggedNames, RelationFile, Segments};
 use crate::engine::wal::{TimelineId, WalFile};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -237,6 +237,20 @@ impl RepositoryArchive {
     }
 }
 
+/// Hands on what is written to it.
+struct Into<'a>(&'a mut dyn Content);
+
+impl std::io::Write for Into<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.take(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Segments for RepositoryArchive {
     fn describe(&self) -> String {
         format!("the repository {}", self.repository.config.name)
@@ -246,10 +260,10 @@ impl Segments for RepositoryArchive {
         self.repository.get_wal(name).map_err(|e| e.explanation())
     }
 
-    fn get_into(&self, name: &str, buffer: &mut Vec<u8>) -> Result<bool, Explanation> {
-        buffer.clear();
-        let read = self.repository.read_wal(name, buffer).map_err(|e| e.explanation())?;
-        Ok(read.is_some())
+    fn read(&self, name: &str, content: &mut dyn Content) -> Result<bool, Explanation> {
+        content.begin();
+        let read = self.repository.read_wal(name, &mut Into(content));
+        Ok(read.map_err(|e| e.explanation())?.is_some())
     }
 
     /// The object's key carries the tag over its content.

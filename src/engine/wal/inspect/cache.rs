@@ -3,7 +3,7 @@
 //! never be that of another content; what cannot be read counts as not kept.
 
 use super::catalog::CatalogFiles;
-use super::scan::Gist;
+use super::gist::Gist;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Raised with every change to what is kept or how it is decoded.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const MAGIC: &[u8; 4] = b"LBWG";
 const SUFFIX: &str = ".gist";
 /// Bytes on disk; beyond, what was not used for longest goes.
@@ -122,8 +122,8 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::super::digest::Digest;
+    use super::super::gist::{Outcome, Stretch};
     use super::super::reader::Edges;
-    use super::super::scan::Outcome;
     use super::*;
     use crate::engine::postgres::Lsn;
 
@@ -132,7 +132,7 @@ mod tests {
             version: 15,
             system_identifier: Some(42),
             edges: Edges::default(),
-            digest: Digest { records, ..Digest::default() },
+            stretches: vec![Stretch::pack(&Digest { records, ..Digest::default() }).unwrap()],
             end: Some(Lsn(7)),
             reached: Lsn(8),
             outcome: Outcome::Whole,

@@ -558,20 +558,19 @@ impl Ledger {
 }
 
 impl History {
-    /// Folds the older half of the endings into one for each minute, then for more.
+    /// Folds the older half of the endings into one for each minute, then for more. In place: a
+    /// second list beside the first would be the most memory of the whole reading.
     fn thin(&mut self, most: usize) {
         let half = self.endings.len() / 2;
-        let newest = self.endings.split_off(half);
-        let older = std::mem::take(&mut self.endings);
+        let (older, newest) = self.endings.split_at(half);
         let mut span = 60_000_000;
-        let mut thinned = folded(&older, span);
+        let mut thinned = folded(older, span);
         while thinned.len() > most / 4 && thinned.len() > 1 {
             span *= 4;
-            thinned = folded(&older, span);
+            thinned = folded(older, span);
         }
         self.thinned_before = newest.first().map(|e| e.lsn);
-        self.endings = thinned;
-        self.endings.extend(newest);
+        self.endings.splice(..half, thinned);
     }
 }
 

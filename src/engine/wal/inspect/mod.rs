@@ -3,8 +3,8 @@
 //! needs a server or its programs.
 //!
 //! The way of a byte: segment → [`reader`] (pages, records, checksums) → [`record`] (blocks and
-//! main data) → [`action`] (what it means), [`catalog`] (names) → [`digest`] (a segment's gist)
-//! → [`ledger`] (by transaction). [`scan`] drives it over a range of segments: digests are made
+//! main data) → [`action`] (what it means), [`catalog`] (names) → [`digest`] → [`gist`] (a
+//! segment's, packed) → [`ledger`] (by transaction). [`scan`] drives it over a range of segments: digests are made
 //! side by side and kept by [`cache`], the ledger takes them in order.
 
 pub mod action;
@@ -13,6 +13,7 @@ pub mod cache;
 pub mod catalog;
 pub mod digest;
 pub mod error;
+pub mod gist;
 pub mod image;
 pub mod ledger;
 pub mod names;
@@ -36,4 +37,4 @@ pub use reader::{Fed, Reader, Stop};
 pub use record::Record;
 pub use scan::{Path, Scan, ScanOptions, ScanProgress, scan};
 pub use series::Series;
-pub use source::{Folder, Layered, Segments};
+pub use source::{Content, Folder, Layered, Segments};

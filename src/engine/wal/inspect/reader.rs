@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of a record's own header.
 const HEADER: usize = 24;
+/// No page is larger, bytes; the first page of a segment tells.
+const LARGEST_PAGE: usize = 64 << 10;
 /// No record is longer: PostgreSQL's own limit is a little under 1 GB.
 const MAX_RECORD: u32 = 1 << 30;
 
@@ -43,6 +45,14 @@ pub struct Reader {
     end: Lsn,
     pending: Option<Pending>,
     scratch: Vec<u8>,
+    /// Where the segment begins that is being read.
+    start: Lsn,
+    /// Bytes of it that were read.
+    taken: u64,
+    /// The begin of a page whose rest is to come.
+    rest: Vec<u8>,
+    /// How the segment ended, once that is known; what else comes of it is passed over.
+    fed: Option<Fed>,
     head: Option<Head>,
     overwrites: bool,
     /// Start of the first record read, and of the one that it says was before it.
@@ -132,36 +142,118 @@ impl Reader {
         &mut self,
         segment: &[u8],
         start: Lsn,
-        sink: &mut impl FnMut(&Record<'_>),
+        sink: &mut (impl FnMut(&Record<'_>) + ?Sized),
     ) -> Result<Fed, InspectError> {
+        self.begin(start);
+        self.push(segment, sink)?;
+        self.close(sink)
+    }
+
+    /// Begins the segment at `start`; its content comes by [`Reader::push`], its end by
+    /// [`Reader::close`].
+    pub fn begin(&mut self, start: Lsn) {
         if self.end < start && self.pending.is_none() {
             self.end = start;
         }
+        self.start = start;
+        self.taken = 0;
+        self.rest.clear();
+        self.fed = None;
+    }
+
+    /// Takes the next bytes of the segment, however many. Holds no more of them than a page.
+    ///
+    /// # Errors
+    /// As [`Reader::feed`]; then nothing more may be pushed.
+    pub fn push(
+        &mut self,
+        bytes: &[u8],
+        sink: &mut (impl FnMut(&Record<'_>) + ?Sized),
+    ) -> Result<(), InspectError> {
+        let mut bytes = bytes;
+        while !bytes.is_empty() && self.fed.is_none() {
+            let wanted = self.wanted();
+            if self.rest.is_empty() && bytes.len() >= wanted {
+                let used = self.pages(bytes, false, sink)?;
+                bytes = bytes.get(used..).unwrap_or_default();
+                continue;
+            }
+            let (more, later) =
+                bytes.split_at(bytes.len().min(wanted.saturating_sub(self.rest.len())));
+            self.rest.extend_from_slice(more);
+            bytes = later;
+            if self.rest.len() >= wanted {
+                let mut rest = std::mem::take(&mut self.rest);
+                let used = self.pages(&rest, false, sink)?;
+                rest.drain(..used);
+                self.rest = rest;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the segment: all of its file was pushed.
+    ///
+    /// # Errors
+    /// As [`Reader::feed`].
+    pub fn close(
+        &mut self,
+        sink: &mut (impl FnMut(&Record<'_>) + ?Sized),
+    ) -> Result<Fed, InspectError> {
+        let rest = std::mem::take(&mut self.rest);
+        self.pages(&rest, true, sink)?;
+        Ok(match self.fed.take() {
+            Some(fed) => fed,
+            None if self.taken < self.segment_size => {
+                self.ended("the segment's file is shorter than a segment")
+            }
+            None => Fed::Whole,
+        })
+    }
+
+    /// Bytes without which the next page is not looked at.
+    fn wanted(&self) -> usize {
+        if self.taken == 0 { LARGEST_PAGE } else { self.page_size }
+    }
+
+    /// Reads the whole pages that `bytes` begins with; in the `last` bytes of a segment what is
+    /// no whole page, too. Gives how many bytes it used.
+    fn pages(
+        &mut self,
+        bytes: &[u8],
+        last: bool,
+        sink: &mut (impl FnMut(&Record<'_>) + ?Sized),
+    ) -> Result<usize, InspectError> {
         let mut offset = 0;
-        while offset < segment.len() {
-            let at = Lsn(start.0.saturating_add(offset as u64));
-            let rest = segment.get(offset..).unwrap_or_default();
-            let header = match self.page(rest, at, offset == 0)? {
+        while self.fed.is_none() {
+            let rest = bytes.get(offset..).unwrap_or_default();
+            if rest.is_empty() || rest.len() < self.wanted() && !last {
+                break;
+            }
+            let at = Lsn(self.start.0.saturating_add(self.taken));
+            let header = match self.page(rest, at, self.taken == 0)? {
                 Ok(header) => header,
-                Err(why) => return Ok(self.ended(why)),
+                Err(why) => {
+                    self.fed = Some(self.ended(why));
+                    break;
+                }
             };
             let Some(page) = rest.get(..self.page_size) else {
-                return Ok(self.ended("the segment's file is shorter than a segment"));
+                self.fed = Some(self.ended("the segment's file is shorter than a segment"));
+                break;
             };
             match self.records(page, at, &header, sink)? {
                 Page::Whole => {}
-                Page::Ended(why) => return Ok(self.ended(why)),
+                Page::Ended(why) => self.fed = Some(self.ended(why)),
                 Page::Switched => {
-                    self.end = Lsn(start.0.saturating_add(self.segment_size));
-                    return Ok(Fed::Whole);
+                    self.end = Lsn(self.start.0.saturating_add(self.segment_size));
+                    self.fed = Some(Fed::Whole);
                 }
             }
             offset += self.page_size;
+            self.taken += self.page_size as u64;
         }
-        if (segment.len() as u64) < self.segment_size {
-            return Ok(self.ended("the segment's file is shorter than a segment"));
-        }
-        Ok(Fed::Whole)
+        Ok(offset)
     }
 
     fn ended(&self, why: &str) -> Fed {
@@ -213,7 +305,9 @@ impl Reader {
                 long.segment_size, self.segment_size
             ));
         }
-        if !long.page_size.is_power_of_two() || !(512..=65536).contains(&long.page_size) {
+        if !long.page_size.is_power_of_two()
+            || !(512..=LARGEST_PAGE as u32).contains(&long.page_size)
+        {
             return foreign(format!("its page size of {} bytes is impossible", long.page_size));
         }
         let expected = *self.system_identifier.get_or_insert(long.system_identifier);
@@ -235,7 +329,7 @@ impl Reader {
         page: &[u8],
         page_start: Lsn,
         header: &PageHeader,
-        sink: &mut impl FnMut(&Record<'_>),
+        sink: &mut (impl FnMut(&Record<'_>) + ?Sized),
     ) -> Result<Page, InspectError> {
         let lsn = |at: usize| Lsn(page_start.0.saturating_add(at as u64));
         let mut at = header.size();
@@ -328,7 +422,7 @@ impl Reader {
         whole: &[u8],
         start: Lsn,
         end: Lsn,
-        sink: &mut impl FnMut(&Record<'_>),
+        sink: &mut (impl FnMut(&Record<'_>) + ?Sized),
     ) -> Result<bool, InspectError> {
         let (record, prev) = checked(whole, start, end, self.version)?;
         if self.previous.is_some_and(|previous| previous != prev) {

@@ -1,14 +1,15 @@
 //! Reads a path of segments from its first to its last: workers fetch and boil them down side by
 //! side, one adds up in order. Owns what a hole or a damaged segment in the middle means for the
 //! reading (it goes on behind it and says so), the records that cross segments, and the end of
-//! the log. Memory: a segment a worker, and what the ledger keeps.
+//! the log. Memory: a few packed gists a worker, and what the ledger keeps.
 
 use super::cache::Cache;
 use super::catalog::CatalogFiles;
 use super::digest::Digester;
 use super::error::InspectError;
+use super::gist::{Boiler, Gist, Outcome};
 use super::ledger::{After, Focus, History, Ledger, MAX_ENDINGS};
-use super::reader::{Edges, Fed, Head, Reader, Tail, checked};
+use super::reader::{Edges, Head, Tail, checked};
 use super::source::Segments;
 use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 /// Names asked for at a time, for the cache.
 const PAGE: usize = 256;
-/// Segments larger than this are read one at a time: each is in memory whole.
+/// Segments larger than this are read one at a time: each is in memory as it is stored.
 const LARGE: u64 = 64 << 20;
 
 /// The segments that recovery would read, in its order.
@@ -166,28 +167,6 @@ pub fn scan(
     result
 }
 
-/// One segment, boiled down without any other.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Gist {
-    pub version: u32,
-    pub system_identifier: Option<u64>,
-    pub edges: Edges,
-    pub digest: super::digest::Digest,
-    /// End of the last whole record that counts.
-    pub end: Option<Lsn>,
-    /// Where reading ended: behind the segment where that is full or was switched.
-    pub reached: Lsn,
-    pub outcome: Outcome,
-}
-
-/// How reading a segment ended.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub enum Outcome {
-    Whole,
-    Ended(String),
-    Damaged(Lsn, String),
-}
-
 /// What a worker found under a segment's name.
 enum Found {
     Gist(Box<Gist>),
@@ -207,7 +186,6 @@ struct Read {
 struct Worker<'a> {
     source: &'a dyn Segments,
     options: &'a ScanOptions<'a>,
-    buffer: Vec<u8>,
     /// What stands for the content of the segments about to be read.
     fingerprints: HashMap<String, String>,
     page: Option<(TimelineId, u64)>,
@@ -215,7 +193,7 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(source: &'a dyn Segments, options: &'a ScanOptions<'a>) -> Self {
-        Self { source, options, buffer: Vec::new(), fingerprints: HashMap::new(), page: None }
+        Self { source, options, fingerprints: HashMap::new(), page: None }
     }
 
     /// Every segment of the path that falls to this lane.
@@ -258,12 +236,14 @@ impl<'a> Worker<'a> {
         {
             return Found::Kept(Box::new(gist));
         }
-        match self.source.get_into(&name, &mut self.buffer) {
+        let ScanOptions { segment_size, system_identifier, .. } = *self.options;
+        let mut boiler = Boiler::new(segment, segment_size, system_identifier, until, catalogs);
+        match self.source.read(&name, &mut boiler) {
             Ok(true) => {}
             Ok(false) => return Found::Missing,
             Err(e) => return Found::Failed(InspectError::Source(e)),
         }
-        match gist(&self.buffer, segment, until, catalogs, self.options) {
+        match boiler.finish() {
             Ok(gist) => {
                 if let (Some(cache), Some(fingerprint)) = (cache, &fingerprint)
                     && gist.outcome == Outcome::Whole
@@ -288,37 +268,6 @@ impl<'a> Worker<'a> {
         }
         self.fingerprints.get(name).cloned()
     }
-}
-
-fn gist(
-    content: &[u8],
-    segment: Segment,
-    until: Option<Lsn>,
-    catalogs: &CatalogFiles,
-    options: &ScanOptions<'_>,
-) -> Result<Gist, InspectError> {
-    let mut reader = Reader::new(options.segment_size, options.system_identifier);
-    let mut digester = Digester::new(catalogs);
-    let mut end = None;
-    let start = segment.start(options.segment_size);
-    let fed = reader.feed(content, start, &mut |record| {
-        if until.is_none_or(|until| record.lsn < until) {
-            digester.observe(record);
-            end = Some(record.end);
-        }
-    });
-    let outcome = match fed {
-        Ok(Fed::Whole) => Outcome::Whole,
-        Ok(Fed::Ended(stop)) => Outcome::Ended(stop.why),
-        Err(InspectError::Damaged { lsn, what }) => Outcome::Damaged(lsn, what),
-        Err(e) => return Err(e),
-    };
-    let (version, system_identifier) = (reader.version(), reader.system_identifier());
-    let reached = reader.end();
-    let mut edges = reader.edges();
-    edges.tail = edges.tail.filter(|tail| until.is_none_or(|until| tail.start < until));
-    let digest = digester.finish();
-    Ok(Gist { version, system_identifier, edges, digest, end, reached, outcome })
 }
 
 struct Run<'a> {
@@ -447,7 +396,7 @@ impl<'a> Run<'a> {
         self.expected = Some(segment.number.saturating_add(1));
         self.out.bytes += self.options.segment_size;
         self.out.version = gist.version.max(self.out.version);
-        let Gist { edges, digest, end, reached, outcome, .. } = gist;
+        let Gist { edges, stretches, end, reached, outcome, .. } = gist;
         let has_tail = edges.tail.is_some();
         if let Err(e) = self.joined(&edges) {
             let InspectError::Damaged { lsn, what } = e else { return Err(e) };
@@ -461,7 +410,9 @@ impl<'a> Run<'a> {
         if let Some(tail) = edges.tail {
             self.carried = Some(tail);
         }
-        self.ledger.absorb(digest, self.version);
+        for stretch in stretches {
+            self.ledger.absorb(stretch.unpack()?, self.version);
+        }
         if let Some(end) = end {
             self.out.end = end;
         }

@@ -9,6 +9,15 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Takes a file's content as it comes.
+pub trait Content {
+    /// Before the first byte; and once more where another place begins anew after one that
+    /// failed in the middle: what came before counts for nothing.
+    fn begin(&mut self);
+
+    fn take(&mut self, bytes: &[u8]);
+}
+
 /// Something that keeps WAL files by name.
 pub trait Segments: Send + Sync + std::fmt::Debug {
     /// For messages, such as "the archive /var/backups/shop".
@@ -20,18 +29,18 @@ pub trait Segments: Send + Sync + std::fmt::Debug {
     /// Where it could not be read whole, or its absence is not certain.
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Explanation>;
 
-    /// As [`Segments::get`], into a buffer that is used again; false where it is absent.
+    /// As [`Segments::get`], piece by piece, with little memory; false where it is absent. What
+    /// was given before an error is worth nothing.
     ///
     /// # Errors
     /// As [`Segments::get`].
-    fn get_into(&self, name: &str, buffer: &mut Vec<u8>) -> Result<bool, Explanation> {
-        Ok(match self.get(name)? {
-            Some(content) => {
-                *buffer = content;
-                true
-            }
-            None => false,
-        })
+    fn read(&self, name: &str, content: &mut dyn Content) -> Result<bool, Explanation> {
+        let whole = self.get(name)?;
+        if let Some(whole) = &whole {
+            content.begin();
+            content.take(whole);
+        }
+        Ok(whole.is_some())
     }
 
     /// Names of whole segments of one timeline, ascending, from `from` on, at most `limit`.
@@ -64,6 +73,23 @@ pub trait Segments: Send + Sync + std::fmt::Debug {
     ) -> Result<Vec<(String, String)>, Explanation> {
         let _ = (timeline, from, limit);
         Ok(Vec::new())
+    }
+}
+
+/// Bytes that are read and handed on at once.
+const PIECE: usize = 256 << 10;
+
+/// The whole of a file, in memory.
+#[derive(Debug, Default)]
+struct Whole(Vec<u8>);
+
+impl Content for Whole {
+    fn begin(&mut self) {
+        self.0.clear();
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
     }
 }
 
@@ -122,11 +148,11 @@ impl Segments for Folder {
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Explanation> {
-        let mut content = Vec::new();
-        Ok(self.get_into(name, &mut content)?.then_some(content))
+        let mut whole = Whole::default();
+        Ok(self.read(name, &mut whole)?.then_some(whole.0))
     }
 
-    fn get_into(&self, name: &str, buffer: &mut Vec<u8>) -> Result<bool, Explanation> {
+    fn read(&self, name: &str, content: &mut dyn Content) -> Result<bool, Explanation> {
         let failed = |e| self.failed(&format!("read {name}"), &e);
         let mut file = match std::fs::File::open(self.path.join(name)) {
             Ok(file) => file,
@@ -136,11 +162,16 @@ impl Segments for Folder {
             }
             Err(e) => return Err(failed(e)),
         };
-        // A segment is read over the one before, without clearing 16 MB first.
-        let length = file.metadata().map_err(failed)?.len();
-        buffer.resize(usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30), 0);
-        file.read_exact(buffer).map_err(failed)?;
-        Ok(true)
+        content.begin();
+        let mut piece = vec![0; PIECE];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(true),
+                Ok(count) => content.take(piece.get(..count).unwrap_or_default()),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(failed(e)),
+            }
+        }
     }
 
     fn list(
@@ -196,14 +227,14 @@ impl Segments for Layered {
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Explanation> {
-        let mut content = Vec::new();
-        Ok(self.get_into(name, &mut content)?.then_some(content))
+        let mut whole = Whole::default();
+        Ok(self.read(name, &mut whole)?.then_some(whole.0))
     }
 
-    fn get_into(&self, name: &str, buffer: &mut Vec<u8>) -> Result<bool, Explanation> {
+    fn read(&self, name: &str, content: &mut dyn Content) -> Result<bool, Explanation> {
         let mut doubt = None;
         for source in &self.sources {
-            match source.get_into(name, buffer) {
+            match source.read(name, content) {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(e) => doubt = doubt.or(Some(e)),

@@ -74,13 +74,12 @@ impl TableLog {
 
     /// Folds the older half, in ever longer runs until it is small.
     fn fold(&mut self, half: usize) {
-        let newest = self.changes.split_off(half);
-        let older = std::mem::take(&mut self.changes);
+        let (older, newest) = self.changes.split_at(half);
         let mut run = 64;
-        let mut folded = in_runs(&older, run);
+        let mut folded = in_runs(older, run);
         while folded.len() > half / 2 && run < older.len() {
             run *= 4;
-            folded = in_runs(&older, run);
+            folded = in_runs(older, run);
         }
         if folded.len() > half / 2 {
             // More relations than places: the least changed go. What is left is not exact anyway.
@@ -93,8 +92,7 @@ impl TableLog {
             folded.sort_by_key(|c| c.lsn);
         }
         self.folded_before = newest.first().map(|c| c.lsn);
-        self.changes = folded;
-        self.changes.extend(newest);
+        self.changes.splice(..half, folded);
     }
 }
 
