@@ -197,7 +197,7 @@ fn pgbackrest(cluster: &TestCluster, root: &Path, workers: usize) {
         "PGBACKREST_REPO1_CIPHER_PASS=bench pgbackrest --stanza=bench --pg1-path={data} --pg1-socket-path={} --pg1-port={} \
          --pg1-user=postgres --repo1-path={} --repo1-cipher-type=aes-256-cbc \
          --process-max={workers} --compress-type=gz --log-path={} \
-         --lock-path={} --log-level-console=error --archive-check=n",
+         --lock-path={} --log-level-console=error",
         cluster.socket.display(),
         cluster.port,
         repo.display(),
@@ -205,7 +205,7 @@ fn pgbackrest(cluster: &TestCluster, root: &Path, workers: usize) {
         root.display()
     );
     timed(&format!("{common} --no-online stanza-create"));
-    let made = timed(&format!("{common} --start-fast backup"));
+    let made = timed(&format!("{common} --start-fast --no-archive-check --no-archive-copy backup"));
     let restored = timed(&format!("{common} --pg1-path={} restore", to.display()));
     let bytes = timed_bytes(&to);
     line("pgbackrest backup", made, bytes, timed_bytes(&repo));

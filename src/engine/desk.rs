@@ -275,6 +275,17 @@ impl Work for Desk {
             .map_err(|e| e.explanation())
     }
 
+    fn reach_at_rest(
+        &self,
+        _: &Incident,
+        plan: &Plan,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation> {
+        self.landscape_anew(plan, asking.report)?
+            .reach_by(&plan.target, &Means::AnyBase, &scanning(asking.report), asking.cancelled)
+            .map_err(|e| e.explanation())
+    }
+
     fn reach_now(
         &self,
         incident: &Incident,

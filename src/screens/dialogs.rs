@@ -457,7 +457,12 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     fact("goes back to", plan.target.to_string(), Ink::Strong);
     if let Some(reach) = &incident.reach {
         let lost = match (reach.lost_commits, reach.lost_seconds) {
-            (Some(n), Some(s)) => format!("{} commits, the last {}", text::count(n), text::span(s)),
+            (Some(n), Some(s)) => {
+                let read = incident.reach_read.map_or_else(String::new, |at| {
+                    format!(", counted at {}", text::when(at, view.now))
+                });
+                format!("{} commits, the last {}{read}", text::count(n), text::span(s))
+            }
             _ => String::from("not known"),
         };
         fact("lost by it", lost, Ink::Attention);

@@ -9,7 +9,7 @@ use super::view::{Briefing, View};
 pub fn briefing(briefing: &Briefing) -> Reader {
     let mut lines =
         vec![(Emphasis::Heading, briefing.title.clone()), (Emphasis::Plain, String::new())];
-    for paragraph in &briefing.story {
+    for paragraph in briefing.story.iter().filter(|paragraph| !paragraph.trim().is_empty()) {
         lines.push((Emphasis::Plain, paragraph.clone()));
         lines.push((Emphasis::Plain, String::new()));
     }

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 46;
+pub const KINDS: usize = 47;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -68,6 +68,7 @@ pub fn number(event: &Event) -> usize {
         Event::ServiceHeld(_) => 43,
         Event::CareBegun { .. } => 44,
         Event::CareDone(_) => 45,
+        Event::LossCounted(_) => 46,
     }
 }
 
@@ -356,6 +357,7 @@ pub fn event() -> BoxedStrategy<Event> {
     ];
     let planning = prop_oneof![
         reach().prop_map(Event::TargetChosen),
+        reach().prop_map(|reach| Event::LossCounted(reach.into())),
         plan().prop_map(Event::PlanMade),
         (reach(), plan()).prop_map(|(reach, plan)| Event::TargetMoved { reach, plan }),
         (reach(), option::of(any::<u64>()), option::of(time()), checks()).prop_map(

@@ -11,6 +11,7 @@
 )]
 
 mod later;
+mod loss;
 mod outcome;
 mod postgres;
 mod runner;

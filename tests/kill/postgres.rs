@@ -2,7 +2,7 @@
 //! runs; and alone, in the middle of a step that goes on without it.
 
 use crate::outcome::{as_undisturbed, clocks_go_on};
-use crate::stage::{LIMIT, Stage, next_command, signal, until};
+use crate::stage::{LIMIT, Stage, signal, until};
 use lifeboat::engine::incident::model::RunStatus;
 use nix::sys::signal::Signal;
 use std::fs;

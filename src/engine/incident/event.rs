@@ -3,8 +3,8 @@
 
 use super::care::{Care, Held};
 use super::facts::{
-    Actor, Check, Identity, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Tier,
-    Topic, Try,
+    Actor, Check, Identity, Loss, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff,
+    Tier, Topic, Try,
 };
 use super::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::explain::Explanation;
@@ -160,6 +160,8 @@ pub enum Event {
     },
     /// What the database is like at a point where it stopped, before anything is promoted.
     TargetTried(Try),
+    /// What the recovery point gives up, once the server was stopped and nothing can come any more.
+    LossCounted(Loss),
     /// At the target the commander chose a later one: the same plan with another end, confirmed
     /// by typing the cluster's name again. Nothing is copied anew.
     TargetMoved {

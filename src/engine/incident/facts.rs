@@ -1,7 +1,7 @@
 //! The vocabulary of an incident: the values that events carry and the model keeps.
 //! Owns no behaviour beyond naming; never reads a clock, a file or a server.
 
-use super::past::{Cost, Landmarks};
+use super::past::{Cost, Landmarks, TableLoss};
 use crate::engine::explain::Kind;
 use crate::engine::postgres::Lsn;
 use crate::engine::wal::TimelineId;
@@ -441,7 +441,44 @@ pub struct Reach {
     pub procedure: Procedure,
 }
 
+/// What lies behind a recovery point and is given up by going there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The last commit that is kept.
+    pub last_kept: Option<Commit>,
+    pub first_lost: Option<Commit>,
+    pub commits: Option<u64>,
+    /// From the last kept commit to the newest commit known.
+    pub seconds: Option<f64>,
+    /// Most rows first; `None` where it is not known.
+    pub tables: Option<Vec<TableLoss>>,
+    /// Tables that are not listed.
+    pub more_tables: u64,
+}
+
+impl From<Reach> for Loss {
+    fn from(reach: Reach) -> Self {
+        Self {
+            last_kept: reach.last_kept,
+            first_lost: reach.first_lost,
+            commits: reach.lost_commits,
+            seconds: reach.lost_seconds,
+            tables: reach.cost.tables,
+            more_tables: reach.cost.more_tables,
+        }
+    }
+}
+
 impl Reach {
+    /// Takes what was counted later and by more of the log.
+    pub fn recount(&mut self, loss: &Loss) {
+        self.last_kept.clone_from(&loss.last_kept);
+        self.first_lost.clone_from(&loss.first_lost);
+        (self.lost_commits, self.lost_seconds) = (loss.commits, loss.seconds);
+        self.cost.tables.clone_from(&loss.tables);
+        self.cost.more_tables = loss.more_tables;
+    }
+
     /// The timeline that this was proven for; `None` where it cannot be told by number.
     #[must_use]
     pub fn timeline(&self) -> Option<TimelineId> {

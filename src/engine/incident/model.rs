@@ -179,6 +179,8 @@ pub struct Incident {
     /// Set name and checks of the newest integrity verification.
     pub integrity: Option<(String, Vec<Check>)>,
     pub reach: Option<Reach>,
+    /// When what it gives up was counted.
+    pub reach_read: Option<Timestamp>,
     pub plan: Option<Plan>,
     /// Hash of the plan whose gate was passed, and by whom.
     pub gate: Option<(String, String)>,
@@ -250,6 +252,7 @@ impl Incident {
             prerequisites: BTreeMap::new(),
             integrity: None,
             reach: None,
+            reach_read: None,
             plan: None,
             gate: None,
             status: RunStatus::Planning,
@@ -333,7 +336,7 @@ impl Incident {
                     self.prerequisites.remove(&Prerequisite::BackupIntegrity);
                     self.integrity = None;
                 }
-                self.reach = Some(reach.clone());
+                (self.reach, self.reach_read) = (Some(reach.clone()), Some(at));
                 self.plan = None;
                 self.gate = None;
                 self.steps.clear();
@@ -450,6 +453,12 @@ impl Incident {
                     }
                 }
             }
+            Event::LossCounted(loss) => {
+                if let Some(reach) = &mut self.reach {
+                    reach.recount(loss);
+                    self.reach_read = Some(at);
+                }
+            }
             Event::TargetTried(tried) => {
                 self.tries.retain(|earlier| earlier.target != tried.target);
                 self.tries.push(tried.clone());
@@ -457,7 +466,7 @@ impl Incident {
             Event::TargetMoved { reach, plan } => {
                 let note = format!("moved to {} at the target", reach.target);
                 self.answer(Prerequisite::TargetConfirmed, true, note, entry);
-                self.reach = Some(reach.clone());
+                (self.reach, self.reach_read) = (Some(reach.clone()), Some(at));
                 self.plan = Some(plan.clone());
                 self.gate = Some((plan.hash.clone(), entry.actor.user.clone()));
                 self.clocks.replayed = None;

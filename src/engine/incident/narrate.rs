@@ -21,8 +21,8 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         }
         Event::SeveritySet { severity } => (format!("Severity set to {}", severity.word()), Plain),
         Event::MomentStated { moment, at } => match moment {
-            Moment::FirstDetected => (format!("First detected at {at:.0} (UTC)"), Plain),
-            Moment::LastKnownGood => (format!("Last known good at {at:.0} (UTC)"), Plain),
+            Moment::FirstDetected => (format!("First detected at {}", utc(*at)), Plain),
+            Moment::LastKnownGood => (format!("Last known good at {}", utc(*at)), Plain),
         },
         Event::NoteAdded { text, .. } => (format!("Note: {text}"), Plain),
         Event::ServerProbed(probe) if probe.reachable => {
@@ -90,6 +90,19 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::Decided { decision: Decision::Promote, .. } => {
             (String::from("Decided: promote"), Attention)
         }
+        Event::LossCounted(loss) => (
+            match (loss.commits, loss.seconds) {
+                (Some(0), _) => {
+                    String::from("Counted with the server stopped: nothing is given up")
+                }
+                (Some(commits), Some(seconds)) => format!(
+                    "Counted with the server stopped: {commits} commits of the last {seconds:.0} s \
+                     are given up"
+                ),
+                _ => String::from("Counted with the server stopped: what is given up is not known"),
+            },
+            Plain,
+        ),
         Event::TargetTried(tried) => {
             let (content, of) = tried.content();
             (
@@ -146,6 +159,10 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::IncidentClosed { .. } => (String::from("Incident closed"), Good),
     };
     Some(told)
+}
+
+fn utc(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 fn step_title(id: &str, incident: &Incident) -> String {

@@ -8,6 +8,7 @@ use super::guard::{confirmed_plan, is_touched, refusal};
 use super::plan::{Cancel, Plan};
 use super::protocol::Progress;
 use super::step::{Outcome, Standing, Step, StepContext};
+use super::work::Asking;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::care::{Care, Held};
 use crate::engine::incident::facts::{Check, Try};
@@ -403,6 +404,13 @@ impl StepContext for Context<'_> {
 
     fn cancelled(&self) -> bool {
         self.can_cancel && (self.core.is_cancelled() || self.core.is_stopping())
+    }
+
+    fn count_loss(&self) -> Result<(), Explanation> {
+        let report = |progress| self.progress(progress);
+        let asking = Asking { report: &report, cancelled: &|| self.cancelled() };
+        let reach = self.core.work.reach_at_rest(&self.core.incident(), self.plan, &asking)?;
+        self.core.record(&mut self.core.lock(), Event::LossCounted(reach.into()))
     }
 
     fn tried(&self, tried: Try) -> Result<(), Explanation> {

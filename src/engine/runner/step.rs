@@ -44,6 +44,12 @@ pub trait StepContext: Sync {
     fn progress(&self, progress: Progress);
     /// True once the commander asked to cancel. A step looks at its safe points.
     fn cancelled(&self) -> bool;
+    /// Counts anew what the recovery point gives up, from the archive and the rescued log, and
+    /// keeps it: the server may have taken writes until it was stopped.
+    ///
+    /// # Errors
+    /// Where the log could not be read; or as [`StepContext::note`].
+    fn count_loss(&self) -> Result<(), Explanation>;
     /// Keeps what the database is like where the server stopped.
     ///
     /// # Errors

@@ -89,6 +89,20 @@ pub trait Work: Send + Sync {
         asking: &Asking<'_>,
     ) -> Result<Reach, Explanation>;
 
+    /// As [`Work::reach`] for the plan's target, by the archive as it is now and what was rescued
+    /// from the directory that was set aside. Changes nothing that is known of the past.
+    ///
+    /// # Errors
+    /// As [`Work::reach`].
+    fn reach_at_rest(
+        &self,
+        incident: &Incident,
+        plan: &Plan,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation> {
+        self.reach(incident, &plan.target, asking)
+    }
+
     /// As [`Work::reach`], by the archive as it is now: where it has changed since the newest
     /// survey, it is read anew, and the new survey comes along.
     ///

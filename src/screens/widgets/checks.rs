@@ -113,7 +113,9 @@ pub fn ordered(checks: &[Check]) -> Vec<&Check> {
 fn row(column: &mut Column<'_>, check: &Check, selected: bool) {
     let theme = column.theme;
     let (ink, sign) = theme.verdict(check.verdict);
-    let word = check.verdict.word();
+    // What was counted with nothing to compare it with was run, whatever the verdict's word says.
+    let counted = check.verdict == Verdict::NotRun && check.found.is_some();
+    let word = if counted { "counted" } else { check.verdict.word() };
     let room = column.width().saturating_sub(2);
     // The word has a column of its own at the right, as wide as the longest of the four.
     let words = if room >= 60 { 17 } else { text::width(word) + 1 };
@@ -125,7 +127,8 @@ fn row(column: &mut Column<'_>, check: &Check, selected: bool) {
     };
     let found = text::clean(&found);
     let left = room.saturating_sub(words + 2);
-    let found_room = text::width(&found).min(left / 2);
+    let title_wants = text::width(&text::clean(&check.title)) + 1;
+    let found_room = text::width(&found).min((left / 2).max(left.saturating_sub(title_wants)));
     let title_room = left.saturating_sub(found_room + usize::from(found_room > 0));
     let title = super::super::paint::pad(&text::clean(&check.title), title_room, theme);
     let found = text::fit(&found, found_room, theme.ellipsis());
