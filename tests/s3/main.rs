@@ -29,6 +29,7 @@ use cloud::Cloud;
 use lifeboat::engine::config::{
     Codec, Encryption, RepositoryConfig, S3Config, S3Credentials, StoreConfig,
 };
+use lifeboat::engine::explain::{Explain, Kind};
 use lifeboat::engine::repository::store::s3::{Limits, S3Store};
 // The suite names them by `super`.
 use lifeboat::engine::repository::store::{

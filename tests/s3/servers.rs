@@ -181,6 +181,12 @@ fn a_server_that_is_not_there_is_unavailable() {
     let error = store.read("a").unwrap_err();
     assert_eq!(error.fault, StoreFault::Unavailable, "{error}");
     assert!(error.what.contains("tried 4 times"), "{error}");
+    // No disk is to blame, in a reading and in a writing.
+    for error in [error, store.put("a", &content(MIB)).unwrap_err()] {
+        let told = error.explanation();
+        assert_eq!(told.kind, Kind::Connection, "{told}");
+        assert!(told.next.contains("server answers"), "{told}");
+    }
 }
 
 #[test]
