@@ -35,7 +35,7 @@ use lifeboat::engine::repository::store::s3::{Limits, S3Store};
 use lifeboat::engine::repository::store::{
     MARKER, ObjectInfo, Store, StoreError, StoreFault, Unfinished,
 };
-use proxy::{Deed, Proxy};
+use proxy::{Deed, Proxy, range_of};
 use server::{ID, SECRET, Server, not_run, program};
 use std::fs;
 use std::io::Write;
