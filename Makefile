@@ -15,7 +15,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-versions test-matrix test-reach test-troubles bench lint
+.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-troubles bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -41,6 +41,12 @@ test-s3: ## The S3 store against real servers, which are fetched or built first
 	@scripts/ensure-s3.sh --heavy
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test s3 -- --include-ignored
+
+test-systemd: ## The scheduler's unit under a real systemd in namespaces of its own, as root
+	@scripts/ensure-build.sh
+	@scripts/ensure-systemd.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	LIFEBOAT_NEED_SYSTEMD=1 LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test units
 
 test-versions: ## WAL and suspects on every PostgreSQL from 14 to 18, fetched first; VERSIONS="14 18" for some
 	@scripts/ensure-build.sh

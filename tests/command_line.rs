@@ -460,6 +460,15 @@ fn wal(program: &Program, sandbox: &Sandbox, work: &Path) {
     let name = object.to_str().unwrap()[..24].to_owned();
     let destination = work.join("fetched").display().to_string();
     let (name, to) = (name.as_str(), destination.as_str());
+    let listed = program.json(&["list-wal", &name[..20]]);
+    let files = listed["files"].as_array().unwrap();
+    assert_eq!((&files[0]["name"], &listed["repository"]), (&name.into(), &"local".into()));
+    assert!(files[0]["object"].as_str().unwrap().ends_with(object.to_str().unwrap()));
+    let told = program.well(&["list-wal", name]);
+    let words: Vec<&str> = told.split_whitespace().collect();
+    assert_eq!(words[2..4], [files[0]["bytes"].to_string().as_str(), name], "{told}");
+    assert!(program.well(&["list-wal"]).lines().count() >= files.len());
+    program.fails(3, &["begins with 0000000F"], &["list-wal", "0000000F"]);
     program.well(&["restore-wal", name, to]);
     assert_eq!(fs::metadata(to).unwrap().len(), 16 << 20);
     fs::remove_file(to).unwrap();

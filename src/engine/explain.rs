@@ -95,6 +95,12 @@ pub trait Explain: std::error::Error {
     fn explanation(&self) -> Explanation;
 }
 
+/// So many of something: `1 set`, `3 sets`, `0 WAL files`.
+#[must_use]
+pub fn count(number: usize, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
 /// An error's own words as a sentence: a capital first and a full stop last.
 #[must_use]
 pub fn sentence(error: &dyn std::fmt::Display) -> String {

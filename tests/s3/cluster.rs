@@ -251,6 +251,24 @@ fn a_cluster_comes_back_from_a_bucket_on_a_bad_day() {
     opens_without_lifeboat(&town, &set, &last);
 }
 
+/// On the second implementation, with good luck alone.
+#[test]
+#[ignore = "heavy: s3s-fs is built first, see make test-s3"]
+fn a_cluster_comes_back_from_s3s_fs_too() {
+    let town = Town::new(Server::s3s_fs().expect("s3s-fs is needed"));
+    let cluster = &town.cluster;
+    town.json(&["create-repository"]);
+    cluster.start_server();
+    cluster.sql("CREATE TABLE orders AS SELECT g AS id FROM generate_series(1, 20000) g");
+    let set = town.json(&["backup"])["backup"]["set"].as_str().unwrap().to_owned();
+    let last = town.archive_all();
+    assert_eq!(town.json(&["verify", "--backup-set-id", &set])["verdict"], "VERIFIED");
+    let restored = town.at("restored");
+    town.json(&["restore", "--set", &set, "--target-directory", &restored.display().to_string()]);
+    town.verify_backup(&restored);
+    opens_without_lifeboat(&town, &set, &last);
+}
+
 /// The bucket as Amazon's own program fetches it, opened by `openssl` and `tar` alone.
 fn opens_without_lifeboat(town: &Town, set: &str, segment: &str) {
     let Some(aws) = program("aws", "LIFEBOAT_AWS") else {

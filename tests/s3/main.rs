@@ -29,12 +29,13 @@ use cloud::Cloud;
 use lifeboat::engine::config::{
     Codec, Encryption, RepositoryConfig, S3Config, S3Credentials, StoreConfig,
 };
+use lifeboat::engine::explain::{Explain, Kind};
 use lifeboat::engine::repository::store::s3::{Limits, S3Store};
 // The suite names them by `super`.
 use lifeboat::engine::repository::store::{
     MARKER, ObjectInfo, Store, StoreError, StoreFault, Unfinished,
 };
-use proxy::{Deed, Proxy};
+use proxy::{Deed, Proxy, range_of};
 use server::{ID, SECRET, Server, not_run, program};
 use std::fs;
 use std::io::Write;

@@ -1,13 +1,16 @@
 //! A proxy that does to requests what a bad day does.
 
 use crate::server::Server;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Nothing here waits longer for other requests.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// What the proxy does with a request.
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub enum Deed {
     Slow,
     /// Turns a bit of the request's body over on its way to the server.
     Damage,
+    /// Reads of ranges wait until so many different ones are asked for.
+    Company(usize),
     /// Adds these lines, each with its end, to the answer's head.
     Add(&'static str),
 }
@@ -125,6 +130,12 @@ impl Proxy {
 }
 
 impl State {
+    /// How many different ranges were asked for.
+    fn ranges(&self) -> usize {
+        let heads = self.heads.lock().unwrap();
+        heads.iter().filter_map(|head| range_of(head)).collect::<HashSet<_>>().len()
+    }
+
     fn deed(&self, line: &str, head: &str) -> Option<Deed> {
         let mut deeds = self.deeds.lock().unwrap();
         if let Some(at) = deeds.iter().position(|(what, _)| line.contains(what.as_str())) {
@@ -166,6 +177,11 @@ impl Weather {
     }
 }
 
+/// What a request's head says of the range that it wants.
+pub fn range_of(head: &str) -> Option<&str> {
+    head.lines().find_map(|line| line.strip_prefix("range: "))
+}
+
 fn refusal(line: &str, status: u16, code: &str) -> String {
     let text = match code {
         "" => String::new(),
@@ -200,6 +216,12 @@ fn serve(mut client: TcpStream, target: &str, state: &State) -> Option<()> {
     let deed = state.deed(&line, &small);
     if let Some(Deed::Say(status, code)) = deed {
         return client.write_all(refusal(&line, status, code).as_bytes()).ok();
+    }
+    if let Some(Deed::Company(wanted)) = deed {
+        let begun = Instant::now();
+        while range_of(&small).is_some() && state.ranges() < wanted && begun.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
     if matches!(deed, Some(Deed::Damage)) {
         let middle = body.len() / 2;

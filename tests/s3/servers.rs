@@ -181,6 +181,12 @@ fn a_server_that_is_not_there_is_unavailable() {
     let error = store.read("a").unwrap_err();
     assert_eq!(error.fault, StoreFault::Unavailable, "{error}");
     assert!(error.what.contains("tried 4 times"), "{error}");
+    // No disk is to blame, in a reading and in a writing.
+    for error in [error, store.put("a", &content(MIB)).unwrap_err()] {
+        let told = error.explanation();
+        assert_eq!(told.kind, Kind::Connection, "{told}");
+        assert!(told.next.contains("server answers"), "{told}");
+    }
 }
 
 #[test]
@@ -219,6 +225,25 @@ fn a_private_authority_is_believed_where_it_is_named() {
     let large = content(9 * MIB);
     store.put("object", &large).unwrap();
     assert!(store.read("object").unwrap() == large);
+}
+
+/// The first answer comes once four different parts are asked for: one after another never ends.
+#[test]
+fn a_long_range_is_read_in_parallel() {
+    let Some(server) = Server::rclone(&[]) else { return };
+    let proxy = Proxy::before(&server);
+    let large = content(40 * MIB);
+    store_at(&server, &server.address).put("large", &large).unwrap();
+    let store = S3Store::open(&config(&server, &proxy.address, SECRET), "shop").unwrap();
+    proxy.outage(Deed::Company(4));
+    let mut range = vec![0; 33 * MIB];
+    store.read_range("large", 12_345, &mut range).unwrap();
+    assert!(range == large[12_345..12_345 + 33 * MIB]);
+    let heads = proxy.heads();
+    let mut first: Vec<&str> = heads.iter().filter_map(|head| range_of(head)).take(4).collect();
+    first.sort_unstable();
+    first.dedup();
+    assert_eq!(first.len(), 4, "{first:?}");
 }
 
 #[test]

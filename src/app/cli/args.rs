@@ -102,6 +102,18 @@ pub enum Verb {
         before: String,
     },
 
+    /// Lists the objects of the WAL archive, by name, as one list without folders.
+    ///
+    /// Each line: when it was written, stored bytes, the WAL file, the object. Ends with 3 where
+    /// PREFIX is given and nothing begins with it.
+    ListWal {
+        /// Only files whose names begin so; of the archive only what can hold such names is listed.
+        #[arg(value_name = "PREFIX")]
+        prefix: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+
     /// Whether every point between two times or LSNs can be recovered to.
     ///
     /// Lists WAL without a hole, gaps, forks, which backups serve, and what is reachable. Ends

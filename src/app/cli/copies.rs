@@ -10,7 +10,7 @@ use crate::engine::copies::debts;
 use crate::engine::copies::survey::{self, Page};
 use crate::engine::copies::{self, CopiedSet, State};
 use crate::engine::desk;
-use crate::engine::explain::Explanation;
+use crate::engine::explain::{Explanation, count};
 use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use std::process::ExitCode;
@@ -104,7 +104,7 @@ pub(super) fn catch_up(config: &Config, args: &CatchUp) -> Result<ExitCode, Expl
 fn show_caught(caught: &Caught) -> Result<(), Explanation> {
     output::line(&caught.cluster)?;
     if !caught.wal.paid.is_empty() {
-        output::line(&format!("{} WAL files copied", caught.wal.paid.len()))?;
+        output::line(&format!("{} copied", count(caught.wal.paid.len(), "WAL file")))?;
     }
     caught.wal.told_gone().iter().try_for_each(|line| output::line(&format!("! {line}")))?;
     for (repository, file, why) in &caught.wal.failed {

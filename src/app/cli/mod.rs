@@ -26,6 +26,7 @@ mod status;
 mod suspects;
 mod verify;
 mod wal;
+mod wal_list;
 
 pub use args::Cli;
 
@@ -96,6 +97,9 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
             backups::list(&loaded(path)?, &common, before.as_deref(), limit)
         }
         Verb::FindBackup { common, before } => backups::find(&loaded(path)?, &common, &before),
+        Verb::ListWal { prefix, common } => {
+            wal_list::list(&loaded(path)?, &common, prefix.as_deref().unwrap_or_default())
+        }
         Verb::CheckWalContinuity { common, from, to } => {
             continuity::check(&loaded(path)?, &common, &from, &to)
         }

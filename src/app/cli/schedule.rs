@@ -105,7 +105,9 @@ fn say(told: &Told, json: bool) -> Result<(), Explanation> {
         return output::json_line(told);
     }
     let line = |at: &Timestamp, cluster: &str, text: String| {
-        output::line(&format!("{}  {cluster}: {text}", moments::echo(*at, &TimeZone::UTC)))
+        // To the second, so that lines stand under each other.
+        let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
+        output::line(&format!("{}  {cluster}: {text}", moments::echo(at, &TimeZone::UTC)))
     };
     match told {
         Told::Begins { at, cluster, job, reason } => {
@@ -113,6 +115,10 @@ fn say(told: &Told, json: bool) -> Result<(), Explanation> {
         }
         Told::Done { at, cluster, job, seconds, said } => {
             line(at, cluster, format!("{} done in {seconds:.1} s: {said}", job.word()))
+        }
+        // Somebody ended it; that is nobody's failure.
+        Told::Failed { at, cluster, job, error, .. } if error.kind == Kind::Cancelled => {
+            line(at, cluster, format!("{} stopped. {error}", job.word()))
         }
         Told::Failed { at, cluster, job, error, .. } => {
             line(at, cluster, format!("{} FAILED. {error}", job.word()))

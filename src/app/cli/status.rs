@@ -4,7 +4,7 @@ use super::args::Common;
 use super::{output, repository_config, runtime};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::desk;
-use crate::engine::explain::{Explain, Explanation};
+use crate::engine::explain::{Explain, Explanation, count};
 use crate::engine::runbook::Runbook;
 use crate::engine::schedule::alarm::span;
 use crate::engine::status::repository::{KnownBy, RepositoryStatus};
@@ -270,7 +270,9 @@ fn copies(page: &ClusterStatus) -> String {
     let mut said = match (names, sets, wal) {
         (0 | 1, 0, 0) => String::from("one repository: nothing to compare it with"),
         (_, 0, 0) => String::from("no repository is known to lack what another has"),
-        _ => format!("{sets} backups and {wal} WAL files are still to be copied"),
+        _ => {
+            format!("still to be copied: {}, {}", count(sets, "backup"), count(wal, "WAL file"))
+        }
     };
     if unasked > 0 && names > 1 {
         said.push_str(&format!("; {unasked} could not be asked"));

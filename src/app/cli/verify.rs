@@ -4,7 +4,7 @@ use super::args::Verify;
 use super::output::{self, Bar};
 use super::{cluster, no_set, opened, repository_config, repository_names};
 use crate::engine::config::{Cluster, Config};
-use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::explain::{Explain, Explanation, Kind, count};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::repository::reverify::{Request, Verified, Which, verify_set};
 use humansize::{DECIMAL, format_size};
@@ -67,7 +67,7 @@ pub(super) fn verify(config: &Config, args: &Verify) -> Result<ExitCode, Explana
         for (name, fault) in &faults {
             output::line(&format!("{:17} {name}: {fault}", Verdict::CouldNotVerify.word()))?;
         }
-        output::line(&format!("{} sets: {}", results.len(), verdict.word()))?;
+        output::line(&format!("{}: {}", count(results.len(), "set"), verdict.word()))?;
     }
     Ok(code(verdict))
 }

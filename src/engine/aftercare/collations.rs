@@ -2,7 +2,8 @@
 //! that index wrong in silence. Rebuilds the indexes that are concerned and says so to the server.
 
 use super::Item;
-use super::ward::{ASK, Found, Rows, Ward, count, field, listed};
+use super::ward::{ASK, Found, Rows, Ward, field, listed};
+use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::postgres::connect::Session;

@@ -3,7 +3,8 @@
 //! taken back, and only after agreement.
 
 use super::Item;
-use super::ward::{Found, Rows, Ward, count, field};
+use super::ward::{Found, Rows, Ward, field};
+use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::postgres::connect::Session;

@@ -2,7 +2,8 @@
 //! and keep old rows until somebody commits or rolls them back. Which, the tool cannot know.
 
 use super::Item;
-use super::ward::{ASK, Found, Ward, count, field};
+use super::ward::{ASK, Found, Ward, field};
+use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::validate::check::begin;

@@ -1,7 +1,8 @@
 //! The planner's statistics: gathered since the database serves again, in every database.
 
 use super::Item;
-use super::ward::{Found, Ward, count, field};
+use super::ward::{Found, Ward, field};
+use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::validate::check::begin;

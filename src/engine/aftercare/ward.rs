@@ -210,11 +210,6 @@ impl<'a> Ward<'a> {
     }
 }
 
-/// "1 row", "2 rows": a count with its word.
-pub fn count(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
-}
-
 /// A list that is not cut off in silence.
 pub fn listed(all: &[String], most: usize) -> String {
     let shown = all.iter().take(most).cloned().collect::<Vec<_>>().join(", ");

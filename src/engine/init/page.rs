@@ -3,6 +3,7 @@
 
 use super::carry_out::Outcome;
 use super::proof::Proof;
+use crate::engine::explain::count;
 use crate::engine::incident::facts::Verdict;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -101,8 +102,9 @@ fn proven(proof: &Proof) -> String {
     let tables = proof.checks.iter().filter(|check| check.id.starts_with("rows:")).count();
     let seconds = |milliseconds: u64| std::time::Duration::from_millis(milliseconds).as_secs_f64();
     format!(
-        "The backup was restored in {:.1} s, started, and {tables} tables were counted ({:.1} s in all).",
+        "The backup was restored in {:.1} s, started, and its rows counted in {} ({:.1} s in all).",
         seconds(proof.restore_ms.unwrap_or_default()),
+        count(tables, "table"),
         seconds(proof.total_ms)
     )
 }
@@ -112,8 +114,9 @@ fn not_protected(outcome: &Outcome, around: &Circumstances) -> Vec<String> {
     let mut lines = Vec::new();
     if !outcome.awaits_restart.is_empty() {
         lines.push(format!(
-            "NOTHING yet: {} take effect at the next restart. Until then no WAL is archived.",
-            outcome.awaits_restart.join(" and ")
+            "NOTHING yet: {} {} effect at the next restart. Until then no WAL is archived.",
+            outcome.awaits_restart.join(" and "),
+            if outcome.awaits_restart.len() == 1 { "takes" } else { "take" }
         ));
     }
     if let Some(proof) = &outcome.proof {

@@ -1,5 +1,5 @@
-//! The archive seen folder by folder, for what must look at all of it: retention. Owns no
-//! judgement; holds the names of one folder at a time.
+//! The archive seen folder by folder, for what must look at all of it (retention) or at a part of
+//! it (people). Owns no judgement; holds the names of one folder at a time.
 
 use super::wal_object::{FOLDER, ObjectName};
 use super::{Repository, RepositoryError};
@@ -83,6 +83,28 @@ impl Repository {
         self.archived(FOLDER)
     }
 
+    /// What of the archive has a name that begins with `prefix`: histories first, then folder after
+    /// folder. Lists only folders that can hold such a name.
+    ///
+    /// # Errors
+    /// Where a folder could not be listed whole; what was told before is true all the same.
+    pub fn each_wal_file(
+        &self,
+        prefix: &str,
+        each: &mut dyn FnMut(ArchivedFile),
+    ) -> Result<(), RepositoryError> {
+        let mut tell = |files: Vec<ArchivedFile>| {
+            files.into_iter().filter(|file| file.name.starts_with(prefix)).for_each(&mut *each);
+        };
+        tell(self.history_files()?);
+        for folder in self.wal_folders()? {
+            if folder.name.starts_with(prefix) || prefix.starts_with(&folder.name) {
+                tell(self.wal_files(&folder)?);
+            }
+        }
+        Ok(())
+    }
+
     fn archived(&self, folder: &str) -> Result<Vec<ArchivedFile>, RepositoryError> {
         let mut files = Vec::new();
         for object in self.store.list(folder, "")? {
@@ -132,6 +154,21 @@ mod tests {
             );
             assert_eq!(files[0].key_id.is_some(), repository.keyring().is_some());
             assert_eq!(repository.history_files().unwrap().len(), 1);
+
+            for (prefix, expected) in [
+                ("", 5),
+                ("00000001", 3),
+                ("0000000100000000", 1),
+                ("00000001000000010000", 2),
+                ("000000010000000100000000.partial", 1),
+                ("00000002", 2),
+                ("00000003", 0),
+            ] {
+                let mut names = Vec::new();
+                repository.each_wal_file(prefix, &mut |file| names.push(file.name)).unwrap();
+                assert_eq!(names.len(), expected, "{prefix}: {names:?}");
+                assert!(names.iter().all(|name| name.starts_with(prefix)), "{names:?}");
+            }
         }
     }
 }

@@ -139,9 +139,9 @@ pub fn unreachable(reach: &Reach) -> Explanation {
         .checks
         .iter()
         .filter(|check| check.verdict != Verdict::Verified)
-        .map(|check| format!("{}: {}", check.title, check.detail))
+        .map(|check| format!("{}: {}", check.title, check.detail.trim_end_matches('.')))
         .collect();
-    let why = if reasons.is_empty() { String::new() } else { format!(" {}", reasons.join("; ")) };
+    let why = if reasons.is_empty() { String::new() } else { format!(" {}.", reasons.join("; ")) };
     let nearest: Vec<_> = reach.nearest.iter().map(ToString::to_string).collect();
     let next = if nearest.is_empty() {
         String::from("No other target can be reached from this repository either.")

@@ -9,7 +9,7 @@ use super::run::Chores;
 use crate::engine::backup;
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies::{self, State, catch_up};
-use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::explain::{Explain, Explanation, Kind, count};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::repository::reverify::{Request, Which, verify_set};
 use crate::engine::retention;
@@ -97,8 +97,8 @@ fn bring_copies(
     cancelled: Cancelled<'_>,
 ) -> Result<String, Explanation> {
     let caught = catch_up::catch_up(config, cluster, &|_| {}, cancelled);
-    let mut paid =
-        format!("{} sets and {} WAL files copied", caught.paid.len(), caught.wal.paid.len());
+    let (sets, files) = (count(caught.paid.len(), "set"), count(caught.wal.paid.len(), "WAL file"));
+    let mut paid = format!("{sets} and {files} copied");
     for gone in caught.wal.told_gone() {
         paid = format!("{paid}. {gone}");
     }
@@ -181,7 +181,8 @@ fn verify(
         return Err(stopped("verification"));
     }
     if bad.is_empty() {
-        return Ok(format!("{good} sets VERIFIED, {} read anew", format_size(read, DECIMAL)));
+        let (good, read) = (count(good, "set"), format_size(read, DECIMAL));
+        return Ok(format!("{good} VERIFIED, {read} read anew"));
     }
     Err(Explanation::new(
         Kind::Integrity,
@@ -213,7 +214,8 @@ fn clean_up(
                 said.push(match (outcome.sets.len(), outcome.bytes) {
                     (0, 0) => format!("\"{name}\": nothing to remove"),
                     (sets, bytes) => format!(
-                        "\"{name}\": {sets} sets and old WAL removed, {} freed",
+                        "\"{name}\": {} and old WAL removed, {} freed",
+                        count(sets, "set"),
                         format_size(bytes, DECIMAL)
                     ),
                 });

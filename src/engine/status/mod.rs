@@ -235,7 +235,7 @@ fn problems(page: &ClusterStatus) -> Vec<String> {
             add(&format!("object_lock is configured, but the store shows no lock on {object}."));
         }
         if let Some(last) = one.verified.as_ref().filter(|last| last.verdict != Verdict::Verified) {
-            add(&format!("{} was not verified: {}.", last.set, last.verdict.word()));
+            add(&format!("The last verification of {} says {}.", last.set, last.verdict.word()));
         }
     }
     // The server was named above, with the same reason.

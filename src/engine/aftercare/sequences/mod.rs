@@ -4,7 +4,8 @@
 mod handed;
 
 use super::Item;
-use super::ward::{ASK, Found, Ward, count, field};
+use super::ward::{ASK, Found, Ward, field};
+use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::postgres::connect::Session;

@@ -110,6 +110,8 @@ pub enum StoreFault {
 pub struct StoreError {
     pub fault: StoreFault,
     pub what: String,
+    /// A server over a network said it, or did not answer; else it was a volume of this machine.
+    pub bucket: bool,
     #[source]
     pub source: Option<io::Error>,
 }
@@ -134,12 +136,24 @@ impl StoreError {
     #[must_use]
     pub fn io(doing: &str, source: io::Error) -> Self {
         let what = format!("could not {doing}: {source}");
-        Self { fault: StoreFault::of(&source), what, source: Some(source) }
+        // A writer's failure may come through `Write`.
+        let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<Self>());
+        let (fault, bucket) = match inner {
+            Some(inner) => (inner.fault, inner.bucket),
+            None => (StoreFault::of(&source), false),
+        };
+        Self { fault, what, bucket, source: Some(source) }
     }
 
     #[must_use]
     pub fn new(fault: StoreFault, what: impl Into<String>) -> Self {
-        Self { fault, what: what.into(), source: None }
+        Self { fault, what: what.into(), bucket: false, source: None }
+    }
+
+    /// As [`StoreError::new`], of a server that keeps buckets.
+    #[must_use]
+    pub fn of_bucket(fault: StoreFault, what: impl Into<String>) -> Self {
+        Self { bucket: true, ..Self::new(fault, what) }
     }
 }
 
@@ -150,12 +164,22 @@ impl Explain for StoreError {
             StoreFault::Exists => (Kind::Refused, "Find out who wrote it before anything else."),
             StoreFault::Throttled => (Kind::Connection, "Wait a little and try again."),
             StoreFault::TimedOut => (Kind::Connection, "Check the way to the repository."),
+            StoreFault::Denied if self.bucket => {
+                (Kind::Storage, "Check the access keys and what they may do there, and try again.")
+            }
             StoreFault::Denied => {
                 (Kind::Storage, "Give this user access to the repository, and try again.")
+            }
+            StoreFault::NoSpace if self.bucket => {
+                (Kind::Storage, "Make room in the store, and try again.")
             }
             StoreFault::NoSpace => {
                 (Kind::Storage, "Make room on the repository's volume, and try again.")
             }
+            StoreFault::Unavailable if self.bucket => (
+                Kind::Connection,
+                "Check that the store's server answers and has the bucket, and try again.",
+            ),
             StoreFault::Unavailable => {
                 (Kind::Storage, "Check that the repository's volume is mounted and healthy.")
             }

@@ -117,7 +117,7 @@ impl FileStore {
         result.map_err(|e| {
             if absent(&e) {
                 let what = format!("{key} is not in {}", self.describe());
-                StoreError { fault: StoreFault::NotFound, what, source: Some(e) }
+                StoreError { source: Some(e), ..StoreError::new(StoreFault::NotFound, what) }
             } else {
                 StoreError::io(&self.doing(verb, key), e)
             }
@@ -126,14 +126,13 @@ impl FileStore {
 
     fn require_marker(&self) -> Result<(), StoreError> {
         fs::metadata(self.root.join(MARKER)).map(drop).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => StoreError {
-                fault: StoreFault::Unavailable,
-                what: format!(
+            io::ErrorKind::NotFound => {
+                let what = format!(
                     "{} is no repository at this moment: its marker {MARKER} is not there",
                     self.root.display()
-                ),
-                source: Some(e),
-            },
+                );
+                StoreError { source: Some(e), ..StoreError::new(StoreFault::Unavailable, what) }
+            }
             _ => StoreError::io(&self.doing("look at", MARKER), e),
         })
     }
@@ -209,15 +208,14 @@ impl Store for FileStore {
         let path = self.path(key)?;
         let file = self.proven("read", key, || File::open(&path))?;
         file.read_exact_at(buffer, offset).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => StoreError {
-                fault: StoreFault::Unavailable,
-                what: format!(
+            io::ErrorKind::UnexpectedEof => {
+                let what = format!(
                     "{key} in {} is too short: it does not hold {} bytes from byte {offset} on",
                     self.describe(),
                     buffer.len()
-                ),
-                source: Some(e),
-            },
+                );
+                StoreError { source: Some(e), ..StoreError::new(StoreFault::Unavailable, what) }
+            }
             _ => StoreError::io(&self.doing("read", key), e),
         })
     }

@@ -572,7 +572,7 @@ impl Client {
 
 /// As the store's caller hears it; `doing` such as "write wal-archive/… to s3://…".
 pub fn told(doing: &str, failure: Failure) -> StoreError {
-    StoreError::new(failure.fault, format!("could not {doing}: {}", failure.what))
+    StoreError::of_bucket(failure.fault, format!("could not {doing}: {}", failure.what))
 }
 
 /// The tag that S3 gives to an object that was put together from `parts`.

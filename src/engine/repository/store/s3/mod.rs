@@ -390,7 +390,7 @@ impl Shared {
             "{key} in {} is too short: it does not hold {length} bytes from byte {offset} on",
             self.place
         );
-        StoreError::new(StoreFault::Unavailable, what)
+        StoreError::of_bucket(StoreFault::Unavailable, what)
     }
 
     /// "Not there" is an answer only where there is a repository.
@@ -433,10 +433,10 @@ impl Shared {
             }
             Err(e) if e.fault == StoreFault::NotFound => {
                 let what = format!(
-                    "{} is no repository: there is no such bucket, or no {MARKER} in it",
+                    "there is no repository at {}: no such bucket, or no {MARKER} in it",
                     self.place
                 );
-                Err(StoreError::new(StoreFault::Unavailable, what))
+                Err(StoreError::of_bucket(StoreFault::Unavailable, what))
             }
             Err(e) => Err(told(&self.doing("look at", MARKER), e)),
         }
@@ -496,7 +496,7 @@ fn wait<T: Send + 'static>(
 /// The task broke down: rusoto panics over some answers.
 fn lost() -> StoreError {
     let what = "a request to S3 broke down over the server's answer";
-    StoreError::new(StoreFault::Unavailable, what)
+    StoreError::of_bucket(StoreFault::Unavailable, what)
 }
 
 #[cfg(test)]

@@ -161,7 +161,7 @@ impl ObjectWriter for S3Writer {
                 "{} in {} has {} bytes, and {} were written",
                 self.key, self.store.place, found.size, self.size
             );
-            return Err(StoreError::new(StoreFault::Unavailable, what));
+            return Err(StoreError::of_bucket(StoreFault::Unavailable, what));
         }
         Ok(())
     }
