@@ -133,7 +133,7 @@ pub fn draw(view: &View, incident: &Incident, column: &mut Column<'_>) {
         (Id::Abandon, "it is not: give it up; asks first"),
     ];
     // The key bar names the keys too: the checks go before their words.
-    let below = if usize::from(column.left()) >= list.len() + keys.len() + 1 { 3 } else { 0 };
+    let below = if usize::from(column.left()) > list.len() + keys.len() { 3 } else { 0 };
     let room = column.left().saturating_sub(below);
     let at = (view.panel == 1).then(|| view.cursor_in(1, list.len()));
     let area = Rect { height: room, ..column.rest() };
