@@ -15,7 +15,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-troubles bench lint
+.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-troubles bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -56,7 +56,10 @@ test-versions: ## WAL and suspects on every PostgreSQL from 14 to 18, fetched fi
 	  LIFEBOAT_TEST_PG_BIN="$$pg" $(CARGO) test --locked --test wal_judge --test recovery_point --test suspects; \
 	done
 
-test-matrix: ## Recoveries in place: versions, control drivers, ciphers and stores, each with each; many minutes
+# Cells of test-matrix whose name has every word of these, separated by +: ONLY='file+Option B'.
+ONLY ?=
+
+test-matrix: ## Ways to bring data back: versions, drivers, ciphers and stores, each with each; hours; ONLY='file+delta' for some
 	@scripts/ensure-build.sh
 	@scripts/ensure-s3.sh
 	@set -e; bins=; for version in $(VERSIONS); do \
@@ -64,6 +67,7 @@ test-matrix: ## Recoveries in place: versions, control drivers, ciphers and stor
 	done; \
 	for own in /usr/lib/postgresql/*/bin; do [ ! -x "$$own/postgres" ] || bins="$$bins:$$own"; done; \
 	LIFEBOAT_MATRIX_BINS="$${bins#:}" LIFEBOAT_MATRIX="$(CURDIR)/target/matrix.md" \
+	  LIFEBOAT_MATRIX_ONLY='$(ONLY)' \
 	  $(CARGO) test --locked --test drivers -- --include-ignored every_combination; \
 	cat target/matrix.md
 
@@ -71,6 +75,14 @@ test-reach: ## Proof of reach: every verdict against what a server then does, mi
 	@scripts/ensure-build.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test reach_judge -- --include-ignored
+
+test-pg-cases: ## PostgreSQL's own recovery cases against our commands, on every version, minutes; VERSIONS="15 18" for some
+	@scripts/ensure-build.sh
+	@set -e; for version in $(VERSIONS); do \
+	  pg=$$(scripts/ensure-version.sh $$version); \
+	  echo "PostgreSQL $$version"; \
+	  LIFEBOAT_TEST_PG_BIN="$$pg" $(CARGO) test --locked --test pg_cases -- --include-ignored; \
+	done
 
 test-troubles: ## Every trouble of a recovery, caused, recognised, cured and verified; minutes
 	@scripts/ensure-build.sh

@@ -9,7 +9,7 @@ use super::theme::Ink;
 use super::view::View;
 use super::{commands, frame, text};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Commit, Procedure, Target};
+use crate::engine::incident::facts::{Commit, Procedure, Target, TargetPoint};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -384,7 +384,9 @@ fn draw_confirm(view: &View, confirm: &Confirm, area: Rect, buf: &mut Buffer) {
     let inner_width = usize::from(width.saturating_sub(4)).max(1);
     let mut lines: Vec<Line> = Vec::new();
     for paragraph in &confirm.body {
-        lines.extend(wrapped(view, Ink::Text, paragraph, inner_width));
+        for line in paragraph.split('\n') {
+            lines.extend(wrapped(view, Ink::Text, line, inner_width));
+        }
         lines.push(Vec::new());
     }
     let answer = |key: &'static str, words: &str| -> Line {
@@ -439,7 +441,7 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     );
     fact("directory", id.data_directory.clone(), Ink::Text);
     if plan.lost {
-        let words = "the data directory is lost: who it is, is the backup's word. Be sure.";
+        let words = "! lost: whose it is, is the backup's word. Be sure.";
         fact("", words.to_owned(), Ink::Attention);
     }
     let full = match &plan.procedure {
@@ -454,15 +456,17 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
         );
         fact("", destination.clone(), Ink::Text);
     }
-    fact("goes back to", plan.target.to_string(), Ink::Strong);
+    fact("goes back to", super::full_restore::goes_back(plan), Ink::Strong);
     if let Some(reach) = &incident.reach {
+        let read = incident
+            .reach_read
+            .map_or_else(String::new, |at| format!(", counted at {}", text::when(at, view.now)));
         let lost = match (reach.lost_commits, reach.lost_seconds) {
             (Some(n), Some(s)) => {
-                let read = incident.reach_read.map_or_else(String::new, |at| {
-                    format!(", counted at {}", text::when(at, view.now))
-                });
                 format!("{} commits, the last {}{read}", text::count(n), text::span(s))
             }
+            // No commit is kept to count the time from.
+            (Some(n), None) => format!("{} commits{read}", text::count(n)),
             _ => String::from("not known"),
         };
         fact("lost by it", lost, Ink::Attention);
@@ -470,17 +474,20 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
             fact("takes", text::span_range(f.total()), Ink::Text);
         }
     }
-    fact("from backup", plan.base.set.clone(), Ink::Text);
+    if plan.target.point != TargetPoint::EndOfBase {
+        fact("from backup", plan.base.set.clone(), Ink::Text);
+    }
     if let Some(source) = plan.source.as_ref().filter(|source| source.far) {
         fact("comes", source.to_string(), Ink::Attention);
     }
     if full.is_some() {
         fact("stops", String::from("nothing, before you decide to swap"), Ink::Good);
-        fact(
-            "stays kept",
-            String::from("the old directory, whole, once it is swapped:"),
-            Ink::Good,
-        );
+        let kept = if plan.lost {
+            "what is left of the old directory, once it is swapped:"
+        } else {
+            "the old directory, whole, once it is swapped:"
+        };
+        fact("stays kept", kept.to_owned(), Ink::Good);
         fact("", plan.aside.clone(), Ink::Text);
         return out;
     }

@@ -80,6 +80,10 @@ fn unguarded(view: &View) -> Guide {
             Page::Checklist => ending(view, incident),
             _ => wait(""),
         },
+        (Page::RecoveryPoint, Phase::Restore) if super::full_restore::is_chosen(incident) => do_it(
+            Id::GoOn,
+            "A full restore is chosen. Go on to it; Enter here would choose this point instead.",
+        ),
         (Page::RecoveryPoint, Phase::Restore) if super::available::may_choose(incident) => {
             let rechoose = view.candidate().map(|c| c.target)
                 != incident.reach.as_ref().map(|r| r.target.clone());
@@ -90,6 +94,10 @@ fn unguarded(view: &View) -> Guide {
             }
         }
         (Page::Validation, Phase::Checklist) => verdicts(view, incident),
+        (Page::Validation, Phase::Restore) if super::full_restore::waits(incident) => do_it(
+            Id::GoOn,
+            "Read each that is not VERIFIED (arrow keys, Enter). Then go back and decide.",
+        ),
         _ => do_it(
             Id::GoOn,
             format!("You are looking at another part. The incident stands at: {}.", here.title()),
@@ -205,6 +213,7 @@ fn restore(view: &View, incident: &Incident) -> Guide {
     let title = step
         .and_then(|s| incident.plan.as_ref().and_then(|p| p.step(&s.id)))
         .map_or("the step", |s| s.title.as_str());
+    let full = super::full_restore::is_chosen(incident);
     match incident.status {
         RunStatus::Planning => before_the_gate(view, incident),
         RunStatus::Ready => do_it(Id::StartRun, "The gate is passed. Start the recovery."),
@@ -222,8 +231,12 @@ fn restore(view: &View, incident: &Incident) -> Guide {
         }),
         RunStatus::Held if super::full_restore::waits(incident) => {
             let question = step.and_then(|s| s.question.as_deref()).unwrap_or("Swap it in?");
-            do_it(Id::SwapIn, format!("{} A gives it up.", text::clean(question)))
-                .tone(Tone::Attention)
+            let question = text::clean(question);
+            if incident.validation.iter().any(|check| check.verdict == Verdict::Failed) {
+                let words = format!("{question} Read what FAILED first; A gives it up.");
+                return do_it(Id::PageFour, words).tone(Tone::Attention);
+            }
+            do_it(Id::SwapIn, format!("{question} A gives it up.")).tone(Tone::Attention)
         }
         RunStatus::Held => {
             let question = step
@@ -250,12 +263,24 @@ fn restore(view: &View, incident: &Incident) -> Guide {
             )
             .tone(Tone::Attention)
         }
+        RunStatus::Cancelled if full => do_it(
+            Id::PutBack,
+            "The full restore was ended. Put back: the new server is stopped, its files stay.",
+        )
+        .tone(Tone::Attention),
         RunStatus::Cancelled => do_it(
             Id::PutBack,
             "The recovery was cancelled. Put everything back as it was, then choose again.",
         )
         .tone(Tone::Attention),
         RunStatus::Undoing => wait("Putting everything back as it was before. Nothing to do."),
+        RunStatus::Undone if full => do_it(
+            Id::PageTwo,
+            format!(
+                "The old cluster is as it was. Choose again (2). The new one's files go with: {}.",
+                super::full_restore::discard(incident)
+            ),
+        ),
         RunStatus::Undone => do_it(
             Id::PageTwo,
             "Everything is as it was before. Choose another recovery point, or a full restore (O).",

@@ -13,7 +13,7 @@ use super::widgets::bars;
 use super::{at_target, columns, commands, full_restore, only_panel, split_rows, text};
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::Prerequisite;
+use crate::engine::incident::facts::{Check, Prerequisite};
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus};
 use crate::engine::incident::trouble::Trouble;
 use crate::engine::runner::plan::{Cancel, PlanStep};
@@ -60,6 +60,27 @@ fn cursor(view: &View, incident: &Incident, length: usize) -> usize {
 
 fn place(incident: &Incident, id: &str) -> Option<usize> {
     incident.steps.iter().position(|s| s.id == id)
+}
+
+/// How many checks the right panel lists while the run waits for a decision.
+#[must_use]
+pub fn checks(incident: &Incident) -> usize {
+    match () {
+        () if full_restore::waits(incident) => incident.validation.len(),
+        () if at_target::waits(incident) => at_target::rows(incident),
+        () => 0,
+    }
+}
+
+/// The check under the cursor of the right panel.
+#[must_use]
+pub fn selected_check(view: &View) -> Option<&Check> {
+    let incident = view.incident.as_ref()?;
+    if full_restore::waits(incident) {
+        let list = full_restore::checks(incident);
+        return list.get(view.cursor_in(1, list.len())).copied();
+    }
+    at_target::selected(view)
 }
 
 /// The command that answers a prerequisite.
@@ -125,7 +146,12 @@ fn list(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
         (Some(plan), false) => format!("{done} of {} steps done", plan.steps.len()),
         (None, _) => String::new(),
     };
-    let title = if before { "Prerequisites and plan" } else { "Plan" };
+    let title = match (before, full_restore::is_chosen(incident)) {
+        (true, false) => "Prerequisites and plan",
+        (true, true) => "Prerequisites and plan of a full restore",
+        (false, false) => "Plan",
+        (false, true) => "Plan of a full restore",
+    };
     column.title(view.panel == 0, title, &note);
     let visible = usize::from(column.left());
     let first = first_row(at, rows.len() + 1, visible);
@@ -363,6 +389,27 @@ fn explained(view: &View, step: &PlanStep, column: &mut Column<'_>) {
     const NAME: usize = 10;
     column.title(view.panel == 1, &text::clean(&step.title), "");
     column.wrapped(Ink::Text, &text::clean(&step.why), 0, 4);
+    let touches = match step.touches.as_slice() {
+        [] => String::from("nothing: it only reads"),
+        list => list
+            .iter()
+            .map(|t| {
+                let (clean, room) = (text::clean(t), column.width().saturating_sub(NAME));
+                // A path is known by its ends; a sentence is not.
+                let is_path = !clean.contains(' ');
+                if is_path { text::shorten(&clean, room, view.theme.ellipsis()) } else { clean }
+            })
+            .collect::<Vec<_>>()
+            .join("\n"),
+    };
+    let ink = if step.destructive { Ink::Attention } else { Ink::Text };
+    column.field("touches", NAME, (ink, &touches), 5);
+    if let Some(range) = step.expected {
+        column.field("takes", NAME, (Ink::Text, &text::span_range(range)), 1);
+    }
+    column.field("cancel", NAME, (Ink::Text, &cancel(&step.cancel)), 2);
+    let undo = step.undo.as_deref().unwrap_or("nothing to undo");
+    column.field("undo", NAME, (Ink::Text, &text::clean(undo)), 3);
     let runbook = step.runbook.lines().next().unwrap_or("");
     let more = if step.runbook.lines().count() > 1 {
         format!(" {}", view.theme.ellipsis())
@@ -372,28 +419,6 @@ fn explained(view: &View, step: &PlanStep, column: &mut Column<'_>) {
     if !runbook.is_empty() {
         column.field("runbook", NAME, (Ink::Accent, &format!("{}{more}", text::clean(runbook))), 2);
     }
-    let touches = match step.touches.as_slice() {
-        [] => String::from("nothing: it only reads"),
-        list => list
-            .iter()
-            .map(|t| {
-                text::shorten(
-                    &text::clean(t),
-                    column.width().saturating_sub(NAME),
-                    view.theme.ellipsis(),
-                )
-            })
-            .collect::<Vec<_>>()
-            .join("\n"),
-    };
-    let ink = if step.destructive { Ink::Attention } else { Ink::Text };
-    column.field("touches", NAME, (ink, &touches), 3);
-    if let Some(range) = step.expected {
-        column.field("takes", NAME, (Ink::Text, &text::span_range(range)), 1);
-    }
-    column.field("cancel", NAME, (Ink::Text, &cancel(&step.cancel)), 2);
-    let undo = step.undo.as_deref().unwrap_or("nothing to undo");
-    column.field("undo", NAME, (Ink::Text, &text::clean(undo)), 2);
 }
 
 /// When a step can be stopped, in words.

@@ -16,6 +16,7 @@ mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod columns;
 mod matrix;
 mod rights;
 mod service;

@@ -3,12 +3,12 @@
 use crate::servers::{ID, SECRET, Server, not_run};
 use crate::support::{LIMIT, folder, free_port, server_user, wait_for};
 use lifeboat::engine::config::{self, Cluster};
-use lifeboat::engine::incident::event::Decision;
-use lifeboat::engine::incident::event::Declaration;
+use lifeboat::engine::incident::event::{Decision, Declaration, Entry, Event};
 use lifeboat::engine::incident::facts::Tier;
 use lifeboat::engine::incident::facts::{
     Moment, Prerequisite, Severity, Target, TargetPoint, Verdict,
 };
+use lifeboat::engine::incident::journal;
 use lifeboat::engine::incident::model::{Incident, RunStatus};
 use lifeboat::engine::incident::store::Store;
 use lifeboat::engine::postgres::child;
@@ -28,7 +28,12 @@ use tokio::runtime::Runtime;
 
 /// The name that every cluster has in its configuration.
 pub const NAME: &str = "orders";
-const ROWS: u64 = 150;
+/// Rows of the table just before the accident.
+pub const ROWS: u64 = 150;
+/// Rows of the table at the backup's end.
+pub const BACKED_UP: u64 = 100;
+/// A tablespace and its folder below the root.
+pub const SPACE: &str = "far";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
@@ -47,12 +52,24 @@ pub struct Case {
     pub server: Option<Server>,
     /// Lines of postgresql.conf.
     pub settings: Vec<&'static str>,
+    /// The table lies in a tablespace outside the data directory.
+    pub spaces: bool,
+    /// A recovery takes equal files from the damaged directory (`delta_restore`).
+    pub delta: bool,
 }
 
 impl Case {
     pub fn of(driver: Driver) -> Self {
         let binaries = discovery::binaries(None, None).unwrap();
-        Self { driver, binaries, encrypted: true, server: None, settings: Vec::new() }
+        Self {
+            driver,
+            binaries,
+            encrypted: true,
+            server: None,
+            settings: Vec::new(),
+            spaces: false,
+            delta: false,
+        }
     }
 
     /// Debian's own, where its programs are and this is root; says so where they are not.
@@ -82,7 +99,7 @@ pub struct Stage {
     pub case: Case,
     /// Debian's name of the cluster, which is removed by it.
     made: Option<String>,
-    target: std::cell::RefCell<Option<Target>>,
+    pub target: std::cell::RefCell<Option<Target>>,
     /// The runners' processes: they outlive whoever asks them.
     runners: std::cell::RefCell<Vec<u32>>,
 }
@@ -134,7 +151,14 @@ impl Stage {
         stage.make(port, &host);
         stage.driver().start(&StartOptions::default()).unwrap_or_else(|error| panic!("{error}"));
         stage.lifeboat(&["create-repository", "--cluster", NAME]);
-        stage.sql("CREATE TABLE stock AS SELECT generate_series(1, 100) AS id");
+        let mut place = "";
+        if stage.case.spaces {
+            let far = stage.root.path().join(SPACE);
+            stage.make_folder(&far);
+            stage.sql(&format!("CREATE TABLESPACE {SPACE} LOCATION '{}'", far.display()));
+            place = "TABLESPACE far";
+        }
+        stage.sql(&format!("CREATE TABLE stock {place} AS SELECT generate_series(1, 100) AS id"));
         stage.lifeboat(&["backup", "--cluster", NAME]);
         stage
     }
@@ -173,9 +197,7 @@ impl Stage {
             Path::new("/etc/postgresql").join(&major).join(name).join("postgresql.conf")
         } else {
             for path in [&self.data, host] {
-                fs::create_dir(path).unwrap();
-                fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
-                child::give(path, &self.owner).unwrap();
+                self.make_folder(path);
             }
             let mut command =
                 child::command(self.case.binaries.program("initdb"), &self.owner).unwrap();
@@ -201,17 +223,27 @@ impl Stage {
         fs::write(&file, format!("{text}\n{}\n", lines.join("\n"))).unwrap();
     }
 
+    fn make_folder(&self, path: &Path) {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+        child::give(path, &self.owner).unwrap();
+    }
+
     pub fn driver(&self) -> Box<dyn control::Driver> {
         control::driver(&self.cluster).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// As the server's user, who archives and may log in.
     pub fn lifeboat(&self, arguments: &[&str]) -> String {
-        let mut command = child::command(self.root.path().join("lifeboat"), &self.owner).unwrap();
-        command.arg("--config").arg(&self.config).args(arguments);
-        let done = child::run(command, LIMIT).unwrap();
+        let done = self.try_lifeboat(arguments);
         assert!(done.ok(), "{arguments:?}: {}", done.said());
         done.stdout
+    }
+
+    pub fn try_lifeboat(&self, arguments: &[&str]) -> child::Finished {
+        let mut command = child::command(self.root.path().join("lifeboat"), &self.owner).unwrap();
+        command.arg("--config").arg(&self.config).args(arguments);
+        child::run(command, LIMIT).unwrap()
     }
 
     /// By the server's own user, as peer authentication wants it; tuples alone.
@@ -367,6 +399,21 @@ impl Stage {
         wait_for("the new setting", || self.sql("SHOW work_mem") == "7MB");
     }
 
+    /// A recovery beside production puts the tablespace elsewhere.
+    pub fn map_the_tablespace(&self) {
+        let at = |name: &str| self.root.path().join(name).display().to_string();
+        self.make_folder(&self.root.path().join("far-beside"));
+        let text = fs::read_to_string(&self.config).unwrap();
+        let mapping =
+            format!("tablespace_mapping = {{ \"{}\" = \"{}\" }}\n", at(SPACE), at("far-beside"));
+        let before = "[clusters.connection]";
+        fs::write(&self.config, text.replacen(before, &(mapping + before), 1)).unwrap();
+    }
+
+    pub fn is_debian(&self) -> bool {
+        self.made.is_some()
+    }
+
     /// Every file of Debian's configuration.
     pub fn configuration(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let name = self.made.as_ref().unwrap();
@@ -389,7 +436,8 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         let ours = self.root.path().display().to_string();
-        for pid in self.runners.borrow().iter() {
+        let begun = begun_runners(&Store::new(&self.root.path().join("state")));
+        for pid in self.runners.borrow().iter().chain(&begun) {
             // A number can be another process's by now.
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             if String::from_utf8_lossy(&line).contains(&ours)
@@ -418,6 +466,18 @@ impl Drop for Stage {
         let log = format!("/var/log/postgresql/postgresql-{major}-{name}.log");
         let _ = fs::remove_file(log);
     }
+}
+
+/// Runners that commands began, by the incidents' journals.
+fn begun_runners(store: &Store) -> Vec<u32> {
+    let folders = fs::read_dir(store.root()).into_iter().flatten().flatten();
+    let journals = folders.filter_map(|folder| journal::read(&folder.path()).ok());
+    let entries = journals.flat_map(|reading| reading.entries);
+    let pid = |entry: Entry| match entry.event {
+        Event::RunnerStarted { pid, .. } => Some(pid),
+        _ => None,
+    };
+    entries.filter_map(pid).collect()
 }
 
 fn give_all(path: &Path, owner: &Owner) {
@@ -505,6 +565,7 @@ fn configuration(
             )
         }
     };
+    let delta = if case.delta { "delta_restore = true\n" } else { "" };
     let cipher = if case.encrypted {
         let key = secret("master.key", "the master key of this test\n");
         format!(
@@ -524,7 +585,7 @@ fn configuration(
     format!(
         "state_directory = \"{home}/state\"\n\
          [[clusters]]\nname = \"{NAME}\"\ntier = \"standard\"\nenvironment = \"drill\"\n\
-         data_directory = \"{}\"\nrepositories = [\"near\"]\ntables = [\"public.stock\"]\n\
+         data_directory = \"{}\"\nrepositories = [\"near\"]\ntables = [\"public.stock\"]\n{delta}\
          [clusters.connection]\nhost = \"{}\"\nport = {port}\n\
          [clusters.control]\n{control}\
          [[repositories]]\nname = \"near\"\n[repositories.store]\n{store}{cipher}{people}",

@@ -34,7 +34,7 @@ pub struct Row {
 #[derive(Debug, Clone)]
 pub struct Server {
     pub data: PathBuf,
-    port: u16,
+    pub port: u16,
 }
 
 pub struct Stage {
@@ -107,9 +107,15 @@ impl Stage {
 
     /// The program, as the server's user.
     fn program(&self, name: &str, arguments: &[&str]) {
+        let done = self.try_program(name, arguments);
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// The program, as the server's user, however it ends.
+    pub fn try_program(&self, name: &str, arguments: &[&str]) -> std::process::Output {
         let file = text(&self.path(&format!("{name}.toml")));
         let all = [&["--config", &file], arguments].concat();
-        self.cluster.run(&text(&self.lifeboat()), &all);
+        self.cluster.try_run(&text(&self.lifeboat()), &all)
     }
 
     /// A configuration of which `name` is the only repository.
@@ -136,6 +142,10 @@ impl Stage {
     }
 
     pub fn sql(&self, server: &Server, sql: &str) -> String {
+        self.sql_in(server, "postgres", sql)
+    }
+
+    pub fn sql_in(&self, server: &Server, database: &str, sql: &str) -> String {
         let (socket, port) = (text(self.cluster.root.path()), server.port.to_string());
         let output = self.cluster.run(
             "psql",
@@ -150,7 +160,7 @@ impl Stage {
                 "-U",
                 "postgres",
                 "-d",
-                "postgres",
+                database,
                 "-c",
                 sql,
             ],

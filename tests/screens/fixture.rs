@@ -1332,6 +1332,7 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
     add("report", Story::reported(theme));
     add("help", with(Story::pointing(theme, true), &[Key::Char('?')]));
     add("timeline", with(Story::finished(theme, false), &[Key::Char('t')]));
+    out.extend(super::full::scenes(theme));
     debug_assert!(out.iter().all(|(_, app)| app.view.page != Page::Home || app.open.is_none()));
     out
 }

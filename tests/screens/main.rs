@@ -5,6 +5,7 @@
 
 mod commands;
 mod fixture;
+mod full;
 mod look;
 mod random;
 mod snapshots;

@@ -135,8 +135,9 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
         }
         output::line(&format!("It is set to recover {target}, and to wait there."))?;
         output::line("Nothing was started. Start it with its own port, and look at it:")?;
+        // Promoted, it would archive a timeline of its own beside the cluster's.
         output::line(&format!(
-            "  {} -D {directory} -o '-p 5433' start",
+            "  {} -D {directory} -o '-p 5433 -c archive_mode=off' start",
             binaries.program("pg_ctl").display()
         ))?;
     }

@@ -19,7 +19,7 @@ use crate::screens::layers::{
 use crate::screens::moment::Reading;
 use crate::screens::view::{Candidate, Link, Page, Points, Purpose};
 use crate::screens::{
-    assessment, at_target, checklist, drill, full_restore, guide, home, recovery_point, text,
+    assessment, checklist, drill, full_restore, guide, home, recovery_point, restore, text,
     validation,
 };
 use tui_input::Input;
@@ -467,7 +467,7 @@ pub fn list_commits(app: &mut App, at: jiff::Timestamp) -> Vec<Effect> {
 
 pub fn check_details(app: &mut App) {
     let selected = match app.view.page {
-        Page::Restore => at_target::selected(&app.view),
+        Page::Restore => restore::selected_check(&app.view),
         _ => validation::selected(&app.view),
     };
     let Some(check) = selected.cloned() else { return };

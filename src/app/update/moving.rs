@@ -4,7 +4,7 @@ use super::super::model::App;
 use super::go;
 use crate::screens::commands::Id;
 use crate::screens::view::{Page, View};
-use crate::screens::{assessment, at_target, checklist, restore};
+use crate::screens::{assessment, checklist, restore};
 
 /// Rows of the panel that takes the arrow keys.
 fn rows(view: &View) -> usize {
@@ -22,7 +22,7 @@ fn rows(view: &View) -> usize {
             }
         }
         (Page::RecoveryPoint, _) => view.candidates().len(),
-        (Page::Restore, 1) if held(view) => incident.map_or(0, at_target::rows),
+        (Page::Restore, 1) if held(view) => incident.map_or(0, restore::checks),
         (Page::Restore, _) => incident.map_or(0, |i| restore::items(i).len()),
         (Page::Validation, _) => incident.map_or(0, |i| i.validation.len()),
         (Page::Checklist, _) => checklist::lines(view).len(),
@@ -33,7 +33,7 @@ fn rows(view: &View) -> usize {
 
 /// The other panel of the restore screen has rows of its own.
 fn held(view: &View) -> bool {
-    view.incident.as_ref().is_some_and(|i| at_target::waits(i) && !i.tries.is_empty())
+    view.incident.as_ref().is_some_and(|i| restore::checks(i) > 0)
 }
 
 /// The panel whose list the keys move: some panels only show what another one selects.

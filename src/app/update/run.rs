@@ -12,7 +12,7 @@ use crate::engine::runner::plan::Cancel;
 use crate::screens::available::available;
 use crate::screens::layers::{Emphasis, Gate, Intent, Layer, LinePurpose, Reader};
 use crate::screens::restore::Item;
-use crate::screens::{at_target, restore};
+use crate::screens::{full_restore, restore};
 use tui_input::Input;
 
 pub fn details(app: &mut App) -> Vec<Effect> {
@@ -49,7 +49,7 @@ pub fn details(app: &mut App) -> Vec<Effect> {
 }
 
 fn held(app: &App) -> bool {
-    app.view.incident.as_ref().is_some_and(|i| at_target::waits(i) && !i.tries.is_empty())
+    app.view.incident.as_ref().is_some_and(|i| restore::checks(i) > 0)
 }
 
 fn step_details(app: &mut App, n: usize) {
@@ -192,6 +192,16 @@ fn undo_texts(incident: &Incident) -> Vec<String> {
         .collect()
 }
 
+/// What is not in the new cluster, before it is swapped in.
+fn lost_by_swap(incident: &Incident) -> String {
+    let data = incident.noted("data_is").map_or_else(String::new, |data| format!("{data}. "));
+    let back = "Rows can be brought back from the kept directory afterwards: lifeboat salvage.";
+    match full_restore::lacks(incident) {
+        Some(lost) => format!("Lost by it: {lost}. {back}"),
+        None => format!("{data}{back}"),
+    }
+}
+
 pub fn decide(app: &mut App, decision: Decision) {
     let Some(incident) = &app.view.incident else { return };
     let aside = incident.plan.as_ref().map_or("", |p| p.aside.as_str());
@@ -201,10 +211,12 @@ pub fn decide(app: &mut App, decision: Decision) {
             "Swap the new cluster in?",
             vec![
                 String::from(
-                    "The old server is stopped. The new cluster takes its place, at its own port, and archives again.",
+                    "The old server is stopped: sessions end. The new cluster takes its place and port and archives again, within seconds.",
                 ),
-                format!("The old directory stays kept, whole: {aside}"),
-                incident.noted("data_is").map_or_else(String::new, |data| format!("{data}.")),
+                lost_by_swap(incident),
+                format!(
+                    "The old directory stays kept, whole: {aside}. Until the new cluster is opened the swap can be taken back (U)."
+                ),
             ],
             "the data is right: swap it in",
             "not yet",
@@ -213,8 +225,9 @@ pub fn decide(app: &mut App, decision: Decision) {
             "Give the new cluster up?",
             vec![
                 String::from("The old cluster stays as it is. Nothing is deleted by this."),
-                String::from(
-                    "Afterwards put back (U), which stops the new server. Its directory goes with: lifeboat restore-full --target DIR --discard",
+                format!(
+                    "Afterwards put back (U), which stops the new server. Its directory then stays until you remove it by name: {}",
+                    full_restore::discard(incident)
                 ),
             ],
             "give it up",

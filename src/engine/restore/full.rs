@@ -505,7 +505,8 @@ pub fn weigh(reach: &mut Reach, judged: &dyn Fn(&Target) -> Result<Reach, Explan
         Err(why) => begun.failed(why.to_string()),
         Ok(read) if !read.reachable => begun.failed(why_not(read)),
         Ok(read) if read.base.as_ref().is_none_or(|other| other.set != base.set) => begun.failed(
-            "It is proven from another backup than this one; name that one, or stop at this              backup's own end.",
+            "It is proven from another backup than this one; name that one, or stop at this backup's \
+             own end.",
         ),
         Ok(read) if read.last_kept.as_ref().is_none_or(|kept| kept.end_lsn <= base.stop_lsn) => begun
             .failed("No transaction after the backup is known: stop at the backup's own end."),
