@@ -15,6 +15,7 @@ use crate::engine::parts::carry;
 use crate::engine::parts::catalog::{self, Table};
 use crate::engine::parts::commit;
 use crate::engine::parts::compare::{Difference, compare};
+use crate::engine::parts::copied;
 use crate::engine::parts::dump::Of;
 use crate::engine::parts::names::Name;
 use crate::engine::parts::pairs::Pair;
@@ -22,13 +23,14 @@ use crate::engine::parts::sandbox::{Means, Sandbox};
 use crate::engine::parts::session::{self, LOCK_WAIT};
 use crate::engine::parts::{Choice, Class, PartsError, Scope};
 use crate::engine::runner::client::Client;
+use crate::engine::runner::plan::KeptSpace;
 use crate::engine::runner::protocol::Command;
 use crate::engine::runner::spawn;
 use jiff::Timestamp;
 use outcome::{Outcome, counts, shown, told};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -62,19 +64,36 @@ pub(super) fn restore_parts(
 
 pub(super) fn salvage(config: &Config, args: &args::Salvage) -> Result<ExitCode, Explanation> {
     let store = Store::new(&config.state_directory());
-    let kept = match (&args.kept, &args.parts.incident) {
-        (Some(kept), _) => kept.clone(),
+    let (kept, spaces) = match (&args.kept, &args.parts.incident) {
+        (Some(kept), _) => (kept.clone(), spaces_of(&store, kept)?),
         (None, Some(id)) => {
             let incident = store.load(id).map_err(|e| e.explanation())?;
             let plan = incident.plan.ok_or_else(|| wrong("The incident has no plan."))?;
-            PathBuf::from(plan.aside)
+            (PathBuf::from(plan.aside), plan.places.kept)
         }
         (None, None) => return Err(wrong("Name the kept directory: --kept.")),
     };
     let title = format!("Salvage from {}", kept.display());
     work(config, &args.common, &args.parts, title, |means, json| {
-        Sandbox::of_kept(means, &kept, &say(json))
+        Sandbox::of_kept(means, &kept, &spaces, &say(json))
     })
+}
+
+/// Where the tablespaces of a kept directory are, by the newest plan that set it aside and whose
+/// folders are there. What no plan says is not known. Without tablespaces no plan is asked.
+fn spaces_of(store: &Store, kept: &Path) -> Result<Vec<KeptSpace>, Explanation> {
+    if !copied::has_linked_spaces(kept) {
+        return Ok(Vec::new());
+    }
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let kept = real(kept);
+    let all = store.list().map_err(|e| e.explanation())?;
+    let plans = all.iter().filter_map(|listed| store.load(listed.id()).ok()?.plan);
+    let spaces = plans
+        .filter(|plan| real(Path::new(&plan.aside)) == kept)
+        .map(|plan| plan.places.kept)
+        .find(|spaces| !spaces.is_empty() && spaces.iter().all(|space| space.kept.is_dir()));
+    Ok(spaces.unwrap_or_default())
 }
 
 fn say(json: bool) -> impl Fn(&str) {
