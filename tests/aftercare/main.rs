@@ -267,6 +267,7 @@ fn judged(
         folder: stage.folder.clone(),
         adjusted: Adjustments::default(),
         beside: None,
+        configured: None,
         config,
         cluster,
     };

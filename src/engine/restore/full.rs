@@ -196,9 +196,9 @@ fn judge(
         spaces(set.as_ref(), site.live(), asked.to_end),
         created(config, cluster, set.as_ref()),
     ];
-    if let Err(why) = super::plan::configuration_inside(site.live()) {
+    if let Err(why) = super::plan::configuration_found(&site.configured()) {
         checks.push(
-            begin("configuration", "The configuration lies in the data directory")
+            begin("configuration", "The server's configuration is where the new cluster finds it")
                 .failed(why.what),
         );
     }

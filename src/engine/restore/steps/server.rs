@@ -129,7 +129,7 @@ impl Site {
     /// Where the server's programs cannot be asked.
     pub fn preloaded(&self) -> Result<Vec<String>, Explanation> {
         let (owner, binaries) = (self.data_owner()?, self.binaries()?);
-        let file = layout::config_file(&self.cluster);
+        let file = layout::config_file(&self.configured());
         let file = file.as_deref();
         let value = recovery_settings::configured(self.data(), &owner, &binaries, file, PRELOAD)
             .map_err(|e| e.explanation())?;
