@@ -288,16 +288,25 @@ impl Stage {
         };
         let now = jiff::Timestamp::now();
         let (_, folder) = Store::new(&state).declare(now, declaration).unwrap();
-        let us = Owner::current();
-        let user = if self.made.is_some() { &self.owner } else { &us };
-        give_all(&state, user);
-        let mut command = child::command(self.root.path().join("lifeboat"), user).unwrap();
-        command.arg("runner").arg("--incident").arg(&folder).arg("--config").arg(&self.config);
-        let socket = spawn::ensure_runner_with(command, &folder, LIMIT).unwrap();
+        give_all(&state, &self.operator());
+        (self.runner(&folder), folder)
+    }
+
+    /// Who runs Lifeboat: the server's user on Debian's cluster, where nobody else may log in.
+    fn operator(&self) -> Owner {
+        if self.made.is_some() { self.owner.clone() } else { Owner::current() }
+    }
+
+    /// The runner of the incident in `folder`, which is begun where there is none.
+    fn runner(&self, folder: &Path) -> Client {
+        let mut command =
+            child::command(self.root.path().join("lifeboat"), &self.operator()).unwrap();
+        command.arg("runner").arg("--incident").arg(folder).arg("--config").arg(&self.config);
+        let socket = spawn::ensure_runner_with(command, folder, LIMIT).unwrap();
         let client = Client::connect_blocking(self.runtime.handle(), &socket).unwrap();
         self.runtime.block_on(client.live(LIMIT)).unwrap();
         self.runners.borrow_mut().push(client.runner_pid());
-        (client, folder)
+        client
     }
 
     pub fn ask(&self, client: &Client, command: Command) {
@@ -384,23 +393,17 @@ impl Stage {
 
     fn full(&self, arguments: &[&str]) -> serde_json::Value {
         let state = self.root.path().join("state");
-        let us = Owner::current();
-        let user = if self.made.is_some() { &self.owner } else { &us };
         fs::create_dir_all(&state).unwrap();
-        give_all(&state, user);
-        let mut command = child::command(self.root.path().join("lifeboat"), user).unwrap();
+        give_all(&state, &self.operator());
+        let mut command =
+            child::command(self.root.path().join("lifeboat"), &self.operator()).unwrap();
         command.arg("--config").arg(&self.config).arg("restore-full").args(arguments);
         command.args(["--cluster", NAME, "--confirm", NAME, "--json"]);
         let done = child::run(command, LIMIT).unwrap();
         let told: serde_json::Value = serde_json::from_str(&done.stdout)
             .unwrap_or_else(|_| panic!("{arguments:?}: {}", done.said()));
-        let folder = state.join("incidents").join(told["incident"].as_str().unwrap());
-        let mut command = child::command(self.root.path().join("lifeboat"), user).unwrap();
-        command.arg("runner").arg("--incident").arg(&folder).arg("--config").arg(&self.config);
-        let socket = spawn::ensure_runner_with(command, &folder, LIMIT).unwrap();
-        let client = Client::connect_blocking(self.runtime.handle(), &socket).unwrap();
-        self.runtime.block_on(client.live(LIMIT)).unwrap();
-        self.runners.borrow_mut().push(client.runner_pid());
+        // To be ended with the stage.
+        self.runner(&state.join("incidents").join(told["incident"].as_str().unwrap()));
         told
     }
 
