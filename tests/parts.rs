@@ -8,12 +8,28 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "throwaway/mod.rs"]
+mod throwaway;
+
+use lifeboat::engine::config::{Connection, Tls};
 use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};
 use lifeboat::engine::drill::shop::DATABASE;
+use lifeboat::engine::explain::Explanation;
+use lifeboat::engine::parts::apply::{self, Ends};
+use lifeboat::engine::parts::compare::compare;
+use lifeboat::engine::parts::names::Name;
+use lifeboat::engine::parts::{Choice, PartsError, Scope, catalog, commit, session};
+use lifeboat::engine::postgres::{Lsn, control_file};
+use lifeboat::engine::wal::inspect::{Folder, Stretch, tablespaces_created};
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const MADE: &str = r#"
 CREATE ROLE clerk;
@@ -193,9 +209,18 @@ fn parts_come_back_as_they_were_and_nothing_else_changes() {
     let keys = "SELECT string_agg(contype::text, '' ORDER BY contype::text) FROM pg_constraint WHERE conrelid = 'lab.gone'::regclass AND contype <> 'n'";
     assert_eq!(scene.text(keys), "fp");
 
-    // Changed and newer rows as well: then the table is what it was.
+    // Changed and newer rows as well, exactly those that a look has shown: then the table is what
+    // it was.
     let whole = ["--table", "lab.parts", "--into", "in-place", "--take", "changed,newer"];
-    let done = scene.parts(&[&whole[..], &["--confirm", CLUSTER]].concat()).unwrap();
+    let looked = scene.parts(&[&whole[..], &["--dry-run"]].concat()).unwrap();
+    let agreed = |seen: &str| {
+        let given = ["--confirm", CLUSTER, "--seen", seen];
+        scene.parts(&[&whole[..], &given].concat())
+    };
+    let as_it_was = all("lab.parts");
+    assert!(agreed("0").unwrap_err().contains("--seen stands for"));
+    assert_eq!(all("lab.parts"), as_it_was);
+    let done = agreed(looked["seen"].as_str().unwrap()).unwrap();
     assert_eq!(done["applied"][0]["overwritten"], 10);
     assert_eq!(done["applied"][0]["removed"], 7);
     assert_eq!(scene.content("lab.parts", "true"), before[0]);
@@ -239,4 +264,222 @@ fn parts_come_back_as_they_were_and_nothing_else_changes() {
     let left = left.filter(|e| e.file_name().to_string_lossy().starts_with("lifeboat-drill-"));
     assert_eq!(left.count(), 0, "the closed servers are cleared away");
     scene.sandbox.close().unwrap();
+}
+
+/// Two databases of one server stand for the source and for production.
+struct Pair {
+    cluster: throwaway::Cluster,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let cluster = throwaway::Cluster::start(1);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for database in ["source", "production"] {
+            cluster.sql(&format!("CREATE DATABASE {database}"));
+            let rows = "CREATE TABLE t (id int PRIMARY KEY, note text); \
+                        INSERT INTO t SELECT g, 'note ' || g FROM generate_series(1, 9) g";
+            cluster.sql_in(database, rows);
+        }
+        Self { cluster, runtime }
+    }
+
+    fn connection(&self, folder: &Path) -> Connection {
+        Connection {
+            host: folder.display().to_string(),
+            port: 5432,
+            user: String::from("postgres"),
+            database: String::from("production"),
+            passfile: None,
+            tls: Tls::Off,
+            root_certificate: None,
+        }
+    }
+
+    /// The rows, with when and where each was written.
+    fn rows(&self) -> String {
+        self.cluster.sql_in("production", "SELECT string_agg(t::text || xmin || ctid, ' ') FROM t")
+    }
+
+    /// Looks, has `meanwhile` happen, and applies what was seen.
+    fn apply(&self, choice: Choice, meanwhile: &str) -> Result<(), PartsError> {
+        let direct = self.connection(self.cluster.root.path());
+        self.runtime.block_on(async {
+            let source = session::open(&direct, "source").await?;
+            let reader = session::open(&direct, "production").await?;
+            let writer = session::open(&direct, "production").await?;
+            let scope = Scope::Tables(vec![Name::parse("public.t")?]);
+            let tables = catalog::tables(&source, &scope).await?;
+            let (pairs, _) = apply::pair_up(&reader, tables).await?;
+            let seen = compare(&source, &reader, &pairs[0], 5, None).await?;
+            self.cluster.sql_in("production", meanwhile);
+            writer.batch_execute("BEGIN").await.unwrap();
+            let ends = Ends { source: &source, reader: &reader, writer: &writer };
+            apply::apply(ends, &pairs, choice, &[seen]).await?;
+            commit::commit(&writer, &direct, "production", commit::ASK_LIMIT).await.map(drop)
+        })
+    }
+
+    /// A commit over a line that breaks when COMMIT is sent.
+    fn commit_over(
+        &self,
+        line: Line,
+        ask: &Connection,
+        limit: Duration,
+    ) -> Result<Option<String>, PartsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let broken = line.lay(folder.path(), &self.cluster.root.path().join(".s.PGSQL.5432"));
+        let outcome = self.runtime.block_on(async {
+            let writer = session::open(&self.connection(folder.path()), "production").await?;
+            writer.batch_execute("BEGIN; INSERT INTO public.t VALUES (77, 'new')").await.unwrap();
+            commit::commit(&writer, ask, "production", limit).await
+        });
+        broken.join().unwrap();
+        outcome
+    }
+}
+
+/// By it, what would write outside of a copy or of a new directory is refused.
+fn tells_what_a_stretch_of_log_creates(cluster: &throwaway::Cluster) {
+    let lsn = || cluster.sql("SELECT pg_current_wal_insert_lsn()").parse().unwrap();
+    let place = cluster.root.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let data = fs::metadata(&cluster.data).unwrap();
+    std::os::unix::fs::chown(&place, Some(data.uid()), Some(data.gid())).unwrap();
+    let before: Lsn = lsn();
+    cluster.sql(&format!("CREATE TABLESPACE outside LOCATION '{}'", place.display()));
+    let after: Lsn = lsn();
+    cluster.sql("DROP TABLESPACE outside");
+    let end: Lsn = lsn();
+    let control = control_file::read(&cluster.data).unwrap();
+    let log = Folder::new(cluster.data.join("pg_wal"));
+    let created = |from, until| {
+        let stretch = Stretch {
+            timeline: 1,
+            from,
+            until,
+            segment_size: cluster.segment_size,
+            system_identifier: control.system_identifier,
+        };
+        let told = tablespaces_created(&log, &stretch)?;
+        Ok::<_, Explanation>(told.into_iter().map(|(.., place)| place).collect::<Vec<_>>())
+    };
+    let place = place.display().to_string();
+    assert_eq!(created(before, Some(after)).unwrap(), std::slice::from_ref(&place));
+    assert_eq!(created(before, None).unwrap(), [place]);
+    assert_eq!(created(after, Some(end)).unwrap(), <[String; 0]>::default());
+    // What is not there was not read.
+    assert!(created(before, Some(Lsn(end.0 + (64 << 20)))).is_err());
+    assert!(created(Lsn(end.0 + (64 << 20)), None).is_err());
+}
+
+/// What becomes of a COMMIT on its way.
+#[derive(Clone, Copy, PartialEq)]
+enum Line {
+    /// It arrives, and the answer does not.
+    LosesTheAnswer,
+    /// It never arrives.
+    LosesTheCommit,
+}
+
+impl Line {
+    /// A socket in `folder` that leads one session to `server`.
+    fn lay(self, folder: &Path, server: &Path) -> std::thread::JoinHandle<()> {
+        let listener = UnixListener::bind(folder.join(".s.PGSQL.5432")).unwrap();
+        let server = server.to_owned();
+        std::thread::spawn(move || {
+            let (client, _) = listener.accept().unwrap();
+            let server = UnixStream::connect(server).unwrap();
+            let broken = Arc::new(AtomicBool::new(false));
+            let answers = {
+                let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                let broken = Arc::clone(&broken);
+                std::thread::spawn(move || {
+                    carry(&mut from, |bytes| {
+                        !broken.load(Ordering::SeqCst) && to.write_all(bytes).is_ok()
+                    });
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                })
+            };
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            carry(&mut from, |bytes| {
+                if bytes.windows(7).any(|part| part == b"COMMIT\0") {
+                    broken.store(true, Ordering::SeqCst);
+                    if self == Self::LosesTheCommit {
+                        return false;
+                    }
+                }
+                to.write_all(bytes).is_ok()
+            });
+            // Of a lost answer the other way ends by itself, once it has come.
+            if self == Self::LosesTheCommit {
+                let _ = server.shutdown(std::net::Shutdown::Both);
+            }
+            answers.join().unwrap();
+            let _ = server.shutdown(std::net::Shutdown::Both);
+        })
+    }
+}
+
+/// Reads until the end, or until `each` is content no more.
+fn carry(from: &mut UnixStream, mut each: impl FnMut(&[u8]) -> bool) {
+    let mut bytes = [0; 8192];
+    while let Ok(count) = from.read(&mut bytes) {
+        if count == 0 || !each(&bytes[..count]) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_agreement_covers_the_rows_that_were_shown_and_a_lost_commit_is_asked_for() {
+    let pair = Pair::new();
+    tells_what_a_stretch_of_log_creates(&pair.cluster);
+    let (changed, newer) = (
+        Choice { changed: true, ..Choice::default() },
+        Choice { newer: true, ..Choice::default() },
+    );
+    let refused = |choice, before: &str, meanwhile: &str| {
+        pair.cluster.sql_in("production", before);
+        let as_it_was = pair.rows();
+        let why = pair.apply(choice, meanwhile).unwrap_err();
+        assert!(why.to_string().contains("has changed while it was looked at"), "{why}");
+        assert_ne!(pair.rows(), as_it_was, "the test did change it");
+        pair.rows()
+    };
+    // One row for another, and one content for another: as many as before.
+    let before = refused(
+        newer,
+        "INSERT INTO t VALUES (50, 'one'), (51, 'two')",
+        "DELETE FROM t WHERE id = 50; INSERT INTO t VALUES (52, 'three')",
+    );
+    assert!(before.contains("three"), "nothing was removed");
+    let again = refused(
+        changed,
+        "UPDATE t SET note = 'spoilt' WHERE id = 3",
+        "UPDATE t SET note = 'spoilt again' WHERE id = 3",
+    );
+    assert!(again.contains("spoilt again"), "nothing was overwritten");
+    // What is not taken may change, and what was shown is written.
+    pair.apply(changed, "INSERT INTO t VALUES (53, 'four')").unwrap();
+    assert_eq!(pair.cluster.sql_in("production", "SELECT note FROM t WHERE id = 3"), "note 3");
+    pair.apply(newer, "SELECT 1").unwrap();
+    assert_eq!(pair.cluster.sql_in("production", "SELECT count(*) FROM t"), "9");
+
+    // The three ends of a COMMIT that nobody answered.
+    let count = || pair.cluster.sql_in("production", "SELECT count(*) FROM t WHERE id = 77");
+    let direct = pair.connection(pair.cluster.root.path());
+    let told = pair.commit_over(Line::LosesTheAnswer, &direct, commit::ASK_LIMIT).unwrap().unwrap();
+    assert!(told.contains("is committed"), "{told}");
+    assert_eq!(count(), "1");
+    pair.cluster.sql_in("production", "DELETE FROM t WHERE id = 77");
+    let nowhere = pair.connection(Path::new("/nowhere"));
+    let open = pair.commit_over(Line::LosesTheAnswer, &nowhere, Duration::ZERO).unwrap_err();
+    assert!(matches!(open, PartsError::NotKnown { .. }), "{open}");
+    pair.cluster.wait_for("the commit", || count() == "1");
+    pair.cluster.sql_in("production", "DELETE FROM t WHERE id = 77");
+    let not_done = pair.commit_over(Line::LosesTheCommit, &direct, commit::ASK_LIMIT);
+    assert!(matches!(not_done, Err(PartsError::Sql { .. })), "{not_done:?}");
+    assert_eq!(count(), "0");
 }

@@ -62,7 +62,8 @@ impl Desk {
         })?;
         let folder = folder.to_owned();
         let adjusted = Adjustments::default();
-        let site = Site { config, cluster, executable, folder, beside: None, adjusted };
+        let (beside, configured) = (None, None);
+        let site = Site { config, cluster, executable, folder, beside, configured, adjusted };
         Ok(Self { site: Arc::new(site), runbook, runtime, landscape: Mutex::new(None) })
     }
 

@@ -15,15 +15,21 @@ mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 
+use lifeboat::engine::aftercare::{self, Ward};
 use lifeboat::engine::drill::sandbox::Sandbox;
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::explain::Kind;
-use lifeboat::engine::incident::care::{CareState, HeldKind};
+use lifeboat::engine::incident::Incident;
+use lifeboat::engine::incident::care::{Care, CareState, HeldKind};
+use lifeboat::engine::incident::facts::Check;
 use lifeboat::engine::incident::facts::Verdict::{self, CouldNotVerify, Failed, NotRun, Verified};
 use lifeboat::engine::incident::model::RunStatus;
+use lifeboat::engine::incident::trouble::Adjustments;
+use lifeboat::engine::restore::steps::Site;
 use lifeboat::engine::runner::client::Client;
 use lifeboat::engine::runner::protocol::Command;
 use stage::{Stage, until};
+use std::fs;
 use std::path::{Path, PathBuf};
 use support::TestCluster;
 
@@ -47,7 +53,9 @@ impl Standby {
         server.run("pg_basebackup", &[&copy[..], &more].concat()).unwrap();
         let auto = data.join("postgresql.auto.conf");
         let mut text = std::fs::read_to_string(&auto).unwrap();
-        text.push_str(&format!("port = {port}\narchive_mode = off\n"));
+        text.push_str(&format!(
+            "port = {port}\narchive_mode = off\nmax_prepared_transactions = 4\n"
+        ));
         std::fs::write(&auto, text).unwrap();
         let log = sandbox.root().join("cluster/standby.log").display().to_string();
         server.run("pg_ctl", &["start", "-w", "-s", "-D", &to, "-l", &log]).unwrap();
@@ -80,11 +88,10 @@ fn sql(sandbox: &Sandbox, statement: &str) -> String {
 
 /// What the cluster has beside the shop, then another base backup that has all of it.
 fn furnish(sandbox: &Sandbox, publisher: &TestCluster) -> Standby {
-    for setting in ["max_prepared_transactions = 4", "wal_keep_size = '256MB'"] {
-        sql(sandbox, &format!("ALTER SYSTEM SET {setting}"));
-    }
+    sql(sandbox, "ALTER SYSTEM SET wal_keep_size = '256MB'");
     sandbox.server().stop().unwrap();
-    sandbox.server().start(&[]).unwrap();
+    // In no file: the recovered server has to be given room for them.
+    sandbox.server().start(&[("max_prepared_transactions", "4")]).unwrap();
     sql(
         sandbox,
         "CREATE TABLE receipts (id bigserial PRIMARY KEY, note text); \
@@ -205,7 +212,12 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
         assert_eq!(stage.answer(&client, command).unwrap_err().kind, Kind::Refused);
     }
     let decided = run(&stage, &client, "prepared", &both[..1]);
-    assert_eq!(decided.verdict(), Verified, "{}", told(&decided));
+    // The room that the recovery had to leave for it is taken out again.
+    assert_eq!(decided.verdict(), NotRun, "{}", told(&decided));
+    let auto = || fs::read_to_string(sandbox.server().data.join("postgresql.auto.conf")).unwrap();
+    assert!(auto().contains("max_prepared_transactions = '4'"), "{}", auto());
+    agree(&stage, &client, "prepared", &["let-go"]);
+    assert!(!auto().contains("max_prepared_transactions"), "{}", auto());
     let note = "SELECT count(*) FROM receipts WHERE note = 'undecided'";
     assert_eq!(sql(sandbox, note), "1");
 
@@ -221,6 +233,7 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     let databases = proposed(&client, "indexes");
     agree(&stage, &client, "indexes", &databases.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(sql(sandbox, "SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'"), "0");
+    judge_tables_that_matter(&stage, &client);
 
     look(&stage, &client, "statistics", Verified);
     sql(sandbox, "CREATE TABLE fresh AS SELECT 1 AS n");
@@ -235,6 +248,59 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     rewind_the_standby(&stage, &client, &standby);
     release_the_subscription(&stage, &client, &publisher);
     close(&stage, &client);
+}
+
+/// Items of the list on another configuration, or another incident, than the stage's own.
+fn judged(
+    stage: &Stage,
+    incident: &Incident,
+    tables: &[&str],
+    item: &str,
+    agreed: &[String],
+) -> Care {
+    let config = stage.sandbox.config().clone();
+    let mut cluster = config.clusters[0].clone();
+    cluster.tables = tables.iter().map(|table| (*table).to_owned()).collect();
+    let connection = cluster.connection.clone();
+    let site = Site {
+        executable: stage.sandbox.program().to_owned(),
+        folder: stage.folder.clone(),
+        adjusted: Adjustments::default(),
+        beside: None,
+        configured: None,
+        config,
+        cluster,
+    };
+    let runtime = stage.sandbox.runtime().unwrap();
+    let ward = Ward::new(&site, incident, connection, runtime.handle(), &|_| {});
+    aftercare::run(&ward, item, agreed).unwrap()
+}
+
+/// A table that is not there is a finding; of a partitioned one the partitions' indexes are checked.
+fn judge_tables_that_matter(stage: &Stage, client: &Client) {
+    let months = "CREATE TABLE months (id int, day date, PRIMARY KEY (id, day)) \
+                  PARTITION BY RANGE (day); \
+                  CREATE TABLE months_1 PARTITION OF months \
+                  FOR VALUES FROM ('2024-01-01') TO ('2024-02-01'); \
+                  CREATE TABLE months_2 PARTITION OF months \
+                  FOR VALUES FROM ('2024-02-01') TO ('2024-03-01'); \
+                  INSERT INTO months SELECT g, '2024-01-01'::date + g FROM generate_series(1, 50) g";
+    sql(&stage.sandbox, months);
+    let incident = client.incident().unwrap();
+    let verdicts = |tables: &[&str], agreed: &[String]| {
+        let care = judged(stage, &incident, tables, "indexes", agreed);
+        let verdict = |check: Check| (check.id, check.verdict, check.found.unwrap_or_default());
+        care.checks.into_iter().map(verdict).collect::<Vec<_>>()
+    };
+    let said = |id: &str, verdict, found: &str| (id.to_owned(), verdict, found.to_owned());
+    let lost = said("indexes:missing:public.nowhere", Failed, "no such table");
+    assert_eq!(verdicts(&["public.nowhere"], &[]), std::slice::from_ref(&lost));
+    let looked = said(&format!("indexes:{DATABASE}"), CouldNotVerify, "2 indexes");
+    assert_eq!(verdicts(&["public.months"], &[]), [looked]);
+    let checked = said(&format!("indexes:did:{DATABASE}"), Verified, "2 indexes checked");
+    let both = ["public.nowhere", "public.months"];
+    assert_eq!(verdicts(&both, &[DATABASE.to_owned()]), [lost, checked]);
+    sql(&stage.sandbox, "DROP TABLE months");
 }
 
 fn rewind_the_standby(stage: &Stage, client: &Client, standby: &Standby) {
@@ -259,6 +325,12 @@ fn rewind_the_standby(stage: &Stage, client: &Client, standby: &Standby) {
         standby.rows(stage, "SELECT count(*) FROM receipts WHERE note = 'for the standby'") == "1"
     });
     look(stage, client, "standbys", Verified);
+    // Where nobody could be asked before the stop, the one that follows is not proven to be all.
+    let mut silent = (*client.incident().unwrap()).clone();
+    silent.steps.iter_mut().for_each(|step| step.notes.clear());
+    let care = judged(stage, &silent, &[], "standbys", &[]);
+    let open = care.checks.iter().find(|check| check.id == "standbys:before").unwrap();
+    assert_eq!(open.verdict, CouldNotVerify, "{care:#?}");
 }
 
 fn release_the_subscription(stage: &Stage, client: &Client, publisher: &TestCluster) {

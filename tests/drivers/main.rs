@@ -65,3 +65,21 @@ fn own_commands_start_and_stop_the_server_and_keep_it_closed() {
     stage.recover(&client);
     stage.reload_is_taken();
 }
+
+/// The other drivers' turn comes with `make test-matrix`.
+#[test]
+fn a_full_restore_comes_into_the_place_of_a_units_server() {
+    let stage = Stage::new(Case::of(Driver::Systemd));
+    stage.lose_a_table();
+    stage.restore_full();
+}
+
+#[test]
+#[ignore = "a part of make test-matrix, for one machine"]
+fn a_full_restore_comes_into_the_place_of_a_server_of_debians_and_of_own_commands() {
+    for case in [Case::debian(), Some(Case::of(Driver::Command))].into_iter().flatten() {
+        let stage = Stage::new(case);
+        stage.lose_a_table();
+        stage.restore_full();
+    }
+}

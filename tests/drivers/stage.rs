@@ -320,16 +320,25 @@ impl Stage {
         };
         let now = jiff::Timestamp::now();
         let (_, folder) = Store::new(&state).declare(now, declaration).unwrap();
-        let us = Owner::current();
-        let user = if self.made.is_some() { &self.owner } else { &us };
-        give_all(&state, user);
-        let mut command = child::command(self.root.path().join("lifeboat"), user).unwrap();
-        command.arg("runner").arg("--incident").arg(&folder).arg("--config").arg(&self.config);
-        let socket = spawn::ensure_runner_with(command, &folder, LIMIT).unwrap();
+        give_all(&state, &self.operator());
+        (self.runner(&folder), folder)
+    }
+
+    /// Who runs Lifeboat: the server's user on Debian's cluster, where nobody else may log in.
+    fn operator(&self) -> Owner {
+        if self.made.is_some() { self.owner.clone() } else { Owner::current() }
+    }
+
+    /// The runner of the incident in `folder`, which is begun where there is none.
+    fn runner(&self, folder: &Path) -> Client {
+        let mut command =
+            child::command(self.root.path().join("lifeboat"), &self.operator()).unwrap();
+        command.arg("runner").arg("--incident").arg(folder).arg("--config").arg(&self.config);
+        let socket = spawn::ensure_runner_with(command, folder, LIMIT).unwrap();
         let client = Client::connect_blocking(self.runtime.handle(), &socket).unwrap();
         self.runtime.block_on(client.live(LIMIT)).unwrap();
         self.runners.borrow_mut().push(client.runner_pid());
-        (client, folder)
+        client
     }
 
     pub fn ask(&self, client: &Client, command: Command) {
@@ -392,6 +401,44 @@ impl Stage {
         assert!(bad.is_empty(), "{bad:#?}");
     }
 
+    /// Option B: a new cluster beside the old one, which serves meanwhile, then in its place. The
+    /// driver starts and stops it there as it did the old one.
+    pub fn restore_full(&self) {
+        let mut name = self.data.file_name().unwrap().to_os_string();
+        name.push("-restore");
+        let new = self.data.with_file_name(name);
+        let target = new.display().to_string();
+        let made = self.full(&["--target", &target, "--latest"]);
+        assert_eq!(made["status"], "held", "{made}");
+        assert_eq!(self.rows(), None, "the old server serves as it did");
+        assert!(discovery::running(&new).unwrap().postmaster().is_some());
+        let done = self.full(&["--target", &target, "--swap"]);
+        assert_eq!(done["status"], "finished", "{done}");
+        // As it was at the backup's end.
+        assert_eq!(self.rows(), Some(100));
+        assert_eq!(self.sql("SELECT to_regclass('later') IS NULL"), "t");
+        assert!(!new.exists() && Path::new(done["kept"].as_str().unwrap()).is_dir());
+        assert!(!control::is_held(&self.data), "no setting of the recovery stays");
+        self.driver().check().unwrap();
+        self.reload_is_taken();
+    }
+
+    fn full(&self, arguments: &[&str]) -> serde_json::Value {
+        let state = self.root.path().join("state");
+        fs::create_dir_all(&state).unwrap();
+        give_all(&state, &self.operator());
+        let mut command =
+            child::command(self.root.path().join("lifeboat"), &self.operator()).unwrap();
+        command.arg("--config").arg(&self.config).arg("restore-full").args(arguments);
+        command.args(["--cluster", NAME, "--confirm", NAME, "--json"]);
+        let done = child::run(command, LIMIT).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&done.stdout)
+            .unwrap_or_else(|_| panic!("{arguments:?}: {}", done.said()));
+        // To be ended with the stage.
+        self.runner(&state.join("incidents").join(told["incident"].as_str().unwrap()));
+        told
+    }
+
     /// The driver makes the server read its settings again, wherever they are.
     pub fn reload_is_taken(&self) {
         self.sql("ALTER SYSTEM SET work_mem = '7MB'");
@@ -408,10 +455,6 @@ impl Stage {
             format!("tablespace_mapping = {{ \"{}\" = \"{}\" }}\n", at(SPACE), at("far-beside"));
         let before = "[clusters.connection]";
         fs::write(&self.config, text.replacen(before, &(mapping + before), 1)).unwrap();
-    }
-
-    pub fn is_debian(&self) -> bool {
-        self.made.is_some()
     }
 
     /// Every file of Debian's configuration.

@@ -18,7 +18,7 @@ mod stage;
 
 mod mounts;
 
-use lifeboat::engine::drill::sandbox::Sandbox;
+use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::postgres::child;
 use outcome::as_undisturbed;
@@ -184,7 +184,26 @@ fn a_cluster_with_tablespaces_and_wal_elsewhere_is_recovered_whole() {
     assert_eq!(old, sandbox.root().join("wal/main"));
     assert!(names(&old).len() >= kept_wal, "the old WAL is kept");
 
+    salvaged(&stage, Path::new(&plan.aside));
     by_delta(&stage, Path::new(&plan.aside));
+}
+
+/// Rows of a tablespace come back from where its folder is kept, which is not where its link leads.
+fn salvaged(stage: &Stage, kept: &Path) {
+    let sandbox = &stage.sandbox;
+    let in_far = || names(&sandbox.root().join("far"));
+    let before = in_far();
+    sql(sandbox, &["DELETE FROM far_rows WHERE n <= 10"]);
+    // By who may read the incident's journal, which the plan stands in.
+    let mut command = std::process::Command::new(sandbox.program());
+    command.arg("--config").arg(&sandbox.config().path);
+    command.args(["salvage", "--json", "--cluster", CLUSTER, "--kept"]).arg(kept);
+    command.args(["--table", "public.far_rows", "--into", "in-place", "--dry-run"]);
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(told["differences"][0]["missing"], 10, "{told}");
+    assert_eq!(in_far(), before, "nothing was written there");
 }
 
 /// The kept cluster serves a restore beside it, which reads it alone; then an older restore one in

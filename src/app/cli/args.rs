@@ -626,6 +626,10 @@ pub struct Parts {
     /// The cluster's name, where nobody can be asked to type it.
     #[arg(long, value_name = "CLUSTER")]
     pub confirm: Option<String>,
+    /// Writes only where the differences are exactly those that a --dry-run with the same --take
+    /// showed: what it calls "seen".
+    #[arg(long, value_name = "DIGEST")]
+    pub seen: Option<String>,
     /// Notes what is done in this incident's journal.
     #[arg(long, value_name = "INC-…")]
     pub incident: Option<String>,

@@ -1,6 +1,8 @@
 //! `restore-parts` and `salvage`: the differences first, then what the operator chose of them, in
 //! one transaction. Notes both in the incident's journal where one is named.
 
+mod outcome;
+
 use super::args::{self, ClassWord, IntoWord};
 use super::output::{self, Bar};
 use super::{cluster, repository_config, runtime, time};
@@ -8,10 +10,12 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{Target, TargetPoint, Topic};
 use crate::engine::incident::store::Store;
-use crate::engine::parts::apply::{self, Applied, Ends};
-use crate::engine::parts::carry::{self, Carried};
+use crate::engine::parts::apply::{self, Ends};
+use crate::engine::parts::carry;
 use crate::engine::parts::catalog::{self, Table};
+use crate::engine::parts::commit;
 use crate::engine::parts::compare::{Difference, compare};
+use crate::engine::parts::copied;
 use crate::engine::parts::dump::Of;
 use crate::engine::parts::names::Name;
 use crate::engine::parts::pairs::Pair;
@@ -19,12 +23,14 @@ use crate::engine::parts::sandbox::{Means, Sandbox};
 use crate::engine::parts::session::{self, LOCK_WAIT};
 use crate::engine::parts::{Choice, Class, PartsError, Scope};
 use crate::engine::runner::client::Client;
+use crate::engine::runner::plan::KeptSpace;
 use crate::engine::runner::protocol::Command;
 use crate::engine::runner::spawn;
 use jiff::Timestamp;
-use serde::Serialize;
+use outcome::{Outcome, counts, shown, told};
+use sha2::{Digest, Sha256};
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -57,20 +63,37 @@ pub(super) fn restore_parts(
 }
 
 pub(super) fn salvage(config: &Config, args: &args::Salvage) -> Result<ExitCode, Explanation> {
-    let kept = match (&args.kept, &args.parts.incident) {
-        (Some(kept), _) => kept.clone(),
+    let store = Store::new(&config.state_directory());
+    let (kept, spaces) = match (&args.kept, &args.parts.incident) {
+        (Some(kept), _) => (kept.clone(), spaces_of(&store, kept)?),
         (None, Some(id)) => {
-            let store = Store::new(&config.state_directory());
             let incident = store.load(id).map_err(|e| e.explanation())?;
             let plan = incident.plan.ok_or_else(|| wrong("The incident has no plan."))?;
-            PathBuf::from(plan.aside)
+            (PathBuf::from(plan.aside), plan.places.kept)
         }
         (None, None) => return Err(wrong("Name the kept directory: --kept.")),
     };
     let title = format!("Salvage from {}", kept.display());
     work(config, &args.common, &args.parts, title, |means, json| {
-        Sandbox::of_kept(means, &kept, &say(json))
+        Sandbox::of_kept(means, &kept, &spaces, &say(json))
     })
+}
+
+/// Where the tablespaces of a kept directory are, by the newest plan that set it aside and whose
+/// folders are there. What no plan says is not known. Without tablespaces no plan is asked.
+fn spaces_of(store: &Store, kept: &Path) -> Result<Vec<KeptSpace>, Explanation> {
+    if !copied::has_linked_spaces(kept) {
+        return Ok(Vec::new());
+    }
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let kept = real(kept);
+    let all = store.list().map_err(|e| e.explanation())?;
+    let plans = all.iter().filter_map(|listed| store.load(listed.id()).ok()?.plan);
+    let spaces = plans
+        .filter(|plan| real(Path::new(&plan.aside)) == kept)
+        .map(|plan| plan.places.kept)
+        .find(|spaces| !spaces.is_empty() && spaces.iter().all(|space| space.kept.is_dir()));
+    Ok(spaces.unwrap_or_default())
 }
 
 fn say(json: bool) -> impl Fn(&str) {
@@ -83,23 +106,6 @@ fn say(json: bool) -> impl Fn(&str) {
 
 fn wrong(what: &str) -> Explanation {
     Explanation::new(Kind::Config, what, "Nothing was touched.", "See --help.")
-}
-
-/// What came of it.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    title: String,
-    cluster: String,
-    database: String,
-    differences: Vec<Difference>,
-    /// Tables of the source that production lacks.
-    absent: Vec<String>,
-    /// Where whole tables were made.
-    schema: Option<String>,
-    carried: Vec<Carried>,
-    applied: Vec<Applied>,
-    /// What the operator should know.
-    notes: Vec<String>,
 }
 
 fn work(
@@ -194,6 +200,26 @@ struct Seen {
     differences: Vec<Difference>,
 }
 
+impl Seen {
+    /// A digest of the rows of the chosen classes and of the tables that are absent.
+    fn print(&self, choice: Choice) -> String {
+        let mut digest = Sha256::new();
+        let mut put = |text: &str| {
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text);
+        };
+        for found in &self.differences {
+            put(&found.table);
+            for class in Class::ALL.into_iter().filter(|class| choice.takes(*class)) {
+                put(class.word());
+                put(found.print(class));
+            }
+        }
+        self.absent.iter().for_each(|table| put(&format!("absent {}", table.name)));
+        data_encoding::HEXLOWER.encode(&digest.finalize())
+    }
+}
+
 impl Job<'_> {
     fn run(&self, sandbox: &Sandbox, json: bool) -> Result<Outcome, Explanation> {
         let seen = self.runtime.block_on(self.look(sandbox)).map_err(|e| e.explanation())?;
@@ -203,11 +229,20 @@ impl Job<'_> {
             database: self.database.clone(),
             differences: seen.differences.clone(),
             absent: seen.absent.iter().map(|table| table.name.to_string()).collect(),
+            seen: seen.print(self.choice),
             schema: None,
             carried: Vec::new(),
             applied: Vec::new(),
             notes: Vec::new(),
         };
+        if let Some(given) = &self.parts.seen
+            && *given != outcome.seen
+        {
+            return Err(refused(
+                "What differs now is not what --seen stands for.",
+                "Look again with --dry-run and the same --take, and give what it says.",
+            ));
+        }
         let tables = seen.pairs.iter().map(|pair| &pair.source).chain(&seen.absent);
         for table in tables.filter(|table| table.unlogged) {
             outcome.notes.push(format!("{} is unlogged: its rows are in no backup", table.name));
@@ -232,7 +267,8 @@ impl Job<'_> {
         self.note(&format!("{}: {} goes ahead", self.title, self.words(&outcome)))?;
         let written = self.runtime.block_on(self.write(sandbox, &seen, side, &mut outcome));
         match written {
-            Ok(()) => {
+            Ok(told) => {
+                outcome.notes.extend(told);
                 // It is done and committed: a journal that fails now is told, not a failure.
                 if let Err(error) =
                     self.note(&format!("{}: done, {}", self.title, counts(&outcome)))
@@ -243,7 +279,12 @@ impl Job<'_> {
             }
             Err(error) => {
                 let explanation = error.explanation();
-                let told = format!("{}: not done, rolled back. {}", self.title, explanation.what);
+                let told = match error {
+                    PartsError::NotKnown { .. } => {
+                        format!("{}: NOT KNOWN whether it was done. {explanation}", self.title)
+                    }
+                    _ => format!("{}: not done, rolled back. {}", self.title, explanation.what),
+                };
                 if let Err(unnoted) = self.note(&told) {
                     output::warn(&unnoted.to_string());
                 }
@@ -283,7 +324,7 @@ impl Job<'_> {
         seen: &Seen,
         side: bool,
         outcome: &mut Outcome,
-    ) -> Result<(), PartsError> {
+    ) -> Result<Option<String>, PartsError> {
         let source = sandbox.session(&self.database).await?;
         let reader = session::open(&self.cluster.connection, &self.database).await?;
         let writer = session::open(&self.cluster.connection, &self.database).await?;
@@ -317,7 +358,8 @@ impl Job<'_> {
                 self.make_absent(sandbox, &source, &writer, seen, outcome).await?;
             }
         }
-        writer.batch_execute("COMMIT").await.map_err(PartsError::sql("Committing"))
+        let connection = &self.cluster.connection;
+        commit::commit(&writer, connection, &self.database, commit::ASK_LIMIT).await
     }
 
     async fn make_absent(
@@ -371,78 +413,13 @@ impl Job<'_> {
     }
 }
 
-fn counts(outcome: &Outcome) -> String {
-    let rows: u64 = outcome.carried.iter().map(|one| one.rows).sum();
-    let sum = |of: fn(&Applied) -> u64| outcome.applied.iter().map(of).sum::<u64>();
-    format!(
-        "{rows} rows in {} new tables, {} inserted, {} overwritten, {} removed",
-        outcome.carried.len(),
-        sum(|one| one.inserted),
-        sum(|one| one.overwritten),
-        sum(|one| one.removed)
-    )
-}
-
-fn shown(outcome: &Outcome) -> Result<(), Explanation> {
-    output::line(&format!("{}, database {}", outcome.title, outcome.database))?;
-    for one in &outcome.differences {
-        let how = if one.by_key { "" } else { " (no key: compared as a whole)" };
-        output::line(&format!(
-            "  {}: {} missing in production, {} changed, {} newer in production{how}",
-            one.table, one.missing, one.changed, one.newer
-        ))?;
-        for change in &one.definition {
-            output::line(&format!("    ! definition: {change}"))?;
-        }
-        for sample in &one.samples {
-            let word = match sample.class {
-                Class::Missing => "missing",
-                Class::Changed => "changed",
-                Class::Newer => "newer",
-            };
-            output::line(&format!("    {word:7} {}", sample.key))?;
-            for (column, was, is) in &sample.values {
-                output::line(&format!("            {column}: {was} here {is} in production"))?;
-            }
-        }
-    }
-    for table in &outcome.absent {
-        output::line(&format!("  {table}: not in production; it is made whole"))?;
-    }
-    Ok(())
-}
-
-fn told(outcome: &Outcome) -> Result<(), Explanation> {
-    if outcome.carried.is_empty() && outcome.applied.is_empty() {
-        shown(outcome)?;
-    }
-    for one in &outcome.carried {
-        output::line(&format!(
-            "Made {} with {} rows, the same as the source's.",
-            one.table, one.rows
-        ))?;
-    }
-    for one in &outcome.applied {
-        output::line(&format!(
-            "{}: {} inserted, {} overwritten, {} removed.",
-            one.table, one.inserted, one.overwritten, one.removed
-        ))?;
-        for moved in &one.sequences {
-            output::line(&format!("  {moved}"))?;
-        }
-    }
-    for note in &outcome.notes {
-        output::line(&format!("Note: {note}"))?;
-    }
-    Ok(())
+fn refused(what: &str, next: &str) -> Explanation {
+    Explanation::new(Kind::Refused, what, "Nothing in production was changed.", next)
 }
 
 /// The cluster's name, typed or given.
 fn agree(cluster: &Cluster, given: Option<&str>, json: bool) -> Result<(), Explanation> {
-    let refused = |what: &str, next: &str| {
-        let untouched = "Nothing in production was changed.";
-        Err(Explanation::new(Kind::Refused, what, untouched, next))
-    };
+    let refused = |what: &str, next: &str| Err(refused(what, next));
     if let Some(given) = given {
         return if given == cluster.name {
             Ok(())

@@ -4,7 +4,6 @@
 
 use super::Item;
 use super::ward::{Found, Rows, Ward, field};
-use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::postgres::connect::Session;
@@ -30,16 +29,17 @@ const EXTENSION: &str = "SELECT (SELECT quote_ident(n.nspname) FROM pg_extension
      JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'amcheck'), \
      EXISTS (SELECT FROM pg_available_extensions WHERE name = 'amcheck')";
 
-/// B-tree indexes of the configured tables, or of all, smallest first.
+/// B-tree indexes of the configured tables and of their partitions, or of all, smallest first.
 fn list(tables: &[String]) -> String {
     let only = if tables.is_empty() {
         String::new()
     } else {
-        let each: Vec<String> = tables
-            .iter()
-            .map(|table| format!("to_regclass('{}')", table.replace('\'', "''")))
-            .collect();
-        format!("AND i.indrelid IN ({})", each.join(", "))
+        // A partitioned table has none of its own.
+        let each = tables.iter().map(|table| {
+            let table = regclass(table);
+            format!("SELECT {table} UNION SELECT relid FROM pg_partition_tree({table})")
+        });
+        format!("AND i.indrelid IN ({})", each.collect::<Vec<_>>().join(" UNION "))
     };
     format!(
         "SELECT c.oid::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname) \
@@ -52,6 +52,40 @@ fn list(tables: &[String]) -> String {
     )
 }
 
+fn counted(number: usize) -> String {
+    if number == 1 { String::from("1 index") } else { format!("{number} indexes") }
+}
+
+fn regclass(table: &str) -> String {
+    format!("to_regclass('{}')", table.replace('\'', "''"))
+}
+
+/// A finding for each configured table that the database does not have.
+fn missing(
+    ward: &Ward<'_>,
+    session: &Session,
+    database: &str,
+    tables: &[String],
+) -> Result<Vec<Check>, String> {
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let each: Vec<String> =
+        tables.iter().map(|table| format!("{} IS NULL", regclass(table))).collect();
+    let rows = ward.rows(session, &format!("SELECT {}", each.join(", ")))?;
+    let row = rows.first().map_or(&[][..], Vec::as_slice);
+    let lacking = tables.iter().enumerate().filter(|(at, _)| field(row, *at) != "f");
+    let found = |(_, table): (usize, &String)| {
+        begin(format!("indexes:missing:{table}"), format!("{database}: {table} is there"))
+            .found("no such table")
+            .failed(
+                "lifeboat.toml names it among the tables that matter. It is lost at this recovery \
+                 point, was renamed, or the name is wrong.",
+            )
+    };
+    Ok(lacking.map(found).collect())
+}
+
 /// The tables that the configuration names are of the connection's own database.
 fn tables<'a>(ward: &'a Ward<'_>, database: &str) -> Option<&'a [String]> {
     let tables = &ward.site.cluster.tables;
@@ -62,6 +96,12 @@ fn look(ward: &Ward<'_>) -> Found {
     let mut found = Found::default();
     ward.in_each("indexes", &mut found, |ward, name, session, found| {
         let Some(tables) = tables(ward, name) else { return Ok(()) };
+        let missing = missing(ward, session, name, tables)?;
+        let all_are_missing = !missing.is_empty() && missing.len() == tables.len();
+        found.checks.extend(missing);
+        if all_are_missing {
+            return Ok(());
+        }
         let indexes = ward.rows(session, &list(tables))?;
         let begun = begin(format!("indexes:{name}"), format!("{name}: indexes are sound"));
         if indexes.is_empty() {
@@ -70,7 +110,7 @@ fn look(ward: &Ward<'_>) -> Found {
         }
         let rows = ward.rows(session, EXTENSION)?;
         let row = rows.first().map_or(&[][..], Vec::as_slice);
-        let of = count(indexes.len(), "index");
+        let of = counted(indexes.len());
         match (field(row, 0), field(row, 1) == "t") {
             ("", true) => {
                 found.propose(
@@ -134,42 +174,42 @@ fn check_all(
             }
         }
     }
-    let begun = begun.found(format!("{} checked", count(indexes.len(), "index")));
+    let begun = begun.found(format!("{} checked", counted(indexes.len())));
     match (damaged.as_slice(), unread.as_slice()) {
         ([], []) => begun.verified("Every entry is in order, and every row is in its index."),
         ([], [first, ..]) => begun.could_not_verify(format!(
             "{} could not be checked: {first}",
-            count(unread.len(), "index")
+            counted(unread.len())
         )),
         ([first, ..], _) => begun.failed(format!(
             "{} damaged: {first}. Rebuild it with REINDEX INDEX CONCURRENTLY, and look at the disk.",
-            count(damaged.len(), "index")
+            counted(damaged.len())
         )),
     }
 }
 
 fn act(ward: &Ward<'_>, proposals: &[Proposal]) -> Vec<Check> {
-    proposals
-        .iter()
-        .map(|proposal| {
-            throwaway(ward, &proposal.key).unwrap_or_else(|why| {
-                begin(format!("indexes:did:{}", proposal.key), "Indexes are sound (amcheck)")
-                    .could_not_verify(why)
-            })
+    let each = proposals.iter().map(|proposal| {
+        throwaway(ward, &proposal.key).unwrap_or_else(|why| {
+            let begun =
+                begin(format!("indexes:did:{}", proposal.key), "Indexes are sound (amcheck)");
+            vec![begun.could_not_verify(why)]
         })
-        .collect()
+    });
+    each.flatten().collect()
 }
 
 /// Makes the extension, checks and takes everything back, in one transaction.
-fn throwaway(ward: &Ward<'_>, database: &str) -> Result<Check, String> {
+fn throwaway(ward: &Ward<'_>, database: &str) -> Result<Vec<Check>, String> {
     let Some(tables) = tables(ward, database) else {
         return Err(String::from("No table of this database is configured."));
     };
     let session = ward.open(Some(database), LIMIT)?;
+    let mut checks = missing(ward, &session, database, tables)?;
     let indexes = ward.rows(&session, &list(tables))?;
     let make = format!("BEGIN; CREATE SCHEMA {SCHEMA}; CREATE EXTENSION amcheck SCHEMA {SCHEMA}");
     ward.execute(&session, &make)?;
-    let check = check_all(ward, &session, database, SCHEMA, &indexes, true);
+    checks.push(check_all(ward, &session, database, SCHEMA, &indexes, true));
     ward.execute(&session, "ROLLBACK")?;
-    Ok(check)
+    Ok(checks)
 }

@@ -29,7 +29,7 @@ mod subscriptions;
 mod timeline;
 mod ward;
 
-pub use standbys::connected as connected_standbys;
+pub use standbys::note_connected as note_standbys;
 pub use ward::Ward;
 
 use crate::engine::explain::{Explanation, Kind};

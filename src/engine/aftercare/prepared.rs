@@ -6,6 +6,7 @@ use super::ward::{ASK, Found, Ward, field};
 use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
+use crate::engine::postgres::recovery_settings;
 use crate::engine::validate::check::begin;
 
 pub(super) const ITEM: Item = Item {
@@ -30,10 +31,11 @@ fn look(ward: &Ward<'_>) -> Found {
         Err(why) => return begun.could_not_verify(why).into(),
     };
     if rows.is_empty() {
-        return begun
-            .found("none")
-            .verified("Nothing is left undecided at the recovery point.")
-            .into();
+        let checked =
+            begun.found("none").verified("Nothing is left undecided at the recovery point.");
+        found.check(checked);
+        look_at_room(ward, &mut found);
+        return found;
     }
     found.check(begun.expected("none").found(count(rows.len(), "transaction")).failed(
         "Ask whoever coordinates them (a transaction manager, an application server) how each \
@@ -60,6 +62,48 @@ fn look(ward: &Ward<'_>) -> Found {
     found
 }
 
+/// The key of taking the raised setting out again.
+const LET_GO: &str = "let-go";
+
+/// What the recovery raised so that the server could start with them is not needed any more.
+fn look_at_room(ward: &Ward<'_>, found: &mut Found) {
+    let begun = begin("prepared:room", "max_prepared_transactions is as it was configured");
+    match recovery_settings::kept_room(ward.site.data()) {
+        Ok(None) => {}
+        Ok(Some(value)) => {
+            found.propose(
+                LET_GO,
+                format!(
+                    "Take max_prepared_transactions = {value} out of postgresql.auto.conf (the next \
+                     start is without it)"
+                ),
+            );
+            found.check(begun.found(value.to_string()).not_run(
+                "The recovery left it raised while prepared transactions waited. Agree, and it is \
+                 taken out.",
+            ));
+        }
+        Err(error) => found.check(begun.could_not_verify(error.to_string())),
+    }
+}
+
+/// Only while none waits: the server would not start with less.
+fn let_go(ward: &Ward<'_>) -> Check {
+    let begun = begin("prepared:did:room", "max_prepared_transactions is taken out again");
+    match ward.ask(LIST) {
+        Ok(rows) if rows.is_empty() => {}
+        Ok(rows) => return begun.failed(format!("{} wait.", count(rows.len(), "transaction"))),
+        Err(why) => return begun.could_not_verify(why),
+    }
+    let done = ward.site.data_owner().map_err(|e| e.to_string()).and_then(|owner| {
+        recovery_settings::let_go(ward.site.data(), &owner).map_err(|e| e.to_string())
+    });
+    match done {
+        Ok(_) => begun.verified("The file is what it was; the next start is without it."),
+        Err(why) => begun.failed(why),
+    }
+}
+
 fn locks(ward: &Ward<'_>, database: &str, xid: &str) -> String {
     let sql = format!(
         "SELECT string_agg(DISTINCT mode || ' on ' || relation::regclass::text, ', ') \
@@ -76,7 +120,11 @@ fn locks(ward: &Ward<'_>, database: &str, xid: &str) -> String {
 }
 
 fn act(ward: &Ward<'_>, proposals: &[Proposal]) -> Vec<Check> {
-    proposals.iter().filter_map(|proposal| decide(ward, proposal)).collect()
+    let each = proposals.iter().filter_map(|proposal| match proposal.key.as_str() {
+        LET_GO => Some(let_go(ward)),
+        _ => decide(ward, proposal),
+    });
+    each.collect()
 }
 
 fn decide(ward: &Ward<'_>, proposal: &Proposal) -> Option<Check> {

@@ -2,6 +2,10 @@
 //! simply go on. Owns saying which, and, for one on this machine, bringing it behind the new
 //! timeline: by `pg_rewind`, or by a fresh copy. What it was before is kept beside it, whole.
 
+mod before;
+
+pub use before::note_connected;
+
 use super::Item;
 use super::ward::{Found, Ward, field};
 use crate::engine::config::{Connection, Tls};
@@ -31,9 +35,6 @@ pub(super) const ITEM: Item = Item {
     act_proves: false,
 };
 
-/// The name of the step's note of a standby that was connected before the recovery.
-const NOTE: &str = "standby";
-
 const CONNECTED: &str = "SELECT application_name, coalesce(host(client_addr), 'this host'), state \
      FROM pg_stat_replication ORDER BY 1, 2";
 
@@ -43,17 +44,6 @@ const FOLLOW_LIMIT: Duration = Duration::from_secs(60);
 
 /// The files of a directory's own configuration, which a copy of the primary's would overwrite.
 const OWN: [&str; 4] = ["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"];
-
-/// Who is connected to a server as a standby, in one line each; asked before it is stopped.
-pub async fn connected(connection: &Connection) -> Vec<String> {
-    let sql = "SELECT application_name || ' at ' || coalesce(host(client_addr), 'this host') \
-               FROM pg_stat_replication ORDER BY 1";
-    let Ok(session) = connect::connect(connection, &ConnectOptions::default()).await else {
-        return Vec::new();
-    };
-    let rows = session.query(sql, &[]).await.unwrap_or_default();
-    rows.iter().filter_map(|row| row.try_get(0).ok()).collect()
-}
 
 fn look(ward: &Ward<'_>) -> Found {
     let mut found = Found::default();
@@ -76,7 +66,9 @@ fn look(ward: &Ward<'_>) -> Found {
     }
     let back: Vec<String> =
         now.iter().map(|row| format!("{} at {}", field(row, 0), field(row, 1))).collect();
-    for before in notes(ward).filter(|text| !back.contains(text)) {
+    let notes = ward.incident.steps.iter().flat_map(|step| &step.notes);
+    let before = before::Before::of(notes.map(|(name, text)| (name.as_str(), text.as_str())));
+    for before in before.standbys.iter().filter(|text| !back.contains(text)) {
         found.check(
             begin(format!("standbys:before:{before}"), format!("{before} (before the recovery)"))
                 .found("not connected")
@@ -90,6 +82,17 @@ fn look(ward: &Ward<'_>) -> Found {
     for standby in &local {
         judge_local(ward, standby, &mut found);
     }
+    if let Some(why) = before.unknown {
+        found.check(
+            begin("standbys:before", "All standbys of before are known")
+                .found("not known")
+                .could_not_verify(format!(
+                    "{}. Ask whoever runs them; each must come behind this server, by pg_rewind or \
+                     a fresh copy.",
+                    why.trim_end_matches('.')
+                )),
+        );
+    }
     if found.checks.is_empty() {
         found.check(
             begin("standbys", "Standbys follow the new timeline")
@@ -98,17 +101,6 @@ fn look(ward: &Ward<'_>) -> Found {
         );
     }
     found
-}
-
-fn notes<'a>(ward: &'a Ward<'_>) -> impl Iterator<Item = String> + 'a {
-    let steps = ward.incident.steps.iter().flat_map(|step| &step.notes);
-    let mut texts: Vec<String> = steps
-        .filter(|(name, _)| name == NOTE)
-        .map(|(_, text)| text.trim_start_matches("Standby connected: ").to_owned())
-        .collect();
-    texts.sort();
-    texts.dedup();
-    texts.into_iter()
 }
 
 /// A standby of this cluster on this machine.

@@ -43,8 +43,8 @@ struct Ready {
 }
 
 /// Writes what was chosen of `pairs` within the writer's open transaction. `seen` are the
-/// differences that were agreed to: where by now more rows would be overwritten or removed than
-/// were seen, it is refused.
+/// differences that were agreed to: where by now other rows of a chosen class differ, or the same
+/// ones in another way, it is refused.
 ///
 /// # Errors
 /// Any; the caller rolls back then.
@@ -68,19 +68,8 @@ pub async fn apply(
     for (number, pair) in pairs.iter().enumerate() {
         let (one, now) = set_ready(ends, pair, choice, number).await?;
         let before = seen.iter().find(|seen| seen.table == now.table);
-        for class in [Class::Changed, Class::Newer] {
-            let agreed = before.map_or(0, |before| before.count(class));
-            if choice.takes(class) && now.count(class) > agreed {
-                return Err(PartsError::refused(
-                    format!(
-                        "{} has changed while it was looked at: {} rows would be touched now, \
-                         {agreed} were seen.",
-                        now.table,
-                        now.count(class)
-                    ),
-                    "Run it again to see the rows as they are now.",
-                ));
-            }
+        if let Some(why) = stale(before, &now, choice) {
+            return Err(why);
         }
         ready.push(one);
     }
@@ -117,6 +106,25 @@ pub async fn apply(
         }
     }
     Ok(applied)
+}
+
+/// Why what was agreed to is not what is there now, if so: as many other rows are not the rows
+/// that somebody has seen.
+fn stale(before: Option<&Difference>, now: &Difference, choice: Choice) -> Option<PartsError> {
+    let chosen = Class::ALL.into_iter().filter(|class| choice.takes(*class));
+    let other = |class: &Class| before.map(|seen| seen.print(*class)) != Some(now.print(*class));
+    let class = chosen.into_iter().find(other)?;
+    let agreed = before.map_or(0, |seen| seen.count(class));
+    Some(PartsError::refused(
+        format!(
+            "{} has changed while it was looked at: the {} rows are not those that were seen \
+             ({agreed} then, {} now).",
+            now.table,
+            class.word(),
+            now.count(class)
+        ),
+        "Run it again to see the rows as they are now.",
+    ))
 }
 
 impl Applied {
@@ -313,7 +321,36 @@ pub fn listed(names: &[Name]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::compare::Prints;
     use super::*;
+
+    fn found(newer: u64, print: &str) -> Difference {
+        Difference {
+            table: String::from("public.t"),
+            by_key: true,
+            rows_in_source: 0,
+            rows_in_production: newer,
+            missing: 0,
+            changed: 0,
+            newer,
+            prints: Prints { newer: print.to_owned(), ..Prints::default() },
+            definition: Vec::new(),
+            samples: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_agreement_covers_the_rows_that_were_seen_and_no_others() {
+        let newer = Choice { newer: true, ..Choice::default() };
+        let seen = found(2, "of 5 and 6");
+        assert!(stale(Some(&seen), &found(2, "of 5 and 6"), newer).is_none());
+        let as_many = stale(Some(&seen), &found(2, "of 6 and 7"), newer).unwrap();
+        assert!(as_many.to_string().contains("2 then, 2 now"), "{as_many}");
+        assert!(stale(None, &seen, newer).is_some(), "it was never shown");
+        // What is not taken is not touched, however it changes.
+        let missing = Choice { missing: true, ..Choice::default() };
+        assert!(stale(Some(&seen), &found(9, "of others"), missing).is_none());
+    }
 
     #[test]
     fn tables_that_others_refer_to_come_first_and_a_ring_does_not_hang() {

@@ -10,6 +10,7 @@ use super::{Choice, Class};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
 use std::pin::Pin;
 use tokio_postgres::{Client, CopyInSink};
@@ -40,6 +41,8 @@ pub struct Difference {
     pub missing: u64,
     pub changed: u64,
     pub newer: u64,
+    /// Which rows those are.
+    pub prints: Prints,
     /// What has changed in the definition since.
     pub definition: Vec<String>,
     /// Of each class the first ones, in the key's order.
@@ -56,6 +59,7 @@ impl Difference {
             missing: 0,
             changed: 0,
             newer: 0,
+            prints: Prints::default(),
             definition: pair.changes.clone(),
             samples: Vec::new(),
         }
@@ -70,10 +74,61 @@ impl Difference {
         }
     }
 
+    /// The digest of the rows of a class; see [`Prints`].
+    #[must_use]
+    pub fn print(&self, class: Class) -> &str {
+        match class {
+            Class::Missing => &self.prints.missing,
+            Class::Changed => &self.prints.changed,
+            Class::Newer => &self.prints.newer,
+        }
+    }
+
     /// Whether both sides hold the same rows.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.missing + self.changed + self.newer == 0
+    }
+}
+
+/// A digest of each class's rows, keys and contents of both sides, as they differ: hexadecimal
+/// SHA-256. Two looks that found the same rows have the same; as many others have another.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Prints {
+    pub missing: String,
+    pub changed: String,
+    pub newer: String,
+}
+
+/// [`Prints`] in the making.
+#[derive(Default)]
+struct Printing {
+    missing: Sha256,
+    changed: Sha256,
+    newer: Sha256,
+}
+
+impl Printing {
+    fn add(&mut self, class: Class, left: Option<&Row>, right: Option<&Row>) {
+        let (digest, sides) = match class {
+            Class::Missing => (&mut self.missing, [left, None]),
+            Class::Changed => (&mut self.changed, [left, right]),
+            Class::Newer => (&mut self.newer, [None, right]),
+        };
+        // Each with its length in front, so that no field can pass for a part of the next.
+        let mut put = |bytes: &[u8]| {
+            digest.update((bytes.len() as u64).to_le_bytes());
+            digest.update(bytes);
+        };
+        for row in sides.into_iter().flatten() {
+            row.key.iter().for_each(|field| put(field));
+            put(&row.body);
+        }
+    }
+
+    fn done(self) -> Prints {
+        let text = |digest: Sha256| data_encoding::HEXLOWER.encode(&digest.finalize());
+        Prints { missing: text(self.missing), changed: text(self.changed), newer: text(self.newer) }
     }
 }
 
@@ -143,7 +198,7 @@ pub async fn compare(
 ) -> Result<Difference, PartsError> {
     let name = pair.name();
     let keys = pair.key_fields();
-    let mut found = Difference::of(pair);
+    let (mut found, mut prints) = (Difference::of(pair), Printing::default());
     let (doing_left, doing_right) =
         (format!("Reading {name} in the source"), format!("Reading {name} in production"));
     let mut lefts = Lines::read(source, &pair.query(&pair.source), keys, &doing_left).await?;
@@ -152,7 +207,7 @@ pub async fn compare(
     let (mut left, mut right) = (lefts.next().await?, rights.next().await?);
     loop {
         let order = match (&left, &right) {
-            (None, None) => return Ok(found),
+            (None, None) => return Ok(Difference { prints: prints.done(), ..found }),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (Some(ours), Some(theirs)) => ours.key.cmp(&theirs.key),
@@ -171,6 +226,7 @@ pub async fn compare(
                 Class::Changed => found.changed += 1,
                 Class::Newer => found.newer += 1,
             }
+            prints.add(class, left.as_ref(), right.as_ref());
             if found.count(class) <= samples as u64 {
                 found.samples.push(sample(pair, class, left.as_ref(), right.as_ref()));
             }
@@ -233,4 +289,49 @@ fn shown(bytes: &[u8]) -> String {
 #[must_use]
 pub fn staged_columns(pair: &Pair, class: &str) -> String {
     format!("{}, {}", quote(class), pair.list(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(key: &[&str], body: &str) -> Row {
+        let key = key.iter().map(|field| field.as_bytes().to_vec()).collect();
+        Row { key, body: Bytes::copy_from_slice(body.as_bytes()) }
+    }
+
+    fn print(class: Class, rows: &[(Option<Row>, Option<Row>)]) -> Prints {
+        let mut printing = Printing::default();
+        for (left, right) in rows {
+            printing.add(class, left.as_ref(), right.as_ref());
+        }
+        printing.done()
+    }
+
+    #[test]
+    fn as_many_other_rows_have_another_print() {
+        let one = |key: &str, body: &str| vec![(None, Some(row(&[key], body)))];
+        let newer = |rows: &[_]| print(Class::Newer, rows).newer;
+        assert_eq!(newer(&one("7", "a")), newer(&one("7", "a")));
+        assert_ne!(newer(&one("7", "a")), newer(&one("8", "a")));
+        assert_ne!(newer(&one("7", "a")), newer(&one("7", "b")));
+        assert_ne!(newer(&one("7", "a")), newer(&[]));
+    }
+
+    #[test]
+    fn of_a_changed_row_both_contents_count() {
+        let pair = |was: &str, is: &str| vec![(Some(row(&["7"], was)), Some(row(&["7"], is)))];
+        let changed = |rows: &[_]| print(Class::Changed, rows).changed;
+        assert_ne!(changed(&pair("a", "b")), changed(&pair("a", "c")), "it was written again");
+        assert_ne!(changed(&pair("a", "b")), changed(&pair("b", "a")));
+        let both = print(Class::Changed, &pair("a", "b"));
+        assert_eq!(both.missing, print(Class::Missing, &[]).missing, "the others are as of none");
+    }
+
+    #[test]
+    fn no_field_passes_for_a_part_of_the_next() {
+        let missing = |row: Row| print(Class::Missing, &[(Some(row), None)]).missing;
+        assert_ne!(missing(row(&["ab", "c"], "d")), missing(row(&["a", "bc"], "d")));
+        assert_ne!(missing(row(&["a"], "bc")), missing(row(&["a", "b"], "c")));
+    }
 }

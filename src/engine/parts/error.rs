@@ -1,5 +1,5 @@
 //! Why a part could not be brought back. Every one of them leaves production as it was, or says
-//! what of it is new and safe to leave.
+//! that this is not known.
 
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::postgres::connect;
@@ -23,6 +23,11 @@ pub enum PartsError {
     NotFound(String),
     #[error("{0}")]
     NotTheSame(String),
+    #[error(
+        "The answer to COMMIT was lost ({lost}), and whether transaction {xid} was committed is \
+         NOT KNOWN: {why}."
+    )]
+    NotKnown { xid: String, lost: String, why: String },
 }
 
 impl PartsError {
@@ -57,6 +62,18 @@ impl Explain for PartsError {
     fn explanation(&self) -> Explanation {
         let (kind, next) = match self {
             Self::Engine(inner) => return inner.clone(),
+            Self::NotKnown { xid, .. } => {
+                return Explanation::new(
+                    Kind::Connection,
+                    self.to_string(),
+                    "Either all of it is in production, or nothing of it.",
+                    format!(
+                        "Once the server answers, ask it: SELECT pg_xact_status('{xid}'::xid8). Run \
+                         it again only where it says \"aborted\"; a look with --dry-run shows what \
+                         differs by now."
+                    ),
+                );
+            }
             Self::Sql { .. } => (
                 Kind::Server,
                 "The server's words say which row or object stands in the way. Mend it, choose \

@@ -16,6 +16,7 @@
 pub mod apply;
 pub mod carry;
 pub mod catalog;
+pub mod commit;
 pub mod compare;
 pub mod copied;
 pub mod dump;
@@ -54,6 +55,17 @@ pub enum Class {
 }
 
 impl Class {
+    pub const ALL: [Self; 3] = [Self::Missing, Self::Changed, Self::Newer];
+
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Changed => "changed",
+            Self::Newer => "newer",
+        }
+    }
+
     /// As it stands in the staging table.
     #[must_use]
     pub fn letter(self) -> &'static str {

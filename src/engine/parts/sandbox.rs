@@ -18,14 +18,16 @@ use crate::engine::incident::facts::{Reach, Target, TargetPoint, Verdict};
 use crate::engine::postgres::child;
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::control::{Driver, PgCtl, StartOptions, StartWait, StopMode};
-use crate::engine::postgres::control_file::{self, ControlFile};
+use crate::engine::postgres::control_file::{self, ClusterState, ControlFile};
 use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
 use crate::engine::postgres::recovery_settings::{quoted, restore_command, target_setting};
 use crate::engine::postgres::recovery_watch::{RecoveryWatch, ReplayState};
 use crate::engine::recovery_point::{Landscape, gather, reach};
 use crate::engine::restore::base;
 use crate::engine::retention::in_use;
+use crate::engine::runner::plan::KeptSpace;
 use crate::engine::runner::work::Report;
+use crate::engine::wal::inspect::{Folder, Stretch, tablespaces_created};
 use crate::engine::wal::{rescue, spool};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -113,25 +115,22 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Starts a copy of the directory that was kept. The kept one is only read.
+    /// Starts a copy of the directory that was kept, and of its tablespaces from where `spaces`
+    /// says that they are kept. The kept ones are only read.
     ///
     /// # Errors
-    /// Where a server runs in it, it is another cluster's, it does not fit on the volume, or its
-    /// server cannot start.
-    pub fn of_kept(means: &Means<'_>, kept: &Path, say: Say<'_>) -> Result<Self, PartsError> {
+    /// Where a server runs in it, it is another cluster's, where a tablespace is kept is not known,
+    /// its log would write elsewhere, it does not fit on the volume, or its server cannot start.
+    pub fn of_kept(
+        means: &Means<'_>,
+        kept: &Path,
+        spaces: &[KeptSpace],
+        say: Say<'_>,
+    ) -> Result<Self, PartsError> {
         if matches!(discovery::running(kept).map_err(engine)?, Running::Yes(_)) {
             return Err(PartsError::refused(
                 format!("A server runs in {}.", kept.display()),
                 "Name a directory that was set aside; a running server is not copied.",
-            ));
-        }
-        if fs::read_dir(kept.join("pg_tblspc")).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(PartsError::refused(
-                format!(
-                    "{} has tablespaces: its links lead to where the recovered server keeps its own.",
-                    kept.display()
-                ),
-                "Start a copy of it by hand, with its links led to the kept folders.",
             ));
         }
         let control = control_file::read(kept).map_err(engine)?;
@@ -147,8 +146,9 @@ impl Sandbox {
                 "Name the directory that was set aside of this cluster.",
             ));
         }
+        let needed = copied::size(kept, spaces)?;
+        stays_inside(kept, &control)?;
         let mut sandbox = Self::make(means)?;
-        let needed = copied::size(kept)?;
         let free = reach::free_space(sandbox.place.root())
             .map_err(PartsError::file(sandbox.place.root(), "its free space is unknown"))?;
         if free < needed {
@@ -158,7 +158,7 @@ impl Sandbox {
             ));
         }
         say(&format!("Copying {} (it is only read)", kept.display()));
-        copied::copy(kept, &sandbox.data(), &sandbox.spaces(), &sandbox.owner)?;
+        copied::copy(kept, spaces, &sandbox.data(), &sandbox.spaces(), &sandbox.owner)?;
         sandbox.start(means, None, say)?;
         sandbox.open(means)?;
         Ok(sandbox)
@@ -496,6 +496,34 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         // Nobody is left to hear an error here; the next one's sweep tries again.
         let _ = self.remove();
+    }
+}
+
+/// A server that did not end in order replays its log from the last checkpoint, and what creates a
+/// tablespace there does so by the absolute path: in the recovered server's own folder.
+fn stays_inside(kept: &Path, control: &ControlFile) -> Result<(), PartsError> {
+    if control.state == ClusterState::ShutDown {
+        return Ok(());
+    }
+    let stretch = Stretch {
+        timeline: control.checkpoint.timeline,
+        from: control.checkpoint.redo,
+        until: None,
+        segment_size: u64::from(control.wal_segment_size),
+        system_identifier: control.system_identifier,
+    };
+    let log = Folder::new(kept.join("pg_wal"));
+    let created = tablespaces_created(&log, &stretch)?;
+    match created.iter().find(|(.., place)| !place.is_empty()) {
+        None => Ok(()),
+        Some((lsn, oid, place)) => Err(PartsError::refused(
+            format!(
+                "The server in {} did not end in order, and at LSN {lsn} its log creates tablespace \
+                 {oid} in {place}: a copy that is started would write there.",
+                kept.display()
+            ),
+            "Start a copy of it on another machine.",
+        )),
     }
 }
 

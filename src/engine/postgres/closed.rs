@@ -100,6 +100,9 @@ impl ClosedServer {
         ];
         if self.major >= 15 {
             settings.push(("archive_library", ""));
+        } else {
+            // Its own folder: a configuration that two servers share may name one for both.
+            settings.push(("stats_temp_directory", "pg_stat_tmp"));
         }
         StartOptions {
             settings: settings.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),

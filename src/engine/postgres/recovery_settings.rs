@@ -31,6 +31,13 @@ const MARKS: Marks = Marks {
     end: "# <<< Lifeboat: recovery settings",
 };
 
+/// What stays of a recovery while prepared transactions wait for their end.
+const KEPT: Marks = Marks {
+    begin: "# >>> Lifeboat: room for prepared transactions, until they are decided",
+    end: "# <<< Lifeboat: room for prepared transactions",
+};
+const PREPARED: &str = "max_prepared_transactions";
+
 /// Settings that may come with a backup and must not act in this recovery.
 const SILENCED: [&str; 4] =
     ["primary_conninfo", "primary_slot_name", "archive_cleanup_command", "recovery_end_command"];
@@ -176,11 +183,58 @@ pub fn is_written(data_directory: &Path) -> Result<bool, SettingsError> {
 /// # Errors
 /// [`SettingsError::StillInRecovery`] while a signal file is there.
 pub fn remove(data_directory: &Path, owner: &Owner) -> Result<Removed, SettingsError> {
+    let auto = data_directory.join(AUTO_CONF);
+    let there = MARKS.block_of(&read_or_empty(&auto)?).is_some();
+    remove_but(data_directory, owner, false)?;
+    Ok(if there { Removed::Removed } else { Removed::NotThere })
+}
+
+/// As [`remove`]; with `prepared`, room for prepared transactions stays where the block had made
+/// it, in a block of its own. Gives the number that stays.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_but(
+    data_directory: &Path,
+    owner: &Owner,
+    prepared: bool,
+) -> Result<Option<i64>, SettingsError> {
     if let Some(path) = signal(data_directory) {
         return Err(SettingsError::StillInRecovery { path });
     }
     let auto = data_directory.join(AUTO_CONF);
-    let (content, found) = MARKS.strip(&auto, read_or_empty(&auto)?)?;
+    let whole = read_or_empty(&auto)?;
+    let room = lifted_by(&whole).remove(PREPARED).filter(|_| prepared);
+    let (mut content, found) = MARKS.strip(&auto, whole)?;
+    if found {
+        if let Some(room) = room {
+            // One of an earlier recovery may have come with the backup.
+            content = KEPT.strip(&auto, content)?.0;
+            content = KEPT.with_block(&content, &format!("{PREPARED} = '{room}'\n"));
+        }
+        write_owned(&auto, &content, owner)?;
+    }
+    Ok(kept_room(data_directory)?.filter(|_| prepared))
+}
+
+/// The room for prepared transactions that a recovery has left behind, until [`let_go`].
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn kept_room(data_directory: &Path) -> Result<Option<i64>, SettingsError> {
+    let content = read_or_empty(&data_directory.join(AUTO_CONF))?;
+    let Some(text) = KEPT.block_of(&content) else { return Ok(None) };
+    let value = text.lines().find_map(|line| line.strip_prefix(PREPARED)?.strip_prefix(" = "));
+    Ok(value.and_then(|value| value.trim_matches('\'').parse().ok()))
+}
+
+/// Takes that room out; the next start is without it.
+///
+/// # Errors
+/// Where the file cannot be read or written.
+pub fn let_go(data_directory: &Path, owner: &Owner) -> Result<Removed, SettingsError> {
+    let auto = data_directory.join(AUTO_CONF);
+    let (content, found) = KEPT.strip(&auto, read_or_empty(&auto)?)?;
     if !found {
         return Ok(Removed::NotThere);
     }
@@ -460,6 +514,37 @@ mod tests {
         let content = MARKS.with_block(b"max_worker_processes = '9'\n", &written);
         assert_eq!(lifted_by(&content), lifted);
         assert_eq!(lifted_by(b"max_connections = '130'\n"), BTreeMap::new());
+    }
+
+    #[test]
+    fn room_for_prepared_transactions_stays_while_they_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, owner) = (folder.path(), Owner::current());
+        let auto = data.join(AUTO_CONF);
+        let before = b"max_prepared_transactions = '2'\n";
+        let lifted =
+            BTreeMap::from([(String::from("max_connections"), 130), (String::from(PREPARED), 7)]);
+        let block = block(&settings(TargetPoint::EndOfArchive), &lifted, 15).unwrap();
+        let written = MARKS.with_block(before, &block);
+        fs::write(&auto, &written).unwrap();
+        assert_eq!(remove_but(data, &owner, true).unwrap(), Some(7));
+        let text = fs::read_to_string(&auto).unwrap();
+        assert!(!text.contains("max_connections") && !text.contains("restore_command"), "{text}");
+        assert!(text.lines().any(|line| line == "max_prepared_transactions = '7'"), "{text}");
+        // Called again, it says the same; let go, the file is what it was.
+        assert_eq!(remove_but(data, &owner, true).unwrap(), Some(7));
+        assert_eq!(kept_room(data).unwrap(), Some(7));
+        assert_eq!(let_go(data, &owner).unwrap(), Removed::Removed);
+        assert_eq!(fs::read(&auto).unwrap(), before);
+        assert_eq!(
+            (let_go(data, &owner).unwrap(), kept_room(data).unwrap()),
+            (Removed::NotThere, None)
+        );
+        // Where none waits, and where nothing was raised, nothing stays.
+        fs::write(&auto, &written).unwrap();
+        assert_eq!(remove_but(data, &owner, false).unwrap(), None);
+        assert_eq!(fs::read(&auto).unwrap(), before);
+        assert_eq!(remove_but(data, &owner, true).unwrap(), None);
     }
 
     proptest! {

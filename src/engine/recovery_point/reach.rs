@@ -12,6 +12,7 @@ use crate::engine::incident::past::Cost;
 use crate::engine::postgres::Lsn;
 use crate::engine::restore::places;
 use crate::engine::wal::continuity::{BaseRange, Useless};
+use crate::engine::wal::inspect::Created;
 use crate::engine::wal::inspect::action::STANDBY_SETTINGS;
 use std::path::Path;
 
@@ -294,23 +295,26 @@ fn no_copy(from: Lsn) -> Check {
     check("space", "Room for the restore beside the damaged data", Verdict::Verified, text)
 }
 
+fn new_tablespaces(from: Lsn, stop: Lsn, trace: &Trace, moves: Option<&ClusterFacts>) -> Check {
+    let all = trace.scan.history.tablespaces.iter();
+    let created = all.filter(|(lsn, ..)| *lsn >= from && *lsn < stop);
+    created_tablespaces(&created.cloned().collect::<Vec<_>>(), moves)
+}
+
+/// The name of the check of [`created_tablespaces`].
+pub const NEW_TABLESPACES: (&str, &str) = ("new-tablespaces", "Tablespaces created within the WAL");
+
 /// Whether replay would create a tablespace where files are that nobody moves aside: it writes
 /// over them.
-fn new_tablespaces(from: Lsn, stop: Lsn, trace: &Trace, moves: Option<&ClusterFacts>) -> Check {
-    let title = "Tablespaces created within the WAL";
-    let made = |verdict, text: String| check("new-tablespaces", title, verdict, text);
-    let created: Vec<_> = trace
-        .scan
-        .history
-        .tablespaces
-        .iter()
-        .filter(|(lsn, ..)| *lsn >= from && *lsn < stop)
-        .collect();
+#[must_use]
+pub fn created_tablespaces(created: &[Created], moves: Option<&ClusterFacts>) -> Check {
+    let (id, title) = NEW_TABLESPACES;
+    let made = |verdict, text: String| check(id, title, verdict, text);
     if created.is_empty() {
         return made(Verdict::Verified, String::from("None: replay writes to no folder outside."));
     }
     let mut words = Vec::new();
-    for (lsn, oid, place) in created.into_iter().filter(|(.., place)| !place.is_empty()) {
+    for (lsn, oid, place) in created.iter().filter(|(.., place)| !place.is_empty()) {
         let what = format!("At LSN {lsn} replay creates tablespace {oid} in {place}");
         if moves.is_some_and(|cluster| super::opened::is_live(Path::new(place), cluster)) {
             words.push(format!("{what}, whose files the plan moves aside first."));

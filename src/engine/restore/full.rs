@@ -13,8 +13,10 @@ use crate::engine::incident::facts::{
 use crate::engine::incident::past::Cost;
 use crate::engine::postgres::discovery;
 use crate::engine::postgres::{Lsn, control_file};
-use crate::engine::recovery_point::Rates;
-use crate::engine::recovery_point::reach::{free_space, needed_space, passes};
+use crate::engine::recovery_point::reach::{
+    NEW_TABLESPACES, created_tablespaces, free_space, needed_space, passes,
+};
+use crate::engine::recovery_point::{Rates, RepositoryArchive};
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::SetDescriptor;
 use crate::engine::restore::steps::Site;
@@ -23,9 +25,11 @@ use crate::engine::runner::protocol::FullRestore;
 use crate::engine::runner::step::Standing;
 use crate::engine::validate::check::begin;
 use crate::engine::wal::Segment;
+use crate::engine::wal::inspect::{Layered, Segments, Stretch, tablespaces_created};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// The runbook's alternative port.
 pub const PORT: u16 = 5433;
@@ -181,10 +185,7 @@ fn judge(
     if let Some(source) = &source {
         base.repository.clone_from(&source.repository);
     }
-    let set = copies::open_all(config, cluster)
-        .into_iter()
-        .filter_map(|(_, opened)| opened.ok())
-        .find_map(|repository| repository.read_set(&base.set).ok());
+    let set = descriptor(config, cluster, &base.set);
     let mut checks = vec![
         whose(site, &base),
         copy(&chosen.map(|_| source.clone())),
@@ -193,13 +194,15 @@ fn judge(
         self::destination(site, destination, &base),
         room(destination, &base),
         spaces(set.as_ref(), site.live(), asked.to_end),
+        created(config, cluster, set.as_ref()),
     ];
-    if let Err(why) = super::plan::configuration_inside(site.live()) {
+    if let Err(why) = super::plan::configuration_found(&site.configured()) {
         checks.push(
-            begin("configuration", "The configuration lies in the data directory").failed(why.what),
+            begin("configuration", "The server's configuration is where the new cluster finds it")
+                .failed(why.what),
         );
     }
-    let reachable = passes(&checks);
+    let reachable = passes(&checks) && checks.iter().all(writes_nowhere_else);
     let point = if asked.to_end { TargetPoint::EndOfArchive } else { TargetPoint::EndOfBase };
     // Without it the server would look for the newest timeline, which may leave before this
     // backup's end.
@@ -236,6 +239,14 @@ pub fn transfer(copy: (f64, f64), source: &Source) -> (f64, f64) {
     let link = source.seconds();
     // A link that is faster than the disk does not decide.
     if link <= copy.0 { copy } else { ((link * 0.5).max(copy.0), (link * 1.3).max(copy.1)) }
+}
+
+/// A set's descriptor, from the first repository that tells it.
+fn descriptor(config: &Config, cluster: &Cluster, set: &str) -> Option<SetDescriptor> {
+    copies::open_all(config, cluster)
+        .into_iter()
+        .filter_map(|(_, opened)| opened.ok())
+        .find_map(|repository| repository.read_set(set).ok())
 }
 
 fn whose(site: &Site, base: &BaseSummary) -> Check {
@@ -476,6 +487,56 @@ fn spaces(set: Option<&SetDescriptor>, live: &Path, to_end: bool) -> Check {
         );
     }
     begun.verified("Neither the backup nor the replay writes outside the new directory.")
+}
+
+/// Whether the log of the backup's own range creates a tablespace where files are. Nothing of the
+/// old cluster is moved aside for a full restore.
+fn created(config: &Config, cluster: &Cluster, set: Option<&SetDescriptor>) -> Check {
+    let begun = || begin(NEW_TABLESPACES.0, NEW_TABLESPACES.1);
+    let Some(set) = set else { return begun().could_not_verify("The backup could not be read.") };
+    let stretch = Stretch {
+        timeline: set.timeline,
+        from: set.start_lsn,
+        until: Some(set.stop_lsn),
+        segment_size: set.segment_size,
+        system_identifier: set.system_identifier,
+    };
+    let archives = copies::open_all(config, cluster).into_iter().filter_map(|(_, one)| one.ok());
+    let archives = archives
+        .map(|one| Arc::new(RepositoryArchive::new(Arc::new(one))) as Arc<dyn Segments>)
+        .collect();
+    match tablespaces_created(&Layered::new(archives), &stretch) {
+        Ok(created) => created_tablespaces(&created, None),
+        Err(why) => begun().could_not_verify(why.what),
+    }
+}
+
+/// Whether the check is none of those that keep a full restore out of the old cluster's folders, or
+/// is verified: what could not be looked at is no reason to go on.
+fn writes_nowhere_else(check: &Check) -> bool {
+    let guards = ["tablespaces", NEW_TABLESPACES.0];
+    !guards.contains(&check.id.as_str()) || check.verdict == Verdict::Verified
+}
+
+/// Looks again whether the restore would write outside the new directory: a folder may have come
+/// into use since the plan was made.
+///
+/// # Errors
+/// Where it would, or that cannot be told.
+pub fn still_writes_nowhere_else(site: &Site, plan: &Plan) -> Result<(), Explanation> {
+    let (config, cluster) = (&site.config, &site.cluster);
+    let set = descriptor(config, cluster, &plan.base.set);
+    let checks = [
+        spaces(set.as_ref(), site.live(), plan.procedure_is_to_end()),
+        created(config, cluster, set.as_ref()),
+    ];
+    match checks.iter().find(|check| !writes_nowhere_else(check)) {
+        None => Ok(()),
+        Some(check) => Err(refused(
+            format!("{}: {}. {}", check.title, check.verdict.word(), check.detail),
+            "Mend what it says, then retry the step; or cancel and choose anew.",
+        )),
+    }
 }
 
 /// Says what a full restore gives up, by the archived log as `judged` reads it; and where the log

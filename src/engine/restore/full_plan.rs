@@ -2,9 +2,8 @@
 //! or discarded. Owns the order of its steps and what each touches; makes a value and does nothing.
 
 use super::places::BackupSpace;
-use super::plan::{
-    beside, chosen, configuration_inside, no_base, one_directory_alone, sealed, words,
-};
+use super::plan::{beside, chosen, configuration_found, no_base, sealed, words};
+use super::rights;
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
 use crate::engine::explain::Explanation;
@@ -57,13 +56,12 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
     let reach = chosen(ground.incident)?;
     let base = reach.base.clone().ok_or_else(no_base)?;
     let live = &ground.cluster.data_directory;
-    configuration_inside(live)?;
-    if let Procedure::FullRestore { destination, .. } = &reach.procedure {
-        one_directory_alone(ground.cluster, Path::new(destination))?;
-    }
+    configuration_found(ground.cluster)?;
+    let footing = rights::check(ground.cluster)?;
     let failed = failed_of(live, ground.now);
     let rescue = beside(live, "rescued-wal", ground.now);
-    let draft = Draft { ground: &ground, reach, failed: &failed, rescue: &rescue };
+    let (failed, rescue, footing) = (&failed, &rescue, &footing);
+    let draft = Draft { ground: &ground, reach, failed, rescue, footing };
     let to_end = reach.target.point == TargetPoint::EndOfArchive;
     let steps = ORDER
         .iter()
@@ -119,6 +117,7 @@ struct Draft<'a> {
     reach: &'a Reach,
     failed: &'a Path,
     rescue: &'a Path,
+    footing: &'a rights::Ground,
 }
 
 impl Draft<'_> {
@@ -133,7 +132,12 @@ impl Draft<'_> {
         let (new, port) = self.place();
         let live = self.ground.cluster.data_directory.display();
         let failed = self.failed.display();
-        match id {
+        let same = if id == "stop-old" { "stop-server" } else { id };
+        // The new server is started by pg_ctl, whatever starts the old one.
+        let rights = self.footing.unverified.iter().filter(|(step, _)| *step == same);
+        let rights = rights.filter(|_| matches!(id, "stop-old" | "open"));
+        let rights = rights.map(|(_, why)| format!("rights: COULD NOT VERIFY, {why}"));
+        let mut touched = match id {
             "prepare-beside" => vec![format!("makes {new}, empty")],
             "rescue-wal" => vec![format!("writes copies to {}", self.rescue.display())],
             "restore-base" => {
@@ -166,7 +170,9 @@ impl Draft<'_> {
             ],
             "validate" => vec![String::from("statistics of the databases (ANALYZE)")],
             _ => Vec::new(),
-        }
+        };
+        touched.extend(rights);
+        touched
     }
 
     fn expected(&self, id: &str) -> Option<(f64, f64)> {

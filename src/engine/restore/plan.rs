@@ -10,6 +10,7 @@ use crate::engine::copies::Availability;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{BaseSummary, Forecast, Reach, Source};
+use crate::engine::postgres::layout;
 use crate::engine::recovery_point::reach::needed_space;
 use crate::engine::runbook::{Runbook, StepText};
 use crate::engine::runner::plan::{Cancel, Places, Plan, PlanStep};
@@ -56,9 +57,6 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
     } else {
         kept(cluster, &base, &spaces, now)?
     };
-    if let Some(other) = &places.alternative {
-        one_directory_alone(cluster, other)?;
-    }
     // Beside the data directory and not in the incident's folder: the server must get at it.
     let rescue = beside(&cluster.data_directory, "rescued-wal", now);
     let data = places.alternative.as_deref().unwrap_or(&cluster.data_directory);
@@ -122,25 +120,18 @@ pub(super) fn words<'a>(runbook: &'a Runbook, id: &str) -> Result<&'a StepText, 
     })
 }
 
-/// A unit, a Debian cluster or commands of one's own start the server of one directory: for another
-/// one they would start or stop the damaged one.
-pub(super) fn one_directory_alone(cluster: &Cluster, other: &Path) -> Result<(), Explanation> {
-    if matches!(cluster.control, Control::PgCtl { .. }) {
-        return Ok(());
-    }
-    Err(Explanation::new(
-        Kind::Refused,
-        format!(
-            "A server in {} cannot be started: the control driver of \"{}\" starts the one in {} \
-             alone.",
-            other.display(),
-            cluster.name,
-            cluster.data_directory.display()
-        ),
-        "No plan was made and nothing was touched.",
-        "Set driver = \"pg_ctl\" for this cluster while it is recovered, with the service that \
-         starts it stopped; then make the plan again.",
-    ))
+/// Who starts the cluster's server at boot, where that is not `pg_ctl` by Lifeboat's own hand: it
+/// knows the configured directory alone.
+fn keeper(control: &Control) -> Option<String> {
+    Some(match control {
+        Control::PgCtl { .. } => return None,
+        Control::PgCtlcluster { version, cluster, .. } => {
+            format!("Debian's cluster {version}/{cluster}")
+        }
+        Control::Systemd { unit: Some(unit), .. } => format!("the unit {unit}"),
+        Control::Systemd { unit: None, .. } => String::from("its unit"),
+        Control::Command(_) => String::from("the configured commands"),
+    })
 }
 
 /// What of the cluster lies where and goes where, and where the damaged directory is kept.
@@ -180,23 +171,28 @@ pub fn beside(directory: &Path, word: &str, now: Timestamp) -> PathBuf {
     directory.with_file_name(name)
 }
 
-/// A full restore is configured through the files in the new directory. Where a distribution keeps
-/// them elsewhere, the swap would fail after the move; so it is refused before.
-pub(super) fn configuration_inside(data_directory: &Path) -> Result<(), Explanation> {
+/// A full restore is configured through the files in the new directory, or by a file elsewhere that
+/// the control driver knows. Where there is neither, the swap would fail after the move; so it is
+/// refused before.
+pub(super) fn configuration_found(cluster: &Cluster) -> Result<(), Explanation> {
+    let data_directory = &cluster.data_directory;
     let here = |name: &str| data_directory.join(name).exists();
     if !here("PG_VERSION") || here("postgresql.conf") {
+        return Ok(());
+    }
+    // It stays where it is and serves the one directory as the other.
+    if layout::config_file(cluster).is_some_and(|file| file.exists()) {
         return Ok(());
     }
     Err(Explanation::new(
         Kind::Refused,
         format!(
-            "{} has no postgresql.conf: the configuration of this cluster is kept elsewhere, which \
-             a full restore does not carry over yet.",
+            "{} has no postgresql.conf, and the control section of lifeboat.toml names none.",
             data_directory.display()
         ),
         "No plan was made and nothing was touched.",
-        "Recover in place to a point instead. If the file was lost, put one there and make the plan \
-         again.",
+        "Where it is elsewhere, name it: config_file in the cluster's control section, or Debian's \
+         cluster by driver = \"pg_ctlcluster\". If it was lost, put one there and make the plan again.",
     ))
 }
 
@@ -284,9 +280,15 @@ impl Draft<'_> {
                     format!("{directory}/postgresql.auto.conf: the marked block is taken out"),
                     format!("server on {directory}: restarted, open to applications"),
                 ];
-                all.extend(
-                    self.places.alternative.as_deref().map(|_| after_alternative(self.data)),
-                );
+                if self.places.alternative.is_some() {
+                    all.extend(keeper(&self.cluster.control).map(|keeper| {
+                        format!(
+                            "server on {directory}: started by pg_ctl; {keeper} does not watch over \
+                             it, and would start {damaged} at boot"
+                        )
+                    }));
+                    all.push(after_alternative(self.data));
+                }
                 all
             }
             "validate" => vec![format!("statistics of the databases (ANALYZE)")],

@@ -136,6 +136,12 @@ fn version_folder(data: &Path) -> Result<String, PlacesError> {
     Ok(format!("PG_{major}_{}", control_file::read(data)?.catalog_version))
 }
 
+/// Whether a volume is mounted at the directory.
+#[must_use]
+pub fn is_mount(directory: &Path) -> bool {
+    directory.canonicalize().is_ok_and(|real| mounts().contains(&real))
+}
+
 /// Where volumes are mounted; none where the kernel does not say.
 fn mounts() -> Vec<PathBuf> {
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();

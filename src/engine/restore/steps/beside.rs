@@ -75,6 +75,7 @@ impl Step for PrepareBeside {
             }
         }
         full::may_take(site, site.data(), &plan.base.set)?;
+        full::still_writes_nowhere_else(site, plan)?;
         rehearse_fetch(site, plan)?;
         let owner = site.server_owner()?;
         make_empty(site.data(), (owner.uid, owner.gid))?;

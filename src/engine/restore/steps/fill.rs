@@ -248,7 +248,7 @@ impl Site {
         };
         let (owner, binaries) = (self.data_owner()?, self.binaries()?);
         make_spool(&self.spool(), &owner)?;
-        let config_file = layout::config_file(&self.cluster);
+        let config_file = layout::config_file(&self.configured());
         let (data, config_file) = (self.data(), config_file.as_deref());
         recovery_settings::write_configured(data, &owner, &binaries, &settings, config_file)
             .map_err(|e| e.explanation())

@@ -8,7 +8,6 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::care::Held;
 use crate::engine::postgres::connect::{self, ConnectOptions};
 use crate::engine::postgres::control::StopMode;
-use crate::engine::postgres::recovery_settings;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,20 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 
 /// The note that everything was held back that would act by itself.
 const HELD: &str = "held_back";
+
+/// The note that the server served before anything was held back.
+const UNHELD: &str = "not_held_back";
+
+/// What to say of a server that is open already: of one that Lifeboat opened, or that was held
+/// before, nothing.
+fn unheld(noted: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let known = [HELD, OPENING, UNHELD].into_iter().any(noted);
+    (!known).then_some(
+        "ATTENTION: the server was open to everybody before anything was held back: somebody else \
+         started it. Subscriptions and jobs of pg_cron may have acted, and applications may have \
+         written; look at those lines of the safety list first",
+    )
+}
 
 /// What was held, for people.
 fn told(held: &[Held]) -> String {
@@ -95,11 +108,15 @@ impl Step for Open {
         site.confirm(context.plan(), site.data())?;
         if !site.is_open(context.runtime()) {
             self.hold(context)?;
+        } else if let Some(text) = unheld(|name| context.noted(name).is_some()) {
+            context.note(UNHELD, text)?;
         }
         if site.running()? && !site.is_open(context.runtime()) {
             site.driver()?.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
         }
-        recovery_settings::remove(site.data(), &site.data_owner()?).map_err(|e| e.explanation())?;
+        if let Some(kept) = site.take_out_settings()? {
+            context.note("prepared_kept", &kept)?;
+        }
         if !site.running()? {
             context.note(OPENING, "The server is started for everybody")?;
             site.start_open()?;
@@ -160,6 +177,17 @@ impl Open {
         let options = ConnectOptions::default();
         match context.runtime().block_on(connect::connect(connection, &options)) {
             Err(error) => error.explanation(),
+            Ok(_) if self.0.is_another(context.runtime()) => Explanation::new(
+                Kind::Server,
+                format!(
+                    "Another server answers at {}:{} than the one in {}.",
+                    connection.host,
+                    connection.port,
+                    self.0.data().display()
+                ),
+                "The recovered server runs and was not changed; the damaged directory is kept aside.",
+                "Find out which server that is and stop it, then retry the step.",
+            ),
             Ok(_) => Explanation::new(
                 Kind::Server,
                 "The server takes connections but is still in recovery.",
@@ -201,5 +229,18 @@ impl Step for Validate {
         }
         context.validated(&checks)?;
         Ok(Outcome::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_somebody_else_opened_is_noted_once() {
+        assert!(unheld(|_| false).is_some_and(|text| text.contains("held back")));
+        assert!(unheld(|name| name == HELD).is_none());
+        assert!(unheld(|name| name == OPENING).is_none(), "opened by the step, then interrupted");
+        assert!(unheld(|name| name == UNHELD).is_none());
     }
 }

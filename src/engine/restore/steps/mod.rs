@@ -3,6 +3,7 @@
 //! and its words in the runbook data. Most steps are both options' own: those of Option B stand on
 //! the ground of the new cluster until it is swapped in.
 
+mod answered;
 pub mod beside;
 mod expect;
 mod fill;

@@ -5,6 +5,7 @@ use super::prepare::copy_tail;
 use super::site::{Site, io, now};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
+use crate::engine::postgres::control_file;
 use crate::engine::restore::places::moves::{self, Contents};
 use crate::engine::restore::places::{self, live};
 use crate::engine::restore::plan;
@@ -91,12 +92,13 @@ impl Step for MoveAside {
         let (site, plan) = (&self.0, context.plan());
         let aside = Path::new(&plan.aside);
         let new = plan.places.alternative.as_deref().unwrap_or(site.data());
+        let own = own_folder(plan, &[new, aside, &moves::under_way(aside), site.data()]);
         if plan.places.contents {
             let standing = moves::standing(aside);
             if standing == Contents::There {
                 return Ok(String::from("the damaged directory was not moved"));
             }
-            set_restored_spaces_aside(plan, new)?;
+            set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
             match standing {
                 Contents::There => {}
                 Contents::Kept if !is_empty(site.data())? => {
@@ -106,14 +108,18 @@ impl Step for MoveAside {
                 Contents::Leaving => moves::keep_contents(site.data(), aside)?,
                 Contents::Kept | Contents::Returning => {}
             }
-            put_spaces_back(plan)?;
+            put_spaces_back(&plan.places)?;
             moves::put_contents_back(site.data(), aside)?;
             return Ok(format!("{} holds the damaged cluster again", site.data().display()));
         }
-        if plan.places.alternative.is_none() && !site.is_aside(plan) {
+        if plan.places.alternative.is_some() {
+            give_back(&plan.places, own.as_deref(), new, live::is_mount(new))?;
+            return Ok(format!("{} was left where it is", plan.aside));
+        }
+        if !site.is_aside(plan) {
             return Ok(String::from("the damaged directory was not moved"));
         }
-        set_restored_spaces_aside(plan, new)?;
+        set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
         if new.exists() {
             if is_empty(new)? {
                 fs::remove_dir(new).map_err(|e| io(&e, "remove empty", new))?;
@@ -124,10 +130,7 @@ impl Step for MoveAside {
             }
         }
         // While there is no data directory: no server can start on another one's tablespaces.
-        put_spaces_back(plan)?;
-        if plan.places.alternative.is_some() {
-            return Ok(format!("{} was left where it is", plan.aside));
-        }
+        put_spaces_back(&plan.places)?;
         failpoint::hit("move.one");
         moves::rename_whole(aside, &real(site, plan))?;
         Ok(format!("{} is the damaged directory again", site.data().display()))
@@ -170,33 +173,85 @@ fn real(site: &Site, plan: &Plan) -> PathBuf {
     if real.as_os_str().is_empty() { site.data().to_owned() } else { real.to_owned() }
 }
 
-/// Puts the folders of tablespaces back; what was restored or replayed there is set aside.
-fn put_spaces_back(plan: &Plan) -> Result<(), Explanation> {
+/// Where another directory was recovered into, the damaged one never left its place and lacks its
+/// tablespaces alone: those come back whatever else fails, and what failed is told at the end.
+/// Called again, it goes on.
+fn give_back(
+    places: &Places,
+    own: Option<&str>,
+    new: &Path,
+    is_mount: bool,
+) -> Result<(), Explanation> {
+    let restored = set_restored_spaces_aside(places, own, new);
+    let given_up = give_up(new, is_mount).map_err(|why| Explanation {
+        untouched: format!(
+            "{} The damaged cluster has its tablespaces again; what was restored in {} leads into \
+             them, and no server may be started there.",
+            why.untouched,
+            new.display()
+        ),
+        ..why
+    });
+    put_spaces_back(places)?;
+    given_up.and(restored)
+}
+
+/// Sets what was restored aside: the directory beside itself, or, where it is a mount point, its
+/// content within it. An empty mount point stays.
+fn give_up(new: &Path, is_mount: bool) -> Result<(), Explanation> {
+    if !new.exists() {
+        return Ok(());
+    }
+    match (is_empty(new)?, is_mount) {
+        (true, true) => Ok(()),
+        (true, false) => fs::remove_dir(new).map_err(|e| io(&e, "remove empty", new)),
+        (false, true) => {
+            moves::keep_contents(new, &new.join(format!("{}abandoned.{}", places::KEPT, stamp())))
+        }
+        (false, false) => {
+            failpoint::hit("move.one");
+            moves::rename_whole(new, &plan::beside(new, "abandoned", now()))
+        }
+    }
+}
+
+/// Puts the folders of tablespaces back; what was restored or replayed there is set aside. One that
+/// cannot be put back keeps none of the others away.
+fn put_spaces_back(places: &Places) -> Result<(), Explanation> {
     let stamp = stamp();
-    plan.places.kept.iter().try_for_each(|space| moves::put_space_back(space, &stamp))
+    let each = places.kept.iter().map(|space| moves::put_space_back(space, &stamp));
+    // All are tried before the first failure is told.
+    let each: Vec<Result<(), Explanation>> = each.collect();
+    each.into_iter().collect()
+}
+
+/// The name of the server's own folder in a tablespace, `PG_15_202209061`, by whichever of its
+/// directories still tells its catalog's version.
+fn own_folder(plan: &Plan, directories: &[&Path]) -> Option<String> {
+    let told = directories.iter().find_map(|directory| control_file::read(directory).ok());
+    let kept = || plan.places.kept.first()?.folder.file_name()?.to_str().map(str::to_owned);
+    told.map(|control| format!("PG_{}_{}", plan.base.version, control.catalog_version))
+        .or_else(kept)
 }
 
 /// Sets aside what was restored into folders that held nothing before: those that the restored
-/// directory leads to.
-fn set_restored_spaces_aside(plan: &Plan, data: &Path) -> Result<(), Explanation> {
+/// directory leads to, and of these the server's `own` alone. Other servers, of other versions too,
+/// have theirs beside it.
+fn set_restored_spaces_aside(
+    places: &Places,
+    own: Option<&str>,
+    data: &Path,
+) -> Result<(), Explanation> {
+    let Some(own) = own else { return Ok(()) };
     let stamp = stamp();
-    for space in &plan.places.spaces {
+    for space in &places.spaces {
         let link = data.join("pg_tblspc").join(space.oid.to_string());
         let is_ours = fs::read_link(&link).is_ok_and(|to| to == space.place);
-        let is_back = |folder: &Path| {
-            let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-            plan.places.kept.iter().any(|kept| kept.folder == folder || kept.folder == real)
-        };
-        if !is_ours {
-            continue;
-        }
-        for entry in fs::read_dir(&space.place).into_iter().flatten().flatten() {
-            let folder = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let version = format!("PG_{}_", plan.base.version);
-            if name.starts_with(&version) && !places::is_kept(&name) && !is_back(&folder) {
-                moves::rename_whole(&folder, &moves::abandoned(&folder, &stamp))?;
-            }
+        let folder = space.place.join(own);
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+        let is_back = places.kept.iter().any(|kept| kept.folder == folder || kept.folder == real);
+        if is_ours && folder.is_dir() && !is_back {
+            moves::rename_whole(&folder, &moves::abandoned(&folder, &stamp))?;
         }
     }
     Ok(())
@@ -255,4 +310,125 @@ pub(super) fn make_empty(directory: &Path, (uid, gid): (u32, u32)) -> Result<(),
         chown(directory, Some(uid), Some(gid)).map_err(|e| io(&e, "hand over", directory))?;
     }
     files::sync_parent(directory).map_err(|e| io(&e, "sync the folder of", directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::runner::plan::{KeptSpace, PlacedSpace};
+
+    const OWN: &str = "PG_15_202209061";
+
+    /// A damaged directory's tablespace, kept and filled anew, one that held nothing before, and
+    /// the directory that was recovered into.
+    struct Ground {
+        home: tempfile::TempDir,
+        places: Places,
+    }
+
+    impl Ground {
+        fn new() -> Self {
+            let home = tempfile::tempdir().unwrap();
+            let at = |name: &str| home.path().join(name);
+            for name in ["far", "fresh"] {
+                fs::create_dir_all(at(name).join(OWN)).unwrap();
+                fs::write(at(name).join(OWN).join("1"), "restored").unwrap();
+            }
+            fs::create_dir_all(at(&format!("far/{OWN}.damaged.1"))).unwrap();
+            fs::write(at(&format!("far/{OWN}.damaged.1/1")), "damaged").unwrap();
+            for name in ["new/global", "new/pg_tblspc"] {
+                fs::create_dir_all(at(name)).unwrap();
+            }
+            fs::write(at("new/global/pg_control"), "restored").unwrap();
+            for (oid, name) in [(7, "far"), (8, "fresh")] {
+                let link = at("new/pg_tblspc").join(oid.to_string());
+                std::os::unix::fs::symlink(at(name), link).unwrap();
+            }
+            let folder = at("far").canonicalize().unwrap().join(OWN);
+            let kept = at("far").canonicalize().unwrap().join(format!("{OWN}.damaged.1"));
+            let space = |oid, name: &str| PlacedSpace { oid, place: at(name), moved: false };
+            let places = Places {
+                kept: vec![KeptSpace { oid: 7, folder, kept }],
+                spaces: vec![space(7, "far"), space(8, "fresh")],
+                alternative: Some(at("new")),
+                ..Places::default()
+            };
+            Self { home, places }
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.home.path().join(name)
+        }
+
+        fn back(&self, is_mount: bool) -> Result<(), Explanation> {
+            give_back(&self.places, Some(OWN), &self.at("new"), is_mount)
+        }
+
+        fn is_whole(&self) -> bool {
+            fs::read_to_string(self.at("far").join(OWN).join("1")).is_ok_and(|is| is == "damaged")
+        }
+
+        fn names(&self, folder: &str) -> Vec<String> {
+            let entries = fs::read_dir(self.at(folder)).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        }
+    }
+
+    #[test]
+    fn what_was_recovered_into_a_mount_point_is_given_up_within_it() {
+        let ground = Ground::new();
+        ground.back(true).unwrap();
+        assert!(ground.is_whole());
+        let kept = ground.names("new");
+        assert!(kept.len() == 1 && kept[0].starts_with("lifeboat-kept.abandoned."), "{kept:?}");
+        assert!(ground.at("new").join(&kept[0]).join("global/pg_control").exists());
+        assert!(is_empty(&ground.at("new")).unwrap(), "another recovery may take it");
+        assert!(ground.names("fresh").iter().all(|name| name.contains(".abandoned.")));
+        ground.back(true).unwrap();
+        assert!(ground.is_whole());
+    }
+
+    #[test]
+    fn elsewhere_it_is_given_up_beside_itself() {
+        let ground = Ground::new();
+        ground.back(false).unwrap();
+        assert!(ground.is_whole() && !ground.at("new").exists());
+        assert!(ground.names("").iter().any(|name| name.starts_with("new.abandoned.")));
+    }
+
+    #[test]
+    fn a_failure_keeps_no_tablespace_away() {
+        let ground = Ground::new();
+        // What cannot be set aside: a file in the place of the directory.
+        fs::rename(ground.at("new"), ground.at("other")).unwrap();
+        fs::write(ground.at("new"), "").unwrap();
+        let told = ground.back(false).unwrap_err();
+        assert!(ground.is_whole(), "{told}");
+        assert!(told.untouched.contains("no server may be started there"), "{told}");
+        // With two tablespaces, of which the first cannot come back.
+        let mut ground = Ground::new();
+        let stuck = KeptSpace {
+            oid: 9,
+            folder: ground.at("nowhere").join(OWN),
+            kept: ground.at("fresh").join(OWN),
+        };
+        ground.places.kept.insert(0, stuck);
+        ground.places.spaces.pop();
+        assert!(ground.back(false).is_err());
+        assert!(ground.is_whole());
+    }
+
+    #[test]
+    fn another_servers_folder_in_a_tablespace_is_not_touched() {
+        let ground = Ground::new();
+        let others = ["PG_15_202209062", "PG_15_202209061.by_hand", "PG_16_202307071"];
+        for other in others {
+            fs::create_dir(ground.at("fresh").join(other)).unwrap();
+        }
+        ground.back(false).unwrap();
+        for other in others {
+            assert!(ground.at("fresh").join(other).exists(), "{other}");
+        }
+        assert!(!ground.at("fresh").join(OWN).exists());
+    }
 }

@@ -60,10 +60,7 @@ impl Step for ConfirmIdentity {
         )?;
         let freeze = context.runtime().block_on(freeze(&self.0));
         context.note("write_freeze", &freeze)?;
-        let standbys = aftercare::connected_standbys(&self.0.cluster.connection);
-        for standby in context.runtime().block_on(standbys) {
-            context.note("standby", &format!("Standby connected: {standby}"))?;
-        }
+        aftercare::note_standbys(context, &self.0.cluster.connection)?;
         Ok(Outcome::Done)
     }
 }

@@ -1,13 +1,13 @@
 //! The server between stop and opening: closed to everybody but Lifeboat, then open again. Owns
 //! how it is started, reached and watched meanwhile; decides nothing.
 
+use super::answered::Answered;
 use super::site::{Site, io};
 use crate::engine::config::{Connection, Control};
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::TargetPoint;
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::closed::ClosedServer;
-use crate::engine::postgres::connect::{self, ConnectOptions};
 use crate::engine::postgres::control::{StartOptions, StartWait};
 use crate::engine::postgres::control_file::{self, ClusterState, ControlFile};
 use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
@@ -129,7 +129,7 @@ impl Site {
     /// Where the server's programs cannot be asked.
     pub fn preloaded(&self) -> Result<Vec<String>, Explanation> {
         let (owner, binaries) = (self.data_owner()?, self.binaries()?);
-        let file = layout::config_file(&self.cluster);
+        let file = layout::config_file(&self.configured());
         let file = file.as_deref();
         let value = recovery_settings::configured(self.data(), &owner, &binaries, file, PRELOAD)
             .map_err(|e| e.explanation())?;
@@ -227,8 +227,8 @@ impl Site {
             return Ok(ended && timeline_of(&control) > plan.base.timeline);
         }
         for connection in self.ways_in()? {
-            if let Some(in_recovery) = runtime.block_on(in_recovery(&connection)) {
-                return Ok(!in_recovery);
+            if let Some(told) = self.told_by_own(&connection, runtime) {
+                return Ok(!told.in_recovery);
             }
         }
         Ok(false)
@@ -252,11 +252,69 @@ impl Site {
     /// Whether the server takes connections as the application makes them.
     #[must_use]
     pub fn is_open(&self, runtime: &tokio::runtime::Handle) -> bool {
-        // Another server that answers at the same address says nothing of this one.
-        if !self.running().unwrap_or(false) {
-            return false;
+        let told = self.told_by_own(&self.cluster.connection, runtime);
+        told.is_some_and(|told| !told.in_recovery)
+    }
+
+    /// What the server in the data directory says through `connection`; nothing where it does not
+    /// run, nobody answers, or another server does: that one says nothing of this one.
+    fn told_by_own(
+        &self,
+        connection: &Connection,
+        runtime: &tokio::runtime::Handle,
+    ) -> Option<Answered> {
+        let running = discovery::running(self.data()).ok()?;
+        let own = running.postmaster()?;
+        let system = control_file::read(self.data()).ok()?.system_identifier;
+        let told = runtime.block_on(Answered::by(connection))?;
+        told.is_of(system, own).then_some(told)
+    }
+
+    /// Takes the recovery's settings out. Where prepared transactions wait, or that cannot be told,
+    /// room for them stays: a server with less refuses to start. Says so then.
+    ///
+    /// # Errors
+    /// Where it recovers still, or the file cannot be read or written.
+    pub(super) fn take_out_settings(&self) -> Result<Option<String>, Explanation> {
+        let waiting = self.prepared()?;
+        let kept = waiting != Waiting::None;
+        let kept = recovery_settings::remove_but(self.data(), &self.data_owner()?, kept)
+            .map_err(|e| e.explanation())?;
+        let Some(value) = kept else { return Ok(None) };
+        let who = match waiting {
+            Waiting::Some(1) => String::from("1 prepared transaction waits for its end"),
+            Waiting::Some(count) => format!("{count} prepared transactions wait for their end"),
+            Waiting::None | Waiting::Unknown => {
+                String::from("prepared transactions may wait for their end")
+            }
+        };
+        Ok(Some(format!(
+            "{who}, so max_prepared_transactions stays raised to {value} in postgresql.auto.conf: with \
+             less the server would refuse to start. Once they are decided, the safety list takes it \
+             out"
+        )))
+    }
+
+    /// The prepared transactions in the data directory of a server that is down.
+    fn prepared(&self) -> Result<Waiting, Explanation> {
+        let control = control_file::read(self.data()).map_err(|e| e.explanation())?;
+        // Only a shutdown in order has written all of them into their folder.
+        if self.running()? || control.state != ClusterState::ShutDown {
+            return Ok(Waiting::Unknown);
         }
-        runtime.block_on(in_recovery(&self.cluster.connection)) == Some(false)
+        let folder = self.data().join("pg_twophase");
+        let entries = std::fs::read_dir(&folder).map_err(|e| io(&e, "read", &folder))?;
+        Ok(match entries.count() {
+            0 => Waiting::None,
+            count => Waiting::Some(count),
+        })
+    }
+
+    /// Whether another server than this one answers where the application looks for it.
+    pub(super) fn is_another(&self, runtime: &tokio::runtime::Handle) -> bool {
+        let connection = &self.cluster.connection;
+        runtime.block_on(Answered::by(connection)).is_some()
+            && self.told_by_own(connection, runtime).is_none()
     }
 
     /// The private way in and the ordinary one.
@@ -266,13 +324,15 @@ impl Site {
     }
 }
 
+/// Prepared transactions that nobody has decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    None,
+    Some(usize),
+    Unknown,
+}
+
 /// The last checkpoint's, or where replay and promotion have gone since.
 fn timeline_of(control: &ControlFile) -> TimelineId {
     control.checkpoint.timeline.max(control.minimum_recovery_timeline)
-}
-
-async fn in_recovery(connection: &Connection) -> Option<bool> {
-    let options = ConnectOptions::default().connect_limit(Duration::from_secs(5));
-    let session = connect::connect(connection, &options).await.ok()?;
-    session.query_one("SELECT pg_is_in_recovery()", &[]).await.ok()?.try_get(0).ok()
 }

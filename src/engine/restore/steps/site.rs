@@ -30,6 +30,9 @@ pub struct Site {
     pub adjusted: Adjustments,
     /// Set where `cluster.data_directory` is that of a new cluster beside the configured one.
     pub beside: Option<Beside>,
+    /// The data directory that the configuration names, where `cluster.data_directory` is another
+    /// one: that of a new cluster, or the alternative.
+    pub configured: Option<PathBuf>,
 }
 
 /// A cluster beside the configured one.
@@ -62,6 +65,7 @@ impl Site {
     pub fn beside(&self, destination: &Path, port: u16) -> Self {
         let mut site = self.clone();
         site.beside = Some(Beside { live: self.live().to_owned(), port });
+        site.configured = Some(self.configured().data_directory);
         destination.clone_into(&mut site.cluster.data_directory);
         site
     }
@@ -99,10 +103,24 @@ impl Site {
         self.data().with_file_name(name)
     }
 
+    /// The cluster as the configuration has it: a service knows that directory alone, and where
+    /// the server's configuration is follows from it.
+    #[must_use]
+    pub fn configured(&self) -> Cluster {
+        let mut cluster = self.cluster.clone();
+        if let Some(configured) = &self.configured {
+            cluster.data_directory.clone_from(configured);
+        }
+        cluster
+    }
+
+    /// For the server in [`Site::data`]: the configured driver where that is the configured
+    /// directory, else `pg_ctl`.
+    ///
     /// # Errors
     /// Where the cluster's control driver cannot be made (no binaries of its version).
     pub fn driver(&self) -> Result<Box<dyn Driver>, Explanation> {
-        control::driver(&self.cluster).map_err(|e| e.explanation())
+        control::driver_for(&self.configured(), self.data()).map_err(|e| e.explanation())
     }
 
     /// Every copy of the plan's base in the cluster's repositories, fastest first.
@@ -152,6 +170,7 @@ impl Site {
     pub fn recovered(&self, plan: &Plan) -> Self {
         let mut site = self.clone();
         if let Some(alternative) = &plan.places.alternative {
+            site.configured = Some(self.configured().data_directory);
             site.cluster.data_directory.clone_from(alternative);
         }
         site

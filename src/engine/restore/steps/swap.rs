@@ -6,6 +6,7 @@ use super::beside::{MADE, number, taken};
 use super::move_aside::is_empty;
 use super::prepare::STOP_LIMIT;
 use super::site::Site;
+use crate::engine::aftercare;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::postgres::control::StopMode;
 use crate::engine::restore::places::moves::rename_whole;
@@ -93,6 +94,7 @@ impl Step for StopOld {
             confirm_old(old, plan, context)?;
             // The new one is proven to be this cluster's before the old one ends.
             self.new.confirm(plan, self.new.data())?;
+            aftercare::note_standbys(context, &old.cluster.connection)?;
             old.driver()?.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
             // What it took until now is not in the new one: the report counts to here.
             context.note(OLD_RAN_UNTIL, &super::site::now().to_string())?;

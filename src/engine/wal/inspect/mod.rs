@@ -11,6 +11,7 @@ pub mod action;
 mod bytes;
 pub mod cache;
 pub mod catalog;
+pub mod created;
 pub mod digest;
 pub mod error;
 pub mod gist;
@@ -28,6 +29,7 @@ pub mod tables;
 pub use action::Action;
 pub use cache::Cache;
 pub use catalog::CatalogFiles;
+pub use created::{Created, Stretch, tablespaces_created};
 pub use error::InspectError;
 pub use ledger::{
     After, Detail, Ending, Focus, History, Ledger, Origin, RelationFile, Tally, Totals, Touched,
