@@ -219,7 +219,8 @@ impl Site {
                 back,
             ));
         }
-        if !(plan.places.is_plain() || plan.places == Places { reuse: true, ..Places::default() }) {
+        let places = Places { reuse: false, stood: None, ..plan.places.clone() };
+        if !places.is_plain() {
             return Err(Explanation::new(
                 Kind::Refused,
                 "Parts of this cluster lie outside its data directory: what was restored of them \
