@@ -569,8 +569,8 @@ fn point_lines(view: &View, incident: &Incident, target: &Target, width: usize) 
     }
     match way {
         Some(Way::Earlier) => {
-            let words = "the server is stopped, its directory set aside whole as …abandoned…, the \
-                         backup restored anew and replayed to there";
+            let words = "the server is stopped, its directory set aside whole under a new name, \
+                         the backup restored anew and replayed to there";
             fact("happens", String::from(words), Ink::Text);
             let words = "what was found here, the directory that stands here, the damaged one";
             fact("stays kept", String::from(words), Ink::Good);

@@ -242,7 +242,7 @@ impl Work for FakeWork {
             lost_commits: Some(3),
             lost_seconds: Some(0.25),
             nearest: vec![self::target()],
-            wal_bytes: 1 << 24,
+            wal_bytes: WAITS_AT.bytes_since(base().start_lsn),
             minimum_settings: Vec::new(),
             forecast: None,
             line: match target.timeline {

@@ -370,7 +370,7 @@ fn an_earlier_point_is_proven_with_its_price_then_gone_to_by_the_typed_name() {
         text = look::text(&look::draw(&mut s.app, 80, 24));
     }
     for words in
-        ["restored anew", "gives up", "200 MB to 300 MB", "about 4.3 GB", "by its checksum"]
+        ["restored anew", "gives up", "200 MB to 300 MB", "about 4.30 GB", "by its checksum"]
     {
         assert!(all.contains(words), "{words} in\n{all}");
     }

@@ -31,7 +31,9 @@ impl Step for StepBack {
             (Contents::Kept, true) => {}
             (Contents::Kept, false) => return partial("set aside; the new directory is not made"),
             _ => {
-                return partial("a part of the directory's content is set aside, the rest is there");
+                return partial(
+                    "a part of the directory's content is set aside, the rest is there",
+                );
             }
         }
         if stood.spaces.iter().any(|space| space.folder.exists() && !space.kept.exists()) {
