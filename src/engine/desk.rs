@@ -349,7 +349,7 @@ impl Work for Desk {
         step_back::make(step_back::Ground {
             plan,
             reach,
-            cluster: &site.cluster,
+            mapping: &site.cluster.tablespace_mapping,
             live: &live,
             spaces: site.backup_spaces(&base.set)?,
             source: copies.ok().and_then(|copies| copies.source(&site.config, &site.cluster)),

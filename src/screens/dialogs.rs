@@ -549,11 +549,8 @@ fn point_lines(view: &View, incident: &Incident, target: &Target, width: usize) 
             let kept = incident.reach.as_ref().and_then(|r| r.lost_commits).zip(reach.lost_commits);
             if let Some((before, after)) = kept {
                 let more = before.saturating_sub(after);
-                let words = format!(
-                    "{} commits that are not here now; {} stay lost",
-                    text::count(more),
-                    text::count(after)
-                );
+                let words =
+                    format!("{} not here now; {} stay lost", commits(more), text::count(after));
                 fact("brings", words, Ink::Text);
             }
             if let Some((bytes, seconds, measured)) = super::at_target::price(incident, reach) {
@@ -598,11 +595,7 @@ fn price_of_earlier(
     let kept = incident.reach.as_ref().and_then(|r| r.lost_commits).zip(reach.lost_commits);
     if let Some((before, after)) = kept {
         let more = after.saturating_sub(before);
-        let words = format!(
-            "{} commits that are here now; {} are lost in all",
-            text::count(more),
-            text::count(after)
-        );
+        let words = format!("{} here now; {} are lost in all", commits(more), text::count(after));
         fact("gives up", words, Ink::Attention);
     }
     if let Some(base) = &reach.base {
@@ -641,6 +634,13 @@ fn price_of_earlier(
     }
     if let Some(room) = reach.checks.iter().find(|check| check.id == "space") {
         fact("room", room.detail.clone(), Ink::Text);
+    }
+}
+
+fn commits(number: u64) -> String {
+    match number {
+        1 => String::from("1 commit that is"),
+        n => format!("{} commits that are", text::count(n)),
     }
 }
 

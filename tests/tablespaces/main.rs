@@ -19,7 +19,6 @@ mod stage;
 mod mounts;
 
 use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
-use lifeboat::engine::incident::event::Decision;
 use lifeboat::engine::incident::facts::{Target, TargetPoint};
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::postgres::child;
@@ -239,7 +238,20 @@ fn an_earlier_point_sets_aside_every_folder_that_stands() {
     assert_eq!(far, names(&stood.spaces[0].kept), "the same databases");
     assert!(back.noted("reused").is_some() && back.noted("verifybackup").is_some());
 
-    stage.ask(&client, Command::Decide { decision: Decision::Abandon });
+    // On to the very beginning, and given up before anything of that is done: the server that still
+    // stands is stopped before its directory goes.
+    stage::kill_runner(&client);
+    stage.until_lost(&client, "the runner's end");
+    let client = stage.runner(Some("step.step-back.before"));
+    stage.wait(&client, "the question again", |i| i.status == RunStatus::Held);
+    let target = Target { point: TargetPoint::EndOfBase, inclusive: true, timeline: None };
+    drop(client.submit(Command::MoveTarget { target, cluster: CLUSTER.to_owned() }));
+    stage.until_lost(&client, "the step");
+    let client = stage.runner(None);
+    let found = stage.wait(&client, "the finding", |i| i.status == RunStatus::Interrupted);
+    let second = found.plan.clone().unwrap().places.stood.unwrap();
+    assert!(second.kept != stood.kept && !second.kept.exists());
+    stage.ask(&client, Command::Cancel);
     stage.wait(&client, "the end of the run", |i| i.status == RunStatus::Cancelled);
     stage.ask(&client, Command::Undo);
     stage.wait(&client, "the way back", |i| i.status == RunStatus::Undone);

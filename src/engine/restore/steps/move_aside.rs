@@ -5,6 +5,7 @@ use super::prepare::copy_tail;
 use super::site::{Site, io, now};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
+use crate::engine::postgres::control::StopMode;
 use crate::engine::restore::places::moves::{self, Contents};
 use crate::engine::restore::places::{self, live};
 use crate::engine::restore::plan;
@@ -96,6 +97,7 @@ impl Step for MoveAside {
             if standing == Contents::There {
                 return Ok(String::from("the damaged directory was not moved"));
             }
+            site.stop_recovered(plan)?;
             set_restored_spaces_aside(plan, new)?;
             match standing {
                 Contents::There => {}
@@ -113,6 +115,7 @@ impl Step for MoveAside {
         if plan.places.alternative.is_none() && !site.is_aside(plan) {
             return Ok(String::from("the damaged directory was not moved"));
         }
+        site.stop_recovered(plan)?;
         set_restored_spaces_aside(plan, new)?;
         if new.exists() {
             if is_empty(new)? {
@@ -203,6 +206,22 @@ fn set_restored_spaces_aside(plan: &Plan, data: &Path) -> Result<(), Explanation
 }
 
 impl Site {
+    /// Stops the server that recovers in the place of the damaged directory, where one still runs: a
+    /// way back that was given up before it began has undone nothing of it.
+    ///
+    /// # Errors
+    /// Where it cannot be stopped.
+    pub(super) fn stop_recovered(&self, plan: &Plan) -> Result<(), Explanation> {
+        let recovered = self.recovered(plan);
+        if !recovered.data().exists() || !recovered.running()? {
+            return Ok(());
+        }
+        recovered.confirm(plan, recovered.data())?;
+        let driver = recovered.driver()?;
+        driver.stop(StopMode::Fast, super::prepare::STOP_LIMIT).map_err(|e| e.explanation())?;
+        Ok(())
+    }
+
     /// Sets what was restored so far aside and makes the data directory empty again; says where it
     /// is kept.
     ///

@@ -77,6 +77,7 @@ impl Step for StepBack {
     fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
         let stood = stood(context.plan())?;
         if moved(stood) == Contents::There {
+            self.0.stop_recovered(context.plan())?;
             return Ok(String::from("what stood at the later point was not moved"));
         }
         // Cut off between two of them, the rest would be in the way of what is put back.
