@@ -22,7 +22,7 @@ use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
 use lifeboat::engine::incident::facts::{Target, TargetPoint};
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::postgres::child;
-use lifeboat::engine::runner::protocol::Command;
+use lifeboat::engine::runner::protocol::{Answer, Command};
 use outcome::as_undisturbed;
 use stage::Stage;
 use std::fs;
@@ -194,6 +194,8 @@ fn a_cluster_with_tablespaces_and_wal_elsewhere_is_recovered_whole() {
 #[test]
 fn an_earlier_point_sets_aside_every_folder_that_stands() {
     let stage = Stage::made(furnish, |sandbox| {
+        // No transaction ends between the backup and here.
+        sql(sandbox, &["SELECT pg_create_restore_point('begun')"]);
         go_on(sandbox);
         sql(sandbox, &["SELECT pg_create_restore_point('furnished')"]);
     });
@@ -244,7 +246,11 @@ fn an_earlier_point_sets_aside_every_folder_that_stands() {
     stage.until_lost(&client, "the runner's end");
     let client = stage.runner(Some("step.step-back.before"));
     stage.wait(&client, "the question again", |i| i.status == RunStatus::Held);
-    let target = Target { point: TargetPoint::EndOfBase, inclusive: true, timeline: None };
+    let point = TargetPoint::Name(String::from("begun"));
+    let target = Target { point, inclusive: true, timeline: None };
+    let asked = stage.answer(&client, Command::CheckReach { target: target.clone() });
+    let Ok(Answer::Reach(reach)) = asked else { panic!("no proof: {asked:?}") };
+    assert!(reach.reachable, "{:#?}", reach.checks);
     drop(client.submit(Command::MoveTarget { target, cluster: CLUSTER.to_owned() }));
     stage.until_lost(&client, "the step");
     let client = stage.runner(None);
