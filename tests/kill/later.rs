@@ -92,7 +92,8 @@ fn a_later_point_is_reached_without_copying_again() {
         stage.wait(&client, "the end", |i| i.status == RunStatus::Held && i.tries.len() == 3);
     // What was said to be lost by stopping at the first point is what came since, row by row.
     let lost = here.cost.tables.unwrap();
-    let lost = lost.iter().find(|table| table.relation == "public.orders").unwrap();
+    let named = |relation: &str| relation == format!("public.orders in {DATABASE}");
+    let lost = lost.iter().find(|table| named(&table.relation)).expect("the table is named");
     let at_end = rows_of(&counted(&third.tries[2], "rows:public.orders"));
     assert!(here.cost.exact && lost.deletes > 0, "{lost:?}");
     assert_eq!(rows_of(&orders) + lost.inserts - lost.deletes, at_end, "{lost:?}");
