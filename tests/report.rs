@@ -160,6 +160,7 @@ fn reach() -> Reach {
         line: vec![(1, Lsn(0))],
         cost: Cost::default(),
         procedure: Default::default(),
+        on_disk: None,
     }
 }
 

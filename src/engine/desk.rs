@@ -15,9 +15,10 @@ use crate::engine::incident::past::Window;
 use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::recovery_point::{Inputs, Landscape, Means, gather, live};
 use crate::engine::repository::{Repository, verify};
+use crate::engine::restore::base::delta::{Reuse, Take};
 use crate::engine::restore::full_plan::{self, Ground};
 use crate::engine::restore::steps::{self, Site};
-use crate::engine::restore::{full, plan};
+use crate::engine::restore::{full, places, plan, step_back};
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{FullRestore, Progress, Unit};
@@ -106,17 +107,25 @@ impl Desk {
 /// For a question about what was read already.
 const AT_ONCE: Asking<'_> = Asking { report: &|_| {}, cancelled: &|| false };
 
-/// Where a server waits at the recovery point, a later one is reached by going on.
-fn means(incident: &Incident) -> Means {
-    match (&incident.plan, incident.stands_at()) {
-        (Some(plan), Some(at)) if incident.waits() => {
-            Means::Standing { base: plan.base.clone(), at }
-        }
-        _ => Means::AnyBase,
-    }
-}
-
 impl Desk {
+    /// Where a server waits at the recovery point, a later one is reached by going on, an earlier
+    /// one by a restore that takes from its directory what is equal.
+    fn means(&self, incident: &Incident) -> Means {
+        let (plan, at) = match (&incident.plan, incident.stands_at()) {
+            (Some(plan), Some(at)) if incident.waits() => (plan, at),
+            _ => return Means::AnyBase,
+        };
+        // Where it cannot be looked at, the price is that of fetching everything.
+        let live = places::live::look(self.site.recovered(plan).data()).ok();
+        let over = live.map(|live| Reuse {
+            from: live.data,
+            spaces: live.spaces.into_iter().map(|space| (space.oid, space.folder)).collect(),
+            take: Take::Copy,
+            times_hold: false,
+        });
+        Means::Standing { base: plan.base.clone(), at, over }
+    }
+
     /// The ground as the incident's cures have changed it.
     fn adjusted(&self, incident: &Incident) -> Arc<Site> {
         Arc::new(self.site.adjusted_by(&incident.adjustments))
@@ -272,7 +281,7 @@ impl Work for Desk {
         asking: &Asking<'_>,
     ) -> Result<Reach, Explanation> {
         self.landscape(incident, asking, false)?
-            .reach_by(target, &means(incident), &scanning(asking.report), asking.cancelled)
+            .reach_by(target, &self.means(incident), &scanning(asking.report), asking.cancelled)
             .map_err(|e| e.explanation())
     }
 
@@ -340,6 +349,26 @@ impl Work for Desk {
             Procedure::PointInTime => plan::make(ground),
             Procedure::FullRestore { .. } => full_plan::make(ground),
         }
+    }
+
+    fn step_back(&self, incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
+        let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
+        let site = self.site.recovered(plan);
+        let base = reach.base.as_ref().ok_or_else(plan::no_base)?;
+        let live = places::live::look(site.data()).map_err(|e| e.explanation())?;
+        places::live::require_unshared(&live).map_err(|e| e.explanation())?;
+        let copies = copies::choose(&site.config, &site.cluster, &base.set, None, Some(base));
+        step_back::make(step_back::Ground {
+            plan,
+            reach,
+            mapping: &site.cluster.tablespace_mapping,
+            live: &live,
+            spaces: site.backup_spaces(&base.set)?,
+            source: copies.ok().and_then(|copies| copies.source(&site.config, &site.cluster)),
+            available: &copies::available(&site.config, &site.cluster),
+            runbook: &self.runbook,
+            now: Timestamp::now(),
+        })
     }
 
     fn full_restore(&self, incident: &Incident, asked: &FullRestore) -> Result<Reach, Explanation> {

@@ -237,7 +237,7 @@ fn keys(view: &View, column: &mut Column<'_>) {
     for (id, words) in [
         (Id::Promote, "the data is right: open the database"),
         (Id::GoLater, "a later point: the server goes on, nothing is copied"),
-        (Id::GoEarlier, "an earlier point: needs a new restore; says its price"),
+        (Id::GoEarlier, "an earlier point: restored anew, what is equal from this disk"),
         (Id::Abandon, "stop here and decide later what to do"),
     ] {
         let key = commands::by_id(id).map_or_else(String::new, |c| c.key.to_string());
@@ -318,6 +318,80 @@ pub fn later_points(view: &View) -> Vec<Offer> {
         });
     }
     list
+}
+
+/// Earlier points that stand out, the nearest first: where the server stood before, just before the
+/// last transaction that is kept, before earlier suspects, and restore points.
+#[must_use]
+pub fn earlier_points(view: &View) -> Vec<Offer> {
+    let Some(incident) = &view.incident else { return Vec::new() };
+    let Some(stands) = stands_at(incident) else { return Vec::new() };
+    let mut list: Vec<(Lsn, Offer)> = Vec::new();
+    let number = incident.tries.len();
+    for (at, tried) in incident.tries.iter().enumerate().take(number.saturating_sub(1)) {
+        let Some(lsn) = tried.reached_lsn.filter(|lsn| *lsn < stands) else { continue };
+        let (good, of) = tried.content();
+        let why = format!("{}: {good} of {of} probes were content there.", tried.target);
+        let title = format!("Try {} again", at + 1);
+        list.push((lsn, Offer { target: tried.target.clone(), title, why }));
+    }
+    let kept = incident.reach.as_ref().and_then(|reach| reach.last_kept.as_ref());
+    if let Some(commit) = kept {
+        let point = TargetPoint::Lsn(commit.first_lsn);
+        let target = Target { point, inclusive: false, timeline: None };
+        let title = format!("Just before transaction {}", commit.xid);
+        let why = format!("{}: the last that is here.", text::when(commit.at, view.now));
+        list.push((commit.first_lsn, Offer { target, title, why }));
+    }
+    let survey = view.survey.as_ref();
+    for suspect in survey.map_or(&[][..], |survey| &survey.suspects) {
+        let commit = &suspect.commit;
+        let is_kept = kept.is_some_and(|kept| commit.end_lsn <= kept.end_lsn);
+        if is_kept && kept.is_none_or(|kept| kept.xid != commit.xid) {
+            let why = format!("{}: {}.", text::when(commit.at, view.now), suspect.what);
+            let title = format!("Just before suspect {}", commit.xid);
+            list.push((commit.first_lsn, Offer { target: suspect.target.clone(), title, why }));
+        }
+    }
+    let points = survey.map_or(&[][..], |survey| &survey.landmarks.restore_points);
+    for point in points.iter().filter(|p| kept.is_some_and(|kept| p.lsn < kept.lsn)) {
+        let at =
+            point.at.map_or_else(String::new, |at| format!("about {}", text::when(at, view.now)));
+        let target = Target {
+            point: TargetPoint::Name(point.name.clone()),
+            inclusive: true,
+            timeline: None,
+        };
+        let title = format!("Restore point \"{}\"", text::clean(&point.name));
+        list.push((point.lsn, Offer { target, title, why: at }));
+    }
+    list.sort_by_key(|(lsn, _)| std::cmp::Reverse(*lsn));
+    list.into_iter().map(|(_, offer)| offer).take(8).collect()
+}
+
+/// What a restore anew fetches and what it takes from this disk, in two sentences: the first of
+/// what is fetched, the second of what is taken.
+#[must_use]
+pub fn spared(reach: &Reach) -> Option<(String, String)> {
+    let Some(disk) = &reach.on_disk else {
+        let size = reach.base.as_ref()?.size;
+        let fetched = format!("all of it, {}", text::bytes(size));
+        return Some((fetched, String::from("it cannot be told what of it is equal")));
+    };
+    let (least, most) = disk.fetched();
+    let fetched = match (least, most) {
+        (least, most) if least == most => format!("about {}", text::bytes(least)),
+        (least, most) => format!(
+            "{} to {}: what was written to since the restore is compared first",
+            text::bytes(least),
+            text::bytes(most)
+        ),
+    };
+    let taken = format!(
+        "about {} were not written to since the restore; each file is proven by its checksum",
+        text::bytes(disk.unchanged)
+    );
+    Some((fetched, taken))
 }
 
 /// Around when the server stands, for listing the transactions that come next.

@@ -328,7 +328,7 @@ pub const TABLE: &[Command] = &[
     c(Id::SwapIn, Key::Char('S'), 1, Commander, RESTORE, "swap in", "Full restore: stop the old server, keep its directory, and put the new cluster in its place. Asks first."),
     c(Id::FullRestore, Key::Char('O'), 19, Commander, CHOOSING, "full restore", "The last resort (Option B): a new cluster beside the old one, checked at a port of its own, then swapped in or discarded. Says when to use it."),
     c(Id::GoLater, Key::Char('L'), 1, Commander, RESTORE, "later", "At the recovery point: go on to a later one. The server is stopped, told and started again; nothing is copied. Shows what happens, then takes the cluster's name."),
-    c(Id::GoEarlier, Key::Char('E'), 1, Commander, RESTORE, "earlier", "At the recovery point: say what an earlier one would cost, and go there by a new restore. Asks first."),
+    c(Id::GoEarlier, Key::Char('E'), 1, Commander, RESTORE, "earlier", "At the recovery point: go back to an earlier one by a restore anew, which takes from the disk what is equal. Shows the price, then takes the cluster's name."),
     c(Id::OtherTry, Key::Char('o'), 4, Observer, RESTORE, "other try", "Where more points were tried than fit side by side: show the next of them."),
     c(Id::Abandon, Key::Char('A'), 2, Commander, RESTORE, "abandon", "Give this recovery up at the recovery point. Nothing is deleted. Asks first."),
     c(Id::Cure, Key::Char('f'), 1, Commander, RESTORE, "fix", "A step failed and Lifeboat knows why: carry the proposed cure out, and go on. Shows what it does and asks first."),

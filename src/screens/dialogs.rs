@@ -4,12 +4,13 @@ use super::layers::{
     Choice, Commits, Confirm, Emphasis, Gate, Layer, LineInput, MomentInput, Reader, ReaderKind,
 };
 use super::moment::{FORMS, Reading};
+use super::other_point::Way;
 use super::paint::{Column, first_row, wash};
 use super::theme::Ink;
 use super::view::View;
-use super::{commands, frame, text};
+use super::{commands, frame, other_point, text};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Commit, Procedure, Target, TargetPoint};
+use crate::engine::incident::facts::{Commit, Procedure, TargetPoint};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -507,87 +508,38 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     out
 }
 
-/// What going on to a later point does, costs and gains.
-fn later_lines(view: &View, incident: &Incident, target: &Target, width: usize) -> Vec<Line> {
-    let theme = view.theme;
-    let mut out: Vec<Line> = Vec::new();
-    let mut fact = |name: &str, value: String, ink: Ink| {
-        for (i, part) in text::wrap(&value, width.saturating_sub(14)).into_iter().enumerate() {
-            let name = if i == 0 { name } else { "" };
-            out.push(vec![
-                Span::styled(format!("{name:<14}"), theme.style(Ink::Dim)),
-                Span::styled(text::clean(&part), theme.style(ink)),
-            ]);
-        }
-    };
-    if let Some(plan) = &incident.plan {
-        let environment = &incident.declaration.environment;
-        fact("cluster", format!("{} ({environment})", plan.cluster), Ink::Strong);
-        fact("stands", format!("{}", plan.target), Ink::Text);
-    }
-    fact("goes on to", target.to_string(), Ink::Strong);
-    match view.reach(target) {
-        None => fact("proof", String::from("being proven that it can be reached"), Ink::Dim),
-        Some(Err(e)) => {
-            fact("proof", format!("could not be judged: {}", e.what), Ink::Attention);
-        }
-        Some(Ok(reach)) if !reach.reachable => {
-            let why = super::recovery_point::why_not(reach);
-            fact("proof", format!("it cannot be reached: {why}"), Ink::Bad);
-        }
-        Some(Ok(reach)) => {
-            let kept = incident.reach.as_ref().and_then(|r| r.lost_commits).zip(reach.lost_commits);
-            if let Some((before, after)) = kept {
-                let more = before.saturating_sub(after);
-                let words = format!(
-                    "{} commits that are not here now; {} stay lost",
-                    text::count(more),
-                    text::count(after)
-                );
-                fact("brings", words, Ink::Text);
-            }
-            if let Some((bytes, seconds, measured)) = super::at_target::price(incident, reach) {
-                let how = if measured { "by the measured rate" } else { "estimated" };
-                let words = format!(
-                    "{}, {how}: {} of log to replay",
-                    text::span_range(seconds),
-                    text::bytes(bytes)
-                );
-                fact("takes", words, Ink::Text);
-            }
-        }
-    }
-    fact(
-        "happens",
-        String::from("the server is stopped, told the later point, started"),
-        Ink::Text,
-    );
-    fact(
-        "no way back",
-        String::from("what is replayed stays; this point again would need a new restore"),
-        Ink::Attention,
-    );
-    fact("stays kept", String::from("what was found here, and the damaged directory"), Ink::Good);
-    out
-}
-
 fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
     let theme = view.theme;
     let Some(incident) = &view.incident else { return };
     let width = wide(view).min(96).min(area.width);
     let inner_width = usize::from(width.saturating_sub(4)).max(1);
-    let lines = match &gate.later {
-        Some(target) => later_lines(view, incident, target, inner_width),
-        None => gate_lines(view, incident, inner_width),
+    let (lines, title, begin, words) = match &gate.point {
+        Some(target) => {
+            let lines = other_point::lines(view, incident, target, inner_width);
+            let stay = "Enter goes to that point. Esc stays at this one.";
+            match other_point::way(view, incident, target) {
+                Some(Way::Later) => (
+                    lines,
+                    "On to a later point: nothing is copied again",
+                    "go on",
+                    "Enter goes on to that point. Esc stays at this one.",
+                ),
+                Some(Way::Earlier) => {
+                    (lines, "Back to an earlier point: restored anew", "go back", stay)
+                }
+                None => (lines, "To another point", "go there", stay),
+            }
+        }
+        None => (
+            gate_lines(view, incident, inner_width),
+            "The gate: nothing has been touched so far",
+            "begin",
+            "Enter begins the recovery. Esc goes back.",
+        ),
     };
-    let begin = if gate.later.is_some() { "go on" } else { "begin" };
     let ask = format!("To {begin}, type the cluster's name: {}", gate.cluster);
     let error = gate.error.clone().unwrap_or_default();
     let rows = lines.len() + 4;
-    let title = match gate.later {
-        Some(_) => "On to a later point: nothing is copied again",
-        None => "The gate: nothing has been touched so far",
-    };
     let inner = boxed(view, title, Ink::Attention, (width, height(rows)), area, buf);
     let (above, below) = super::split_rows(inner, inner.height.saturating_sub(4));
     scrolling(view, lines, gate.scroll, above, buf);
@@ -596,10 +548,6 @@ fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
     column.wrapped(Ink::Strong, &ask, 0, 1);
     field(view, &gate.input, &mut column);
     if error.is_empty() {
-        let words = match gate.later {
-            Some(_) => "Enter goes on to that point. Esc stays at this one.",
-            None => "Enter begins the recovery. Esc goes back.",
-        };
         column.text(Ink::Dim, words);
     } else {
         column.wrapped(Ink::Bad, &format!("! {error}"), 0, 1);

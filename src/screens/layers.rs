@@ -123,8 +123,10 @@ pub enum Pick {
     Point(Target),
     /// A point of one's own: its kind is asked next.
     OwnPoint,
-    /// One of the transactions that come next.
+    /// One of the transactions before and behind where the server stands.
     NextCommits,
+    /// Give the run up and choose on the recovery point screen.
+    GiveUp,
     /// A cure, by its id.
     Cure(String),
     /// A full restore of that backup, or the newest.
@@ -172,7 +174,7 @@ pub enum Intent {
     ChooseTarget(Target),
     /// Accept a cure, by its id.
     Cure(String),
-    /// Give this run up, put everything back, and choose an earlier point.
+    /// Give this run up, put everything back, and choose another point.
     Earlier,
     /// Carry out proposals of an item of the safety list.
     Care {
@@ -196,8 +198,8 @@ pub struct Gate {
     /// The plan that was read; another plan closes the gate.
     pub plan_hash: String,
     pub cluster: String,
-    /// At the recovery point: the later one to go on to. `None` at the gate before the run.
-    pub later: Option<Target>,
+    /// At the recovery point: the later or earlier one to go to. `None` at the gate before the run.
+    pub point: Option<Target>,
     pub input: Input,
     pub error: Option<String>,
     pub scroll: usize,

@@ -15,6 +15,7 @@ pub mod guide;
 pub mod home;
 pub mod layers;
 pub mod moment;
+pub mod other_point;
 pub mod paint;
 pub mod recovery_point;
 pub mod report;

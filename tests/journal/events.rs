@@ -206,6 +206,7 @@ fn reach() -> BoxedStrategy<Reach> {
             line: vec![(1, Lsn(0)), (2, Lsn(rest.3 >> 1))],
             cost: Default::default(),
             procedure: Default::default(),
+            on_disk: None,
         })
         .boxed()
 }

@@ -51,13 +51,18 @@ fn a_later_point_is_reached_without_copying_again() {
     let newest = |survey: &Survey| survey.newest_commit.as_ref().unwrap().lsn;
     assert!(newest(&now) >= newest(&before_stop), "{:#?}", now.warnings);
     // A later point needs no room for a copy; an earlier one does.
-    let room = |target: &Target| {
+    let reach = |target: &Target| {
         let command = Command::CheckReach { target: target.clone() };
         let Ok(Answer::Reach(reach)) = stage.answer(&client, command) else { panic!("no reach") };
-        reach.checks.iter().find(|check| check.id == "space").unwrap().detail.clone()
+        reach
+    };
+    let room = |target: &Target| {
+        let checks = reach(target).checks;
+        checks.into_iter().find(|check| check.id == "space").unwrap().detail
     };
     assert!(room(&everything).contains("No further copy"), "{}", room(&everything));
-    assert!(!room(&first.plan.as_ref().unwrap().target).contains("No further copy"));
+    let here = reach(&first.plan.as_ref().unwrap().target);
+    assert!(!room(&here.target).contains("No further copy"));
 
     // Just after the culprit: its deletes are there, and what came after it is not.
     let culprit = stage.sandbox.truth().unwrap().xid;
@@ -83,7 +88,15 @@ fn a_later_point_is_reached_without_copying_again() {
 
     // And on to the very end.
     stage.ask(&client, Command::MoveTarget { target: everything, cluster });
-    stage.wait(&client, "the end", |i| i.status == RunStatus::Held && i.tries.len() == 3);
+    let third =
+        stage.wait(&client, "the end", |i| i.status == RunStatus::Held && i.tries.len() == 3);
+    // What was said to be lost by stopping at the first point is what came since, row by row.
+    let lost = here.cost.tables.unwrap();
+    let named = |relation: &str| relation == format!("public.orders in {DATABASE}");
+    let lost = lost.iter().find(|table| named(&table.relation)).expect("the table is named");
+    let at_end = rows_of(&counted(&third.tries[2], "rows:public.orders"));
+    assert!(here.cost.exact && lost.deletes > 0, "{lost:?}");
+    assert_eq!(rows_of(&orders) + lost.inserts - lost.deletes, at_end, "{lost:?}");
     stage.ask(&client, Command::Decide { decision: Decision::Promote });
     let last = stage.wait(&client, "the recovery's end", |i| {
         matches!(i.status, RunStatus::Finished | RunStatus::Failed)

@@ -10,6 +10,7 @@
     reason = "a test ends where it fails"
 )]
 
+mod earlier;
 mod later;
 mod loss;
 mod outcome;

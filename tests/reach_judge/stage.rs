@@ -146,25 +146,21 @@ impl Stage {
     }
 
     pub fn sql_in(&self, server: &Server, database: &str, sql: &str) -> String {
+        self.session_in(server, database, &[sql])
+    }
+
+    /// Statements one after the other in one session, and what each of them gives.
+    pub fn session(&self, server: &Server, statements: &[&str]) -> String {
+        self.session_in(server, "postgres", statements)
+    }
+
+    fn session_in(&self, server: &Server, database: &str, statements: &[&str]) -> String {
         let (socket, port) = (text(self.cluster.root.path()), server.port.to_string());
-        let output = self.cluster.run(
-            "psql",
-            &[
-                "-XqAt",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-h",
-                &socket,
-                "-p",
-                &port,
-                "-U",
-                "postgres",
-                "-d",
-                database,
-                "-c",
-                sql,
-            ],
-        );
+        let options = ["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", &socket, "-p", &port];
+        let place = ["-U", "postgres", "-d", database];
+        let each = statements.iter().flat_map(|sql| ["-c", sql]);
+        let arguments: Vec<&str> = options.into_iter().chain(place).chain(each).collect();
+        let output = self.cluster.run("psql", &arguments);
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 

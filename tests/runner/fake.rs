@@ -13,7 +13,7 @@ use lifeboat::engine::incident::facts::{
 };
 use lifeboat::engine::incident::past::Window;
 use lifeboat::engine::postgres::Lsn;
-use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
+use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep, Stood};
 use lifeboat::engine::runner::protocol::{Progress, Unit};
 use lifeboat::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use lifeboat::engine::runner::work::{Asking, Report, Work};
@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub const STEPS: [&str; 5] = ["stop-server", "move-aside", "replay", "promote", "open"];
+
+pub const STEP_BACK: &str = "step-back";
 
 #[derive(Debug)]
 pub struct FakeWork {
@@ -134,6 +136,11 @@ impl FakeWork {
         Ok(())
     }
 
+    fn count(&self, step: &str) -> usize {
+        let effects = fs::read_to_string(self.world.join(format!("{step}.effects")));
+        effects.unwrap_or_default().len()
+    }
+
     fn wait_while_blocked(&self, job: &str) {
         wait_gone(&self.world.join(format!("{job}.block")), || false);
     }
@@ -235,7 +242,7 @@ impl Work for FakeWork {
             lost_commits: Some(3),
             lost_seconds: Some(0.25),
             nearest: vec![self::target()],
-            wal_bytes: 1 << 24,
+            wal_bytes: WAITS_AT.bytes_since(base().start_lsn),
             minimum_settings: Vec::new(),
             forecast: None,
             line: match target.timeline {
@@ -244,6 +251,7 @@ impl Work for FakeWork {
             },
             cost: Default::default(),
             procedure: Default::default(),
+            on_disk: None,
         })
     }
 
@@ -296,9 +304,29 @@ impl Work for FakeWork {
         Ok(plan.seal().unwrap())
     }
 
-    fn steps(&self, _: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation> {
+    fn step_back(&self, incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
+        let mut plan = incident.plan.clone().unwrap().moved_to(reach).unwrap();
+        let mut step = plan.steps[1].clone();
+        step.id = String::from(STEP_BACK);
+        plan.steps.retain(|step| step.id != STEP_BACK);
+        plan.steps.insert(2, step);
+        let number = self.count(STEP_BACK);
+        plan.places.stood = Some(Stood {
+            from: PathBuf::from("/srv/pg/orders"),
+            kept: PathBuf::from(format!("/srv/pg/orders.abandoned.{number}")),
+            contents: false,
+            spaces: Vec::new(),
+        });
+        Ok(plan.seal().unwrap())
+    }
+
+    fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation> {
+        let known = STEPS.iter().chain([&STEP_BACK]);
+        let known = known.filter(|id| plan.step(id).is_some());
+        let mut steps: Vec<&'static str> = known.copied().collect();
+        steps.sort_by_key(|id| plan.steps.iter().position(|step| step.id == *id));
         let step = |id| -> Box<dyn Step> { Box::new(FakeStep { id, world: self.world.clone() }) };
-        Ok(STEPS.iter().map(|id| step(id)).collect())
+        Ok(steps.into_iter().map(step).collect())
     }
 
     fn validate(&self, _: &Incident, _: Report<'_>) -> Result<Vec<Check>, Explanation> {

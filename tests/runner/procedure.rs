@@ -1,10 +1,11 @@
 //! Plan, gate, steps: in order, and out of order refused.
 
-use crate::fake::{STEPS, WAITS_AT, lsn_target, out_of_reach, target};
+use crate::fake::{STEP_BACK, STEPS, WAITS_AT, lsn_target, out_of_reach, target};
 use crate::stage::{
     LIMIT, Stage, ask, connect, promote, refused, to_plan, to_run, until, until_begun,
 };
 use lifeboat::engine::explain::Kind;
+use lifeboat::engine::incident::Incident;
 use lifeboat::engine::incident::event::{Decision, Event};
 use lifeboat::engine::incident::facts::{Prerequisite, Target, TargetPoint, Topic, Verdict};
 use lifeboat::engine::incident::model::{Phase, RunStatus, StepStatus};
@@ -373,4 +374,41 @@ async fn at_the_target_a_later_point_is_tried_with_the_same_plan() {
     assert_eq!([stage.effects("stop-server"), stage.effects("move-aside")], [1, 1]);
     promote(&client).await;
     until(&client, RunStatus::Finished).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_target_an_earlier_point_sets_aside_what_stands_and_begins_anew() {
+    let (stage, _runner, client) = begin().await;
+    let to = |lsn: u64| Command::MoveTarget {
+        target: lsn_target(Lsn(lsn)),
+        cluster: String::from("orders"),
+    };
+    to_run(&client).await;
+    until(&client, RunStatus::Held).await;
+    ask(&client, to(WAITS_AT.0 + 0x100)).await;
+    let waits = client.wait("the later point", LIMIT, |i| {
+        i.status == RunStatus::Held && i.steps[2].attempts == 2
+    });
+    let before = waits.await.unwrap();
+    ask(&client, to(WAITS_AT.0 + 0x50)).await;
+    let set_aside = |i: &Incident| i.steps.iter().filter(|s| s.id == STEP_BACK).count();
+    let waits = client
+        .wait("the earlier point", LIMIT, |i| i.status == RunStatus::Held && set_aside(i) == 1);
+    let after = waits.await.unwrap();
+    let ids: Vec<&str> = after.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(ids, ["stop-server", "move-aside", STEP_BACK, "replay", "promote", "open"]);
+    let (old, new) = (before.plan.clone().unwrap(), after.plan.clone().unwrap());
+    assert!(new.is_sealed() && new.hash != old.hash);
+    assert_eq!((&new.aside, new.replay_until), (&old.aside, Some(Lsn(WAITS_AT.0 + 0x50))));
+    assert_eq!(after.gate.as_ref().map(|(hash, _)| hash), Some(&new.hash));
+    // What came before it stands; what comes behind it is begun anew.
+    assert_eq!(["stop-server", "move-aside", STEP_BACK].map(|id| stage.effects(id)), [1, 1, 1]);
+    assert_eq!((after.steps[1].attempts, after.steps[3].attempts), (1, 1));
+    assert_eq!(after.steps[1], before.steps[1]);
+
+    ask(&client, Command::Decide { decision: Decision::Abandon }).await;
+    until(&client, RunStatus::Cancelled).await;
+    ask(&client, Command::Undo).await;
+    until(&client, RunStatus::Undone).await;
+    assert_eq!(stage.undone(), format!("replay {STEP_BACK} move-aside stop-server"));
 }

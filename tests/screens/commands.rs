@@ -354,9 +354,41 @@ fn a_later_point_can_be_typed_or_picked_from_the_next_transactions() {
 }
 
 #[test]
-fn an_earlier_point_says_its_price_and_leads_to_the_choice() {
+fn an_earlier_point_is_proven_with_its_price_then_gone_to_by_the_typed_name() {
     let mut s = Story::held(THEME);
     assert_eq!(press(&mut s, 'E'), []);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("Just before transaction 74210"), "{text}");
+    let target = fixture::before_the_last();
+    assert_eq!(sent(s.key(Key::Enter)), [Command::CheckReach { target: target.clone() }]);
+    assert_eq!(write(&mut s, fixture::CLUSTER), [], "not proven yet");
+    s.answer_all(true);
+    let (mut text, mut all) = (look::text(&look::draw(&mut s.app, 80, 24)), String::new());
+    for _ in 0..12 {
+        all.push_str(&text);
+        s.key(Key::Down);
+        text = look::text(&look::draw(&mut s.app, 80, 24));
+    }
+    for words in
+        ["restored anew", "gives up", "200 MB to 300 MB", "about 4.30 GB", "by its checksum"]
+    {
+        assert!(all.contains(words), "{words} in\n{all}");
+    }
+    let cluster = fixture::CLUSTER.to_owned();
+    assert_eq!(sent(s.key(Key::Enter)), [Command::MoveTarget { target, cluster }]);
+}
+
+/// Takes the last of what is offered.
+fn choose_last(s: &mut Story) -> Vec<Command> {
+    (0..20).for_each(|_| drop(s.key(Key::Down)));
+    sent(s.key(Key::Enter))
+}
+
+#[test]
+fn giving_the_run_up_says_its_price_and_leads_to_the_choice() {
+    let mut s = Story::held(THEME);
+    assert_eq!(press(&mut s, 'E'), []);
+    assert_eq!(choose_last(&mut s), []);
     let text = look::text(&look::draw(&mut s.app, 80, 24));
     assert!(text.contains("22 s to 31 s") && text.contains("Nothing is deleted"), "{text}");
     let decision = Decision::Abandon;

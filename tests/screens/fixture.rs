@@ -153,6 +153,12 @@ fn proofs(unbroken: bool) -> Vec<Check> {
     ]
 }
 
+/// The first of the earlier points that are offered at the recovery point.
+pub fn before_the_last() -> Target {
+    let kept = commit("14:02:48", 74210, 0x1_2A4F_3000, (2, 1, 0));
+    Target { point: TargetPoint::Lsn(kept.first_lsn), inclusive: false, timeline: None }
+}
+
 pub fn reach(target: Target, reachable: bool) -> Reach {
     if matches!(target.point, TargetPoint::Xid(74211)) && target.inclusive {
         let before = Target { point: TargetPoint::Xid(74211), inclusive: false, timeline: None };
@@ -162,6 +168,23 @@ pub fn reach(target: Target, reachable: bool) -> Reach {
             first_lost: Some(commit("14:02:53.900", 74215, 0x1_2B00_0000, (1, 0, 0))),
             lost_commits: Some(411),
             ..reach(before, reachable)
+        };
+    }
+    if target == before_the_last() {
+        let here = Target { point: TargetPoint::EndOfArchive, ..before_the_last() };
+        return Reach {
+            target,
+            last_kept: Some(commit("14:02:47", 74209, 0x1_2A4F_2000, (1, 0, 0))),
+            first_lost: Some(commit("14:02:48", 74210, 0x1_2A4F_3000, (2, 1, 0))),
+            lost_commits: Some(413),
+            forecast: Some(Forecast { copy: (4.0, 9.0), replay: (9.0, 14.0), measured: true }),
+            on_disk: Some(OnDisk {
+                directory: String::from("/var/lib/postgresql/15/orders-prod/main"),
+                unchanged: 4_300_000_000,
+                unsure: 100_000_000,
+                gone: 200_000_000,
+            }),
+            ..reach(here, reachable)
         };
     }
     Reach {
@@ -180,6 +203,7 @@ pub fn reach(target: Target, reachable: bool) -> Reach {
         line: vec![(1, Lsn(0))],
         cost: cost(),
         procedure: Default::default(),
+        on_disk: None,
     }
 }
 
@@ -1303,6 +1327,12 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
         s
     });
     add("earlier", with(Story::held(theme), &[Key::Char('E')]));
+    add("earlier_gate", {
+        let mut s = with(Story::held(theme), &[Key::Char('E'), Key::Enter]);
+        s.answer_all(true);
+        s.keys("orders");
+        s
+    });
     add("promote", with(Story::held(theme), &[Key::Char('P')]));
     add("failed", Story::failed(theme));
     add("trouble", Story::troubled(theme));

@@ -69,12 +69,12 @@ fn allowed(command: &Command, before: &[Layer], key: Option<Key>, gate_answered:
     match command {
         Command::PassGate { cluster, plan_hash } => {
             key == Some(Key::Enter)
-                && matches!(top, Some(Layer::Gate(g)) if g.later.is_none() && g.input.value() == cluster && g.cluster == *cluster && g.plan_hash == *plan_hash)
+                && matches!(top, Some(Layer::Gate(g)) if g.point.is_none() && g.input.value() == cluster && g.cluster == *cluster && g.plan_hash == *plan_hash)
         }
         Command::Start { .. } => gate_answered || confirmed(&|i| matches!(i, Intent::Start { .. })),
         Command::MoveTarget { target, cluster } => {
             key == Some(Key::Enter)
-                && matches!(top, Some(Layer::Gate(g)) if g.later.as_ref() == Some(target) && g.input.value() == cluster && g.cluster == *cluster)
+                && matches!(top, Some(Layer::Gate(g)) if g.point.as_ref() == Some(target) && g.input.value() == cluster && g.cluster == *cluster)
         }
         Command::Decide { decision } => {
             confirmed(&|i| *i == Intent::Decide(*decision))

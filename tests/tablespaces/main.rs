@@ -19,8 +19,10 @@ mod stage;
 mod mounts;
 
 use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
+use lifeboat::engine::incident::facts::{Target, TargetPoint};
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::postgres::child;
+use lifeboat::engine::runner::protocol::{Answer, Command};
 use outcome::as_undisturbed;
 use stage::Stage;
 use std::fs;
@@ -204,6 +206,86 @@ fn salvaged(stage: &Stage, kept: &Path) {
     let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(told["differences"][0]["missing"], 10, "{told}");
     assert_eq!(in_far(), before, "nothing was written there");
+}
+
+/// From the target back to an earlier one: every folder of the server that stands is set aside, its
+/// equal files are taken, and putting back returns the damaged cluster whole.
+#[test]
+fn an_earlier_point_sets_aside_every_folder_that_stands() {
+    let stage = Stage::made(furnish, |sandbox| {
+        // No transaction ends between the backup and here.
+        sql(sandbox, &["SELECT pg_create_restore_point('begun')"]);
+        go_on(sandbox);
+        sql(sandbox, &["SELECT pg_create_restore_point('furnished')"]);
+    });
+    let sandbox = &stage.sandbox;
+    let root = sandbox.root();
+    let client = stage.runner(None);
+    stage.to_gate(&client);
+    stage.go_on(&client);
+    let held = stage.wait(&client, "the question", |i| i.status == RunStatus::Held);
+    let kept = held.plan.clone().unwrap();
+    stage::kill_runner(&client);
+    stage.until_lost(&client, "the runner's end");
+    // The directory is set aside, the tablespaces are not yet.
+    let client = stage.runner(Some("move.one:3"));
+    stage.wait(&client, "the question again", |i| i.status == RunStatus::Held);
+    let point = TargetPoint::Name(String::from("furnished"));
+    let target = Target { point, inclusive: true, timeline: None };
+    let cluster = CLUSTER.to_owned();
+    drop(client.submit(Command::MoveTarget { target: target.clone(), cluster }));
+    stage.until_lost(&client, "a rename");
+    let client = stage.runner(None);
+    let found = stage.wait(&client, "the finding", |i| i.status == RunStatus::Interrupted);
+    assert_eq!(found.current_step().unwrap().id, "step-back");
+    stage.go_on(&client);
+    let back = stage.wait(&client, "the earlier point", |i| {
+        matches!(i.status, RunStatus::Held | RunStatus::Failed)
+    });
+    assert_eq!(back.status, RunStatus::Held, "{:?}", back.current_step());
+    assert_eq!(back.tries.last().unwrap().target, target);
+    let places = back.plan.clone().unwrap().places;
+    let stood = places.stood.clone().unwrap();
+    assert_eq!(stood.spaces.len(), 2, "far and later: {stood:?}");
+    for space in &stood.spaces {
+        assert!(!names(&space.kept).is_empty() && !names(&space.folder).is_empty(), "{space:?}");
+    }
+    assert_ne!(places.wal, kept.places.wal, "a WAL directory of its own");
+    assert_eq!(
+        fs::read_link(sandbox.server().data.join("pg_wal")).unwrap(),
+        places.wal.clone().unwrap()
+    );
+    let far = names(&stood.spaces[0].folder);
+    assert_eq!(far, names(&stood.spaces[0].kept), "the same databases");
+    assert!(back.noted("reused").is_some() && back.noted("verifybackup").is_some());
+
+    // On to the very beginning, and given up before anything of that is done: the server that still
+    // stands is stopped before its directory goes.
+    stage::kill_runner(&client);
+    stage.until_lost(&client, "the runner's end");
+    let client = stage.runner(Some("step.step-back.before"));
+    stage.wait(&client, "the question again", |i| i.status == RunStatus::Held);
+    let point = TargetPoint::Name(String::from("begun"));
+    let target = Target { point, inclusive: true, timeline: None };
+    let asked = stage.answer(&client, Command::CheckReach { target: target.clone() });
+    let Ok(Answer::Reach(reach)) = asked else { panic!("no proof: {asked:?}") };
+    assert!(reach.reachable, "{:#?}", reach.checks);
+    drop(client.submit(Command::MoveTarget { target, cluster: CLUSTER.to_owned() }));
+    stage.until_lost(&client, "the step");
+    let client = stage.runner(None);
+    let found = stage.wait(&client, "the finding", |i| i.status == RunStatus::Interrupted);
+    let second = found.plan.clone().unwrap().places.stood.unwrap();
+    assert!(second.kept != stood.kept && !second.kept.exists());
+    stage.ask(&client, Command::Cancel);
+    stage.wait(&client, "the end of the run", |i| i.status == RunStatus::Cancelled);
+    stage.ask(&client, Command::Undo);
+    stage.wait(&client, "the way back", |i| i.status == RunStatus::Undone);
+    assert!(!Path::new(&kept.aside).exists() && stood.kept.is_dir());
+    assert!(kept.places.kept.iter().all(|space| space.folder.is_dir() && !space.kept.exists()));
+    let link = fs::read_link(sandbox.server().data.join("pg_wal")).unwrap();
+    assert_eq!(link, root.join("wal/main"));
+    assert_eq!(value(sandbox, "SELECT count(*)::text FROM far_rows"), "5001");
+    assert_eq!(value(sandbox, "SELECT count(*)::text FROM later_rows"), "70");
 }
 
 /// The kept cluster serves a restore beside it, which reads it alone; then an older restore one in

@@ -3,7 +3,8 @@
 
 use crate::stage::Stage;
 use crate::{names, sql, value};
-use lifeboat::engine::drill::sandbox::Sandbox;
+use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
+use lifeboat::engine::incident::facts::{Target, TargetPoint};
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::postgres::child;
 use lifeboat::engine::runner::protocol::Command;
@@ -59,7 +60,7 @@ fn the_content_of_a_mount_point_is_kept_and_comes_back() {
     let stage = Stage::made(
         |sandbox| mount = mounted(sandbox, 1500),
         // Behind the backup: only the damaged cluster has all of it.
-        |sandbox| sql(sandbox, &[make]),
+        |sandbox| sql(sandbox, &[make, "SELECT pg_create_restore_point('made')"]),
     );
     if mount.is_none() {
         eprintln!("NOT RUN: this user may not mount");
@@ -79,6 +80,18 @@ fn the_content_of_a_mount_point_is_kept_and_comes_back() {
     stage.wait(&client, "the question", |incident| incident.status == RunStatus::Held);
     let kept = PathBuf::from(found.plan.clone().unwrap().aside);
     assert_eq!(kept.parent(), Some(data.as_path()), "on the same volume");
+    assert!(kept.join("global/pg_control").exists());
+    // Back to an earlier point: what stands is kept on the same volume too.
+    let point = TargetPoint::Name(String::from("made"));
+    let target = Target { point, inclusive: true, timeline: None };
+    stage.ask(&client, Command::MoveTarget { target, cluster: CLUSTER.to_owned() });
+    let back = stage.wait(&client, "the earlier point", |i| {
+        i.tries.len() == 2 && i.status == RunStatus::Held || i.status == RunStatus::Failed
+    });
+    assert_eq!(back.status, RunStatus::Held, "{:?}", back.current_step());
+    let stood = back.plan.clone().unwrap().places.stood.unwrap();
+    assert!(stood.contents && stood.kept.parent() == Some(data.as_path()));
+    assert!(stood.kept.join("global/pg_control").exists());
     assert!(kept.join("global/pg_control").exists());
     crate::stage::kill_runner(&client);
     stage.until_lost(&client, "the runner's end");

@@ -197,6 +197,10 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
             plain(app, Command::ChooseFull(asked), "choosing the point")
         }
         Pick::NextCommits => at_point::next_commits(app),
+        Pick::GiveUp => {
+            at_point::ask_to_give_up(app);
+            Vec::new()
+        }
         Pick::Cure(cure) => {
             super::cures::open(app, &cure);
             Vec::new()
@@ -209,7 +213,7 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
 }
 
 fn ask_for(app: &mut App, kind: TargetKind) {
-    let to = if app.view.page == Page::Restore { "On" } else { "Back" };
+    let to = if app.view.page == Page::Restore { "To" } else { "Back to" };
     let ask = |title: &str, prompt: &str, hint: &str, purpose| {
         Layer::Line(LineInput {
             title: title.to_owned(),
@@ -222,7 +226,7 @@ fn ask_for(app: &mut App, kind: TargetKind) {
     };
     let layer = match kind {
         TargetKind::Time => Layer::Moment(crate::screens::layers::MomentInput {
-            title: format!("{to} to which time?"),
+            title: format!("{to} which time?"),
             prompt: String::from(
                 "What was committed before it is kept; i switches to \"up to and including\".",
             ),
@@ -232,7 +236,7 @@ fn ask_for(app: &mut App, kind: TargetKind) {
             selected: 0,
         }),
         TargetKind::Lsn => ask(
-            &format!("{to} to which position?"),
+            &format!("{to} which position?"),
             "Two hexadecimal numbers with a slash. The database is recovered to just before it.",
             "For example: 16/B374D848",
             LinePurpose::Lsn,
@@ -295,7 +299,7 @@ fn accept_gate(app: &mut App, mut gate: Gate) -> Vec<Effect> {
         app.view.layers.push(Layer::Gate(gate));
         return Vec::new();
     }
-    if let Some(target) = gate.later.clone() {
+    if let Some(target) = gate.point.clone() {
         return at_point::move_on(app, gate, target);
     }
     let command = Command::PassGate { plan_hash: gate.plan_hash.clone(), cluster: gate.cluster };

@@ -115,7 +115,7 @@ pub fn open_gate(app: &mut App) {
     let gate = Gate {
         plan_hash: plan.hash.clone(),
         cluster: plan.cluster.clone(),
-        later: None,
+        point: None,
         input: Input::default(),
         error: None,
         scroll: 0,

@@ -1,5 +1,5 @@
-//! At the recovery point: going on to a later one, and the way back to an earlier one. What moves
-//! the server goes through the typed name or a question first.
+//! At the recovery point: going on to a later one, going back to an earlier one, and the way out of
+//! the run to another choice. What moves the server goes through the typed name or a question first.
 
 use super::super::model::{App, Back, Effect};
 use super::actions::{self, choice, confirm};
@@ -38,7 +38,33 @@ pub fn later(app: &mut App) {
     choice(app, "On to which later point?", String::from(prompt), options);
 }
 
-/// The transactions after the point where the server stands.
+/// Offers earlier points.
+pub fn earlier(app: &mut App) {
+    let mut options: Vec<_> = at_target::earlier_points(&app.view)
+        .into_iter()
+        .map(|offer| (Pick::Point(offer.target), offer.title, offer.why))
+        .collect();
+    options.push((
+        Pick::NextCommits,
+        String::from("One of the transactions before"),
+        String::from("Lists them; the point is just before the one that you pick."),
+    ));
+    options.push((
+        Pick::OwnPoint,
+        String::from("A point of your own"),
+        String::from("A time, an LSN, a transaction, a restore point's name."),
+    ));
+    options.push((
+        Pick::GiveUp,
+        String::from("Give this run up instead"),
+        String::from("Everything is put back as it was, and the point is chosen again."),
+    ));
+    let prompt = "Replay cannot be taken back: the backup is restored anew. What is equal in the \
+                  directory that stands here is not fetched again; the price is shown first.";
+    choice(app, "Back to which earlier point?", String::from(prompt), options);
+}
+
+/// The transactions around the point where the server stands.
 pub fn next_commits(app: &mut App) -> Vec<Effect> {
     let around = app.view.incident.as_ref().and_then(at_target::around);
     match around {
@@ -65,7 +91,7 @@ pub fn take_point(app: &mut App, target: Target, why: &str) {
     let gate = Gate {
         plan_hash: plan.hash.clone(),
         cluster: plan.cluster.clone(),
-        later: Some(target),
+        point: Some(target),
         input: Input::default(),
         error: None,
         scroll: 0,
@@ -73,16 +99,16 @@ pub fn take_point(app: &mut App, target: Target, why: &str) {
     app.view.layers.push(Layer::Gate(gate));
 }
 
-/// The later point in the open dialog, where nothing is known of its reach yet.
+/// The point in the open dialog, where nothing is known of its reach yet.
 pub fn next_to_prove(view: &View) -> Option<Target> {
-    let later = view.layers.iter().rev().find_map(|layer| match layer {
-        Layer::Gate(gate) => gate.later.clone(),
+    let point = view.layers.iter().rev().find_map(|layer| match layer {
+        Layer::Gate(gate) => gate.point.clone(),
         _ => None,
     })?;
-    view.reach(&later).is_none().then_some(later)
+    view.reach(&point).is_none().then_some(point)
 }
 
-/// The name was typed for a later point.
+/// The name was typed for another point.
 pub fn move_on(app: &mut App, mut gate: Gate, target: Target) -> Vec<Effect> {
     let wrong = match app.view.reach(&target) {
         None => Some(String::from("Wait: whether it can be reached is being proven.")),
@@ -100,8 +126,8 @@ pub fn move_on(app: &mut App, mut gate: Gate, target: Target) -> Vec<Effect> {
     send(app, Command::MoveTarget { target, cluster: gate.cluster }, MOVING, Purpose::Later)
 }
 
-/// Says what an earlier point costs, and asks.
-pub fn earlier(app: &mut App) {
+/// Says what it means to give the run up for another point, and asks.
+pub fn ask_to_give_up(app: &mut App) {
     let Some(incident) = &app.view.incident else { return };
     let forecast = incident.reach.as_ref().and_then(|reach| reach.forecast);
     let price = forecast.map_or_else(
@@ -109,28 +135,23 @@ pub fn earlier(app: &mut App) {
         |f| {
             let how = if f.measured { "as measured here" } else { "estimated" };
             format!(
-                "Its price, {how}: copying {}, replay {}; together {}. A point before the end of \
-                 that backup needs an older one.",
+                "The price of a restore anew, {how}: copying {}, replay {}; together {}.",
                 text::span_range(f.copy),
                 text::span_range(f.replay),
                 text::span_range(f.total())
             )
         },
     );
-    let base = incident.plan.as_ref().map_or("", |plan| plan.base.set.as_str());
     let body = vec![
-        format!(
-            "What was replayed cannot be taken back: an earlier point is restored anew from {base}."
-        ),
-        price,
         String::from(
             "This run is given up, everything is put back as it was, and the recovery point is \
              chosen again. Nothing is deleted.",
         ),
+        price,
     ];
     confirm(
         app,
-        "Go back to an earlier point?",
+        "Give this run up for another point?",
         body,
         "give this run up and choose again",
         "stay here",

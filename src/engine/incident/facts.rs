@@ -407,6 +407,35 @@ impl Forecast {
     }
 }
 
+/// What of a base backup's files a directory on this host still holds, told by sizes and times of
+/// change alone: only a comparison of the content proves it. Bytes of the backup's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnDisk {
+    /// Where the directory was when it was looked at.
+    pub directory: String,
+    /// Not written to since they were restored.
+    pub unchanged: u64,
+    /// As long as the backup's and written to since: whether they are equal is known once they are
+    /// read.
+    pub unsure: u64,
+    /// Missing, or of another length: fetched in any case.
+    pub gone: u64,
+}
+
+impl OnDisk {
+    /// Least and most bytes that are fetched.
+    #[must_use]
+    pub fn fetched(&self) -> (u64, u64) {
+        (self.gone, self.gone.saturating_add(self.unsure))
+    }
+
+    /// Bytes of files that are read and compared.
+    #[must_use]
+    pub fn compared(&self) -> u64 {
+        self.unchanged.saturating_add(self.unsure)
+    }
+}
+
 /// Whether a target can be reached, proven before a byte is copied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reach {
@@ -439,6 +468,10 @@ pub struct Reach {
     /// Which procedure goes there.
     #[serde(default, skip_serializing_if = "Procedure::is_point_in_time")]
     pub procedure: Procedure,
+    /// From a recovery point to an earlier one: what the directory that stands there spares of the
+    /// fetch. The forecast counts with it. `None` where everything is fetched, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<OnDisk>,
 }
 
 /// What lies behind a recovery point and is given up by going there.

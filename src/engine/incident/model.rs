@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 /// The step that brings the server to its target.
 const REPLAY: &str = "replay";
+/// The step that sets aside what stands at a later point.
+const STEP_BACK: &str = "step-back";
 
 /// Where the incident stands as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -467,9 +469,12 @@ impl Incident {
                 let note = format!("moved to {} at the target", reach.target);
                 self.answer(Prerequisite::TargetConfirmed, true, note, entry);
                 (self.reach, self.reach_read) = (Some(reach.clone()), Some(at));
-                self.plan = Some(plan.clone());
+                let before = self.plan.replace(plan.clone());
                 self.gate = Some((plan.hash.clone(), entry.actor.user.clone()));
                 self.clocks.replayed = None;
+                if before.is_none_or(|before| before.places.stood != plan.places.stood) {
+                    self.step_back(plan);
+                }
                 // What copied and started the server stands; it replays on and asks again.
                 let again = self.steps.iter().position(|s| s.id == REPLAY).unwrap_or(usize::MAX);
                 for step in self.steps.iter_mut().skip(again) {
@@ -630,6 +635,20 @@ impl Incident {
             };
             (machine + (whole - s.held_seconds).max(0.0), human + s.held_seconds)
         })
+    }
+
+    /// The run of a plan that goes back to an earlier point: what came before that stands, the rest
+    /// is done anew.
+    fn step_back(&mut self, plan: &Plan) {
+        let anew = plan.steps.iter().position(|step| step.id == STEP_BACK).unwrap_or(0);
+        let steps = plan.steps.iter().enumerate();
+        self.steps = steps
+            .map(|(at, step)| {
+                let known = self.steps.iter().find(|known| known.id == step.id && at < anew);
+                known.cloned().unwrap_or_else(|| StepState::pending(&step.id))
+            })
+            .collect();
+        self.clocks.restored = None;
     }
 
     fn answer(&mut self, which: Prerequisite, met: bool, note: String, entry: &Entry) {

@@ -4,6 +4,7 @@ use super::event::{Decision, Event};
 use super::facts::{Check, Moment, Prerequisite, Verdict};
 use super::model::{Incident, Tone};
 use crate::engine::aftercare::{self, hold};
+use crate::engine::runner::plan::Plan;
 
 /// The line for an event, or `None` where it is no news to a person. `before` is the model
 /// without the event.
@@ -113,8 +114,13 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
                 Plain,
             )
         }
-        Event::TargetMoved { reach, .. } => {
-            (format!("Goes on to a later point: {}", reach.target), Attention)
+        Event::TargetMoved { reach, plan } => {
+            let stood = |plan: &Plan| plan.places.stood.clone();
+            let words = match before.plan.as_ref().and_then(stood) == stood(plan) {
+                true => "Goes on to a later point",
+                false => "Goes back to an earlier point, by a restore anew",
+            };
+            (format!("{words}: {}", reach.target), Attention)
         }
         Event::Decided { decision: Decision::Abandon, .. } => {
             (String::from("Decided: abandon this recovery"), Attention)

@@ -3,10 +3,11 @@
 
 use super::opened::{OpenedSet, Space};
 use crate::engine::explain::{Explain, Explanation};
-use crate::engine::incident::facts::BaseSummary;
+use crate::engine::incident::facts::{BaseSummary, OnDisk};
 use crate::engine::repository::manifest::{self, RelationMap};
 use crate::engine::repository::scan::{OpenSet, relation_map};
 use crate::engine::repository::{Repository, WalObject};
+use crate::engine::restore::base::delta::{self, Reuse};
 use crate::engine::wal::inspect::{CatalogFiles, Content, LoggedNames, RelationFile, Segments};
 use crate::engine::wal::{TimelineId, WalFile};
 use std::collections::{HashMap, HashSet};
@@ -36,6 +37,16 @@ pub trait Archive: Segments {
     /// Where it does not open.
     fn open_set(&self, set: &str) -> Result<Option<OpenedSet>, Explanation> {
         let _ = set;
+        Ok(None)
+    }
+
+    /// What a directory here still has of a set's files, by their sizes and times. `None` where this
+    /// is no place that could tell.
+    ///
+    /// # Errors
+    /// Where the set's manifest could not be read.
+    fn on_disk(&self, set: &str, reuse: &Reuse) -> Result<Option<OnDisk>, Explanation> {
+        let _ = (set, reuse);
         Ok(None)
     }
 
@@ -325,6 +336,11 @@ impl Archive for RepositoryArchive {
             page_size: opened.descriptor.page_size,
             tablespaces: manifest.header().tablespaces.iter().map(space).collect(),
         }))
+    }
+
+    fn on_disk(&self, set: &str, reuse: &Reuse) -> Result<Option<OnDisk>, Explanation> {
+        let opened = OpenSet::open(&self.repository, set).map_err(|e| e.explanation())?;
+        delta::expect(&opened, reuse).map(Some).map_err(|e| e.explanation())
     }
 
     fn open_wal(&self, name: &str) -> Result<Option<String>, Explanation> {

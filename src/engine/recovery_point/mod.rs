@@ -26,9 +26,12 @@ pub use symptom::{Edge, Symptom, SymptomKind};
 pub use trace::Trace;
 
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
-use crate::engine::incident::facts::{BaseSummary, Commit, Reach, Survey, Target, TargetPoint};
+use crate::engine::incident::facts::{
+    BaseSummary, Commit, OnDisk, Reach, Survey, Target, TargetPoint,
+};
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::control_file::ControlFile;
+use crate::engine::restore::base::delta::Reuse;
 use crate::engine::restore::places::Live;
 use crate::engine::wal::Segment;
 use crate::engine::wal::continuity::Coverage;
@@ -38,6 +41,7 @@ use crate::engine::wal::inspect::{
     scan,
 };
 use jiff::{SignedDuration, Timestamp};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -133,8 +137,26 @@ pub enum Means {
     /// A restore of this set.
     Base(String),
     /// The server that was restored from `base` and has replayed up to `at`: to a later point it
-    /// goes on, to an earlier one any base is restored anew.
-    Standing { base: BaseSummary, at: Lsn },
+    /// goes on, to an earlier one any base is restored anew, taking from `over`, the directory
+    /// where it stands, what is equal. `None`: all is fetched.
+    Standing { base: BaseSummary, at: Lsn, over: Option<Reuse> },
+}
+
+impl Means {
+    /// The cluster as a restore by these means finds it: where a server stands already, it goes into
+    /// that server's place and into no other.
+    fn ground<'a>(&self, cluster: &'a ClusterFacts) -> Cow<'a, ClusterFacts> {
+        match self {
+            Self::Standing { over: Some(over), .. } if over.from != cluster.data_directory => {
+                Cow::Owned(ClusterFacts {
+                    data_directory: over.from.clone(),
+                    alternative_data_directory: None,
+                    ..cluster.clone()
+                })
+            }
+            _ => Cow::Borrowed(cluster),
+        }
+    }
 }
 
 /// Why no picture could be made.
@@ -197,6 +219,8 @@ pub struct Landscape {
     more: Mutex<Vec<Arc<Trace>>>,
     /// The stretch that was looked at last, where commits are kept by the minute.
     fine: Mutex<Option<fine::Fine>>,
+    /// What was found on the disk of the set asked for last, and for which place of the server.
+    on_disk: Mutex<Option<(String, Lsn, OnDisk)>>,
     rescued_from: Option<Lsn>,
     warnings: Vec<String>,
 }
@@ -268,6 +292,7 @@ impl Landscape {
             main: Arc::new(main),
             more: Mutex::default(),
             fine: Mutex::default(),
+            on_disk: Mutex::default(),
             rescued_from,
             warnings,
         })
@@ -351,14 +376,16 @@ impl Landscape {
             Means::Base(set) => self.bases.iter().filter(|b| b.set == *set).cloned().collect(),
             Means::Standing { base, .. } => vec![base.clone()],
         };
+        let goes_on = |trace: &Trace| match means {
+            Means::Standing { base, at, .. } => trace
+                .position(target, base.start_lsn)
+                .is_ok_and(|position| position.stop > *at)
+                .then_some(*at),
+            _ => None,
+        };
+        let cluster = means.ground(&self.inputs.cluster);
         let judge = |trace: &Trace| {
-            let goes_on_from = match means {
-                Means::Standing { base, at } => trace
-                    .position(target, base.start_lsn)
-                    .is_ok_and(|position| position.stop > *at)
-                    .then_some(*at),
-                _ => None,
-            };
+            let goes_on_from = goes_on(trace);
             // Behind where the server stands, every base may serve, by a restore of its own.
             let any = match means {
                 Means::AnyBase => true,
@@ -370,19 +397,26 @@ impl Landscape {
                 trace,
                 exact: exact.map(|(place, stop)| (target, place, stop)),
                 bases: if any { &self.bases } else { &only },
-                cluster: &self.inputs.cluster,
+                cluster: &cluster,
                 rates: &rates,
                 rescued_from: self.rescued_from,
                 goes_on_from,
             };
             let mut reach = reach::prove(target, &ground);
             reach.cost = picture::cost(&reach, &ground, &self.relations);
-            self.opened(reach, &ground)
+            let mut reach = self.opened(reach, &ground);
+            if let (Means::Standing { at, over: Some(over), .. }, None) = (means, goes_on_from) {
+                self.spare(&mut reach, over, *at, &rates);
+            }
+            reach
         };
         let near = self.trace_from(timeline, self.main.scan.start, progress, cancelled)?;
         let judged = judge(&near);
         let from = match means {
-            Means::Standing { base, .. } => self.needed_from(target).max(base.start_lsn),
+            // An earlier point may need an older base than the one that was restored.
+            Means::Standing { base, .. } if goes_on(&near).is_some() => {
+                self.needed_from(target).max(base.start_lsn)
+            }
             _ => self.needed_from(target),
         };
         if judged.reachable || from >= near.scan.start {
@@ -401,6 +435,28 @@ impl Landscape {
         let mut unheard = Vec::new();
         let bases = open_archives(&self.inputs, &mut unheard).map(|(_, bases)| bases);
         listed.is_ok_and(|now| now == self.coverage) && bases.is_ok_and(|now| now == self.bases)
+    }
+
+    /// Counts what the directory where the server stands spares of a restore anew. Where that cannot
+    /// be told, everything counts as fetched.
+    fn spare(&self, reach: &mut Reach, over: &Reuse, at: Lsn, rates: &Rates) {
+        let Some(set) = reach.base.as_ref().map(|base| base.set.clone()) else { return };
+        let known = self.on_disk.lock().ok().and_then(|known| known.clone());
+        let known = known.filter(|(of, stands, _)| (of, *stands) == (&set, at));
+        let found = known.map(|(.., found)| found).or_else(|| {
+            let ask = |archive: &Arc<dyn Archive>| archive.on_disk(&set, over).ok().flatten();
+            self.inputs.archives.iter().find_map(ask)
+        });
+        let Some(found) = found else { return };
+        let forecast = rates.forecast_over(&found, reach.wal_bytes);
+        reach.forecast = Some(forecast);
+        for choice in reach.cost.bases.iter_mut().filter(|choice| choice.set == set) {
+            choice.forecast = forecast;
+        }
+        reach.on_disk = Some(found.clone());
+        if let Ok(mut known) = self.on_disk.lock() {
+            *known = Some((set, at, found));
+        }
     }
 
     /// Tries for real what a verdict's base needs: its keys, its folders, the programs.
@@ -436,7 +492,7 @@ impl Landscape {
             None => opened::keys(&base, set.as_ref(), wal.as_ref()),
         }];
         if let Some(Ok(set)) = &set {
-            let cluster = &self.inputs.cluster;
+            let cluster = ground.cluster;
             checks.push(opened::blocks(set, cluster));
             checks.push(opened::tablespaces(set, cluster));
             checks.extend(opened::keepable(cluster));

@@ -2,7 +2,7 @@
 //! from it; never measures.
 
 use crate::engine::files;
-use crate::engine::incident::facts::Forecast;
+use crate::engine::incident::facts::{Forecast, OnDisk};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ pub enum Work {
     Copy,
     /// Replay; bytes of WAL.
     Replay,
+    /// Comparing and copying files that a directory here has already; bytes of the data directory.
+    Take,
 }
 
 /// Rates in bytes a second, newest last.
@@ -29,6 +31,8 @@ pub struct Rates {
     pub copy: Vec<f64>,
     #[serde(default)]
     pub replay: Vec<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub take: Vec<f64>,
 }
 
 impl Rates {
@@ -43,7 +47,7 @@ impl Rates {
     pub fn load(state_directory: &Path) -> Self {
         let content = std::fs::read(Self::path(state_directory)).unwrap_or_default();
         let mut rates: Self = serde_json::from_slice(&content).unwrap_or_default();
-        for list in [&mut rates.copy, &mut rates.replay] {
+        for list in [&mut rates.copy, &mut rates.replay, &mut rates.take] {
             list.retain(|rate| rate.is_finite() && *rate > 0.0);
         }
         rates
@@ -58,6 +62,7 @@ impl Rates {
         let list = match work {
             Work::Copy => &mut self.copy,
             Work::Replay => &mut self.replay,
+            Work::Take => &mut self.take,
         };
         list.push(bytes as f64 / seconds);
         let excess = list.len().saturating_sub(REMEMBERED);
@@ -83,6 +88,22 @@ impl Rates {
             copy: seconds(data, copy),
             replay: seconds(wal, replay),
             measured: !self.copy.is_empty() && !self.replay.is_empty(),
+        }
+    }
+
+    /// As [`Rates::forecast`], where a directory here has some of the files already: at best all
+    /// that may be equal is, at worst what was written to since is fetched after it was compared.
+    #[must_use]
+    pub fn forecast_over(&self, disk: &OnDisk, wal: u64) -> Forecast {
+        let taking = range(&self.take).unwrap_or((100e6, 1500e6));
+        let take = seconds(disk.compared(), taking);
+        let (least, most) = disk.fetched();
+        let best = self.forecast(least, wal);
+        let worst = self.forecast(most, wal);
+        Forecast {
+            copy: (best.copy.0 + take.0, worst.copy.1 + take.1),
+            measured: best.measured && !self.take.is_empty(),
+            ..best
         }
     }
 }
@@ -126,6 +147,30 @@ mod tests {
         assert!(forecast.measured);
         assert!(forecast.copy.0 < 10.0 && 10.0 < forecast.copy.1);
         assert!(forecast.replay.0 < 10.0 && 10.0 < forecast.replay.1);
+    }
+
+    #[test]
+    fn what_the_disk_has_shortens_the_copy_and_what_is_unsure_widens_it() {
+        let mut rates = Rates::default();
+        rates.learn(Work::Copy, 1_000_000_000, 10.0);
+        rates.learn(Work::Replay, 1_000_000_000, 5.0);
+        let disk = |unchanged, unsure, gone| OnDisk {
+            directory: String::from("/srv/pg"),
+            unchanged,
+            unsure,
+            gone,
+        };
+        let (whole, half) = (10_000_000_000, 5_000_000_000);
+        let fetched = rates.forecast(whole, 0);
+        let over = rates.forecast_over(&disk(whole, 0, 0), 0);
+        assert!(over.copy.1 < fetched.copy.1 && !over.measured, "{over:?}");
+        rates.learn(Work::Take, 1_000_000_000, 1.0);
+        let over = rates.forecast_over(&disk(whole, 0, 0), 0);
+        assert!(over.measured && over.copy.0 < 10.0 && 10.0 < over.copy.1, "{over:?}");
+        let unsure = rates.forecast_over(&disk(half, half, 0), 0);
+        assert!(unsure.copy.0 <= over.copy.0 && unsure.copy.1 > over.copy.1 + 50.0, "{unsure:?}");
+        // Nothing of it there: as dear as from the repository alone.
+        assert_eq!(rates.forecast_over(&disk(0, 0, whole), 0), fetched);
     }
 
     #[test]

@@ -535,6 +535,7 @@ fn blank(target: &Target) -> Reach {
         line: Vec::new(),
         cost: Cost::default(),
         procedure: Procedure::default(),
+        on_disk: None,
     }
 }
 

@@ -155,6 +155,11 @@ fn recovery(incident: &Incident) -> Recovery {
         requested: target.map(ToString::to_string),
         data_is: noted("data_is"),
         transfer: noted("transfer"),
+        reused: noted("reused"),
+        stood: plan
+            .filter(|_| done("step-back"))
+            .and_then(|p| p.places.stood.as_ref())
+            .map(|stood| stood.kept.display().to_string()),
         reached_lsn: noted("reached_lsn"),
         reached_time: noted("reached_time"),
         reached_xid: noted("reached_xid"),

@@ -222,7 +222,12 @@ fn recovery(page: &mut String, report: &Report) {
         format!("{} in {}, finished {finished}, {size}, {encrypted}", b.set, b.repository)
     });
     let told = |name: &'static str, text: &Option<String>| text.clone().map(|text| (name, text));
-    let more = [told("Which data", &recovery.data_is), told("Transfer", &recovery.transfer)];
+    let more = [
+        told("Which data", &recovery.data_is),
+        told("Transfer", &recovery.transfer),
+        told("Not fetched again", &recovery.reused),
+        told("What stood at a later point, kept at", &recovery.stood),
+    ];
     let mut all = vec![
         ("Procedure", known(recovery.procedure.as_deref())),
         ("Started", maybe_moment(recovery.started)),

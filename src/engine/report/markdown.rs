@@ -150,7 +150,12 @@ fn recovery(out: &mut Page, report: &Report) {
         )
     });
     let told = |name: &'static str, text: &Option<String>| text.clone().map(|text| (name, text));
-    let more = [told("Which data", &recovery.data_is), told("Transfer", &recovery.transfer)];
+    let more = [
+        told("Which data", &recovery.data_is),
+        told("Transfer", &recovery.transfer),
+        told("Not fetched again", &recovery.reused),
+        told("What stood at a later point, kept at", &recovery.stood),
+    ];
     let mut all = vec![
         ("Procedure", known(&recovery.procedure)),
         ("Started", maybe_moment(recovery.started)),

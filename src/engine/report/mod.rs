@@ -102,6 +102,12 @@ pub struct Recovery {
     pub data_is: Option<String>,
     /// From which copy the base came, and how fast.
     pub transfer: Option<String>,
+    /// What was taken from a directory on this host instead, and what was fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reused: Option<String>,
+    /// Where what stood at a later point is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stood: Option<String>,
     pub reached_lsn: Option<String>,
     /// As the server said it.
     pub reached_time: Option<String>,

@@ -42,6 +42,12 @@ pub trait Sink: Sync {
         true
     }
 
+    /// Whether the meter knows the file's bytes already, where they are not needed.
+    fn is_counted(&self, state: &Self::File) -> bool {
+        let _ = state;
+        false
+    }
+
     /// Proven bytes of a file.
     ///
     /// # Errors
@@ -406,7 +412,9 @@ fn parts<S: Sink>(
             parts.push(Part { pending: Arc::clone(pending), from, at, length });
         } else {
             pending.partial.store(true, Ordering::Release);
-            shared.meter.skip(length);
+            if !shared.sink.is_counted(&pending.state) {
+                shared.meter.skip(length);
+            }
             if pending.count(length) {
                 shared.ended(pending)?;
             }

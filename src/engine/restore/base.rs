@@ -97,6 +97,8 @@ pub struct RestoreSummary {
     /// Of these, what was taken from a directory that had it already.
     pub reused_files: u64,
     pub reused_bytes: u64,
+    /// Bytes of files that were written from the repository.
+    pub fetched_bytes: u64,
     /// It went on from an interrupted one.
     pub resumed: bool,
     /// What the operator should know.
@@ -184,6 +186,7 @@ pub fn restore_from(
         seconds: meter.seconds(),
         reused_files,
         reused_bytes,
+        fetched_bytes: sink.written(),
         resumed,
         notes,
     })

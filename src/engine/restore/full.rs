@@ -228,6 +228,7 @@ fn judge(
         cost: Cost::default(),
         line: Vec::new(),
         procedure: Procedure::FullRestore { destination: destination.display().to_string(), port },
+        on_disk: None,
         base: Some(base),
     })
 }

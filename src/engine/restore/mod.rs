@@ -1,5 +1,6 @@
 //! Restoring: the base backup's bytes into place, recovery settings, the plans of the runbook's
-//! Option A (`plan`) and Option B (`full`, `full_plan`), and the steps of both.
+//! Option A (`plan`, and from one recovery point back to an earlier one `step_back`) and Option B
+//! (`full`, `full_plan`), and the steps of both.
 
 pub mod base;
 pub mod full;
@@ -7,4 +8,5 @@ pub mod full_plan;
 pub mod places;
 pub mod plan;
 pub mod rights;
+pub mod step_back;
 pub mod steps;

@@ -104,9 +104,12 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
 }
 
 pub(super) fn sealed(plan: Plan) -> Result<Plan, Explanation> {
-    plan.seal().map_err(|error| {
-        Explanation::new(Kind::Internal, format!("The plan has no hash: {error}."), "", "")
-    })
+    plan.seal().map_err(no_hash)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+pub(super) fn no_hash(error: serde_json::Error) -> Explanation {
+    Explanation::new(Kind::Internal, format!("The plan has no hash: {error}."), "", "")
 }
 
 pub(super) fn words<'a>(runbook: &'a Runbook, id: &str) -> Result<&'a StepText, Explanation> {
@@ -258,7 +261,7 @@ impl Draft<'_> {
             "move-aside" => self.keeps(),
             "restore-base" => {
                 let link = self.link.iter().map(ToString::to_string);
-                link.chain(self.fills()).collect()
+                link.chain(fills(self.data, self.places, &aside.to_string())).collect()
             }
             "configure-recovery" => {
                 let mut all = vec![format!(
@@ -322,26 +325,6 @@ impl Draft<'_> {
         all
     }
 
-    fn fills(&self) -> Vec<String> {
-        let mut all = vec![format!("fills the new, empty {}", self.data.display())];
-        if self.places.reuse {
-            all.push(format!(
-                "reads {}: files proven equal to the backup's are copied, the rest is fetched \
-                 (delta_restore)",
-                self.aside.display()
-            ));
-        }
-        for space in &self.places.spaces {
-            let place = space.place.display();
-            let mapped = if space.moved { ", mapped" } else { "" };
-            all.push(format!("tablespace {}: fills {place}{mapped}", space.oid));
-        }
-        if let Some(wal) = &self.places.wal {
-            all.push(format!("pg_wal leads to the new, empty {}", wal.display()));
-        }
-        all
-    }
-
     fn expected(&self, id: &str) -> Option<(f64, f64)> {
         let forecast: Option<&Forecast> = self.reach.forecast.as_ref();
         match id {
@@ -381,6 +364,26 @@ impl Draft<'_> {
             _ => None,
         }
     }
+}
+
+/// What the copy of the base backup fills, and what it reads here instead of fetching it.
+pub(super) fn fills(data: &Path, places: &Places, aside: &str) -> Vec<String> {
+    let mut all = vec![format!("fills the new, empty {}", data.display())];
+    let taken = "files proven equal to the backup's are copied, the rest is fetched";
+    if let Some(stood) = &places.stood {
+        all.push(format!("reads {}: {taken}", stood.kept.display()));
+    } else if places.reuse {
+        all.push(format!("reads {aside}: {taken} (delta_restore)"));
+    }
+    for space in &places.spaces {
+        let place = space.place.display();
+        let mapped = if space.moved { ", mapped" } else { "" };
+        all.push(format!("tablespace {}: fills {place}{mapped}", space.oid));
+    }
+    if let Some(wal) = &places.wal {
+        all.push(format!("pg_wal leads to the new, empty {}", wal.display()));
+    }
+    all
 }
 
 /// What is left to do for people where another directory was recovered into.

@@ -301,6 +301,7 @@ mod tests {
                 "rescue-wal",
                 "stop-server",
                 "move-aside",
+                "step-back",
                 "restore-base",
                 "configure-recovery",
                 "start-recovery",

@@ -7,7 +7,7 @@ use super::protocol::Command;
 use crate::engine::aftercare;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Prerequisite, Reach, Verdict};
+use crate::engine::incident::facts::{BaseSummary, Prerequisite, Reach, Verdict};
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus};
 use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN};
 use crate::engine::postgres::Lsn;
@@ -309,6 +309,18 @@ fn at_target(incident: &Incident, cluster: &str, executing: bool) -> Result<(), 
     Ok(())
 }
 
+/// Whether a point lies before the one where the server waits: it is restored anew.
+#[must_use]
+pub fn is_earlier(incident: &Incident, reach: &Reach) -> bool {
+    let Some(stands) = incident.stands_at() else { return false };
+    let here = incident.reach.as_ref().and_then(|reach| reach.last_kept.as_ref());
+    let here = here.map_or(stands, |commit| commit.end_lsn).min(stands);
+    // A point that keeps no commit lies at the end of the replay from its base.
+    let stop = |base: &BaseSummary| Lsn(base.start_lsn.0.saturating_add(reach.wal_bytes));
+    let kept = reach.last_kept.as_ref().map(|commit| commit.end_lsn);
+    kept.or_else(|| reach.base.as_ref().map(stop)).is_some_and(|wanted| wanted < here)
+}
+
 /// The plan with a later end.
 ///
 /// # Errors
@@ -331,7 +343,7 @@ pub fn later(incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
                  that was replayed can be taken back.",
                 reach.target
             ),
-            "For an earlier point give this run up, put things back and restore again.",
+            "It stands there already. Choose a later point, or an earlier one.",
         ));
     }
     let planned = incident.reach.as_ref().map_or(&[][..], |reach| &reach.line);

@@ -157,7 +157,10 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
         }
         Command::MoveTarget { target, .. } => {
             let reach = judged(target)?;
-            let plan = guard::later(&incident, &reach)?;
+            let plan = match guard::is_earlier(&incident, &reach) {
+                true => work.step_back(&incident, &reach)?,
+                false => guard::later(&incident, &reach)?,
+            };
             guard::plan(&incident, &plan)?;
             let mut state = core.lock();
             guard::check(&state.incident, command, state.executing)?;

@@ -62,6 +62,10 @@ pub struct Places {
     /// Files of the damaged cluster that are proven equal to the backup's are copied from it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reuse: bool,
+    /// What stood at a later point that was given up for the plan's: set aside first, and files
+    /// proven equal to the backup's are copied from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<Stood>,
 }
 
 impl Places {
@@ -72,7 +76,21 @@ impl Places {
     }
 }
 
-/// The damaged server's own folder in a tablespace.
+/// The directory that stands at a recovery point, and where it is set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stood {
+    /// Without links in its path.
+    pub from: PathBuf,
+    pub kept: PathBuf,
+    /// It is a mount point: its content is moved, not it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub contents: bool,
+    /// Folders of its tablespaces, and where they are set aside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spaces: Vec<KeptSpace>,
+}
+
+/// A server's own folder in a tablespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptSpace {
     pub oid: u32,

@@ -106,7 +106,8 @@ pub enum Command {
     Decide {
         decision: Decision,
     },
-    /// While the server waits at the target: goes on to a later one, without copying again.
+    /// While the server waits at the target: goes on to a later one, without copying again; or back
+    /// to an earlier one, by a restore anew that takes from the disk what is equal there.
     /// `cluster` is what the commander typed, as at the gate.
     MoveTarget {
         target: Target,

@@ -138,6 +138,19 @@ pub trait Work: Send + Sync {
     /// Where a plan cannot be made; says what is missing.
     fn plan(&self, incident: &Incident) -> Result<Plan, Explanation>;
 
+    /// The confirmed plan with an earlier end than where its server waits: what stands there is set
+    /// aside, and the base restored anew.
+    ///
+    /// # Errors
+    /// Where it cannot be made; says what is missing.
+    fn step_back(&self, incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
+        let _ = (incident, reach);
+        Err(super::guard::refusal(
+            "An earlier point cannot be reached from here.",
+            "Give this run up, put things back and restore again.",
+        ))
+    }
+
     /// The plan's steps, in its order.
     ///
     /// # Errors

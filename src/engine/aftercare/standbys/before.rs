@@ -43,7 +43,7 @@ pub fn note_connected(
             for standby in &standbys {
                 context.note(NOTE, &format!("{CONNECTED_AS}{standby}"))?;
             }
-            let count = crate::engine::aftercare::ward::count(standbys.len(), "standby connection");
+            let count = crate::engine::explain::count(standbys.len(), "standby connection");
             context.note(ASKED, &format!("The server told of {count}"))
         }
         Err(why) => context

@@ -94,6 +94,7 @@ fn reach() -> Reach {
         reachable: true,
         line: Vec::new(),
         procedure: Default::default(),
+        on_disk: None,
         checks: Vec::new(),
         base: None,
         last_kept: None,

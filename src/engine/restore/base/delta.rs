@@ -8,7 +8,10 @@
 use super::destination::Destination;
 use super::error::RestoreError;
 use super::sink::DataDirectory;
+use crate::engine::backup::walk::CONTROL_FILE;
+use crate::engine::incident::facts::OnDisk;
 use crate::engine::repository::manifest::{self, Record};
+use crate::engine::repository::meter::Meter;
 use crate::engine::repository::scan::{OpenSet, ScanError, ScanOptions};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -51,6 +54,35 @@ impl Reuse {
         parts.next()?;
         Some(self.spaces.get(&oid)?.join(parts.next()?))
     }
+}
+
+/// What a restore of `set` would find in `reuse`, by the sizes of files and their times of change;
+/// no content is read.
+///
+/// # Errors
+/// Where the manifest cannot be read.
+pub fn expect(set: &OpenSet<'_>, reuse: &Reuse) -> Result<OnDisk, ScanError> {
+    let mut manifest = set.manifest()?;
+    let directory = reuse.from.display().to_string();
+    let mut disk = OnDisk { directory, unchanged: 0, unsure: 0, gone: 0 };
+    while let Some(record) = manifest.next_record()? {
+        let Record::File(file) = record else { continue };
+        // Of the restore's own making, or with nothing in it.
+        if file.path == CONTROL_FILE || file.size == 0 {
+            continue;
+        }
+        let found = reuse.place(&file.path).and_then(|place| fs::symlink_metadata(place).ok());
+        let same_length = found.filter(|found| found.is_file() && found.len() == file.size);
+        let sum = match same_length {
+            // A restore gives each file the backup's time.
+            Some(found) if found.mtime() == file.mtime => &mut disk.unchanged,
+            Some(found) if reuse.times_hold && found.mtime() > file.mtime => &mut disk.gone,
+            Some(_) => &mut disk.unsure,
+            None => &mut disk.gone,
+        };
+        *sum = sum.saturating_add(file.size);
+    }
+    Ok(disk)
 }
 
 /// Which files were taken.
@@ -101,6 +133,7 @@ pub fn take(
     let work = Work {
         reuse,
         sink,
+        meter: options.meter,
         taken: Mutex::default(),
         failure: Mutex::default(),
         unreadable: AtomicU64::new(0),
@@ -154,6 +187,7 @@ pub fn take(
 struct Work<'a> {
     reuse: &'a Reuse,
     sink: &'a DataDirectory<'a>,
+    meter: &'a Meter<'a>,
     taken: Mutex<Taken>,
     failure: Mutex<Option<RestoreError>>,
     unreadable: AtomicU64,
@@ -176,6 +210,8 @@ impl Work<'_> {
                 Ok(true) => {
                     let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
                     taken.add(number, file.size);
+                    drop(taken);
+                    self.meter.add(file.size);
                 }
                 Ok(false) => {}
                 Err(error) => {

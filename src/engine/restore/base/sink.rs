@@ -29,6 +29,8 @@ pub struct DataDirectory<'a> {
     taken: Taken,
     /// The number in the manifest of the file that comes next.
     number: AtomicU64,
+    /// Bytes that came from the repository.
+    written: AtomicU64,
     /// Files that are written by [`DataDirectory::finish`].
     kept_back: Mutex<BTreeMap<String, KeptBack>>,
     prefix: Mutex<Prefix>,
@@ -71,9 +73,16 @@ impl<'a> DataDirectory<'a> {
             place,
             taken: Taken::default(),
             number: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             kept_back: Mutex::default(),
             prefix: Mutex::default(),
         }
+    }
+
+    /// Bytes of files that came from the repository so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
     }
 
     /// Leaves these files as they are.
@@ -290,6 +299,10 @@ impl Sink for DataDirectory<'_> {
         }
     }
 
+    fn is_counted(&self, target: &Target) -> bool {
+        matches!(target, Target::Written { taken: true, .. })
+    }
+
     fn part(
         &self,
         file: &manifest::File,
@@ -297,6 +310,7 @@ impl Sink for DataDirectory<'_> {
         from: u64,
         bytes: &[u8],
     ) -> Result<(), RestoreError> {
+        self.written.fetch_add(bytes.len() as u64, Ordering::AcqRel);
         match target {
             Target::KeptBack => {
                 let mut all = self.kept_back.lock().unwrap_or_else(PoisonError::into_inner);

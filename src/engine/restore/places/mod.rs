@@ -68,19 +68,26 @@ pub fn choose(
         kept.push(format!(".damaged.{stamp}"));
         KeptSpace { oid: space.oid, folder: space.folder.clone(), kept: kept.into() }
     });
-    let placed = backup.iter().map(|space| PlacedSpace {
-        oid: space.oid,
-        place: mapped(&space.location, mapping),
-        moved: mapping.contains_key(&space.location),
-    });
     Places {
         contents: alternative.is_none() && live.is_mount,
         kept: kept.collect(),
-        spaces: placed.collect(),
+        spaces: placed(backup, mapping),
         wal: live.wal.as_deref().map(|wal| fresh_wal(wal, &stamp, live.wal_is_mount)),
         alternative,
         reuse: false,
+        stood: None,
     }
+}
+
+/// Where each tablespace of a backup goes.
+#[must_use]
+pub fn placed(backup: &[BackupSpace], mapping: &BTreeMap<PathBuf, PathBuf>) -> Vec<PlacedSpace> {
+    let place = |space: &BackupSpace| PlacedSpace {
+        oid: space.oid,
+        place: mapped(&space.location, mapping),
+        moved: mapping.contains_key(&space.location),
+    };
+    backup.iter().map(place).collect()
 }
 
 /// Where a tablespace goes.
@@ -91,7 +98,7 @@ pub fn mapped(location: &Path, mapping: &BTreeMap<PathBuf, PathBuf>) -> PathBuf 
 
 /// A new folder on the WAL volume: beside the present one, or in it where it is the volume's root.
 /// A stamp that an earlier recovery has given is replaced.
-fn fresh_wal(wal: &Path, stamp: &str, is_mount: bool) -> PathBuf {
+pub(super) fn fresh_wal(wal: &Path, stamp: &str, is_mount: bool) -> PathBuf {
     if is_mount {
         return wal.join(format!("wal.{stamp}"));
     }

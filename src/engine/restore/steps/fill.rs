@@ -11,7 +11,7 @@ use crate::engine::recovery_point::rates::Work;
 use crate::engine::restore::base;
 use crate::engine::restore::base::delta::{Reuse, Take};
 use crate::engine::restore::places;
-use crate::engine::runner::plan::Plan;
+use crate::engine::runner::plan::{KeptSpace, Plan};
 use crate::engine::runner::protocol::Progress;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use humansize::{DECIMAL, format_size};
@@ -77,23 +77,33 @@ impl Step for RestoreBase {
                 owner,
                 tablespaces: spaces.map(|space| (space.oid, space.place.clone())).collect(),
                 wal: plan.places.wal.clone(),
-                reuse: plan.places.reuse.then(|| reuse(plan)),
+                reuse: reuse(plan),
                 told: Some(&told),
                 ..base::Options::new(self.id(), &progress, &cancelled)
             };
             let set = &plan.base.set;
             let restored = base::restore_from(&copies.repositories(), set, site.data(), &options)
                 .map_err(|e| e.explanation())?;
-            // A copy from the same disk tells nothing of the next fetch.
-            if restored.reused_bytes.saturating_mul(10) < restored.bytes {
-                site.learn(Work::Copy, restored.bytes, restored.seconds);
+            let bytes = restored.bytes;
+            // What is a good deal of both tells nothing of either.
+            if restored.reused_bytes.saturating_mul(10) < bytes {
+                site.learn(Work::Copy, bytes, restored.seconds);
+            } else if restored.reused_bytes.saturating_mul(10) >= bytes.saturating_mul(9) {
+                site.learn(Work::Take, bytes, restored.seconds);
             }
-            if plan.places.reuse {
+            if let Some(from) = reuse(plan) {
+                let whose = match plan.places.stood {
+                    Some(_) => "what stood at the later point",
+                    None => "the damaged directory",
+                };
                 let text = format!(
-                    "{} files, {}, were proven equal and taken from the damaged directory, which was \
-                     only read",
+                    "{} files, {} of {}, were proven equal and taken from {whose} ({}), which was \
+                     only read; {} were fetched",
                     restored.reused_files,
-                    format_size(restored.reused_bytes, DECIMAL)
+                    format_size(restored.reused_bytes, DECIMAL),
+                    format_size(bytes, DECIMAL),
+                    from.from.display(),
+                    format_size(restored.fetched_bytes, DECIMAL)
                 );
                 context.note("reused", &text)?;
             }
@@ -136,14 +146,26 @@ fn transferred(source: &Source, seconds: f64) -> String {
     )
 }
 
-/// The damaged cluster, from where the plan keeps it.
-fn reuse(plan: &Plan) -> Reuse {
-    let kept = plan.places.kept.iter();
-    Reuse {
-        from: plan.aside.clone().into(),
-        spaces: kept.map(|space| (space.oid, space.kept.clone())).collect(),
-        take: Take::Copy,
-        times_hold: true,
+/// The directory on this host whose equal files are not fetched: what stood at a later point, which
+/// was restored a short while ago, before the damaged cluster.
+fn reuse(plan: &Plan) -> Option<Reuse> {
+    let by_oid =
+        |spaces: &[KeptSpace]| spaces.iter().map(|space| (space.oid, space.kept.clone())).collect();
+    let places = &plan.places;
+    match &places.stood {
+        Some(stood) => Some(Reuse {
+            from: stood.kept.clone(),
+            spaces: by_oid(&stood.spaces),
+            take: Take::Copy,
+            // Restored files have the backup's times, and a clock may have been set since.
+            times_hold: false,
+        }),
+        None => places.reuse.then(|| Reuse {
+            from: plan.aside.clone().into(),
+            spaces: by_oid(&places.kept),
+            take: Take::Copy,
+            times_hold: true,
+        }),
     }
 }
 

@@ -15,10 +15,12 @@ mod prepare;
 mod recover;
 mod server;
 mod site;
+mod step_back;
 mod swap;
 
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::facts::Procedure;
+use crate::engine::restore::step_back::STEP;
 use crate::engine::runner::plan::{Plan, PlanStep};
 use crate::engine::runner::step::Step;
 use std::path::Path;
@@ -77,6 +79,7 @@ fn by_id(
         "rescue-wal" => Box::new(prepare::RescueWal(site)),
         "stop-server" => Box::new(prepare::StopServer(site)),
         "move-aside" => Box::new(move_aside::MoveAside(site)),
+        STEP => Box::new(step_back::StepBack(site)),
         "restore-base" => Box::new(fill::RestoreBase(site)),
         "configure-recovery" => Box::new(fill::ConfigureRecovery(site)),
         "start-recovery" => Box::new(recover::StartRecovery(site)),

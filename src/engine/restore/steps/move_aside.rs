@@ -5,6 +5,7 @@ use super::prepare::copy_tail;
 use super::site::{Site, io, now};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
+use crate::engine::postgres::control::StopMode;
 use crate::engine::postgres::control_file;
 use crate::engine::restore::places::moves::{self, Contents};
 use crate::engine::restore::places::{self, live};
@@ -98,6 +99,7 @@ impl Step for MoveAside {
             if standing == Contents::There {
                 return Ok(String::from("the damaged directory was not moved"));
             }
+            site.stop_recovered(plan)?;
             set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
             match standing {
                 Contents::There => {}
@@ -113,12 +115,14 @@ impl Step for MoveAside {
             return Ok(format!("{} holds the damaged cluster again", site.data().display()));
         }
         if plan.places.alternative.is_some() {
+            site.stop_recovered(plan)?;
             give_back(&plan.places, own.as_deref(), new, live::is_mount(new))?;
             return Ok(format!("{} was left where it is", plan.aside));
         }
         if !site.is_aside(plan) {
             return Ok(String::from("the damaged directory was not moved"));
         }
+        site.stop_recovered(plan)?;
         set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
         if new.exists() {
             if is_empty(new)? {
@@ -258,6 +262,22 @@ fn set_restored_spaces_aside(
 }
 
 impl Site {
+    /// Stops the server that recovers in the place of the damaged directory, where one still runs: a
+    /// way back that was given up before it began has undone nothing of it.
+    ///
+    /// # Errors
+    /// Where it cannot be stopped.
+    pub(super) fn stop_recovered(&self, plan: &Plan) -> Result<(), Explanation> {
+        let recovered = self.recovered(plan);
+        if !recovered.data().exists() || !recovered.running()? {
+            return Ok(());
+        }
+        recovered.confirm(plan, recovered.data())?;
+        let driver = recovered.driver()?;
+        driver.stop(StopMode::Fast, super::prepare::STOP_LIMIT).map_err(|e| e.explanation())?;
+        Ok(())
+    }
+
     /// Sets what was restored so far aside and makes the data directory empty again; says where it
     /// is kept.
     ///
@@ -274,7 +294,8 @@ impl Site {
                 back,
             ));
         }
-        if !(plan.places.is_plain() || plan.places == Places { reuse: true, ..Places::default() }) {
+        let places = Places { reuse: false, stood: None, ..plan.places.clone() };
+        if !places.is_plain() {
             return Err(Explanation::new(
                 Kind::Refused,
                 "Parts of this cluster lie outside its data directory: what was restored of them \
