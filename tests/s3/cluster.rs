@@ -294,7 +294,7 @@ fn opens_without_lifeboat(town: &Town, set: &str, segment: &str) {
          id=$(grep -o '\"key_id\": *\"[^\"]*\"' set-{set}.json | head -n 1 | cut -d '\"' -f 4)
          openssl enc -d -aes-256-cbc -pbkdf2 -pass file:opened/$id.key -in base-{set}.tar.gz.enc |
            tar xz -C data
-         object=$(ls wal-archive/*/{segment}.*.gz.enc); id=${{object##*/{segment}.}}; id=${{id%%.*}}
+         object=$(ls wal-archive/*/{segment}.????????T*.gz.enc); id=${{object##*/{segment}.}}; id=${{id%%.*}}
          openssl enc -d -aes-256-cbc -pbkdf2 -pass file:opened/$id.key -in \"$object\" |
            gunzip > {segment}",
         key = town.at("master.key").display(),
