@@ -273,7 +273,8 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
         [Key::Char(key)]
     }
     // Each in a frame of its own: a story is large.
-    let all: [(&str, fn(Theme) -> Story); 19] = [
+    type Scene = (&'static str, fn(Theme) -> Story);
+    let all: [Scene; 19] = [
         ("full_choice", |t| with(Story::pointing(t, false), &char('O'))),
         ("full_chosen", chosen_beforehand),
         ("full_prerequisites", chosen),
