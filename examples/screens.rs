@@ -4,6 +4,9 @@
 #[path = "../tests/screens/fixture.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 mod fixture;
+#[path = "../tests/screens/full.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
+mod full;
 
 use lifeboat::app::model::Event;
 use lifeboat::app::update::update;
