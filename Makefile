@@ -6,6 +6,8 @@ SHELL := /bin/bash
 # A toolchain that was installed a moment ago is not yet on every shell's PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
+# Tests wait for servers more than they compute: twice as many at a time as two cores suggest.
+export RUST_TEST_THREADS ?= 4
 # Megabytes of the drill's database; further words for `lifeboat drill`.
 SIZE ?=
 ARGS ?=

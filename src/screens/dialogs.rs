@@ -461,7 +461,7 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     if let Some(reach) = &incident.reach {
         let read = incident
             .reach_read
-            .map_or_else(String::new, |at| format!(", counted at {}", text::when(at, view.now)));
+            .map_or_else(String::new, |at| format!(", as of {}", text::when(at, view.now)));
         let lost = match (reach.lost_commits, reach.lost_seconds) {
             (Some(n), Some(s)) => {
                 format!("{} commits, the last {}{read}", text::count(n), text::span(s))

@@ -446,17 +446,6 @@ impl Stage {
         wait_for("the new setting", || self.sql("SHOW work_mem") == "7MB");
     }
 
-    /// A recovery beside production puts the tablespace elsewhere.
-    pub fn map_the_tablespace(&self) {
-        let at = |name: &str| self.root.path().join(name).display().to_string();
-        self.make_folder(&self.root.path().join("far-beside"));
-        let text = fs::read_to_string(&self.config).unwrap();
-        let mapping =
-            format!("tablespace_mapping = {{ \"{}\" = \"{}\" }}\n", at(SPACE), at("far-beside"));
-        let before = "[clusters.connection]";
-        fs::write(&self.config, text.replacen(before, &(mapping + before), 1)).unwrap();
-    }
-
     /// Every file of Debian's configuration.
     pub fn configuration(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let name = self.made.as_ref().unwrap();

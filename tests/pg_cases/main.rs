@@ -294,7 +294,9 @@ fn minimal(stage: &Stage, story: &mut Story) {
     stage.copy("near", "minimal");
     let scene = Scene::of(stage, "minimal");
     let ten = story.row(10).xid.to_string();
-    // The proof does not read that setting: the server alone tells, and serves nothing.
+    let said = scene.refused(&["--xid", &ten, "--timeline", "1"]);
+    assert!(said.contains("wal_level = minimal"), "{said}");
+    // Insisted on, the server tells the same, and serves nothing.
     let said = scene.restored(&["--xid", &ten, "--timeline", "1", "--unproven"]).ends();
     assert!(said.contains("wal_level=minimal"), "{said}");
 }

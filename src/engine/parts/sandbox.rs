@@ -93,6 +93,9 @@ impl Sandbox {
             Some(first) => first.read_set(&base.set).map_err(engine)?,
             None => return Err(unreachable(&reach)),
         };
+        if !descriptor.tablespaces.is_empty() {
+            sandbox.folder(&sandbox.spaces())?;
+        }
         let spaces = descriptor.tablespaces.iter();
         let spaces = spaces.map(|space| (space.oid, sandbox.spaces().join(space.oid.to_string())));
         let root = nix::unistd::geteuid().is_root();
@@ -267,6 +270,7 @@ impl Sandbox {
         // Room is needed here, and the alternative place is not asked for.
         inputs.cluster.data_directory = self.data();
         inputs.cluster.alternative_data_directory = None;
+        inputs.cluster.places.under = Some(self.spaces());
         // Nothing is moved aside here: what replay would write into a live tablespace is refused.
         inputs.cluster.places.live = None;
         let landscape = Landscape::build(inputs, &|_| {}, &|| false).map_err(engine)?;

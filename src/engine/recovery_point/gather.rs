@@ -85,7 +85,7 @@ fn places_of(cluster: &Cluster) -> PlacesFacts {
         Err(PlacesError::Io { .. } | PlacesError::Control(_)) => (None, None),
         Err(error) => (None, Some(error.explanation())),
     };
-    PlacesFacts { mapping: cluster.tablespace_mapping.clone(), live, refused }
+    PlacesFacts { mapping: cluster.tablespace_mapping.clone(), under: None, live, refused }
 }
 
 /// Where even `pg_control` is lost, the newest backup says what the cluster was.

@@ -74,6 +74,8 @@ pub struct ClusterFacts {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PlacesFacts {
     pub mapping: BTreeMap<PathBuf, PathBuf>,
+    /// Every tablespace goes into this folder, by its number; the mapping is not asked.
+    pub under: Option<PathBuf>,
     /// `None` where it cannot be looked at.
     pub live: Option<Live>,
     /// Why a part of the cluster cannot be kept.

@@ -195,8 +195,14 @@ fn placed<'a>(
     set: &'a OpenedSet,
     cluster: &'a ClusterFacts,
 ) -> impl Iterator<Item = (&'a Space, PathBuf)> {
-    let mapping = &cluster.places.mapping;
-    set.tablespaces.iter().map(|space| (space, places::mapped(&space.place, mapping)))
+    let (mapping, under) = (&cluster.places.mapping, &cluster.places.under);
+    set.tablespaces.iter().map(move |space| {
+        let place = match under {
+            Some(folder) => folder.join(space.oid.to_string()),
+            None => places::mapped(&space.place, mapping),
+        };
+        (space, place)
+    })
 }
 
 /// Whether the damaged cluster has a tablespace there, which the plan moves aside.

@@ -107,6 +107,7 @@ pub(super) fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>
     // A recovery that goes on moves nothing aside any more.
     let moves = ground.goes_on_from.is_none().then_some(ground.cluster);
     checks.push(new_tablespaces(replayed_from, stop, trace, moves));
+    checks.extend(written_minimally(replayed_from, stop, trace));
     reach.minimum_settings = minimum_settings(base.start_lsn, stop, ground);
     reach.checks.push(settings_check(base, stop, ground, &reach.minimum_settings));
     reach.reachable = passes(&reach.checks);
@@ -299,6 +300,16 @@ fn new_tablespaces(from: Lsn, stop: Lsn, trace: &Trace, moves: Option<&ClusterFa
     let all = trace.scan.history.tablespaces.iter();
     let created = all.filter(|(lsn, ..)| *lsn >= from && *lsn < stop);
     created_tablespaces(&created.cloned().collect::<Vec<_>>(), moves)
+}
+
+/// A server with `wal_level = minimal` logs too little to be replayed, and says so once, when it
+/// starts with it: replay ends there, whatever else the archive has.
+fn written_minimally(from: Lsn, stop: Lsn, trace: &Trace) -> Option<Check> {
+    let lsn = trace.scan.history.minimal.iter().find(|lsn| **lsn >= from && **lsn < stop)?;
+    let text = format!(
+        "At LSN {lsn} the server was started with wal_level = minimal. Replay refuses to go beyond it: choose a point before it, or a backup that was taken after it."
+    );
+    Some(check("wal-level", "WAL that can be replayed", Verdict::Failed, text))
 }
 
 /// The name of the check of [`created_tablespaces`].

@@ -17,13 +17,20 @@ pub const STANDBY_SETTINGS: [&str; 5] = [
     "max_locks_per_transaction",
 ];
 
+/// `wal_level` as a number: minimal 0, replica 1, logical 2 (`access/xlog.h`).
+const WAL_LEVEL_MINIMAL: i32 = 0;
+
 /// The meaning of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     Commit(Finish),
     Abort(Finish),
-    /// Values in the order of [`STANDBY_SETTINGS`].
-    ParameterChange([i32; 5]),
+    ParameterChange {
+        /// In the order of [`STANDBY_SETTINGS`].
+        values: [i32; 5],
+        /// From here on `wal_level` is `minimal`: replay refuses to go on.
+        minimal: bool,
+    },
     Checkpoint {
         redo: Lsn,
         timeline: u32,
@@ -240,7 +247,7 @@ impl Record<'_> {
                 for (index, value) in values.iter_mut().enumerate() {
                     *value = i32_at(main, index * 4)?;
                 }
-                Action::ParameterChange(values)
+                Action::ParameterChange { values, minimal: i32_at(main, 20)? == WAL_LEVEL_MINIMAL }
             }
             0x70 => {
                 let name: Vec<u8> =

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Raised with every change to what is kept or how it is decoded.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 const MAGIC: &[u8; 4] = b"LBWG";
 const SUFFIX: &str = ".gist";
 /// Bytes on disk; beyond, what was not used for longest goes.

@@ -33,6 +33,7 @@ pub enum Item {
     Parameters {
         lsn: u64,
         values: [i32; 5],
+        minimal: bool,
     },
     RestorePoint {
         lsn: u64,
@@ -240,8 +241,8 @@ impl<'a> Digester<'a> {
         match action {
             Action::Commit(finish) => self.end(record, finish, true),
             Action::Abort(finish) => self.end(record, finish, false),
-            Action::ParameterChange(values) => {
-                self.digest.items.push(Item::Parameters { lsn, values });
+            Action::ParameterChange { values, minimal } => {
+                self.digest.items.push(Item::Parameters { lsn, values, minimal });
             }
             Action::Checkpoint { redo, .. } => {
                 self.digest.items.push(Item::Checkpoint { lsn, redo: redo.0 });

@@ -193,6 +193,8 @@ pub struct History {
     pub restore_points: Vec<RestorePoint>,
     /// Values in the order of [`super::action::STANDBY_SETTINGS`].
     pub parameters: Vec<(Lsn, [i32; 5])>,
+    /// Where `wal_level` became `minimal`: replay refuses each such record.
+    pub minimal: Vec<Lsn>,
     /// Tablespaces that were created: where, number and folder.
     pub tablespaces: Vec<(Lsn, u32, String)>,
     /// Each checkpoint's record, and where replay from it begins.
@@ -366,7 +368,10 @@ impl Ledger {
     fn item(&mut self, item: Item) {
         match item {
             Item::Ended(ended) => self.end(ended),
-            Item::Parameters { lsn, values } => self.history.parameters.push((Lsn(lsn), values)),
+            Item::Parameters { lsn, values, minimal } => {
+                self.history.parameters.push((Lsn(lsn), values));
+                self.history.minimal.extend(minimal.then_some(Lsn(lsn)));
+            }
             Item::Checkpoint { lsn, redo } => self.history.checkpoints.push((Lsn(lsn), Lsn(redo))),
             Item::Tablespace { lsn, oid, place } => {
                 self.history.tablespaces.push((Lsn(lsn), oid, place));
