@@ -6,8 +6,8 @@ SHELL := /bin/bash
 # A toolchain that was installed a moment ago is not yet on every shell's PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
-# Tests wait for servers more than they compute: twice as many at a time as two cores suggest.
-export RUST_TEST_THREADS ?= 4
+# Tests wait for servers more than they compute: more of them at a time than two cores suggest.
+export RUST_TEST_THREADS ?= 3
 # Megabytes of the drill's database; further words for `lifeboat drill`.
 SIZE ?=
 ARGS ?=
@@ -17,7 +17,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-troubles bench lint
+.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-troubles bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -36,7 +36,7 @@ test: ## All tests; gets what is missing first
 	@scripts/ensure-s3.sh
 	@scripts/ensure-promtool.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
-	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked $(ARGS)
+	LIFEBOAT_PG_BIN="$$pg" CARGO="$(CARGO)" scripts/test.sh $(ARGS)
 
 test-s3: ## The S3 store against real servers, which are fetched or built first
 	@scripts/ensure-build.sh
@@ -85,6 +85,11 @@ test-pg-cases: ## PostgreSQL's own recovery cases against our commands, on every
 	  echo "PostgreSQL $$version"; \
 	  LIFEBOAT_TEST_PG_BIN="$$pg" $(CARGO) test --locked --test pg_cases -- --include-ignored; \
 	done
+
+test-kill: ## `kill -9` of runner, PostgreSQL and screens in every step, not in some alone; minutes
+	@scripts/ensure-build.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test kill --test tablespaces -- --include-ignored
 
 test-troubles: ## Every trouble of a recovery, caused, recognised, cured and verified; minutes
 	@scripts/ensure-build.sh

@@ -101,7 +101,8 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
         rows.push(fact("RPO (data lost)", ink, words));
     }
     if let Some(lost) = incident.reach.as_ref().and_then(|r| r.lost_commits) {
-        rows.push(fact("commits lost", Ink::Text, text::count(lost)));
+        let more = if incident.may_lose_more() { ", or more: writes went on" } else { "" };
+        rows.push(fact("commits lost", Ink::Text, text::count(lost) + more));
     }
     let elapsed = clocks.rto_seconds(view.now).unwrap_or(0.0).max(0.0);
     let (ink, sign) = held(theme, elapsed <= limits.1);

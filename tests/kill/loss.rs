@@ -20,8 +20,9 @@ fn what_was_written_until_the_stop_is_counted() {
         }
     });
     stage.go_on(&client);
-    let held = stage.wait(&client, "the question", |i| i.status == RunStatus::Held);
-    let reach = held.reach.clone().unwrap();
+    stage.wait(&client, "the question", |i| i.status == RunStatus::Held);
+    let counted = stage.wait(&client, "the count", |i| !i.may_lose_more());
+    let reach = counted.reach.clone().unwrap();
     assert!(reach.lost_commits.unwrap() >= known + 6, "{known}, then {:?}", reach.lost_commits);
     let tables = reach.cost.tables.unwrap();
     let late = tables.iter().find(|loss| loss.relation.contains("written_late"));

@@ -603,6 +603,12 @@ impl Incident {
         })
     }
 
+    /// What is given up was counted while the server still took writes: it may be more.
+    #[must_use]
+    pub fn may_lose_more(&self) -> bool {
+        self.clocks.writes_stopped.is_some_and(|stopped| self.reach_read < Some(stopped))
+    }
+
     /// The newest note of that name by any step.
     #[must_use]
     pub fn noted(&self, name: &str) -> Option<&str> {

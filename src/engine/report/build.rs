@@ -314,6 +314,7 @@ fn loss(incident: &Incident) -> Loss {
     let reach = incident.reach.as_ref();
     Loss {
         commits: reach.and_then(|r| r.lost_commits),
+        may_be_more: incident.may_lose_more(),
         seconds: reach.and_then(|r| r.lost_seconds),
         last_kept: reach.and_then(|r| r.last_kept.clone()),
         first_lost: reach.and_then(|r| r.first_lost.clone()),

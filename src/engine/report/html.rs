@@ -178,11 +178,10 @@ fn objectives(page: &mut String, report: &Report) {
     );
     section(page, "Data lost");
     let loss = &report.loss;
-    let commits = loss.commits.map(|c| c.to_string());
     facts(
         page,
         vec![
-            ("Committed transactions given up", known(commits.as_deref())),
+            ("Committed transactions given up", loss.told()),
             ("From the last kept commit to the newest known", maybe_duration(loss.seconds)),
             ("Last commit kept", commit(loss.last_kept.as_ref())),
             ("First commit given up", commit(loss.first_lost.as_ref())),

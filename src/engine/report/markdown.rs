@@ -107,10 +107,7 @@ fn objectives(out: &mut Page, report: &Report) {
     out.heading("Data lost");
     let loss = &report.loss;
     out.facts(vec![
-        (
-            "Committed transactions given up",
-            loss.commits.map_or_else(|| "not known".to_owned(), |c| c.to_string()),
-        ),
+        ("Committed transactions given up", loss.told()),
         ("From the last kept commit to the newest known", maybe_duration(loss.seconds)),
         ("Last commit kept", commit(loss.last_kept.as_ref())),
         ("First commit given up", commit(loss.first_lost.as_ref())),

@@ -163,6 +163,9 @@ pub struct Against {
 pub struct Loss {
     /// Committed transactions after the recovery point; `None` where not known.
     pub commits: Option<u64>,
+    /// It was counted while the server still took writes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_more: bool,
     /// From the last kept commit to the newest commit known.
     pub seconds: Option<f64>,
     pub last_kept: Option<Commit>,
@@ -172,6 +175,20 @@ pub struct Loss {
     pub tables: Option<Vec<TableLoss>>,
     /// Further tables, which are not listed.
     pub more_tables: u64,
+}
+
+impl Loss {
+    /// The commits in words.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match (self.commits, self.may_be_more) {
+            (None, _) => String::from("not known"),
+            (Some(count), false) => count.to_string(),
+            (Some(count), true) => {
+                format!("{count}, counted before the server was stopped: it may be more")
+            }
+        }
+    }
 }
 
 /// A moment of the incident.

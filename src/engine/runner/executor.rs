@@ -362,6 +362,32 @@ fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T, Explanation>) -> Resu
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(panicked(what, &*payload)))
 }
 
+fn count_loss(core: &Core, plan: &Plan, step: &str) {
+    let asking = Asking { report: &|_| {}, cancelled: &|| core.is_stopping() };
+    let counted = guarded("counting what is given up", || {
+        core.work.reach_at_rest(&core.incident(), plan, &asking)
+    });
+    let event = match counted {
+        Ok(reach) => Event::LossCounted(reach.into()),
+        Err(error) => Event::StepNoted {
+            step: step.to_owned(),
+            name: String::from("loss_not_counted"),
+            text: format!(
+                "What is given up could not be counted with the server stopped, it may be more \
+                 than said: {}",
+                error.what
+            ),
+        },
+    };
+    let mut state = core.lock();
+    // Meanwhile another point may have been chosen, or the incident closed.
+    let same = state.incident.plan.as_ref().is_some_and(|now| now.hash == plan.hash);
+    if same && state.incident.clocks.closed.is_none() && !core.is_stopping() {
+        // Where the journal cannot be written, whatever comes next says so.
+        let _ = core.record(&mut state, event);
+    }
+}
+
 struct Context<'a> {
     core: &'a Arc<Core>,
     plan: &'a Plan,
@@ -406,11 +432,10 @@ impl StepContext for Context<'_> {
         self.can_cancel && (self.core.is_cancelled() || self.core.is_stopping())
     }
 
-    fn count_loss(&self) -> Result<(), Explanation> {
-        let report = |progress| self.progress(progress);
-        let asking = Asking { report: &report, cancelled: &|| self.cancelled() };
-        let reach = self.core.work.reach_at_rest(&self.core.incident(), self.plan, &asking)?;
-        self.core.record(&mut self.core.lock(), Event::LossCounted(reach.into()))
+    fn count_loss(&self) {
+        let (core, plan, step) = (Arc::clone(self.core), self.plan.clone(), self.step.to_owned());
+        // A long log takes longer to read than a person to decide.
+        std::thread::spawn(move || count_loss(&core, &plan, &step));
     }
 
     fn tried(&self, tried: Try) -> Result<(), Explanation> {

@@ -44,12 +44,10 @@ pub trait StepContext: Sync {
     fn progress(&self, progress: Progress);
     /// True once the commander asked to cancel. A step looks at its safe points.
     fn cancelled(&self) -> bool;
-    /// Counts anew what the recovery point gives up, from the archive and the rescued log, and
-    /// keeps it: the server may have taken writes until it was stopped.
-    ///
-    /// # Errors
-    /// Where the log could not be read; or as [`StepContext::note`].
-    fn count_loss(&self) -> Result<(), Explanation>;
+    /// Has it counted anew what the recovery point gives up, from the archive and the rescued log:
+    /// the server may have taken writes until it was stopped. Nobody waits for that; what comes of
+    /// it is kept in the journal, that it failed, too.
+    fn count_loss(&self);
     /// Keeps what the database is like where the server stopped.
     ///
     /// # Errors
