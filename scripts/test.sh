@@ -13,9 +13,9 @@ for word in "$@"; do
 done
 
 "$cargo" test --locked --no-run "$@"
-halves=([0]='--lib --bins' [1]='')
+halves=([0]='' [1]='--lib --bins')
 turn=0
-for file in tests/*.rs tests/*/main.rs; do
+for file in $(printf '%s\n' tests/*.rs tests/*/main.rs | LC_ALL=C sort); do
     name=${file#tests/}
     name=${name%/main.rs}
     halves[turn]+=" --test ${name%.rs}"

@@ -82,6 +82,7 @@ fn power_cuts(cuts: &[&'static str]) {
 const ALONE: [&str; 3] = ["rescue-wal", "replay", "validate"];
 
 #[test]
+#[ignore = "most of a minute: make test-kill"]
 fn a_server_that_is_killed_alone_in_a_step_and_at_the_question_changes_nothing() {
     let stage = Stage::new();
     // Some steps can be over before anybody looks: the runner waits in each for the kill.

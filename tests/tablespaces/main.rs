@@ -211,6 +211,7 @@ fn salvaged(stage: &Stage, kept: &Path) {
 /// From the target back to an earlier one: every folder of the server that stands is set aside, its
 /// equal files are taken, and putting back returns the damaged cluster whole.
 #[test]
+#[ignore = "a minute: make test-kill"]
 fn an_earlier_point_sets_aside_every_folder_that_stands() {
     let stage = Stage::made(furnish, |sandbox| {
         // No transaction ends between the backup and here.
