@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 # Tests wait for servers more than they compute: more of them at a time than two cores suggest.
-export RUST_TEST_THREADS ?= 3
+export RUST_TEST_THREADS ?= 2
 # Megabytes of the drill's database; further words for `lifeboat drill`.
 SIZE ?=
 ARGS ?=

@@ -2,7 +2,7 @@
 //! back is what was there, or somebody is told why not.
 
 use super::*;
-use crate::support::{TestCluster, free_port, wait_for};
+use crate::support::{TestCluster, free_port, wait_for, wait_within};
 use lifeboat::engine::postgres::child::{self, Finished};
 use serde_json::Value;
 
@@ -208,7 +208,8 @@ fn a_cluster_comes_back_from_a_bucket_on_a_bad_day() {
     let (port, log) = (free_port().to_string(), town.at("restored.log"));
     town.proxy.stale(Some(&last));
     let up = town.start(&restored, &port, &log);
-    wait_for("the server to give up", || !restored.join("postmaster.pid").exists());
+    // A request that the storm swallows is waited for and asked again, more than once.
+    wait_within(2 * LIMIT, "the server to give up", || !restored.join("postmaster.pid").exists());
     let said = text(&log);
     assert!(!up || said.contains("FATAL"), "{said}");
     assert!(said.contains("recovery ended before configured recovery target"), "{said}");

@@ -254,10 +254,15 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until `condition` holds; fails the test after [`LIMIT`], saying what was waited for.
-pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + LIMIT;
+pub fn wait_for(what: &str, condition: impl FnMut() -> bool) {
+    wait_within(LIMIT, what, condition);
+}
+
+/// [`wait_for`] with a limit of its own.
+pub fn wait_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
     while !condition() {
-        assert!(Instant::now() < end, "waited {} s for: {what}", LIMIT.as_secs());
+        assert!(Instant::now() < end, "waited {} s for: {what}", limit.as_secs());
         std::thread::sleep(Duration::from_millis(10));
     }
 }

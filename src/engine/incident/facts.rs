@@ -475,7 +475,7 @@ pub struct Reach {
 }
 
 /// What lies behind a recovery point and is given up by going there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
     /// The last commit that is kept.
     pub last_kept: Option<Commit>,

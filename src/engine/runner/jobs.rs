@@ -10,7 +10,7 @@ use super::protocol::{Answer, Command, Progress};
 use super::work::Asking;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::care::Care;
-use crate::engine::incident::facts::Actor;
+use crate::engine::incident::facts::{Actor, Loss};
 use crate::engine::incident::past::Picture;
 use crate::engine::incident::{Event, Incident};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -130,7 +130,14 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
     };
     let always = |_: &Incident| Ok(());
     let same_target = |now: &Incident| {
-        let same = now.reach == incident.reach;
+        // That the loss was counted again meanwhile makes it no other point.
+        let chosen = |incident: &Incident| {
+            incident.reach.clone().map(|mut reach| {
+                reach.recount(&Loss::default());
+                reach
+            })
+        };
+        let same = chosen(now) == chosen(&incident);
         if same { Ok(()) } else { Err(overtaken()) }
     };
     match command {
