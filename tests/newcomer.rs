@@ -48,6 +48,9 @@ fn a_newcomer_recovers_the_orders_with_keys_alone() {
         "This is a drill",
     );
     screen.press("\x1b");
+    // A key that comes right behind Esc would be one with Alt.
+    let closed = |text: &str| !text.contains("This is a drill");
+    screen.wait_until("the briefing to close", SOON, closed);
 
     // Assessment.
     screen.wait_for("Say how bad it is.", SOON);
