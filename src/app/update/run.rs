@@ -99,14 +99,12 @@ pub fn answer(app: &mut App, which: Prerequisite) {
         || (which.title().to_owned(), String::new(), String::new()),
         |t| (t.title.clone(), t.ask.clone(), t.hint.clone()),
     );
-    let reach = app.view.incident.as_ref().and_then(|i| i.reach.as_ref());
-    match reach.filter(|_| which == Prerequisite::TargetConfirmed) {
-        Some(reach) => prompt.push_str(&format!(
-            " The point: {}. Write who says so; Enter confirms it in your name.",
-            reach.target
-        )),
-        None => prompt.push_str(" Enter confirms it in your name."),
+    if which == Prerequisite::TargetConfirmed
+        && let Some(reach) = app.view.incident.as_ref().and_then(|i| i.reach.as_ref())
+    {
+        prompt.push_str(&format!(" The point: {}.", reach.target));
     }
+    prompt.push_str(" Write it down; Enter confirms it in your name.");
     line(app, LinePurpose::Answer(which), title, prompt, hint);
 }
 

@@ -16,20 +16,7 @@ use tui_input::Input;
 
 /// Offers later points.
 pub fn later(app: &mut App) {
-    let mut options: Vec<_> = at_target::later_points(&app.view)
-        .into_iter()
-        .map(|offer| (Pick::Point(offer.target), offer.title, offer.why))
-        .collect();
-    options.push((
-        Pick::NextCommits,
-        String::from("One of the next transactions"),
-        String::from("Lists them; the point is just before the one that you pick."),
-    ));
-    options.push((
-        Pick::OwnPoint,
-        String::from("A point of your own"),
-        String::from("A time, an LSN, a transaction, a restore point's name."),
-    ));
+    let options = points(at_target::later_points(&app.view), "One of the next transactions");
     let prompt = if app.view.survey.is_none() {
         "Nothing is copied again. The archive is still being read: suspects may be missing here."
     } else {
@@ -40,20 +27,8 @@ pub fn later(app: &mut App) {
 
 /// Offers earlier points.
 pub fn earlier(app: &mut App) {
-    let mut options: Vec<_> = at_target::earlier_points(&app.view)
-        .into_iter()
-        .map(|offer| (Pick::Point(offer.target), offer.title, offer.why))
-        .collect();
-    options.push((
-        Pick::NextCommits,
-        String::from("One of the transactions before"),
-        String::from("Lists them; the point is just before the one that you pick."),
-    ));
-    options.push((
-        Pick::OwnPoint,
-        String::from("A point of your own"),
-        String::from("A time, an LSN, a transaction, a restore point's name."),
-    ));
+    let mut options =
+        points(at_target::earlier_points(&app.view), "One of the transactions before");
     options.push((
         Pick::GiveUp,
         String::from("Give this run up instead"),
@@ -62,6 +37,25 @@ pub fn earlier(app: &mut App) {
     let prompt = "Replay cannot be taken back: the backup is restored anew. What is equal in the \
                   directory that stands here is not fetched again; the price is shown first.";
     choice(app, "Back to which earlier point?", String::from(prompt), options);
+}
+
+/// What is offered, a transaction from a list, and one's own.
+fn points(offers: Vec<at_target::Offer>, listed: &str) -> Vec<(Pick, String, String)> {
+    let offered = offers.into_iter().map(|o| (Pick::Point(o.target), o.title, o.why));
+    offered
+        .chain([
+            (
+                Pick::NextCommits,
+                listed.to_owned(),
+                String::from("Lists them; the point is just before the one that you pick."),
+            ),
+            (
+                Pick::OwnPoint,
+                String::from("A point of your own"),
+                String::from("A time, an LSN, a transaction, a restore point's name."),
+            ),
+        ])
+        .collect()
 }
 
 /// The transactions around the point where the server stands.

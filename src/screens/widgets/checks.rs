@@ -128,7 +128,13 @@ fn row(column: &mut Column<'_>, check: &Check, selected: bool) {
     let found = text::clean(&found);
     let left = room.saturating_sub(words + 2);
     let title_wants = text::width(&text::clean(&check.title)) + 1;
-    let found_room = text::width(&found).min((left / 2).max(left.saturating_sub(title_wants)));
+    let most = (left / 2).max(left.saturating_sub(title_wants));
+    // Cut in the middle it says nothing: what was found comes before what was expected.
+    let found = match &check.found {
+        Some(alone) if text::width(&found) > most => text::clean(alone),
+        _ => found,
+    };
+    let found_room = text::width(&found).min(most);
     let title_room = left.saturating_sub(found_room + usize::from(found_room > 0));
     let title = super::super::paint::pad(&text::clean(&check.title), title_room, theme);
     let found = text::fit(&found, found_room, theme.ellipsis());
