@@ -57,9 +57,7 @@ struct Weather {
     /// How many requests a session's token is good for.
     session: Option<usize>,
     used: HashMap<String, usize>,
-    /// The first answer to each listing.
-    listings: HashMap<String, Vec<u8>>,
-    /// Listings whose line holds this are told as they were first.
+    /// Listings whose line holds this name no object.
     stale: Option<String>,
     /// What becomes of every request.
     outage: Option<Deed>,
@@ -100,7 +98,7 @@ impl Proxy {
         self.state.weather.lock().unwrap().session = Some(requests);
     }
 
-    /// Listings whose line holds `what` are told as they were when they were asked for first.
+    /// Listings whose line holds `what` are told as they were before there was anything.
     pub fn stale(&self, what: Option<&str>) {
         self.state.weather.lock().unwrap().stale = what.map(str::to_owned);
     }
@@ -228,23 +226,15 @@ fn serve(mut client: TcpStream, target: &str, state: &State) -> Option<()> {
         body[middle] ^= 1;
     }
     let listing = line.starts_with("GET ") && line.contains("list-type=2");
-    if listing {
-        let weather = state.weather.lock().unwrap();
-        let stale = weather.stale.as_ref().is_some_and(|what| line.contains(what.as_str()));
-        if let Some(answer) = weather.listings.get(&line).filter(|_| stale) {
-            return client.write_all(answer).ok();
-        }
-    }
     let mut server = TcpStream::connect(target).ok()?;
     let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     server.write_all(head.as_bytes()).ok()?;
     server.write_all(&body).ok()?;
-    if listing && deed.is_none() {
+    let stale = |weather: &Weather| weather.stale.as_ref().is_some_and(|what| line.contains(what));
+    if listing && stale(&state.weather.lock().unwrap()) {
         let mut answer = Vec::new();
         server.read_to_end(&mut answer).ok()?;
-        client.write_all(&answer).ok()?;
-        state.weather.lock().unwrap().listings.entry(line).or_insert(answer);
-        return Some(());
+        return client.write_all(without_objects(&String::from_utf8(answer).ok()?).as_bytes()).ok();
     }
     if let Some(Deed::Add(lines)) = deed {
         let mut answer = Vec::new();
@@ -254,6 +244,19 @@ fn serve(mut client: TcpStream, target: &str, state: &State) -> Option<()> {
         return client.write_all(&answer).ok();
     }
     pass_on(&mut server, &mut client, deed.as_ref())
+}
+
+/// A listing with blanks where its objects stood: every length in it stays true.
+fn without_objects(answer: &str) -> String {
+    let mut told = String::with_capacity(answer.len());
+    let mut rest = answer;
+    while let Some((before, object)) = rest.split_once("<Contents>") {
+        let end = object.find("</Contents>").map_or(object.len(), |at| at + "</Contents>".len());
+        told.push_str(before);
+        told.extend(std::iter::repeat_n(' ', "<Contents>".len() + end));
+        rest = &object[end..];
+    }
+    told + rest
 }
 
 fn pass_on(server: &mut TcpStream, client: &mut TcpStream, deed: Option<&Deed>) -> Option<()> {
