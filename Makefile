@@ -17,7 +17,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-troubles bench lint
+.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-cron test-troubles bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -90,6 +90,12 @@ test-kill: ## `kill -9` of runner, PostgreSQL and screens in every step, not in 
 	@scripts/ensure-build.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test kill --test tablespaces -- --include-ignored
+
+test-cron: ## Jobs of the real pg_cron held and released, which is installed first; two minutes
+	@scripts/ensure-build.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	scripts/ensure-cron.sh "$$pg"; \
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test aftercare -- --include-ignored pg_cron
 
 test-troubles: ## Every trouble of a recovery, caused, recognised, cured and verified; minutes
 	@scripts/ensure-build.sh

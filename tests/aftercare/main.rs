@@ -9,6 +9,8 @@
     reason = "a test ends where it fails"
 )]
 
+mod collations;
+mod cron;
 #[allow(dead_code, reason = "another test uses the rest")]
 #[path = "../kill/stage.rs"]
 mod stage;
@@ -42,14 +44,15 @@ struct Standby {
 }
 
 impl Standby {
-    fn make(sandbox: &Sandbox) -> Self {
+    fn make(sandbox: &Sandbox, name: &str) -> Self {
         let server = sandbox.server();
-        let data = sandbox.root().join("cluster/standby");
+        let data = sandbox.root().join("cluster").join(name);
         let port = support::free_port();
         let (to, socket) = (data.display().to_string(), server.socket.display().to_string());
         let at = server.port.to_string();
         let copy = ["-D", &to, "-h", &socket, "-p", &at, "-U", "postgres", "-X", "stream"];
-        let more = ["-c", "fast", "-R", "-C", "-S", "standby_slot"];
+        let slot = format!("{name}_slot");
+        let more = ["-c", "fast", "-R", "-C", "-S", &slot];
         server.run("pg_basebackup", &[&copy[..], &more].concat()).unwrap();
         let auto = data.join("postgresql.auto.conf");
         let mut text = std::fs::read_to_string(&auto).unwrap();
@@ -57,9 +60,17 @@ impl Standby {
             "port = {port}\narchive_mode = off\nmax_prepared_transactions = 4\n"
         ));
         std::fs::write(&auto, text).unwrap();
-        let log = sandbox.root().join("cluster/standby.log").display().to_string();
+        let log = data.with_extension("log").display().to_string();
         server.run("pg_ctl", &["start", "-w", "-s", "-D", &to, "-l", &log]).unwrap();
         Self { data, port }
+    }
+
+    /// What is kept of it from before, by the name that it gets then.
+    fn kept(&self) -> usize {
+        let name = self.data.file_name().unwrap().to_string_lossy().into_owned();
+        let beside = fs::read_dir(self.data.parent().unwrap()).unwrap().flatten();
+        let before = format!("{name}.before-recovery");
+        beside.filter(|one| one.file_name().to_string_lossy().starts_with(&before)).count()
     }
 
     fn rows(&self, stage: &Stage, sql: &str) -> String {
@@ -70,7 +81,11 @@ impl Standby {
 }
 
 async fn one(server: &lifeboat::engine::drill::server::Server, sql: &str) -> String {
-    let client = server.connect("postgres", DATABASE).await.unwrap();
+    first(&server.connect("postgres", DATABASE).await.unwrap(), sql).await
+}
+
+/// The first value of what statements give.
+async fn first(client: &tokio_postgres::Client, sql: &str) -> String {
     let rows = client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     rows.iter()
         .find_map(|message| match message {
@@ -87,8 +102,9 @@ fn sql(sandbox: &Sandbox, statement: &str) -> String {
 }
 
 /// What the cluster has beside the shop, then another base backup that has all of it.
-fn furnish(sandbox: &Sandbox, publisher: &TestCluster) -> Standby {
+fn furnish(sandbox: &Sandbox, publisher: &TestCluster) -> [Standby; 2] {
     sql(sandbox, "ALTER SYSTEM SET wal_keep_size = '256MB'");
+    sql(sandbox, "ALTER SYSTEM SET wal_level = 'logical'");
     sandbox.server().stop().unwrap();
     // In no file: the recovered server has to be given room for them.
     sandbox.server().start(&[("max_prepared_transactions", "4")]).unwrap();
@@ -110,12 +126,16 @@ fn furnish(sandbox: &Sandbox, publisher: &TestCluster) -> Standby {
     publisher.sql("CREATE PUBLICATION news FOR TABLE news");
     let at = format!("host={} port={} user=postgres", publisher.socket.display(), publisher.port);
     sql(sandbox, &format!("CREATE SUBSCRIPTION news CONNECTION '{at}' PUBLICATION news"));
+    sql(sandbox, "CREATE PUBLICATION feed FOR TABLE receipts");
+    // Before a transaction is prepared: a logical slot waits for the end of all that go on.
+    sql(sandbox, "SELECT pg_create_logical_replication_slot('receipts_feed', 'pgoutput')");
     let prepare = format!(
         "BEGIN; INSERT INTO receipts (note) VALUES ('undecided'); PREPARE TRANSACTION '{GID}'"
     );
     sql(sandbox, &prepare);
+    collations::furnish(sandbox);
     sandbox.back_up().unwrap();
-    Standby::make(sandbox)
+    ["standby", "copied"].map(|name| Standby::make(sandbox, name))
 }
 
 /// Runs an item, agreeing to these keys.
@@ -162,9 +182,9 @@ fn lifeboat(stage: &Stage, arguments: &[&str]) -> std::process::Output {
 #[test]
 fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes() {
     let publisher = TestCluster::start(&["wal_level = logical"]);
-    let mut standby = None;
-    let stage = Stage::prepared(|sandbox| standby = Some(furnish(sandbox, &publisher)));
-    let standby = standby.unwrap();
+    let mut standbys = None;
+    let stage = Stage::prepared(|sandbox| standbys = Some(furnish(sandbox, &publisher)));
+    let standbys = standbys.unwrap();
     let sandbox = &stage.sandbox;
     // Beyond the point: numbers that are given to somebody, and rows that the publisher sends.
     sql(sandbox, "INSERT INTO receipts (note) SELECT 'late' FROM generate_series(1, 95)");
@@ -202,6 +222,7 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     look(&stage, &client, "timeline", Verified);
     look(&stage, &client, "publications", Verified);
     look(&stage, &client, "collations", Verified);
+    collations::rebuild(&stage, &client);
     look(&stage, &client, "jobs", NotRun);
 
     // What is not proposed cannot be agreed to, and of two answers only one.
@@ -216,6 +237,10 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     assert_eq!(decided.verdict(), NotRun, "{}", told(&decided));
     let auto = || fs::read_to_string(sandbox.server().data.join("postgresql.auto.conf")).unwrap();
     assert!(auto().contains("max_prepared_transactions = '4'"), "{}", auto());
+    // Somebody's ALTER SYSTEM writes the file anew, without Lifeboat's marks.
+    sql(sandbox, "ALTER SYSTEM SET work_mem = '5MB'");
+    assert!(!auto().contains("Lifeboat: room"), "{}", auto());
+    look(&stage, &client, "prepared", NotRun);
     agree(&stage, &client, "prepared", &["let-go"]);
     assert!(!auto().contains("max_prepared_transactions"), "{}", auto());
     let note = "SELECT count(*) FROM receipts WHERE note = 'undecided'";
@@ -244,8 +269,11 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     agree(&stage, &client, "first-backup", &["backup"]);
 
     look(&stage, &client, "slots", Failed);
-    agree(&stage, &client, "slots", &["physical:standby_slot"]);
-    rewind_the_standby(&stage, &client, &standby);
+    let logical = format!("logical:receipts_feed/pgoutput/{DATABASE}");
+    let lost = ["physical:copied_slot", &logical, "physical:standby_slot"];
+    agree(&stage, &client, "slots", &lost);
+    feed_a_subscriber(&stage, &publisher);
+    bring_back_the_standbys(&stage, &client, &standbys);
     release_the_subscription(&stage, &client, &publisher);
     close(&stage, &client);
 }
@@ -303,27 +331,65 @@ fn judge_tables_that_matter(stage: &Stage, client: &Client) {
     sql(&stage.sandbox, "DROP TABLE months");
 }
 
-fn rewind_the_standby(stage: &Stage, client: &Client, standby: &Standby) {
-    look(stage, client, "standbys", Failed);
-    let place = standby.data.display();
-    let keys = [format!("rewind:{place}"), format!("copy:{place}")];
-    assert_eq!(proposed(client, "standbys"), keys);
-    let state = run(stage, client, "standbys", &keys[..1]);
-    assert!(
-        state.last.iter().flat_map(|care| &care.checks).any(|check| {
-            check.id == format!("standbys:did:{place}") && check.verdict == Verified
-        }),
-        "{}",
-        told(&state)
+/// Through the slot that was made anew, by a subscription that copies its table anew.
+fn feed_a_subscriber(stage: &Stage, subscriber: &TestCluster) {
+    let server = stage.sandbox.server();
+    let at = format!(
+        "host={} port={} user=postgres dbname={DATABASE}",
+        server.socket.display(),
+        server.port
     );
-    // What it was before is kept, whole.
-    let kept = std::fs::read_dir(standby.data.parent().unwrap()).unwrap().flatten();
-    let kept = kept.filter(|entry| entry.file_name().to_string_lossy().contains("before-recovery"));
-    assert_eq!(kept.count(), 1);
-    sql(&stage.sandbox, "INSERT INTO receipts (note) VALUES ('for the standby')");
-    until("the row at the standby", || {
-        standby.rows(stage, "SELECT count(*) FROM receipts WHERE note = 'for the standby'") == "1"
+    subscriber.sql("CREATE TABLE receipts (id bigserial PRIMARY KEY, note text)");
+    subscriber.sql(&format!(
+        "CREATE SUBSCRIPTION feed CONNECTION '{at}' PUBLICATION feed \
+         WITH (create_slot = false, slot_name = 'receipts_feed')"
+    ));
+    sql(&stage.sandbox, "INSERT INTO receipts (note) VALUES ('for the subscriber')");
+    until("the row at the subscriber", || {
+        subscriber.value("SELECT count(*) FROM receipts WHERE note = 'for the subscriber'") == "1"
     });
+    // All that was there before came with the copy.
+    let count = "SELECT count(*) FROM receipts";
+    assert_eq!(subscriber.value(count), sql(&stage.sandbox, count));
+}
+
+/// One by pg_rewind, the other by a fresh copy; each then has what is written on the new timeline.
+fn bring_back_the_standbys(stage: &Stage, client: &Client, standbys: &[Standby; 2]) {
+    look(stage, client, "standbys", Failed);
+    let keys = |standby: &Standby| {
+        let place = standby.data.display();
+        [format!("rewind:{place}"), format!("copy:{place}")]
+    };
+    let [standby, copied] = standbys;
+    assert_eq!(proposed(client, "standbys"), [keys(copied), keys(standby)].concat());
+    let agreed = [keys(copied)[1].clone(), keys(standby)[0].clone()];
+    let state = run(stage, client, "standbys", &agreed);
+    for one in standbys {
+        let did = format!("standbys:did:{}", one.data.display());
+        let mut checks = state.last.iter().flat_map(|care| &care.checks);
+        assert!(
+            checks.any(|check| check.id == did && check.verdict == Verified),
+            "{}",
+            told(&state)
+        );
+        // What it was before is kept, whole.
+        assert_eq!(one.kept(), 1);
+    }
+    sql(&stage.sandbox, "INSERT INTO receipts (note) VALUES ('for the standby')");
+    let system = "SELECT system_identifier || ' ' || pg_is_in_recovery() FROM pg_control_system()";
+    for one in standbys {
+        until("the row at the standby", || {
+            one.rows(stage, "SELECT count(*) FROM receipts WHERE note = 'for the standby'") == "1"
+        });
+        let own = sql(&stage.sandbox, "SELECT system_identifier FROM pg_control_system()");
+        assert_eq!(one.rows(stage, system), format!("{own} true"));
+        // Rows from after the point are nowhere any more.
+        let late = one.rows(stage, "SELECT count(*) FROM receipts WHERE note = 'late'");
+        assert_eq!(late, "0");
+        let slot = format!("{}_slot", one.data.file_name().unwrap().to_string_lossy());
+        let used = format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{slot}'");
+        assert_eq!(sql(&stage.sandbox, &used), "t");
+    }
     look(stage, client, "standbys", Verified);
     // Where nobody could be asked before the stop, the one that follows is not proven to be all.
     let mut silent = (*client.incident().unwrap()).clone();

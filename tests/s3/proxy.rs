@@ -61,6 +61,10 @@ struct Weather {
     stale: Option<String>,
     /// What becomes of every request.
     outage: Option<Deed>,
+    /// An outage that begins with the so-manieth request whose line holds the words.
+    ahead: Option<(&'static str, usize, Deed)>,
+    /// Bytes a second of all answers together, and when the next may be sent.
+    pace: Option<(u64, Instant)>,
 }
 
 impl Proxy {
@@ -108,6 +112,22 @@ impl Proxy {
         self.state.weather.lock().unwrap().outage = Some(deed);
     }
 
+    /// The way is as it should be again.
+    pub fn mended(&self) {
+        let mut weather = self.state.weather.lock().unwrap();
+        (weather.outage, weather.ahead) = (None, None);
+    }
+
+    /// From the `count`th request on whose line holds `what`, every request is treated so.
+    pub fn outage_from(&self, what: &'static str, count: usize, deed: Deed) {
+        self.state.weather.lock().unwrap().ahead = Some((what, count, deed));
+    }
+
+    /// All answers together pass no faster than so many bytes a second, as over a long line.
+    pub fn at_most(&self, bytes_per_second: u64) {
+        self.state.weather.lock().unwrap().pace = Some((bytes_per_second, Instant::now()));
+    }
+
     /// Sessions whose token was used.
     pub fn sessions(&self) -> usize {
         self.state.weather.lock().unwrap().used.len()
@@ -139,11 +159,37 @@ impl State {
         if let Some(at) = deeds.iter().position(|(what, _)| line.contains(what.as_str())) {
             return deeds.remove(at).map(|(_, deed)| deed);
         }
-        self.weather.lock().unwrap().deed(head)
+        let mut weather = self.weather.lock().unwrap();
+        weather.comes(line);
+        weather.deed(head)
+    }
+
+    /// Waits for its turn to send so many bytes, where there is a pace.
+    fn take_turn(&self, bytes: usize, never: &Receiver<()>) {
+        let turn = {
+            let mut weather = self.weather.lock().unwrap();
+            let Some((rate, next)) = &mut weather.pace else { return };
+            let turn = (*next).max(Instant::now());
+            *next = turn + Duration::from_secs_f64(bytes as f64 / *rate as f64);
+            *next
+        };
+        let _ = never.recv_timeout(turn.saturating_duration_since(Instant::now()));
     }
 }
 
 impl Weather {
+    /// Counts down to an outage that was announced.
+    fn comes(&mut self, line: &str) {
+        let Some((what, left, deed)) = &mut self.ahead else { return };
+        if line.contains(*what) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.outage = Some(deed.clone());
+                self.ahead = None;
+            }
+        }
+    }
+
     fn deed(&mut self, head: &str) -> Option<Deed> {
         let token = head.lines().find_map(|line| line.strip_prefix("x-amz-security-token: "));
         if let (Some(life), Some(token)) = (self.session, token) {
@@ -243,7 +289,7 @@ fn serve(mut client: TcpStream, target: &str, state: &State) -> Option<()> {
         answer.splice(end..end, lines.bytes());
         return client.write_all(&answer).ok();
     }
-    pass_on(&mut server, &mut client, deed.as_ref())
+    pass_on(&mut server, &mut client, deed.as_ref(), state)
 }
 
 /// A listing with blanks where its objects stood: every length in it stays true.
@@ -259,7 +305,12 @@ fn without_objects(answer: &str) -> String {
     told + rest
 }
 
-fn pass_on(server: &mut TcpStream, client: &mut TcpStream, deed: Option<&Deed>) -> Option<()> {
+fn pass_on(
+    server: &mut TcpStream,
+    client: &mut TcpStream,
+    deed: Option<&Deed>,
+    state: &State,
+) -> Option<()> {
     let (most, piece) = match deed {
         Some(Deed::Cut(most) | Deed::Stall(most)) => (*most, 64 << 10),
         Some(Deed::LoseAnswer) => (0, 64 << 10),
@@ -280,7 +331,10 @@ fn pass_on(server: &mut TcpStream, client: &mut TcpStream, deed: Option<&Deed>) 
         if matches!(deed, Some(Deed::Slow)) {
             let _ = never.recv_timeout(Duration::from_millis(20));
         }
-        client.write_all(&buffer[..size]).ok()?;
+        for piece in buffer[..size].chunks(16 << 10) {
+            state.take_turn(piece.len(), &never);
+            client.write_all(piece).ok()?;
+        }
         passed += size;
     }
     if matches!(deed, Some(Deed::Stall(_))) {

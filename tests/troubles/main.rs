@@ -12,7 +12,14 @@
     reason = "a test ends where it fails"
 )]
 
+mod far;
 mod own;
+#[allow(dead_code, reason = "another test's server, used in part")]
+#[path = "../s3/proxy.rs"]
+mod proxy;
+#[allow(dead_code, reason = "another test's server, used in part")]
+#[path = "../s3/server.rs"]
+mod server;
 #[allow(dead_code, reason = "another test's ground, used in part")]
 #[path = "../kill/stage.rs"]
 mod stage;

@@ -5,6 +5,7 @@
 use super::ward::{ASK, Ward, field};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::care::{Held, HeldKind};
+use crate::engine::postgres::closed::{LEFT_OUT, RUNS_JOBS};
 
 /// Switches off what is on, telling each to `told` first. May be called again.
 ///
@@ -57,11 +58,14 @@ fn active(ward: &Ward<'_>) -> Result<Vec<Held>, String> {
     Ok(all)
 }
 
-/// Where pg_cron keeps its jobs; `None` where it is not at work.
+/// Where pg_cron keeps its jobs; `None` where it is not at work, and would not be in the open server.
 pub(super) fn cron_database(ward: &Ward<'_>) -> Result<Option<String>, String> {
-    let sql = "SELECT current_setting('cron.database_name', true), \
-               current_setting('shared_preload_libraries') LIKE '%pg_cron%'";
-    let rows = ward.ask(sql)?;
+    let sql = format!(
+        "SELECT current_setting('cron.database_name', true), \
+         current_setting('shared_preload_libraries') LIKE '%{RUNS_JOBS}%' \
+         OR coalesce(current_setting('{LEFT_OUT}', true) = '{RUNS_JOBS}', false)"
+    );
+    let rows = ward.ask(&sql)?;
     let Some(row) = rows.first().filter(|row| field(row, 1) == "t") else { return Ok(None) };
     let database = match field(row, 0) {
         "" => String::from("postgres"),
@@ -82,7 +86,12 @@ fn switch_off(ward: &Ward<'_>, held: &Held) -> Result<(), String> {
         HeldKind::CronJob => {
             let id: i64 =
                 held.name.parse().map_err(|_| format!("{} is no job's number", held.name))?;
-            let sql = format!("UPDATE cron.job SET active = false WHERE jobid = {id}");
+            // Its trigger needs the library, which the closed server goes without, and tells a
+            // scheduler that does not run.
+            let sql = format!(
+                "SET session_replication_role = replica; \
+                 UPDATE cron.job SET active = false WHERE jobid = {id}"
+            );
             ward.execute(&session, &sql)
         }
     }

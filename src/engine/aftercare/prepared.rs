@@ -6,7 +6,8 @@ use super::ward::{ASK, Found, Ward, field};
 use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
-use crate::engine::postgres::recovery_settings;
+use crate::engine::postgres::recovery_settings::{self, Removed, SettingsError};
+use crate::engine::restore::steps::{PREPARED_KEPT, raised_to};
 use crate::engine::validate::check::begin;
 
 pub(super) const ITEM: Item = Item {
@@ -65,10 +66,28 @@ fn look(ward: &Ward<'_>) -> Found {
 /// The key of taking the raised setting out again.
 const LET_GO: &str = "let-go";
 
+/// The number that stands in the file by this recovery: with its marks, or by the journal where
+/// ALTER SYSTEM has written the file anew without them.
+fn room(ward: &Ward<'_>) -> Result<Option<i64>, SettingsError> {
+    let data = ward.site.data();
+    let marked = recovery_settings::kept_room(data)?;
+    let noted = noted(ward).filter(|_| marked.is_none());
+    match noted {
+        Some(room) if recovery_settings::unmarked_room(data, room)? => Ok(Some(room)),
+        _ => Ok(marked),
+    }
+}
+
+/// What the recovery said that it had left raised.
+fn noted(ward: &Ward<'_>) -> Option<i64> {
+    let mut notes = ward.incident.steps.iter().flat_map(|step| &step.notes);
+    notes.find_map(|(name, text)| (name == PREPARED_KEPT).then(|| raised_to(text))?)
+}
+
 /// What the recovery raised so that the server could start with them is not needed any more.
 fn look_at_room(ward: &Ward<'_>, found: &mut Found) {
     let begun = begin("prepared:room", "max_prepared_transactions is as it was configured");
-    match recovery_settings::kept_room(ward.site.data()) {
+    match room(ward) {
         Ok(None) => {}
         Ok(Some(value)) => {
             found.propose(
@@ -96,10 +115,13 @@ fn let_go(ward: &Ward<'_>) -> Check {
         Err(why) => return begun.could_not_verify(why),
     }
     let done = ward.site.data_owner().map_err(|e| e.to_string()).and_then(|owner| {
-        recovery_settings::let_go(ward.site.data(), &owner).map_err(|e| e.to_string())
+        recovery_settings::let_go(ward.site.data(), &owner, noted(ward)).map_err(|e| e.to_string())
     });
     match done {
-        Ok(_) => begun.verified("The file is what it was; the next start is without it."),
+        Ok(Removed::Removed) => {
+            begun.verified("The file is what it was; the next start is without it.")
+        }
+        Ok(Removed::NotThere) => begun.not_run("It is not in postgresql.auto.conf any more."),
         Err(why) => begun.failed(why),
     }
 }

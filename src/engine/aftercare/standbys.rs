@@ -18,6 +18,7 @@ use crate::engine::postgres::connect::{self, ConnectOptions};
 use crate::engine::postgres::control::{Driver, PgCtl, StartOptions, StartWait, StopMode};
 use crate::engine::postgres::control_file;
 use crate::engine::postgres::discovery::{self, Binaries, Owner};
+use crate::engine::postgres::layout::DebianCluster;
 use crate::engine::restore::plan::beside;
 use crate::engine::restore::steps::io;
 use crate::engine::validate::check::begin;
@@ -232,28 +233,19 @@ impl<'a> Mend<'a> {
         let mut log = directory.file_name().unwrap_or_default().to_os_string();
         log.push(".standby.log");
         let log = directory.with_file_name(log);
+        // As Debian has it, its configuration is not in the directory.
+        let debian = DebianCluster::of(directory).map(|debian| debian.config_file);
         let driver = PgCtl::new(binaries.clone(), owner.clone(), directory, log);
+        let driver = driver.configured_by(debian);
         Ok(Self { ward, standby, owner, binaries, driver })
     }
 
     /// A copy is kept, then the blocks that differ are taken from the recovered server.
     fn rewind(&self, kept: &Path) -> Result<(), Explanation> {
         let directory = &self.standby.directory;
-        let linked = directory.join("pg_wal").is_symlink()
-            || std::fs::read_dir(directory.join("pg_tblspc"))
-                .map_or(true, |mut entries| entries.next().is_some());
-        if linked {
-            return Err(Explanation::new(
-                Kind::Refused,
-                format!(
-                    "Parts of {} lie outside it: a copy of the directory would not keep them, and \
-                     pg_rewind would change them.",
-                    directory.display()
-                ),
-                "Nothing was touched.",
-                "Take a fresh copy of the standby by hand.",
-            ));
-        }
+        self.within_itself(
+            "a copy of the directory would not keep them, and pg_rewind would change them",
+        )?;
         self.confirm()?;
         self.driver.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
         self.ward.tell("copying the standby aside", 0, None);
@@ -273,20 +265,45 @@ impl<'a> Mend<'a> {
     /// The directory is moved aside, then filled from the recovered server.
     fn copy(&self, kept: &Path) -> Result<(), Explanation> {
         let directory = &self.standby.directory;
+        self.within_itself("a fresh copy would have to go where they are")?;
         self.confirm()?;
         self.driver.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
         self.confirm()?;
         std::fs::rename(directory, kept).map_err(|e| io(&e, "move aside", directory))?;
         self.ward.tell("copying the recovered server", 0, None);
-        self.program(self.binaries.program("pg_basebackup"), |c| {
+        let copied = self.program(self.binaries.program("pg_basebackup"), |c| {
             c.arg("-D")
                 .arg(directory)
                 .args(["-X", "stream", "-c", "fast", "-d"])
                 .arg(self.source());
             self.with_password(c);
-        })?;
+        });
+        if let Err(why) = copied {
+            // pg_basebackup takes away what it began. Then the standby gets its directory back.
+            if !directory.exists() {
+                std::fs::rename(kept, directory).map_err(|e| io(&e, "put back", directory))?;
+            }
+            return Err(why);
+        }
         self.own_configuration(kept)?;
         self.start()
+    }
+
+    /// Refuses a directory whose WAL or tablespaces lie elsewhere, before anything is stopped.
+    fn within_itself(&self, why: &str) -> Result<(), Explanation> {
+        let directory = &self.standby.directory;
+        let linked = directory.join("pg_wal").is_symlink()
+            || std::fs::read_dir(directory.join("pg_tblspc"))
+                .map_or(true, |mut entries| entries.next().is_some());
+        if !linked {
+            return Ok(());
+        }
+        Err(Explanation::new(
+            Kind::Refused,
+            format!("Parts of {} lie outside it: {why}.", directory.display()),
+            "Nothing was touched.",
+            "Take a fresh copy of the standby by hand.",
+        ))
     }
 
     /// It is still a standby of this cluster, and not the recovered server itself.
@@ -346,7 +363,7 @@ impl<'a> Mend<'a> {
             Kind::Server,
             format!("{name} did not bring the standby back: {said}"),
             "The recovered server is untouched.",
-            "Look at the reason; a fresh copy is always possible.",
+            "Look at the reason, then look again: what can be done is proposed anew.",
         ))
     }
 

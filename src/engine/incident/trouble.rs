@@ -65,6 +65,10 @@ pub struct Adjustments {
     /// WAL is fetched from every repository of the cluster, not from the plan's alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all_repositories: bool,
+    /// Repositories that WAL is not fetched from any more: they could not be reached, and somebody
+    /// decided to go on without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_repositories: Vec<String>,
     /// Libraries that `shared_preload_libraries` goes without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_libraries: Vec<String>,
@@ -80,9 +84,14 @@ impl Adjustments {
     /// Takes another cure's adjustments in.
     pub fn add(&mut self, more: &Self) {
         self.all_repositories |= more.all_repositories;
-        for library in &more.without_libraries {
-            if !self.without_libraries.contains(library) {
-                self.without_libraries.push(library.clone());
+        for (all, more) in [
+            (&mut self.without_repositories, &more.without_repositories),
+            (&mut self.without_libraries, &more.without_libraries),
+        ] {
+            for name in more {
+                if !all.contains(name) {
+                    all.push(name.clone());
+                }
             }
         }
         self.port = more.port.or(self.port);
@@ -106,6 +115,7 @@ mod tests {
         let low = |least| Adjustments {
             minimums: vec![(String::from("max_connections"), least)],
             without_libraries: vec![String::from("absent")],
+            without_repositories: vec![String::from("near")],
             ..Adjustments::default()
         };
         for more in [one, low(200), low(100)] {
@@ -114,6 +124,7 @@ mod tests {
         assert_eq!(all.port, Some(5433));
         assert_eq!(all.minimums, [(String::from("max_connections"), 200)]);
         assert_eq!(all.without_libraries, ["absent"]);
+        assert_eq!(all.without_repositories, ["near"]);
         // What says nothing leaves nothing behind, and what older versions wrote still reads.
         assert_eq!(serde_json::to_string(&Adjustments::default()).unwrap(), "{}");
         assert_eq!(serde_json::from_str::<Adjustments>("{}").unwrap(), Adjustments::default());

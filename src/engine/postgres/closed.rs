@@ -14,6 +14,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The library that runs jobs by itself; a closed server is started without it.
+pub const RUNS_JOBS: &str = "pg_cron";
+/// The setting, of nobody's but Lifeboat's, that says that a closed server goes without it.
+pub const LEFT_OUT: &str = "lifeboat.left_out";
+
 /// Only part of the socket's name here: nothing listens on it.
 const PORT: u16 = 5432;
 
@@ -87,8 +92,8 @@ impl ClosedServer {
             // Nobody is there to confirm a commit, and nothing is to be fetched from elsewhere.
             ("synchronous_standby_names", ""),
             ("max_logical_replication_workers", "0"),
-            // Once promoted, jobs would run before anybody could hold them back. A server without
-            // pg_cron takes the name for a setting of nobody's.
+            // The library is left out where the configuration names it; this is for one that is
+            // loaded otherwise. A server without pg_cron takes the name for a setting of nobody's.
             ("cron.launch_active_jobs", "off"),
             // Its log is read: one file, in English, in UTC.
             ("logging_collector", "off"),

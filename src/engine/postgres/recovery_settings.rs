@@ -228,16 +228,50 @@ pub fn kept_room(data_directory: &Path) -> Result<Option<i64>, SettingsError> {
     Ok(value.and_then(|value| value.trim_matches('\'').parse().ok()))
 }
 
-/// Takes that room out; the next start is without it.
+/// Whether room of that size stands in the file without its marks: ALTER SYSTEM writes the file
+/// anew and leaves comments out.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn unmarked_room(data_directory: &Path, room: i64) -> Result<bool, SettingsError> {
+    let content = read_or_empty(&data_directory.join(AUTO_CONF))?;
+    Ok(KEPT.block_of(&content).is_none() && without_last_room(&content, room).is_some())
+}
+
+/// The file without its last line of that setting, where that has this value: the one that counts.
+fn without_last_room(content: &[u8], room: i64) -> Option<Vec<u8>> {
+    let lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
+    let value = |line: &[u8]| {
+        let text = std::str::from_utf8(line).ok()?.trim();
+        Some(text.strip_prefix(PREPARED)?.trim_start().strip_prefix('=')?.trim().to_owned())
+    };
+    let (last, found) =
+        lines.iter().enumerate().rev().find_map(|(at, line)| Some((at, value(line)?)))?;
+    let same = found.trim_matches('\'').parse() == Ok(room);
+    let kept = lines.iter().enumerate().filter(|(at, _)| *at != last);
+    same.then(|| kept.flat_map(|(_, line)| line.iter().copied()).collect())
+}
+
+/// Takes that room out; the next start is without it. `unmarked` is its size where it may stand
+/// without its marks: see [`unmarked_room`].
 ///
 /// # Errors
 /// Where the file cannot be read or written.
-pub fn let_go(data_directory: &Path, owner: &Owner) -> Result<Removed, SettingsError> {
+pub fn let_go(
+    data_directory: &Path,
+    owner: &Owner,
+    unmarked: Option<i64>,
+) -> Result<Removed, SettingsError> {
     let auto = data_directory.join(AUTO_CONF);
     let (content, found) = KEPT.strip(&auto, read_or_empty(&auto)?)?;
-    if !found {
-        return Ok(Removed::NotThere);
-    }
+    let content = if found {
+        content
+    } else {
+        match unmarked.and_then(|room| without_last_room(&content, room)) {
+            Some(content) => content,
+            None => return Ok(Removed::NotThere),
+        }
+    };
     write_owned(&auto, &content, owner)?;
     Ok(Removed::Removed)
 }
@@ -534,10 +568,10 @@ mod tests {
         // Called again, it says the same; let go, the file is what it was.
         assert_eq!(remove_but(data, &owner, true).unwrap(), Some(7));
         assert_eq!(kept_room(data).unwrap(), Some(7));
-        assert_eq!(let_go(data, &owner).unwrap(), Removed::Removed);
+        assert_eq!(let_go(data, &owner, None).unwrap(), Removed::Removed);
         assert_eq!(fs::read(&auto).unwrap(), before);
         assert_eq!(
-            (let_go(data, &owner).unwrap(), kept_room(data).unwrap()),
+            (let_go(data, &owner, None).unwrap(), kept_room(data).unwrap()),
             (Removed::NotThere, None)
         );
         // Where none waits, and where nothing was raised, nothing stays.
@@ -545,6 +579,25 @@ mod tests {
         assert_eq!(remove_but(data, &owner, false).unwrap(), None);
         assert_eq!(fs::read(&auto).unwrap(), before);
         assert_eq!(remove_but(data, &owner, true).unwrap(), None);
+    }
+
+    #[test]
+    fn room_whose_marks_alter_system_left_out_goes_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, owner) = (folder.path(), Owner::current());
+        let auto = data.join(AUTO_CONF);
+        // As ALTER SYSTEM leaves it: no comment, the configuration's own line before ours.
+        let own = "# Do not edit\nmax_prepared_transactions = '2'\n";
+        fs::write(&auto, format!("{own}max_prepared_transactions = '7'\nwork_mem = '5MB'\n"))
+            .unwrap();
+        assert_eq!(kept_room(data).unwrap(), None);
+        assert!(unmarked_room(data, 7).unwrap() && !unmarked_room(data, 8).unwrap());
+        assert_eq!(let_go(data, &owner, None).unwrap(), Removed::NotThere);
+        assert_eq!(let_go(data, &owner, Some(7)).unwrap(), Removed::Removed);
+        assert_eq!(fs::read_to_string(&auto).unwrap(), format!("{own}work_mem = '5MB'\n"));
+        // What counts now is the configuration's own, and stays.
+        assert!(!unmarked_room(data, 7).unwrap());
+        assert_eq!(let_go(data, &owner, Some(7)).unwrap(), Removed::NotThere);
     }
 
     proptest! {

@@ -242,6 +242,15 @@ pub fn transfer(copy: (f64, f64), source: &Source) -> (f64, f64) {
     if link <= copy.0 { copy } else { ((link * 0.5).max(copy.0), (link * 1.3).max(copy.1)) }
 }
 
+/// A forecast of the replay where the log comes over a link: at worst no faster than that brings the
+/// bytes as they are, since how small they were stored is not known.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "a forecast needs no exact count")]
+pub fn replay_over(replay: (f64, f64), wal: u64, link: Option<&Source>) -> (f64, f64) {
+    let Some(link) = link.filter(|link| link.far) else { return replay };
+    (replay.0, replay.1.max(wal as f64 / link.bytes_per_second.max(1) as f64))
+}
+
 /// A set's descriptor, from the first repository that tells it.
 fn descriptor(config: &Config, cluster: &Cluster, set: &str) -> Option<SetDescriptor> {
     copies::open_all(config, cluster)

@@ -228,6 +228,9 @@ fn refused(what: String) -> Explanation {
     )
 }
 
+/// What is said of the transfer where no copy could be read to measure it.
+pub(super) const UNKNOWN_LINK: &str = "transfer time: unknown, no copy could be read to measure it";
+
 struct Draft<'a> {
     /// What is recovered into.
     data: &'a Path,
@@ -260,8 +263,11 @@ impl Draft<'_> {
             }
             "move-aside" => self.keeps(),
             "restore-base" => {
-                let link = self.link.iter().map(ToString::to_string);
-                link.chain(fills(self.data, self.places, &aside.to_string())).collect()
+                let link =
+                    self.link.map_or_else(|| String::from(UNKNOWN_LINK), ToString::to_string);
+                std::iter::once(link)
+                    .chain(fills(self.data, self.places, &aside.to_string()))
+                    .collect()
             }
             "configure-recovery" => {
                 let mut all = vec![format!(
@@ -328,11 +334,14 @@ impl Draft<'_> {
     fn expected(&self, id: &str) -> Option<(f64, f64)> {
         let forecast: Option<&Forecast> = self.reach.forecast.as_ref();
         match id {
-            "restore-base" => forecast.map(|f| match self.link {
-                Some(link) => super::full::transfer(f.copy, link),
-                None => f.copy,
-            }),
-            "replay" => forecast.map(|f| f.replay),
+            "restore-base" => forecast
+                .map(|f| match self.link {
+                    Some(link) => super::full::transfer(f.copy, link),
+                    None => f.copy,
+                })
+                .filter(|_| self.link.is_some() || forecast.is_some_and(|f| f.measured)),
+            "replay" => forecast
+                .map(|f| super::full::replay_over(f.replay, self.reach.wal_bytes, self.link)),
             "inspect" | "validate" => None,
             "stop-server" | "open" => Some((1.0, 30.0)),
             "rescue-wal" => Some((1.0, 20.0)),

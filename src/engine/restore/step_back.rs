@@ -2,7 +2,7 @@
 //! that stands at the later point is set aside whole, and what is equal in it is not fetched
 //! again. Owns what is added to the plan and what stays of it; makes a value and does nothing.
 
-use super::full::transfer;
+use super::full::{replay_over, transfer};
 use super::places::{self, BackupSpace, KEPT, Live, moves};
 use super::plan::{beside, fills, no_base, sealed, words};
 use crate::engine::copies::Availability;
@@ -87,17 +87,26 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
     back.steps.insert(at, step);
     let forecast = reach.forecast.as_ref();
     let touched = fills(&live.data, &back.places, &back.aside);
-    let link: Vec<String> = back.source.iter().map(ToString::to_string).collect();
+    let link = back
+        .source
+        .as_ref()
+        .map_or_else(|| super::plan::UNKNOWN_LINK.to_owned(), ToString::to_string);
     for known in &mut back.steps {
         match known.id.as_str() {
             COPY => {
-                known.touches = [&*link, &*touched].concat();
+                known.touches = [std::slice::from_ref(&link), &*touched].concat();
                 known.expected = forecast.map(|f| match &back.source {
                     Some(source) => transfer(f.copy, source),
                     None => f.copy,
                 });
+                if back.source.is_none() && !forecast.is_some_and(|f| f.measured) {
+                    known.expected = None;
+                }
             }
-            "replay" => known.expected = forecast.map(|f| f.replay),
+            "replay" => {
+                let link = back.source.as_ref();
+                known.expected = forecast.map(|f| replay_over(f.replay, reach.wal_bytes, link));
+            }
             _ => {}
         }
     }

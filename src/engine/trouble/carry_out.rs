@@ -1,8 +1,8 @@
 //! Cures carried out, each exactly as it was proposed. Looks again first; deletes nothing; says
 //! what it did. What lasts beyond one start is given back as an adjustment for the journal.
 
-use super::World;
 use super::machine::{Machine, free, is_free, strangers};
+use super::{World, repository};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::{Reach, Target, TargetPoint, Verdict};
@@ -43,6 +43,7 @@ pub fn carry_out(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explana
             ..done(format!("{} is left out at this recovery's own starts", cure.with.join(", ")))
         }),
         "wait-for-repository" => wait_for_repository(site, plan),
+        repository::WITHOUT => without_repository(site, plan, cure),
         LOOK_AGAIN => look_again(site, cure),
         _ => Err(guard::refusal(
             format!("This version of Lifeboat does not know the cure \"{}\".", cure.id),
@@ -170,10 +171,10 @@ fn free_port(cure: &Cure) -> Result<Cured, Explanation> {
 fn wait_for_repository(site: &Site, plan: &Plan) -> Result<Cured, Explanation> {
     let end = Instant::now() + WAIT;
     let machine = Machine::new(site, plan);
-    let needed = |name: &String| plan.repositories.is_empty() || plan.repositories.contains(name);
+    let needed = site.asked(plan);
     loop {
-        let away: Vec<_> =
-            machine.repositories_away().into_iter().filter(|(name, _)| needed(name)).collect();
+        let away = machine.repositories_away().into_iter();
+        let away: Vec<_> = away.filter(|(name, _)| needed.contains(&name)).collect();
         let Some((name, why)) = away.first() else {
             return Ok(done("The repository answers again"));
         };
@@ -187,6 +188,23 @@ fn wait_for_repository(site: &Site, plan: &Plan) -> Result<Cured, Explanation> {
         }
         std::thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// Only while it is still away, and while another answers.
+fn without_repository(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
+    let away = Machine::new(site, plan).repositories_away();
+    let is_away = |name: &String| away.iter().any(|(gone, _)| gone == name);
+    if let Some(back) = cure.with.iter().find(|name| !is_away(name)) {
+        return Err(unfit(format!("\"{back}\" answers again.")));
+    }
+    let left: Vec<&String> = site.asked(plan);
+    if !left.iter().any(|name| !cure.with.contains(name) && !is_away(name)) {
+        return Err(unfit("No other repository of the cluster answers now."));
+    }
+    let adjusted =
+        Adjustments { without_repositories: cure.with.clone(), ..Adjustments::default() };
+    let names: Vec<String> = cure.with.iter().map(|name| format!("\"{name}\"")).collect();
+    Ok(Cured { adjusted, ..done(format!("This recovery goes on without {}", names.join(" and "))) })
 }
 
 fn look_again(site: &Site, cure: &Cure) -> Result<Cured, Explanation> {

@@ -123,11 +123,8 @@ impl World for Machine<'_> {
 
     fn whereabouts(&self, name: &str) -> Whereabouts {
         let mut place = Whereabouts::default();
-        let asked = |repository: &String| {
-            self.plan.repositories.is_empty()
-                || self.site.adjusted.all_repositories
-                || self.plan.repositories.contains(repository)
-        };
+        let asked = self.site.asked(self.plan);
+        let asked = |repository: &String| asked.contains(&repository);
         let wanted = name.to_owned();
         for (repository, answer) in self.ask_all(move |repository| has(repository, &wanted)) {
             match answer {
@@ -190,6 +187,10 @@ impl World for Machine<'_> {
         (own.checked_add(1)?..=own.saturating_add(200)).find(|port| is_free(*port))
     }
 
+    fn repositories_asked(&self) -> Vec<String> {
+        self.site.asked(self.plan).into_iter().cloned().collect()
+    }
+
     fn repositories_away(&self) -> Vec<(String, String)> {
         let answers = self.ask_all(|_| Ok(true));
         answers.into_iter().filter_map(|(name, answer)| Some((name, answer.err()?.what))).collect()
@@ -206,7 +207,10 @@ impl Machine<'_> {
     where
         Self: Sized,
     {
-        let names = &self.site.cluster.repositories;
+        // One that was given up is asked no more: each answer would take its time.
+        let given_up = &self.site.adjusted.without_repositories;
+        let names = self.site.cluster.repositories.iter();
+        let names: Vec<&String> = names.filter(|name| !given_up.contains(name)).collect();
         let (sender, receiver) = channel();
         for (i, settings) in names.iter().enumerate() {
             let Some(settings) = self.site.config.repository(settings).cloned() else { continue };
@@ -232,7 +236,11 @@ impl Machine<'_> {
             let what = format!("no answer within {} s", PATIENCE.as_secs());
             Err(Explanation::new(Kind::Connection, what, "", ""))
         };
-        names.iter().cloned().zip(answers.into_iter().map(|a| a.unwrap_or_else(silent))).collect()
+        names
+            .into_iter()
+            .cloned()
+            .zip(answers.into_iter().map(|a| a.unwrap_or_else(silent)))
+            .collect()
     }
 }
 

@@ -137,6 +137,9 @@ pub trait World {
     /// The next port above it that nobody listens on.
     fn free_port(&self) -> Option<u16>;
 
+    /// Repositories that the recovery fetches from.
+    fn repositories_asked(&self) -> Vec<String>;
+
     /// Repositories that cannot be asked now, and why.
     fn repositories_away(&self) -> Vec<(String, String)>;
 }

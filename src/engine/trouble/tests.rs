@@ -67,6 +67,9 @@ impl World for Told {
     fn free_port(&self) -> Option<u16> {
         Some(5433)
     }
+    fn repositories_asked(&self) -> Vec<String> {
+        ["near", "far"].map(String::from).to_vec()
+    }
     fn repositories_away(&self) -> Vec<(String, String)> {
         self.away.clone()
     }
@@ -215,6 +218,29 @@ fn a_refused_fetch_is_told_by_its_reason() {
     let full =
         log.replace("could not be had", "cannot be written: No space left on device (os error 28)");
     assert_eq!(of_log("replay", &full, &Told::default()).unwrap().name, "no-space");
+}
+
+#[test]
+fn a_history_whose_absence_nobody_proves_is_told_and_one_repository_can_be_given_up() {
+    let log = "x FATAL:  could not restore file \"00000002.history\" from archive: child process \
+               exited with exit code 200";
+    let gone =
+        |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), String::from("why"))).collect();
+    let with = |away: Vec<(String, String)>| {
+        let place = Whereabouts { away, ..Whereabouts::default() };
+        of_log("promote", log, &Told { place, ..Told::default() }).unwrap()
+    };
+    let one = with(gone(&["near"]));
+    assert_eq!(one.name, "repository-away");
+    assert_eq!(ids(&one), ["wait-for-repository", LOOK_AGAIN, "without-repository"]);
+    let cure = &one.cures[2];
+    assert_eq!((cure.by, &*cure.with), (By::LifeboatByName, &[String::from("near")][..]));
+    // Of two that are gone together, nothing is left to go on from.
+    assert_eq!(ids(&with(gone(&["near", "far"]))).len(), 2);
+    assert_eq!(ids(&with(Vec::new())), ["wait-for-repository"]);
+    let damaged = Whereabouts { damaged: gone(&["near"]), ..Whereabouts::default() };
+    let told = Told { place: damaged, ..Told::default() };
+    assert_eq!(of_log("promote", log, &told), None);
 }
 
 #[test]

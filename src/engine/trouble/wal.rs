@@ -23,7 +23,14 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
         .flatten()
         .find(|sign| scene.says(sign))?;
     let name = match sign {
-        REFUSED => scene.quoted_after(REFUSED).filter(|name| name.len() == 24)?,
+        REFUSED => {
+            let name = scene.quoted_after(REFUSED)?;
+            if name.len() != 24 {
+                let shown = vec![evidence("log", scene.line_with(REFUSED)?)];
+                return repository::unproven(&name, shown, world);
+            }
+            name
+        }
         _ if no_start.is_some() => world.segment_after(None)?,
         _ => world.segment_after(scene.last_restored().as_deref())?,
     };
@@ -84,7 +91,7 @@ fn judge(
         );
     }
     if !place.away.is_empty() && place.found.is_empty() {
-        return repository::away(&place.away, shown);
+        return repository::away(&place.away, shown, world);
     }
     if let Some(repository) = place.found.first() {
         shown.push(evidence("segment", format!("{name} is in {repository} now")));

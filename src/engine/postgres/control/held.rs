@@ -60,6 +60,13 @@ pub(super) fn is_held(data_directory: &Path) -> bool {
         .is_ok_and(|content| MARKS.block_of(&content).is_some())
 }
 
+/// Whether that setting is among them.
+pub(super) fn is_held_with(data_directory: &Path, setting: &str) -> bool {
+    let block = read_or_empty(&data_directory.join(AUTO_CONF)).ok();
+    let block = block.and_then(|content| MARKS.block_of(&content)).unwrap_or_default();
+    block.lines().any(|line| line.split(' ').next() == Some(setting))
+}
+
 /// The start's settings, with its log as the server's own collector writes it.
 fn wanted(options: &StartOptions) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = options
@@ -233,6 +240,9 @@ mod tests {
             assert!(text.contains(words), "{words}: {text}");
         }
         assert!(!text.contains("external_pid_file") && is_held(folder.path()));
+        assert!(
+            is_held_with(folder.path(), "cluster_name") && !is_held_with(folder.path(), "work_mem")
+        );
         assert!(log.exists());
         hold(folder.path(), &owner, &StartOptions::default()).unwrap();
         assert_eq!(fs::read_to_string(&auto).unwrap(), "work_mem = '7MB'\n");

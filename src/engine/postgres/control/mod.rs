@@ -250,6 +250,12 @@ pub fn is_held(data_directory: &Path) -> bool {
     held::is_held(data_directory)
 }
 
+/// Whether that setting is among those that an earlier start has left in the data directory.
+#[must_use]
+pub fn is_held_with(data_directory: &Path, setting: &str) -> bool {
+    held::is_held_with(data_directory, setting)
+}
+
 fn default_log(cluster: &Cluster, data_directory: &Path) -> PathBuf {
     data_directory.with_file_name(format!("{}.log", cluster.name))
 }

@@ -233,9 +233,12 @@ impl Step for ConfigureRecovery {
         let plan = context.plan();
         self.0.configure(plan, &plan.target)?;
         for name in left_out(&self.0, plan) {
-            let text = format!(
-                "WAL is not fetched from \"{name}\", which could not be asked when the plan was made"
-            );
+            let why = if self.0.adjusted.without_repositories.contains(name) {
+                "which could not be reached and was left out by a decision"
+            } else {
+                "which could not be asked when the plan was made"
+            };
+            let text = format!("WAL is not fetched from \"{name}\", {why}");
             context.note("copy_left_out", &text)?;
         }
         let target = &plan.target;
@@ -305,17 +308,18 @@ fn restore_command(site: &Site, plan: &Plan) -> Vec<String> {
     if !unrescued || Path::new(&plan.rescue).is_dir() {
         command.extend([String::from("--rescue"), plan.rescue.clone()]);
     }
-    let named = if site.adjusted.all_repositories { &[][..] } else { &plan.repositories };
-    for name in named {
-        command.extend([String::from("--repository"), name.clone()]);
+    let asked = site.asked(plan);
+    if asked.len() < site.cluster.repositories.len() {
+        for name in asked {
+            command.extend([String::from("--repository"), name.clone()]);
+        }
     }
     command.extend(["%f", "%p"].map(String::from));
     command
 }
 
-/// The cluster's repositories that the plan does without.
+/// The cluster's repositories that the recovery does without.
 pub fn left_out<'a>(site: &'a Site, plan: &Plan) -> Vec<&'a String> {
-    let all = site.cluster.repositories.iter();
-    let all = all.filter(|_| !site.adjusted.all_repositories);
-    all.filter(|name| !plan.repositories.is_empty() && !plan.repositories.contains(name)).collect()
+    let asked = site.asked(plan);
+    site.cluster.repositories.iter().filter(|name| !asked.contains(name)).collect()
 }

@@ -29,6 +29,9 @@ const HELD: &str = "held_back";
 /// The note that the server served before anything was held back.
 const UNHELD: &str = "not_held_back";
 
+/// The note that room for prepared transactions stays.
+pub const PREPARED_KEPT: &str = "prepared_kept";
+
 /// What to say of a server that is open already: of one that Lifeboat opened, or that was held
 /// before, nothing.
 fn unheld(noted: impl Fn(&str) -> bool) -> Option<&'static str> {
@@ -115,7 +118,7 @@ impl Step for Open {
             site.driver()?.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
         }
         if let Some(kept) = site.take_out_settings()? {
-            context.note("prepared_kept", &kept)?;
+            context.note(PREPARED_KEPT, &kept)?;
         }
         if !site.running()? {
             context.note(OPENING, "The server is started for everybody")?;

@@ -26,6 +26,8 @@ use crate::engine::runner::step::Step;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use finish::PREPARED_KEPT;
+pub use server::raised_to;
 pub use site::{Beside, Site, io, resolved};
 
 /// The plan's steps, in the plan's order.

@@ -112,7 +112,7 @@ pub(super) fn rehearse_fetch(site: &Site, plan: &Plan) -> Result<(), Explanation
     let fetched = child::command(&site.executable, &owner).and_then(|mut command| {
         command.arg("--config").arg(&site.config.path).args(["restore-wal", "--cluster"]);
         command.arg(&site.cluster.name);
-        for repository in &plan.repositories {
+        for repository in site.asked(plan) {
             command.arg("--repository").arg(repository);
         }
         command.arg(&name).arg(&destination);

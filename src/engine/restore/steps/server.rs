@@ -7,8 +7,8 @@ use crate::engine::config::{Connection, Control};
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::TargetPoint;
 use crate::engine::postgres::Lsn;
-use crate::engine::postgres::closed::ClosedServer;
-use crate::engine::postgres::control::{StartOptions, StartWait};
+use crate::engine::postgres::closed::{self, ClosedServer};
+use crate::engine::postgres::control::{self, StartOptions, StartWait};
 use crate::engine::postgres::control_file::{self, ClusterState, ControlFile};
 use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
 use crate::engine::postgres::recovery_watch::RecoveryWatch;
@@ -20,6 +20,15 @@ use std::time::Duration;
 
 /// The setting that names libraries to load at the start.
 const PRELOAD: &str = "shared_preload_libraries";
+
+/// What stands before the number in the note of the room that stays for prepared transactions.
+const RAISED_TO: &str = "raised to ";
+
+/// The number in that note.
+#[must_use]
+pub fn raised_to(note: &str) -> Option<i64> {
+    note.split_once(RAISED_TO)?.1.split(' ').next()?.parse().ok()
+}
 
 /// How long an ordinary start may take.
 const OPEN_LIMIT: Duration = Duration::from_secs(120);
@@ -96,8 +105,32 @@ impl Site {
         let closed = self.closed()?;
         closed.prepare().map_err(|e| e.explanation())?;
         let mut options = closed.start_recovery(&self.recovery_log());
-        options.settings.extend(self.adjusted_settings()?);
+        options.settings.extend(self.closed_settings()?);
         self.driver()?.start(&options).map(|_| ()).map_err(|e| e.explanation())
+    }
+
+    /// As [`Site::adjusted_settings`], and without what runs jobs by itself: pg_cron starts them the
+    /// moment recovery ends, and before 1.5 has no setting that keeps it from that.
+    fn closed_settings(&self) -> Result<Vec<(String, String)>, Explanation> {
+        // Where the configuration cannot be read, the start itself says why.
+        let Ok(configured) = self.preloaded() else { return self.adjusted_settings() };
+        let is_jobs = |library: &String| library.rsplit('/').next() == Some(closed::RUNS_JOBS);
+        // An interrupted start may have left its settings where the configuration is read from.
+        let earlier = control::is_held_with(self.data(), closed::LEFT_OUT);
+        let jobs = configured.iter().any(is_jobs) || earlier;
+        let without = &self.adjusted.without_libraries;
+        if !jobs && without.is_empty() {
+            return Ok(Vec::new());
+        }
+        let left: Vec<String> = configured
+            .into_iter()
+            .filter(|library| !without.contains(library) && !is_jobs(library))
+            .collect();
+        let mut settings = vec![(PRELOAD.to_owned(), left.join(","))];
+        if jobs {
+            settings.push((closed::LEFT_OUT.to_owned(), closed::RUNS_JOBS.to_owned()));
+        }
+        Ok(settings)
     }
 
     /// Starts the server as its own configuration says.
@@ -289,7 +322,7 @@ impl Site {
             }
         };
         Ok(Some(format!(
-            "{who}, so max_prepared_transactions stays raised to {value} in postgresql.auto.conf: with \
+            "{who}, so max_prepared_transactions stays {RAISED_TO}{value} in postgresql.auto.conf: with \
              less the server would refuse to start. Once they are decided, the safety list takes it \
              out"
         )))

@@ -132,6 +132,17 @@ impl Site {
         copies::choose(&self.config, &self.cluster, &base.set, None, Some(base))
     }
 
+    /// The repositories that the recovery fetches WAL from: the plan's, as cures have changed them.
+    #[must_use]
+    pub fn asked(&self, plan: &Plan) -> Vec<&String> {
+        let all = plan.repositories.is_empty() || self.adjusted.all_repositories;
+        let named = self.cluster.repositories.iter();
+        named
+            .filter(|name| all || plan.repositories.contains(name))
+            .filter(|name| !self.adjusted.without_repositories.contains(name))
+            .collect()
+    }
+
     /// Every repository of the cluster, or why it cannot be asked.
     #[must_use]
     pub fn archives(&self) -> Vec<Result<Repository, Explanation>> {
