@@ -16,6 +16,7 @@ pub mod incident;
 pub mod init;
 pub mod keys;
 pub mod ledger;
+pub mod masking;
 pub mod metrics;
 pub mod moments;
 pub mod notify;
