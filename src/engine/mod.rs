@@ -2,6 +2,7 @@
 
 pub mod aftercare;
 pub mod assess;
+pub mod audit;
 pub mod backup;
 pub mod checklist;
 pub mod compliance;
