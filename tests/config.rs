@@ -146,6 +146,21 @@ fn secrets_open_to_others_and_missing_ones_are_refused_by_name() {
 }
 
 #[test]
+fn a_masking_rule_that_could_hide_nothing_is_refused() {
+    let setup = Setup::new();
+    let rule = |table: &str, rule: &str| {
+        let rules = format!(
+            "[[clusters.masking]]\ntable = \"{table}\"\ncolumn = \"email\"\nrule = {rule}\n"
+        );
+        load(Some(&setup.write(&(setup.text() + &rules))))
+    };
+    says(&rule("people", "\"hide\"").unwrap_err(), 20, "schema.table");
+    says(&rule("public.people", "{ keep_first = 0 }").unwrap_err(), 22, "keep_first");
+    assert!(rule("public.people", "\"show\"").is_err());
+    assert!(rule("*", "{ keep_first = 2 }").is_ok() && rule("a.b", "{ constant = \"x\" }").is_ok());
+}
+
+#[test]
 fn a_file_that_everybody_can_change_is_refused() {
     let setup = Setup::new();
     let path = setup.write(&setup.text());

@@ -15,6 +15,7 @@ use lifeboat::engine::config::{Connection, Tls};
 use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::explain::Explanation;
+use lifeboat::engine::masking::{HIDDEN, Masking};
 use lifeboat::engine::parts::apply::{self, Ends};
 use lifeboat::engine::parts::compare::compare;
 use lifeboat::engine::parts::names::Name;
@@ -158,6 +159,16 @@ fn parts_come_back_as_they_were_and_nothing_else_changes() {
     scene.sql(HARMED);
     scene.sql("SELECT pg_switch_wal()");
 
+    // Values of masked columns are shown nowhere.
+    let file = scene.sandbox.config().path.clone();
+    let rule = |table: &str, column: &str| {
+        format!(
+            "\n[[clusters.masking]]\ntable = '{table}'\ncolumn = \"{column}\"\nrule = \"hide\"\n"
+        )
+    };
+    let masked = rule("*", "note") + &rule("lab.keyless", "a");
+    fs::write(&file, fs::read_to_string(&file).unwrap() + &masked).unwrap();
+
     // The differences, which change nothing.
     let seen = scene.parts(&["--schema", "lab", "--into", "in-place", "--dry-run"]).unwrap();
     let parts = difference(&seen, "lab.parts");
@@ -168,6 +179,12 @@ fn parts_come_back_as_they_were_and_nothing_else_changes() {
     assert_eq!(difference(&seen, "lab.days")["missing"], 30);
     assert_eq!(difference(&seen, "lab.keyless")["missing"], 1);
     assert_eq!(difference(&seen, "lab.We\"ird Größe")["missing"], 2);
+    let sampled = |table: &str| difference(&seen, table)["samples"].to_string();
+    let changed = format!("[\"note\",\"{HIDDEN}\",\"{HIDDEN}\"]");
+    assert!(sampled("lab.parts").contains(&changed), "{}", sampled("lab.parts"));
+    assert!(sampled("lab.parts").contains("id=200") && !seen.to_string().contains("spoilt"));
+    let keyless = sampled("lab.keyless");
+    assert!(keyless.contains(&format!("a={HIDDEN}, b=1")), "{keyless}");
     let changes = difference(&seen, "lab.retyped")["definition"].as_array().unwrap().len();
     assert_eq!(changes, 3, "{seen}");
     assert_eq!(seen["absent"], serde_json::json!(["lab.gone"]));
@@ -183,7 +200,9 @@ fn parts_come_back_as_they_were_and_nothing_else_changes() {
     // A row that the server does not take undoes the tables before it, too.
     scene.sql("ALTER TABLE lab.days ADD CONSTRAINT no CHECK (n > 30)");
     let broken = [&["--table", "lab.parts", "--table", "lab.days"], &confirm[..]].concat();
-    assert!(scene.parts(&broken).unwrap_err().contains("violates check constraint"));
+    let violated = scene.parts(&broken).unwrap_err();
+    assert!(violated.contains("violates check constraint"), "{violated}");
+    assert!(violated.contains("Failing row contains (hidden)"), "{violated}");
     assert_eq!(all("lab.parts"), as_it_was);
     scene.sql("ALTER TABLE lab.days DROP CONSTRAINT no");
 
@@ -312,7 +331,7 @@ impl Pair {
             let scope = Scope::Tables(vec![Name::parse("public.t")?]);
             let tables = catalog::tables(&source, &scope).await?;
             let (pairs, _) = apply::pair_up(&reader, tables).await?;
-            let seen = compare(&source, &reader, &pairs[0], 5, None).await?;
+            let seen = compare(&source, &reader, &pairs[0], 5, &Masking::default(), None).await?;
             self.cluster.sql_in("production", meanwhile);
             writer.batch_execute("BEGIN").await.unwrap();
             let ends = Ends { source: &source, reader: &reader, writer: &writer };

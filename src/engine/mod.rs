@@ -2,6 +2,7 @@
 
 pub mod aftercare;
 pub mod assess;
+pub mod audit;
 pub mod backup;
 pub mod checklist;
 pub mod compliance;
@@ -16,6 +17,7 @@ pub mod incident;
 pub mod init;
 pub mod keys;
 pub mod ledger;
+pub mod masking;
 pub mod metrics;
 pub mod moments;
 pub mod notify;

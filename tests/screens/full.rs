@@ -47,6 +47,7 @@ fn cluster() -> Cluster {
         archiving: config::Archiving::default(),
         retention: config::Retention::default(),
         schedule: config::schedule::Schedule::default(),
+        masking: Vec::new(),
     }
 }
 

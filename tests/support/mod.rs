@@ -180,6 +180,7 @@ impl TestCluster {
             archiving: lifeboat::engine::config::Archiving::default(),
             retention: Retention::default(),
             schedule: lifeboat::engine::config::schedule::Schedule::default(),
+            masking: Vec::new(),
         }
     }
 

@@ -795,10 +795,19 @@ pub enum ChecklistAct {
 
 #[derive(Debug, Subcommand)]
 pub enum Journal {
-    /// Names the first wrong line, or says that all hold.
+    /// Names the first wrong entry, by the chain and by the anchors in all repositories.
+    ///
+    /// Ends with 4 where the journal is not what was written, and with 12 where it could not be
+    /// compared with every repository up to its last entry.
     Verify {
         #[arg(value_name = "INC-…")]
         incident: String,
+        /// Whose repositories to ask, where the incident's folder does not say it.
+        #[arg(long)]
+        cluster: Option<String>,
+        /// One JSON object on standard output, nothing else.
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -2,9 +2,12 @@
 
 use super::output;
 use super::runtime;
+use crate::engine::audit::check;
+use crate::engine::audit::keeper::Keeper;
 use crate::engine::config::Config;
-use crate::engine::desk::Desk;
+use crate::engine::desk::{self, Desk};
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::Verdict;
 use crate::engine::incident::journal;
 use crate::engine::incident::store::{self, Listed, Store};
 use crate::engine::notify::messenger::Messenger;
@@ -22,6 +25,9 @@ use std::time::Duration;
 /// the others.
 const LAST_MESSAGES: Duration = Duration::from_secs(20);
 
+/// The same for anchors.
+const LAST_ANCHORS: Duration = Duration::from_secs(5);
+
 /// The process that owns one incident, until nothing needs it.
 pub(super) fn runner(config: &Config, folder: &Path) -> Result<ExitCode, Explanation> {
     spawn::detach();
@@ -34,7 +40,9 @@ pub(super) fn runner(config: &Config, folder: &Path) -> Result<ExitCode, Explana
     };
     let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
     let messenger = Messenger::begin(&config.channels, &runbook, folder);
+    let keeper = Keeper::begin(config, &declaration.cluster, folder);
     let ended = runtime.block_on(server::run(options)).map_err(|e| e.explanation());
+    keeper.end(LAST_ANCHORS);
     messenger.end(LAST_MESSAGES);
     ended?;
     Ok(ExitCode::SUCCESS)
@@ -66,23 +74,30 @@ pub(super) fn list(config: &Config, json: bool) -> Result<ExitCode, Explanation>
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn verify_journal(config: &Config, id: &str) -> Result<ExitCode, Explanation> {
-    let folder = incidents(config).folder(id).map_err(|e| e.explanation())?;
-    let path = folder.join(journal::FILE);
-    let verified = journal::verify(&path).map_err(|e| e.explanation())?;
-    output::line(&format!(
-        "{}: {} entries, the chain holds from first to last. Last line's hash: {}",
-        path.display(),
-        verified.entries,
-        verified.last
-    ))?;
-    if let Some(bytes) = verified.torn {
-        output::line(&format!(
-            "After them stand {bytes} bytes of an entry that was being written when the machine \
-             or the runner ended; the next runner sets them aside."
-        ))?;
+pub(super) fn verify_journal(
+    config: &Config,
+    id: &str,
+    cluster: Option<&str>,
+    json: bool,
+) -> Result<ExitCode, Explanation> {
+    let folder = store::place_of(&config.state_directory(), id).map_err(|e| e.explanation())?;
+    if let Some(name) = cluster {
+        desk::named(config, name)?;
     }
-    Ok(ExitCode::SUCCESS)
+    let audit = check::check(config, id, &folder, cluster)?;
+    if json {
+        output::json(&audit)?;
+    } else {
+        for line in audit.lines() {
+            output::line(&line)?;
+        }
+    }
+    match audit.failure() {
+        Some(failure) if json => Ok(ExitCode::from(failure.kind.exit_code())),
+        Some(failure) => Err(failure),
+        None if audit.verdict == Verdict::Verified => Ok(ExitCode::SUCCESS),
+        None => Ok(ExitCode::from(super::status::PROBLEM)),
+    }
 }
 
 pub(super) fn report(

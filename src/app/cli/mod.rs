@@ -127,8 +127,8 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
         Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),
-        Verb::Journal(args::Journal::Verify { incident }) => {
-            incidents::verify_journal(&loaded(path)?, &incident)
+        Verb::Journal(args::Journal::Verify { incident, cluster, json }) => {
+            incidents::verify_journal(&loaded(path)?, &incident, cluster.as_deref(), json)
         }
         Verb::Drill(args) => drill::drill(path, &args),
         Verb::Screens { scenario } => screens(path, Some(&scenario)),

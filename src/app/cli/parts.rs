@@ -10,6 +10,7 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{Target, TargetPoint, Topic};
 use crate::engine::incident::store::Store;
+use crate::engine::masking::Masking;
 use crate::engine::parts::apply::{self, Ends};
 use crate::engine::parts::carry;
 use crate::engine::parts::catalog::{self, Table};
@@ -140,7 +141,9 @@ fn work(
     };
     let sandbox = make(&means, common.json).map_err(|e| e.explanation())?;
     let database = parts.database.clone().unwrap_or_else(|| cluster.connection.database.clone());
-    let job = Job { config, cluster, parts, scope, choice, database, runtime: &runtime, title };
+    let masking = Masking::of(&cluster.masking);
+    let job =
+        Job { config, cluster, parts, scope, choice, database, runtime: &runtime, title, masking };
     let done = job.run(&sandbox, common.json);
     let cleared = sandbox.close().map_err(|e| e.explanation());
     let mut outcome = done?;
@@ -191,6 +194,7 @@ struct Job<'a> {
     database: String,
     runtime: &'a Runtime,
     title: String,
+    masking: Masking,
 }
 
 /// What was looked at before anything is written.
@@ -222,7 +226,7 @@ impl Seen {
 
 impl Job<'_> {
     fn run(&self, sandbox: &Sandbox, json: bool) -> Result<Outcome, Explanation> {
-        let seen = self.runtime.block_on(self.look(sandbox)).map_err(|e| e.explanation())?;
+        let seen = self.runtime.block_on(self.look(sandbox)).map_err(|e| self.told(&e))?;
         let mut outcome = Outcome {
             title: self.title.clone(),
             cluster: self.cluster.name.clone(),
@@ -278,7 +282,7 @@ impl Job<'_> {
                 Ok(outcome)
             }
             Err(error) => {
-                let explanation = error.explanation();
+                let explanation = self.told(&error);
                 let told = match error {
                     PartsError::NotKnown { .. } => {
                         format!("{}: NOT KNOWN whether it was done. {explanation}", self.title)
@@ -291,6 +295,13 @@ impl Job<'_> {
                 Err(explanation)
             }
         }
+    }
+
+    /// An error in words, without the values that the server quoted where columns are masked.
+    fn told(&self, error: &PartsError) -> Explanation {
+        let mut explanation = error.explanation();
+        explanation.what = self.masking.server_words(&explanation.what).into_owned();
+        explanation
     }
 
     async fn look(&self, sandbox: &Sandbox) -> Result<Seen, PartsError> {
@@ -312,7 +323,9 @@ impl Job<'_> {
         let (pairs, absent) = apply::pair_up(&production, tables).await?;
         let mut differences = Vec::new();
         for pair in &pairs {
-            let found = compare(&source, &production, pair, self.parts.samples, None).await?;
+            let found =
+                compare(&source, &production, pair, self.parts.samples, &self.masking, None)
+                    .await?;
             differences.push(found);
         }
         Ok(Seen { pairs, absent, differences })

@@ -2,6 +2,7 @@
 
 use super::args::{InstallUnits, Schedule};
 use super::output;
+use crate::engine::audit::keeper;
 use crate::engine::config::Config;
 use crate::engine::desk;
 use crate::engine::explain::{Explanation, Kind};
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const MESSAGES_EVERY: Duration = Duration::from_secs(30);
+const ANCHORS_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Explanation> {
     let clusters = match &args.cluster {
@@ -41,6 +43,7 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
     let mut scheduler = Scheduler::new(&clusters, &state_directory, &chores, &tell);
     if args.once {
         scheduler.pass(&Timestamp::now, &|| stop.asked())?;
+        keeper::bring_left(config);
         return Ok(if scheduler.sound() {
             ExitCode::SUCCESS
         } else {
@@ -48,10 +51,13 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
         });
     }
     let messages = left_messages(config, &runbook, &stop);
+    let anchors = left_anchors(config, &stop);
     let ended = scheduler.run(&stop);
     stop.ask();
     // Its deliveries have a limit of their own.
     let _ = messages.map(std::thread::JoinHandle::join);
+    // A repository that hangs is not waited for: nothing of an anchor is half done.
+    drop(anchors);
     ended?;
     Ok(ExitCode::SUCCESS)
 }
@@ -72,6 +78,17 @@ fn left_messages(
         }
     };
     std::thread::Builder::new().name(String::from("messages")).spawn(follow).ok()
+}
+
+/// Brings repositories the anchors that they lacked when a runner ended.
+fn left_anchors(config: &Config, stop: &Arc<Stop>) -> Option<std::thread::JoinHandle<()>> {
+    let (config, stop) = (config.clone(), Arc::clone(stop));
+    let follow = move || {
+        while !stop.wait(ANCHORS_EVERY) {
+            keeper::bring_left(&config);
+        }
+    };
+    std::thread::Builder::new().name(String::from("anchors")).spawn(follow).ok()
 }
 
 /// SIGTERM and SIGINT end the work in hand cleanly.

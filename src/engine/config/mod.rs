@@ -5,6 +5,7 @@ pub mod archiving;
 pub mod channels;
 pub mod control;
 pub mod load;
+pub mod masking;
 pub mod place;
 pub mod retention;
 pub mod s3;
@@ -91,6 +92,9 @@ pub struct Cluster {
     /// When the scheduler does what.
     #[serde(default)]
     pub schedule: schedule::Schedule,
+    /// Columns whose values are not shown as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masking: Vec<masking::MaskingRule>,
 }
 
 /// A connection to PostgreSQL. A password comes from a passfile in PostgreSQL's own format.

@@ -504,6 +504,7 @@ fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
         archiving: crate::engine::config::Archiving::default(),
         retention: Retention::default(),
         schedule: crate::engine::config::schedule::Schedule::default(),
+        masking: Vec::new(),
     }
 }
 

@@ -257,6 +257,23 @@ pub fn declaration(folder: &Path) -> Result<(Declaration, Option<u32>), StoreErr
     Ok((declaration, Some(owner)))
 }
 
+/// The declaration that lies beside the journal, as it was made; `None` where it cannot be read.
+#[must_use]
+pub fn declared(folder: &Path) -> Option<Declaration> {
+    serde_json::from_slice(&fs::read(folder.join(DECLARATION)).ok()?).ok()
+}
+
+/// The folder that an incident of this number has, whether or not it is there.
+///
+/// # Errors
+/// [`StoreError::BadId`] where it is no incident's number.
+pub fn place_of(state_directory: &Path, id: &str) -> Result<PathBuf, StoreError> {
+    if !is_id(id) {
+        return Err(StoreError::BadId(id.to_owned()));
+    }
+    Ok(Store::new(state_directory).root.join(id))
+}
+
 fn load(folder: &Path) -> Result<Incident, StoreError> {
     let reading = journal::read(folder)?;
     Incident::replay(&reading.entries)

@@ -149,6 +149,7 @@ mod tests {
                 archiving: Default::default(),
                 retention: Default::default(),
                 schedule: Default::default(),
+                masking: Vec::new(),
             },
             repository: Some(RepositoryConfig {
                 name: repository.to_owned(),

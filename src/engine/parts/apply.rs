@@ -11,6 +11,7 @@ use super::pairs::Pair;
 use super::sequences;
 use super::session::LOCK_WAIT;
 use super::{Choice, Class};
+use crate::engine::masking::Masking;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use tokio_postgres::Client;
@@ -159,7 +160,8 @@ async fn set_ready(
     ends.writer.batch_execute(&make).await.map_err(failed())?;
     let columns = staged_columns(pair, &class);
     let mut staging = Staging::begin(ends.writer, &table, &columns, choice).await?;
-    let found = compare(ends.source, ends.reader, pair, 0, Some(&mut staging)).await?;
+    let found =
+        compare(ends.source, ends.reader, pair, 0, &Masking::default(), Some(&mut staging)).await?;
     staging.end().await?;
     ends.writer.batch_execute(&format!("ANALYZE {table}")).await.map_err(failed())?;
     Ok((Ready { pair: pair.clone(), table, class, quiet }, found))

@@ -7,6 +7,7 @@ use super::lines::{Lines, Row, unescaped};
 use super::names::quote;
 use super::pairs::Pair;
 use super::{Choice, Class};
+use crate::engine::masking::Masking;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
 use serde::Serialize;
@@ -185,7 +186,7 @@ impl Staging {
     }
 }
 
-/// Compares a pair; at most `samples` of each class are kept to be shown.
+/// Compares a pair; at most `samples` of each class are kept to be shown, as `masking` lets them.
 ///
 /// # Errors
 /// Where a server fails.
@@ -194,6 +195,7 @@ pub async fn compare(
     production: &Client,
     pair: &Pair,
     samples: usize,
+    masking: &Masking,
     mut staging: Option<&mut Staging>,
 ) -> Result<Difference, PartsError> {
     let name = pair.name();
@@ -228,7 +230,7 @@ pub async fn compare(
             }
             prints.add(class, left.as_ref(), right.as_ref());
             if found.count(class) <= samples as u64 {
-                found.samples.push(sample(pair, class, left.as_ref(), right.as_ref()));
+                found.samples.push(sample(pair, class, left.as_ref(), right.as_ref(), masking));
             }
             let row = if class == Class::Newer { &right } else { &left };
             if let (Some(staging), Some(row)) = (staging.as_mut(), row) {
@@ -246,16 +248,35 @@ pub async fn compare(
     }
 }
 
-fn sample(pair: &Pair, class: Class, left: Option<&Row>, right: Option<&Row>) -> Sample {
+fn sample(
+    pair: &Pair,
+    class: Class,
+    left: Option<&Row>,
+    right: Option<&Row>,
+    masking: &Masking,
+) -> Sample {
+    let table = pair.name().to_string();
+    let masked =
+        |column: &str, value: &[u8]| masking.value(&table, column, &text(value)).into_owned();
     let row = if class == Class::Newer { right } else { left };
-    let fields: Vec<String> =
-        row.map(|row| row.key.iter().map(|field| shown(field)).collect()).unwrap_or_default();
-    let key = if pair.key.is_empty() {
-        fields.concat()
-    } else {
-        let named =
-            pair.key.iter().zip(&fields).map(|(key, value)| format!("{}={value}", key.name));
-        named.collect::<Vec<_>>().join(", ")
+    let key = match row {
+        None => String::new(),
+        // The whole row is its key, in which columns cannot be told apart.
+        Some(row) if pair.key.is_empty() && masking.touches(&table) => {
+            let fields = pair.columns.iter().zip(row.body.split(|b| *b == b'\t'));
+            let named =
+                fields.map(|(name, field)| format!("{name}={}", value(name, field, &masked)));
+            named.collect::<Vec<_>>().join(", ")
+        }
+        Some(row) if pair.key.is_empty() => {
+            row.key.iter().map(|field| short(&text(field))).collect::<Vec<_>>().concat()
+        }
+        Some(row) => {
+            let named = pair.key.iter().zip(&row.key);
+            let named =
+                named.map(|(key, of)| format!("{}={}", key.name, short(&masked(&key.name, of))));
+            named.collect::<Vec<_>>().join(", ")
+        }
     };
     let values = match (class, left, right) {
         (Class::Changed, Some(left), Some(right)) => pair
@@ -263,21 +284,28 @@ fn sample(pair: &Pair, class: Class, left: Option<&Row>, right: Option<&Row>) ->
             .iter()
             .zip(left.body.split(|b| *b == b'\t').zip(right.body.split(|b| *b == b'\t')))
             .filter(|(_, (was, is))| was != is)
-            .map(|(column, (was, is))| (column.clone(), value(was), value(is)))
+            .map(|(column, (was, is))| {
+                (column.clone(), value(column, was, &masked), value(column, is, &masked))
+            })
             .collect(),
         _ => Vec::new(),
     };
     Sample { class, key, values }
 }
 
-fn value(field: &[u8]) -> String {
-    if field == b"\\N" { String::from("NULL") } else { shown(&unescaped(field)) }
+fn value(column: &str, field: &[u8], masked: &dyn Fn(&str, &[u8]) -> String) -> String {
+    if field == b"\\N" { String::from("NULL") } else { short(&masked(column, &unescaped(field))) }
 }
 
-/// At most [`SHOWN`] letters, without what would move a terminal's cursor.
-fn shown(bytes: &[u8]) -> String {
+/// What would move a terminal's cursor is a dot.
+fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let mut letters = text.chars().map(|c| if c.is_control() { '·' } else { c });
+    text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
+}
+
+/// At most [`SHOWN`] letters.
+fn short(text: &str) -> String {
+    let mut letters = text.chars();
     let mut short: String = letters.by_ref().take(SHOWN).collect();
     if letters.next().is_some() {
         short.push('…');

@@ -2,6 +2,7 @@
 //! (docs/REPOSITORY_FORMAT.md). Owns names and formats; never runs a server, never overwrites.
 
 pub mod alternates;
+pub mod anchor;
 pub mod descriptor;
 pub mod error;
 pub mod file;

@@ -4,7 +4,7 @@
 use super::Repository;
 use super::store::{StoreError, Unfinished};
 use super::wal_object::FOLDER as ARCHIVE;
-use super::{hold, verification};
+use super::{anchor, hold, verification};
 use crate::engine::crypto::wrap::FOLDER as KEYS;
 use crate::engine::wal::debts::FOLDER as DEBTS;
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 /// A writer that wrote nothing for so long is gone, on whatever host it was.
 pub const GONE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-const FOLDERS: [&str; 6] = [ARCHIVE, KEYS, DEBTS, hold::FOLDER, hold::PINNED, verification::FOLDER];
+const FOLDERS: [&str; 7] =
+    [ARCHIVE, KEYS, DEBTS, hold::FOLDER, hold::PINNED, verification::FOLDER, anchor::FOLDER];
 /// What lies right under the repository.
 const TOP: [&str; 4] = ["base-", "set-", "cluster.json", super::store::MARKER];
 

@@ -212,6 +212,7 @@ pub fn cluster(
         archiving: Default::default(),
         retention: Default::default(),
         schedule: Default::default(),
+        masking: Vec::new(),
     })
 }
 

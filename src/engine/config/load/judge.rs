@@ -168,6 +168,7 @@ impl Judge<'_> {
             self.connection(at, key, connection);
         }
         self.retention(at, cluster.retention);
+        self.masking(at, cluster);
         if cluster.repositories.is_empty() {
             let text = format!("\"{name}\" names no repository, so nothing could be restored");
             self.problem(&here("repositories"), text);

@@ -1,0 +1,216 @@
+//! Masking: what is shown of a row's values on screens, in reports and in answers to programs.
+//! Owns the one function that all of them go through; never changes data, and never keeps a value.
+//!
+//! The first rule that names the table and the column holds. A value without a rule is shown as it
+//! is, and so is NULL: that a value is missing is what one looks for after a recovery.
+
+use crate::engine::config::masking::{Mask, MaskingRule};
+use crate::engine::parts::names::Name;
+use ring::hmac;
+use std::borrow::Cow;
+
+/// In the place of what is not shown.
+pub const HIDDEN: &str = "(hidden)";
+/// Bytes of a hash that are shown: enough to tell a table's values apart.
+const HASH_BYTES: usize = 6;
+
+/// The rules of one cluster, ready for use.
+#[derive(Clone)]
+pub struct Masking {
+    rules: Vec<MaskingRule>,
+    /// New for every value of this type: a hash that was seen once is no help in guessing.
+    salt: hmac::Key,
+}
+
+impl std::fmt::Debug for Masking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Masking").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+impl Default for Masking {
+    fn default() -> Self {
+        Self::of(&[])
+    }
+}
+
+impl Masking {
+    /// The rules as configured, with a salt of its own.
+    #[must_use]
+    pub fn of(rules: &[MaskingRule]) -> Self {
+        let mut salt = [0; 32];
+        // Without randomness there is no salt, and a hash without one can be guessed.
+        let salted = getrandom::fill(&mut salt).is_ok();
+        let name = |table: &str| match Name::parse(table) {
+            Ok(name) if table != "*" => name.to_string(),
+            _ => table.to_owned(),
+        };
+        let rules = rules
+            .iter()
+            .map(|rule| MaskingRule {
+                table: name(&rule.table),
+                column: rule.column.clone(),
+                rule: match &rule.rule {
+                    Mask::Hash if !salted => Mask::Hide,
+                    other => other.clone(),
+                },
+            })
+            .collect();
+        Self { rules, salt: hmac::Key::new(hmac::HMAC_SHA256, &salt) }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether any column of `schema.table` is masked.
+    #[must_use]
+    pub fn touches(&self, table: &str) -> bool {
+        self.rules.iter().any(|rule| is_table(rule, table))
+    }
+
+    /// Whether that column is masked.
+    #[must_use]
+    pub fn masks(&self, table: &str, column: &str) -> bool {
+        self.rule(table, column).is_some()
+    }
+
+    /// What is shown of a value. `table` is `schema.table` without quotes, `column` to the letter.
+    #[must_use]
+    pub fn value<'v>(&self, table: &str, column: &str, value: &'v str) -> Cow<'v, str> {
+        match self.rule(table, column) {
+            None => Cow::Borrowed(value),
+            Some(Mask::Hide) => Cow::Borrowed(HIDDEN),
+            Some(Mask::Hash) => {
+                let hash = hmac::sign(&self.salt, value.as_bytes());
+                let shown = hash.as_ref().get(..HASH_BYTES).unwrap_or_default();
+                Cow::Owned(format!("#{}", data_encoding::HEXLOWER.encode(shown)))
+            }
+            Some(Mask::KeepFirst(most)) => {
+                let letters = (*most).min(value.chars().count() / 2);
+                let kept: String = value.chars().take(letters).collect();
+                Cow::Owned(format!("{kept}***"))
+            }
+            Some(Mask::Constant(text)) => Cow::Owned(text.clone()),
+        }
+    }
+
+    /// A server's words about a statement that failed. Where there is a rule at all, the values
+    /// that they quote, such as `Key (email)=(…)` and `Failing row contains (…)`, are hidden: which
+    /// column each one is of, the words do not say.
+    #[must_use]
+    pub fn server_words<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut told = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = QUOTES.iter().filter_map(|mark| ends(rest, mark)).min() {
+            let (before, values) = rest.split_at(at);
+            told.push_str(before);
+            told.push_str("hidden");
+            // Values may hold brackets themselves: the line's last one ends them.
+            let line = values.find('\n').unwrap_or(values.len());
+            let end = values.get(..line).and_then(|line| line.rfind(')')).unwrap_or(line);
+            rest = values.get(end..).unwrap_or_default();
+        }
+        told.push_str(rest);
+        Cow::Owned(told)
+    }
+
+    fn rule(&self, table: &str, column: &str) -> Option<&Mask> {
+        let fits = |rule: &&MaskingRule| {
+            is_table(rule, table) && (rule.column == "*" || rule.column == column)
+        };
+        self.rules.iter().find(fits).map(|rule| &rule.rule)
+    }
+}
+
+/// What stands in front of values in PostgreSQL's messages.
+const QUOTES: [&str; 2] = [")=(", "Failing row contains ("];
+
+/// Where the first such mark ends.
+fn ends(text: &str, mark: &str) -> Option<usize> {
+    text.find(mark).map(|at| at + mark.len())
+}
+
+fn is_table(rule: &MaskingRule, table: &str) -> bool {
+    rule.table == "*" || rule.table == table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rule(table: &str, column: &str, rule: Mask) -> MaskingRule {
+        MaskingRule { table: table.to_owned(), column: column.to_owned(), rule }
+    }
+
+    fn masking(mask: Mask) -> Masking {
+        Masking::of(&[rule("public.people", "email", mask)])
+    }
+
+    #[test]
+    fn each_rule_shows_what_it_says() {
+        let shown = |mask, value| masking(mask).value("public.people", "email", value).into_owned();
+        assert_eq!(shown(Mask::Hide, "ada@example.org"), HIDDEN);
+        assert_eq!(shown(Mask::KeepFirst(3), "ada@example.org"), "ada***");
+        assert_eq!(shown(Mask::KeepFirst(3), "ada"), "a***", "never more than half");
+        assert_eq!(shown(Mask::KeepFirst(9), "äöüß"), "äö***");
+        assert_eq!(shown(Mask::KeepFirst(1), ""), "***");
+        assert_eq!(shown(Mask::Constant("somebody".into()), "ada"), "somebody");
+    }
+
+    #[test]
+    fn hashes_tell_equal_from_other_and_nothing_more() {
+        let one = masking(Mask::Hash);
+        let hash = |of: &Masking, value| of.value("public.people", "email", value).into_owned();
+        assert_eq!(hash(&one, "ada"), hash(&one, "ada"));
+        assert_ne!(hash(&one, "ada"), hash(&one, "bob"));
+        assert_ne!(hash(&one, "ada"), hash(&masking(Mask::Hash), "ada"), "each run has its salt");
+        assert_eq!(hash(&one, "ada").len(), 13);
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_holds_and_others_are_left_alone() {
+        let all = Masking::of(&[
+            rule("public.people", "id", Mask::KeepFirst(1)),
+            rule("\"Odd\".\"Table\"", "*", Mask::Hide),
+            rule("*", "email", Mask::Constant("x".into())),
+        ]);
+        assert_eq!(all.value("public.people", "name", "Ada"), "Ada");
+        assert_eq!(all.value("public.people", "id", "1234"), "1***");
+        assert_eq!(all.value("Odd.Table", "email", "a"), HIDDEN);
+        assert_eq!(all.value("any.other", "email", "a"), "x");
+        assert!(all.touches("any.other") && all.masks("Odd.Table", "a"));
+        assert!(!all.masks("public.people", "name"));
+        assert!(Masking::default().is_empty() && !Masking::default().touches("public.people"));
+    }
+
+    #[test]
+    fn a_servers_words_lose_their_values() {
+        let text = "duplicate key value violates unique constraint \"people_email\" \
+                    (Key (email)=(a(d)a@example.org) already exists.)\nFailing row contains (1, x).";
+        let told = masking(Mask::Hide).server_words(text).into_owned();
+        assert!(
+            !told.contains("ada") && !told.contains("example") && !told.contains("(1"),
+            "{told}"
+        );
+        assert!(told.contains("people_email") && told.contains("Key (email)=(hidden"), "{told}");
+        assert_eq!(Masking::default().server_words(text), text);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_a_hidden_value_is_shown(value in "[a-z]{4,40}") {
+            for mask in [Mask::Hide, Mask::Hash, Mask::Constant("-".into())] {
+                let shown = masking(mask).value("public.people", "email", &value).into_owned();
+                prop_assert!(!shown.contains(&value));
+            }
+            let kept = masking(Mask::KeepFirst(40)).value("public.people", "email", &value).into_owned();
+            prop_assert!(kept.len() <= value.len() / 2 + 3);
+        }
+    }
+}
