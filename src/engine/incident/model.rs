@@ -2,6 +2,7 @@
 //! reads a clock, a file or a server, so that the same journal always gives the same model.
 
 use super::care::{CareState, Held, Waived};
+pub use super::clocks::Clocks;
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
     Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
@@ -99,44 +100,6 @@ pub struct Answered {
     pub note: String,
     pub by: String,
     pub at: Timestamp,
-}
-
-/// The moments that RPO and RTO are computed from.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Clocks {
-    pub declared: Option<Timestamp>,
-    pub detected: Option<Timestamp>,
-    pub last_known_good: Option<Timestamp>,
-    /// The server was stopped: no write after this.
-    pub writes_stopped: Option<Timestamp>,
-    /// The gate was passed.
-    pub decided: Option<Timestamp>,
-    pub run_started: Option<Timestamp>,
-    pub restored: Option<Timestamp>,
-    pub replayed: Option<Timestamp>,
-    pub promoted: Option<Timestamp>,
-    /// The database takes connections again.
-    pub serving: Option<Timestamp>,
-    pub validated: Option<Timestamp>,
-    pub closed: Option<Timestamp>,
-}
-
-impl Clocks {
-    /// Where the outage began for the RTO: detection where stated, else declaration.
-    #[must_use]
-    pub fn outage_began(&self) -> Option<Timestamp> {
-        match (self.detected, self.declared) {
-            (Some(detected), Some(declared)) => Some(detected.min(declared)),
-            (one, other) => one.or(other),
-        }
-    }
-
-    /// Seconds from the outage's begin to serving, or to `now` while it lasts.
-    #[must_use]
-    pub fn rto_seconds(&self, now: Timestamp) -> Option<f64> {
-        let end = self.serving.unwrap_or(now);
-        Some(end.duration_since(self.outage_began()?).as_secs_f64())
-    }
 }
 
 /// One line of "what was done".
@@ -291,6 +254,13 @@ impl Incident {
                 tone,
             });
         }
+        self.fold(entry);
+        let taken_over = matches!(entry.event, Event::RunnerStarted { resumed: true, .. });
+        let turn = self.turn();
+        self.clocks.spent.pass(entry.at, turn, taken_over);
+    }
+
+    fn fold(&mut self, entry: &Entry) {
         let at = entry.at;
         match &entry.event {
             Event::IncidentDeclared(_) | Event::CommandRefused { .. } => {}

@@ -2,6 +2,7 @@
 //! and its words for people who do not see the screen. Pure; reads nothing and sends nothing.
 
 use crate::engine::config::channels::Importance;
+pub(super) use crate::engine::incident::clocks::spoken as minutes;
 use crate::engine::incident::event::{Entry, Event};
 use crate::engine::incident::facts::{Check, Severity, Verdict};
 use crate::engine::incident::model::Incident;
@@ -221,16 +222,6 @@ fn severity_word(severity: Severity) -> &'static str {
         Severity::Sev1 => "SEV-1",
         Severity::Sev2 => "SEV-2",
         Severity::Sev3 => "SEV-3",
-    }
-}
-
-/// `40 s`, `5 min`, `1 h 20 min`.
-pub(super) fn minutes(seconds: u64) -> String {
-    match (seconds / 3600, seconds / 60 % 60) {
-        (0, 0) => format!("{seconds} s"),
-        (0, minutes) => format!("{minutes} min"),
-        (hours, 0) => format!("{hours} h"),
-        (hours, minutes) => format!("{hours} h {minutes} min"),
     }
 }
 
