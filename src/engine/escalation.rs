@@ -50,9 +50,11 @@ impl Ladder {
             contacts: contacts.filter(|one| one.is_for(cluster)).cloned().collect(),
             again: SignedDuration::from_mins(config.escalation.again_after_minutes.into()),
             rto_seconds: runbook.tier(declaration.tier).rto_seconds,
-            heard: config.channels.iter().any(|channel| {
-                channel.clusters.is_empty() || channel.clusters.contains(cluster)
-            }) && declaration.drill.is_none(),
+            heard: config
+                .channels
+                .iter()
+                .any(|channel| channel.clusters.is_empty() || channel.clusters.contains(cluster))
+                && declaration.drill.is_none(),
         }
     }
 
@@ -128,7 +130,11 @@ impl Ladder {
             (Standing::Over, serves) => {
                 let then = serves.filter(|_| steady).map_or(now, |serves| serves.earliest);
                 let at = self.at(then, incident)?;
-                let because = if at > elapsed.0 && then > now { Because::Forecast } else { Because::Breached };
+                let because = if at > elapsed.0 && then > now {
+                    Because::Forecast
+                } else {
+                    Because::Breached
+                };
                 Some((at.max(1), because))
             }
             (Standing::Late, Some(serves)) if steady => {
@@ -184,10 +190,10 @@ impl Ladder {
         now: Timestamp,
     ) -> String {
         let rto = crate::engine::incident::clocks::spoken(self.rto_seconds);
-        let before = self.due(level, incident).filter(|due| *due > now).map_or_else(
-            String::new,
-            |due| format!(" Called before its time, which is {}.", at_utc(due, now)),
-        );
+        let before =
+            self.due(level, incident).filter(|due| *due > now).map_or_else(String::new, |due| {
+                format!(" Called before its time, which is {}.", at_utc(due, now))
+            });
         match because {
             Because::Elapsed => {
                 format!("{} min have passed since the declaration.", level.from_minutes)

@@ -12,6 +12,7 @@
 //! ```
 
 use super::commands;
+use super::escalation;
 use super::guide::{Guide, guide};
 use super::paint::{Column, fit_line, wash};
 use super::text;
@@ -29,8 +30,8 @@ use ratatui::text::Span;
 #[must_use]
 pub fn header_rows(view: &View) -> u16 {
     match (view.is_small(), incident(view)) {
-        (true, _) => 1,
-        (false, Some(_)) => 4,
+        (true, incident) => 1 + incident.map_or(0, escalation::rows),
+        (false, Some(incident)) => 4 + escalation::rows(incident),
         (false, None) => 2,
     }
 }
@@ -131,7 +132,7 @@ fn header(view: &View, column: &mut Column<'_>) -> u16 {
     };
     let fitting = forms.iter().find(|spans| fits(spans)).or(forms.last()).cloned();
     column.spans(fitting.unwrap_or_default());
-    4
+    4 + escalation::draw(view, incident, column)
 }
 
 fn small_header(view: &View, column: &mut Column<'_>) -> u16 {
@@ -153,7 +154,7 @@ fn small_header(view: &View, column: &mut Column<'_>) -> u16 {
         None => spans.push(Span::styled(" LIFEBOAT", theme.style(Ink::Focus))),
     }
     column.spans(spans);
-    1
+    1 + incident(view).map_or(0, |incident| escalation::draw(view, incident, column))
 }
 
 fn incident(view: &View) -> Option<&Incident> {
@@ -309,7 +310,8 @@ fn clocks(view: &View, incident: &Incident, detail: Detail) -> Vec<Span<'static>
         spans.push(dot());
         #[allow(clippy::cast_precision_loss, reason = "minutes")]
         let rpo = text::span(tier.rpo_seconds as f64);
-        let name = if detail == Detail::All { format!("{} tier, ", tier.title) } else { String::new() };
+        let name =
+            if detail == Detail::All { format!("{} tier, ", tier.title) } else { String::new() };
         spans.push(Span::styled(format!("{name}RPO {rpo}"), theme.style(Ink::Text)));
     }
     spans

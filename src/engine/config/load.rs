@@ -9,6 +9,7 @@
 mod judge;
 mod judge_channels;
 mod judge_control;
+mod judge_escalation;
 mod judge_place;
 mod judge_s3;
 mod locate;

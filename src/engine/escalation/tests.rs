@@ -60,8 +60,10 @@ fn each_level_is_called_once_when_its_time_has_come() {
             tell(&mut incident, &time, Event::LevelAcknowledged { level });
         }
     }
-    let told: Vec<(&str, &str, &str)> =
-        seen.iter().map(|(time, level, who)| (time.as_str(), level.as_str(), who.as_str())).collect();
+    let told: Vec<(&str, &str, &str)> = seen
+        .iter()
+        .map(|(time, level, who)| (time.as_str(), level.as_str(), who.as_str()))
+        .collect();
     assert_eq!(
         told,
         [
@@ -75,9 +77,8 @@ fn each_level_is_called_once_when_its_time_has_come() {
 #[test]
 fn what_nobody_acknowledges_is_called_again_and_what_somebody_did_is_not() {
     let (ladder, mut incident, mut watch) = (patient(), declared(), Watch::default());
-    let mut look = |incident: &mut Incident, time: &str| {
-        look(&ladder, incident, &mut watch, None, time)
-    };
+    let mut look =
+        |incident: &mut Incident, time: &str| look(&ladder, incident, &mut watch, None, time);
     let first = look(&mut incident, "10:30:00");
     assert_eq!(said(&first), Some(("2", Because::Elapsed, 1)));
     assert_eq!(first.unwrap().contacts, ["Rota of the SREs, +49 30 1"]);

@@ -226,8 +226,7 @@ impl Incident {
     pub fn actual_rpo(&self) -> Figure {
         let figure = |seconds, how: String| Figure { seconds, ongoing: false, how };
         let nothing_lost = self.reach.as_ref().is_some_and(|r| r.lost_commits == Some(0));
-        let done =
-            |id: &str| self.steps.iter().any(|s| s.id == id && s.status == StepStatus::Done);
+        let done = |id: &str| self.steps.iter().any(|s| s.id == id && s.status == StepStatus::Done);
         // Beside an old server that runs on, nothing is known to be complete.
         let in_place = self.plan.as_ref().is_none_or(|plan| plan.procedure.is_point_in_time());
         if nothing_lost && in_place && done("rescue-wal") && done("replay") {

@@ -5,12 +5,13 @@ pub mod clocks;
 pub mod event;
 pub mod facts;
 #[cfg(test)]
-mod fixture;
+pub mod fixture;
 pub mod journal;
 pub mod model;
 pub mod narrate;
 pub mod outlook;
 pub mod past;
+pub mod raised;
 pub mod store;
 pub mod trouble;
 

@@ -1,13 +1,14 @@
 //! The incident as it stands: a fold over its journal. Owns what follows from each event; never
 //! reads a clock, a file or a server, so that the same journal always gives the same model.
 
-use super::care::{CareState, Held, Waived};
+use super::care::{CareState, Held, Reminded, Waived};
 pub use super::clocks::Clocks;
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
     Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
 };
 use super::narrate;
+use super::raised::{self, Raised};
 use super::trouble::{Adjustments, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
@@ -164,6 +165,10 @@ pub struct Incident {
     pub waived: BTreeMap<String, Waived>,
     /// Whose task a line of the checklist is, by id.
     pub owners: BTreeMap<String, String>,
+    /// Lines of the checklist that somebody was reminded of, by id.
+    pub reminded: BTreeMap<String, Reminded>,
+    /// Levels of the escalation ladder that were called, lowest first.
+    pub raised: Vec<Raised>,
     /// What was switched off before the server opened.
     pub held: Vec<Held>,
     /// The safety list's items that were run, by id.
@@ -231,6 +236,8 @@ impl Incident {
             signed: BTreeMap::new(),
             waived: BTreeMap::new(),
             owners: BTreeMap::new(),
+            reminded: BTreeMap::new(),
+            raised: Vec::new(),
             held: Vec::new(),
             care: BTreeMap::new(),
             reports: Vec::new(),
@@ -511,6 +518,18 @@ impl Incident {
                 } else {
                     self.owners.insert(item.clone(), owner.clone());
                 }
+            }
+            Event::ChecklistReminded(reminder) => {
+                for item in &reminder.soon {
+                    self.reminded.entry(item.clone()).or_default().soon = Some(at);
+                }
+                for item in &reminder.overdue {
+                    self.reminded.entry(item.clone()).or_default().overdue = Some(at);
+                }
+            }
+            Event::LevelRaised(raise) => raised::raise(&mut self.raised, raise, at),
+            Event::LevelAcknowledged { level } => {
+                raised::acknowledge(&mut self.raised, level, &entry.actor.user, at);
             }
             Event::ServiceHeld(held) => {
                 if !self.held.contains(held) {

@@ -24,6 +24,12 @@ pub enum Topic {
     Validated,
     PutBack,
     Closed,
+    /// A level of the ladder is called, or called again.
+    Escalated,
+    /// Somebody answers for it.
+    Acknowledged,
+    /// Lines of the checklist are due.
+    ChecklistDue,
     /// Sent by a person to see whether a channel works.
     Test,
 }
@@ -169,6 +175,24 @@ fn of(
             format!("The recovery of {} was given up and put back", declaration.cluster),
             String::from("Everything is as it was before the recovery began."),
         ),
+        Event::LevelRaised(raise) => (
+            Topic::Escalated,
+            Urgent,
+            escalation::headline(declaration, raise),
+            escalation::text(&declaration.id, raise),
+        ),
+        Event::LevelAcknowledged { level } => (
+            Topic::Acknowledged,
+            Attention,
+            format!("{}: level {level} is acknowledged", declaration.cluster),
+            format!("By {who}."),
+        ),
+        Event::ChecklistReminded(reminder) => (
+            Topic::ChecklistDue,
+            Attention,
+            reminders::headline(declaration, reminder),
+            reminders::text(incident, runbook, reminder),
+        ),
         Event::IncidentClosed { summary } => (
             Topic::Closed,
             Info,
@@ -225,7 +249,9 @@ fn severity_word(severity: Severity) -> &'static str {
     }
 }
 
+mod escalation;
 #[cfg(test)]
 pub(super) mod fixture;
+mod reminders;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
-//! The runner's look at the escalation ladder, every second: what the rule says is journalled, and
-//! the messages follow from the journal. Owns that turn; the rule is
-//! [`crate::engine::escalation`]'s. What was journalled is folded by the next runner, so that
+//! The runner's look at the escalation ladder and at what is due, every second: what the rules say is
+//! journalled, and the messages follow from the journal. Owns that turn; the rules are
+//! [`crate::engine::escalation`]'s and the checklist's. What was journalled is folded by the next runner, so that
 //! nobody is called twice for one reason and nobody is forgotten.
 
 use super::core::Core;
@@ -38,6 +38,10 @@ fn look(core: &Core, watch: &mut Watch) {
     let mut state = core.lock();
     let now = core.now();
     let outlook = Outlook::of(&state.incident, ladder.rto_seconds(), progress.as_ref(), now);
+    let reminder = core.work.reminder(&state.incident, now);
+    if let Some(reminder) = reminder {
+        let _ = core.record(&mut state, Event::ChecklistReminded(reminder));
+    }
     if let Some(raise) = ladder.call(&state.incident, outlook.as_ref(), watch, now) {
         let _ = core.record(&mut state, Event::LevelRaised(raise));
     }

@@ -131,10 +131,7 @@ mod shares {
         tell(&mut incident, "10:30:00", Event::RunFinished);
         let shares = incident.shares(at("12:00:00")).unwrap();
         let expected = (420.0, 120.0, 60.0 + 1.0 + 60.0 + 1.0, 180.0);
-        assert_eq!(
-            (shares.deciding, shares.waiting, shares.machine, shares.unattended),
-            expected
-        );
+        assert_eq!((shares.deciding, shares.waiting, shares.machine, shares.unattended), expected);
         assert_eq!(Some(shares.total), incident.clocks.rto_seconds(at("12:00:00")));
         assert!((shares.percent(shares.human()) - 540.0 / 842.0 * 100.0).abs() < 1e-9);
     }
