@@ -98,6 +98,7 @@ impl Scene {
             repositories: vec![repository],
             operators: Vec::new(),
             channels: Vec::new(),
+            escalation: Default::default(),
             sandbox: Sandbox::default(),
             path: PathBuf::new(),
         };

@@ -125,6 +125,7 @@ impl Scene {
             repositories: vec![repository],
             operators: vec![],
             channels: Vec::new(),
+            escalation: Default::default(),
             sandbox: Sandbox::default(),
             path: PathBuf::new(),
         };

@@ -10,6 +10,12 @@ use crate::engine::runbook::{ChecklistItem, Horizon, Proof, Runbook};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+mod due;
+mod proof;
+
+pub use due::reminder;
+pub use proof::{proofs, proven};
+
 /// How a proof by the safety list begins in the runbook data.
 const CARE: &str = "care:";
 

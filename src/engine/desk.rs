@@ -2,12 +2,13 @@
 //! and the newest survey; decides nothing by itself and keeps no state that is not recomputable.
 
 use crate::engine::aftercare::{self, Ward};
-use crate::engine::checklist::Checklist;
+use crate::engine::checklist::{self, Checklist};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
+use crate::engine::escalation::Ladder;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
-use crate::engine::incident::care::Care;
+use crate::engine::incident::care::{Care, Reminder};
 use crate::engine::incident::facts::{
     Check, Commit, Procedure, Reach, ServerProbe, Survey, Target,
 };
@@ -23,7 +24,7 @@ use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{FullRestore, Progress, Unit};
 use crate::engine::runner::step::Step;
-use crate::engine::runner::work::{Asking, Cured, Report, Work};
+use crate::engine::runner::work::{Asking, Cured, Proof, Report, Work};
 use crate::engine::wal::inspect::ScanProgress;
 use crate::engine::{assess, report, trouble};
 use jiff::Timestamp;
@@ -447,6 +448,22 @@ impl Work for Desk {
         let connection = self.site.cluster.connection.clone();
         let ward = Ward::new(&self.site, incident, connection, &self.runtime, report);
         aftercare::run(&ward, item, agreed)
+    }
+
+    fn ladder(&self, incident: &Incident) -> Option<Ladder> {
+        Some(Ladder::new(&self.site.config, &self.runbook, incident))
+    }
+
+    fn reminder(&self, incident: &Incident, now: Timestamp) -> Option<Reminder> {
+        checklist::reminder(incident, &self.runbook, now)
+    }
+
+    fn proofs(&self, line: &str) -> Result<Vec<Proof>, Explanation> {
+        checklist::proofs(&self.runbook, line)
+    }
+
+    fn proven(&self, incident: &Incident, line: &str) -> Result<String, Explanation> {
+        checklist::proven(incident, &self.runbook, line)
     }
 
     fn may_close(&self, incident: &Incident) -> Result<(), Explanation> {

@@ -11,6 +11,8 @@ pub mod copies;
 pub mod crypto;
 pub mod desk;
 pub mod drill;
+pub mod escalation;
+pub mod evidence;
 pub mod explain;
 pub mod files;
 pub mod incident;

@@ -7,6 +7,7 @@ use super::view::{Link, Page, View};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::model::{Phase, RunStatus, StepStatus};
+use crate::engine::runbook::Proof;
 
 /// The label of the command that moves the target while it is on its way.
 pub const MOVING: &str = "going on to the later point";
@@ -38,17 +39,19 @@ pub fn available(id: Id, view: &View) -> bool {
 /// Commands that need a runner at the other end.
 fn needs_live(id: Id) -> bool {
     use Id::{
-        Abandon, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun, ChangesBefore,
-        ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure, FirstDetected, FullRestore,
-        GiveLine, GoEarlier, GoLater, GoOnRunning, IncidentEscalated, LastKnownGood,
-        MaintenanceWindow, MakePlan, OpenGate, Pause, Promote, PutBack, ReopenLine, RunLine,
-        RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain, SwapIn, Validate,
-        VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
+        Abandon, Acknowledge, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun,
+        ChangesBefore, ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure,
+        FirstDetected, FullRestore, GiveLine, GoEarlier, GoLater, GoOnRunning, IncidentEscalated,
+        LastKnownGood, MaintenanceWindow, MakePlan, OpenGate, Pause, Promote, ProveLine, PutBack,
+        ReopenLine, RunLine, RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain,
+        SwapIn, Validate, VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
     };
     matches!(
         id,
         Abandon
+            | Acknowledge
             | AddNote
+            | ProveLine
             | AgreeLine
             | AnswerQuestion
             | GiveLine
@@ -164,6 +167,13 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
                 && incident.clocks.serving.is_some()
                 && !checklist::running(view)
         }
+        Id::ProveLine => {
+            let selected = checklist::selected(view);
+            let open = selected.is_some_and(|item| !checklist::is_settled(incident, &item.id));
+            let own = selected.is_some_and(|item| item.proof == Proof::Tool);
+            open && own && incident.clocks.serving.is_some() && !checklist::running(view)
+        }
+        Id::Acknowledge => super::escalation::unanswered(incident).is_some(),
         Id::AgreeLine => !checklist::proposals(view).is_empty() && !checklist::running(view),
         Id::CloseIncident => {
             matches!(status, RunStatus::Planning | RunStatus::Undone | RunStatus::Finished)

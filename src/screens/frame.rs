@@ -12,6 +12,7 @@
 //! ```
 
 use super::commands;
+use super::escalation;
 use super::guide::{Guide, guide};
 use super::paint::{Column, fit_line, wash};
 use super::text;
@@ -20,6 +21,7 @@ use super::view::{Page, View};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{ServerRole, Severity};
 use crate::engine::incident::model::{Phase, RunStatus, Tone};
+use crate::engine::incident::outlook::{Outlook, Standing};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Span;
@@ -28,8 +30,8 @@ use ratatui::text::Span;
 #[must_use]
 pub fn header_rows(view: &View) -> u16 {
     match (view.is_small(), incident(view)) {
-        (true, _) => 1,
-        (false, Some(_)) => 4,
+        (true, incident) => 1 + incident.map_or(0, escalation::rows),
+        (false, Some(incident)) => 4 + escalation::rows(incident),
         (false, None) => 2,
     }
 }
@@ -123,12 +125,14 @@ fn header(view: &View, column: &mut Column<'_>) -> u16 {
     let gaps = [theme.glyph(" › ", " > "), "  ", " "];
     let gap = gaps.iter().find(|g| fits(g)).copied().unwrap_or(" ");
     column.spans(phases(view, incident, gap));
-    // The tier's name gives way before a figure is cut off.
-    let whole = clocks(view, incident, true);
-    let columns: usize = whole.iter().map(|s| text::width(&s.content)).sum();
-    let fits = columns <= column.width();
-    column.spans(if fits { whole } else { clocks(view, incident, false) });
-    4
+    // The tier's name gives way first, then its RPO, then when it will serve: no figure is cut off.
+    let forms = Detail::ALL.map(|detail| clocks(view, incident, detail));
+    let fits = |spans: &Vec<Span<'_>>| {
+        spans.iter().map(|s| text::width(&s.content)).sum::<usize>() <= column.width()
+    };
+    let fitting = forms.iter().find(|spans| fits(spans)).or(forms.last()).cloned();
+    column.spans(fitting.unwrap_or_default());
+    4 + escalation::draw(view, incident, column)
 }
 
 fn small_header(view: &View, column: &mut Column<'_>) -> u16 {
@@ -144,13 +148,13 @@ fn small_header(view: &View, column: &mut Column<'_>) -> u16 {
                 theme.style(Ink::Strong),
             ));
             spans.push(Span::styled(format!("{} ", view.page.title()), theme.style(Ink::Accent)));
-            let (ink, sign, words) = rto(view, i);
+            let (ink, sign, words) = rto(view, i, column.width() >= 72);
             spans.push(Span::styled(format!("{sign} {words}"), theme.style(ink)));
         }
         None => spans.push(Span::styled(" LIFEBOAT", theme.style(Ink::Focus))),
     }
     column.spans(spans);
-    1
+    1 + incident(view).map_or(0, |incident| escalation::draw(view, incident, column))
 }
 
 fn incident(view: &View) -> Option<&Incident> {
@@ -262,7 +266,23 @@ fn phases(view: &View, incident: &Incident, gap: &'static str) -> Vec<Span<'stat
     spans
 }
 
-fn clocks(view: &View, incident: &Incident, with_tier: bool) -> Vec<Span<'static>> {
+/// How much the line of clocks says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Detail {
+    All,
+    /// Without the tier's name.
+    Figures,
+    /// Without its RPO.
+    Clocks,
+    /// Without when it will serve.
+    Least,
+}
+
+impl Detail {
+    const ALL: [Self; 4] = [Self::All, Self::Figures, Self::Clocks, Self::Least];
+}
+
+fn clocks(view: &View, incident: &Incident, detail: Detail) -> Vec<Span<'static>> {
     let theme = view.theme;
     let dot = || Span::styled(format!(" {} ", theme.dot()), theme.style(Ink::Dim));
     let severity = match incident.severity {
@@ -282,54 +302,57 @@ fn clocks(view: &View, incident: &Incident, with_tier: bool) -> Vec<Span<'static
     });
     spans.push(Span::styled(since, theme.style(Ink::Text)));
     spans.push(dot());
-    let (ink, sign, words) = rto(view, incident);
+    let (ink, sign, words) = rto(view, incident, detail < Detail::Least);
     spans.push(Span::styled(format!("{sign} {words}"), theme.style(ink)));
-    if let Some(tier) = view.tier() {
+    // Where nothing is to be told ahead of time, the RPO has the room.
+    let told = outlook(view, incident).is_some_and(|outlook| outlook.short(view.now).is_some());
+    if let Some(tier) = view.tier().filter(|_| detail < Detail::Clocks || !told) {
         spans.push(dot());
         #[allow(clippy::cast_precision_loss, reason = "minutes")]
         let rpo = text::span(tier.rpo_seconds as f64);
-        let name = if with_tier { format!("{} tier, ", tier.title) } else { String::new() };
+        let name =
+            if detail == Detail::All { format!("{} tier, ", tier.title) } else { String::new() };
         spans.push(Span::styled(format!("{name}RPO {rpo}"), theme.style(Ink::Text)));
     }
     spans
 }
 
-/// The RTO clock: colour, sign and words.
+/// What is known of when the database serves, against the tier's RTO.
 #[must_use]
-pub fn rto(view: &View, incident: &Incident) -> (Ink, &'static str, String) {
+pub fn outlook(view: &View, incident: &Incident) -> Option<Outlook> {
+    let limit = view.runbook.tier(incident.declaration.tier).rto_seconds;
+    Outlook::of(incident, limit, view.progress.as_ref(), view.now)
+}
+
+/// The RTO clock: colour, sign and words. `ahead`: with when it will serve, where that is too late.
+#[must_use]
+pub fn rto(view: &View, incident: &Incident, ahead: bool) -> (Ink, &'static str, String) {
     let theme = view.theme;
-    let Some(elapsed) = incident.clocks.rto_seconds(view.now) else {
+    let Some(outlook) = outlook(view, incident) else {
         return (Ink::Dim, theme.glyph("○", "o"), String::from("RTO clock not started"));
     };
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
-    let limit = view.runbook.tier(incident.declaration.tier).rto_seconds as f64;
+    let limit = outlook.limit_seconds as f64;
     let name = format!("RTO {}", text::span(limit));
-    let left = limit - elapsed;
-    if incident.clocks.serving.is_some() {
-        let taken = text::clock(elapsed.max(0.0));
-        return if left >= 0.0 {
-            (Ink::Good, theme.glyph("✓", "+"), format!("{name}: met in {taken}"))
-        } else {
-            (Ink::Bad, theme.glyph("✗", "x"), format!("{name}: missed, {taken}"))
-        };
-    }
-    let ahead = match &incident.reach {
-        Some(reach) if incident.clocks.run_started.is_none() => {
-            reach.forecast.map_or(0.0, |f| f.total().1)
-        }
-        // The running step by its own pace, what follows it as forecast.
-        _ => view.progress.as_ref().map_or(0.0, |p| {
-            let whole = super::restore::remaining(incident, p).map(|range| range.1);
-            whole.or(p.eta).unwrap_or(0.0)
-        }),
+    let left = outlook.left_seconds;
+    let (clock, taken) = (text::clock(left), text::clock((limit - left).max(0.0)));
+    let bad = theme.glyph("✗", "x");
+    let told = |plain: &str| match outlook.short(view.now).filter(|_| ahead) {
+        Some(words) => format!(", {words}"),
+        None => plain.to_owned(),
     };
-    let clock = text::clock(left);
-    if left < 0.0 {
-        (Ink::Bad, theme.glyph("✗", "x"), format!("{name}: breached by {clock}"))
-    } else if left < ahead || left < limit / 5.0 {
-        (Ink::Attention, "!", format!("{name}: {clock} left, at risk"))
-    } else {
-        (Ink::Good, theme.glyph("●", "*"), format!("{name}: {clock} left"))
+    match outlook.standing {
+        Standing::Met => (Ink::Good, theme.glyph("✓", "+"), format!("{name}: met in {taken}")),
+        Standing::Missed => (Ink::Bad, bad, format!("{name}: missed, {taken}")),
+        Standing::Over => (Ink::Bad, bad, format!("{name}: breached by {clock}{}", told(""))),
+        Standing::Late => (Ink::Bad, "!", format!("{name}: {clock} left{}", told(", too late"))),
+        Standing::AtRisk => {
+            (Ink::Attention, "!", format!("{name}: {clock} left{}", told(", at risk")))
+        }
+        Standing::Within if left < limit / 5.0 => {
+            (Ink::Attention, "!", format!("{name}: {clock} left, at risk"))
+        }
+        Standing::Within => (Ink::Good, theme.glyph("●", "*"), format!("{name}: {clock} left")),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod cursor;
 pub mod dialogs;
 pub mod drill;
+pub mod escalation;
 pub mod frame;
 pub mod full_restore;
 pub mod guide;

@@ -9,7 +9,7 @@ use crate::engine::incident::Incident;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-const NAME: usize = 19;
+const NAME: usize = 23;
 
 enum Row {
     Title(String),
@@ -95,7 +95,7 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     let tier = view.runbook.tier(incident.declaration.tier);
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
     let limits = (tier.rpo_seconds as f64, tier.rto_seconds as f64);
-    if let Some(lost) = incident.reach.as_ref().and_then(|r| r.lost_seconds) {
+    if let Some(lost) = incident.actual_rpo().seconds {
         let (ink, sign) = held(theme, lost <= limits.0);
         let words = format!("{sign} {} of {} allowed", text::span(lost), text::span(limits.0));
         rows.push(fact("RPO (data lost)", ink, words));
@@ -110,10 +110,19 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     let words =
         format!("{sign} {}{so_far} of {} allowed", text::span(elapsed), text::span(limits.1));
     rows.push(fact("RTO (downtime)", ink, words));
-    let (machine, human) = incident.step_seconds();
-    let words =
-        format!("{} by the machine, {} for decisions", text::span(machine), text::span(human));
-    rows.push(fact("time in steps", Ink::Text, words));
+    if let Some(shares) = incident.shares(view.now) {
+        let part = |seconds| format!("{} ({:.0} %)", text::span(seconds), shares.percent(seconds));
+        rows.push(fact("  by the machine", Ink::Text, part(shares.machine)));
+        let (before, after) = (text::span(shares.deciding), text::span(shares.waiting));
+        let people = format!("{}: {before} to the gate, {after} after it", part(shares.human()));
+        rows.push(fact("  by people", Ink::Text, people));
+        if shares.unattended > 0.0 {
+            rows.push(fact("  no runner alive", Ink::Attention, part(shares.unattended)));
+        }
+    }
+    if let Some(ahead) = super::frame::outlook(view, incident).and_then(|o| o.warning(view.now)) {
+        rows.push(fact("ahead", Ink::Bad, ahead));
+    }
     let verdict = crate::engine::incident::facts::Verdict::overall(
         incident.validation.iter().map(|c| c.verdict),
     );
@@ -129,6 +138,17 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     for path in &incident.reports {
         let kind = path.rsplit('.').next().unwrap_or("file");
         rows.push(fact(&format!("report ({kind})"), Ink::Text, text::clean(path)));
+    }
+    rows.push(Row::Title(String::from("Clocks")));
+    for mark in incident.marks() {
+        let (ink, words) = at(mark.at);
+        let began = clocks.outage_began().zip(mark.at).map(|(began, at)| {
+            let seconds = at.duration_since(began).as_secs_f64();
+            let sign = if seconds < 0.0 { "-" } else { "+" };
+            format!("  {sign}{}", text::clock(seconds.abs()))
+        });
+        let title = mark.title.split_once(": ").map_or(mark.title, |(title, _)| title);
+        rows.push(fact(title, ink, words + &began.unwrap_or_default()));
     }
     if let Some(plan) = &incident.plan {
         rows.push(Row::Title(String::from("Kept")));

@@ -463,6 +463,11 @@ fn live(view: &View, incident: &Incident, progress: &Progress, column: &mut Colu
     if let Some(range) = remaining(incident, progress) {
         let (ink, words) = in_time(view, incident, range);
         column.text(ink, words);
+        let outlook = super::frame::outlook(view, incident);
+        let warning = outlook.and_then(|outlook| outlook.warning(view.now));
+        if let Some(warning) = warning.filter(|_| column.left() > 6) {
+            column.wrapped(ink, &warning, 0, 2);
+        }
     }
     let lsn = progress.lsn.map(|lsn| format!("replay at LSN {lsn}"));
     let until =
@@ -481,18 +486,7 @@ fn live(view: &View, incident: &Incident, progress: &Progress, column: &mut Colu
     log_tail(view, column);
 }
 
-/// Seconds until the database serves, people's decisions not counted: the running step by its own
-/// measured pace, the rest as forecast. `None` where either is not known.
-#[must_use]
-pub fn remaining(incident: &Incident, progress: &Progress) -> Option<(f64, f64)> {
-    let plan = incident.plan.as_ref()?;
-    let at = plan.steps.iter().position(|s| s.id == progress.job)?;
-    let eta = progress.eta.filter(|eta| eta.is_finite() && *eta >= 0.0)?;
-    let serving = plan.steps.iter().position(|s| s.id == "open").unwrap_or(plan.steps.len() - 1);
-    let rest = plan.steps.get(at + 1..=serving)?;
-    let add = |sum: (f64, f64), range: (f64, f64)| (sum.0 + range.0, sum.1 + range.1);
-    Some(rest.iter().filter_map(|s| s.expected).fold((eta, eta), add))
-}
+pub use crate::engine::incident::outlook::remaining;
 
 /// What is still to come against what is left of the RTO.
 fn in_time(view: &View, incident: &Incident, range: (f64, f64)) -> (Ink, String) {

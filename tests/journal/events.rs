@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use lifeboat::engine::explain::{Explanation, Kind};
-use lifeboat::engine::incident::care::{Care, Held, HeldKind, Proposal};
+use lifeboat::engine::incident::care::{Care, Held, HeldKind, Proposal, Reminder};
 use lifeboat::engine::incident::event::{Decision, Declaration, Event};
 use lifeboat::engine::incident::facts::{
     Actor, BaseSummary, Check, Commit, Forecast, Identity, Moment, Prerequisite, Reach, Role,
     ServerProbe, ServerRole, Severity, SignOff, Target, TargetPoint, Tier, Topic, Try, Verdict,
 };
+use lifeboat::engine::incident::raised::{Because, Raise};
 use lifeboat::engine::incident::trouble::{Adjustments, By, Cure, Evidence, Trouble};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
@@ -17,7 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 47;
+pub const KINDS: usize = 50;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -69,7 +70,14 @@ pub fn number(event: &Event) -> usize {
         Event::CareBegun { .. } => 44,
         Event::CareDone(_) => 45,
         Event::LossCounted(_) => 46,
+        Event::ChecklistReminded(_) => 47,
+        Event::LevelRaised(_) => 48,
+        Event::LevelAcknowledged { .. } => 49,
     }
+}
+
+fn because() -> BoxedStrategy<Because> {
+    select(vec![Because::Elapsed, Because::Breached, Because::Forecast]).boxed()
 }
 
 fn text() -> BoxedStrategy<String> {
@@ -419,6 +427,14 @@ pub fn event() -> BoxedStrategy<Event> {
                 let proposals = proposals.into_iter().map(proposal).collect();
                 Event::CareDone(Care { item, agreed, checks, proposals })
             }),
+        (vec(text(), 0..3), vec(text(), 0..3))
+            .prop_map(|(soon, overdue)| Event::ChecklistReminded(Reminder { soon, overdue })),
+        (text(), text(), vec(text(), 0..3), because(), text(), any::<u32>()).prop_map(
+            |(level, who, contacts, because, why, times)| {
+                Event::LevelRaised(Raise { level, who, contacts, because, why, times })
+            }
+        ),
+        text().prop_map(|level| Event::LevelAcknowledged { level }),
         text().prop_map(|summary| Event::IncidentClosed { summary }),
     ];
     prop_oneof![3 => assessment, 2 => planning, 4 => steps, 2 => after, 2 => bare].boxed()

@@ -3,9 +3,12 @@
 //! steer; `STEP.effects` counts what a step did, `STEP.done` is its effect.
 
 use jiff::Timestamp;
+use lifeboat::engine::checklist;
+use lifeboat::engine::config::Config;
+use lifeboat::engine::escalation::Ladder;
 use lifeboat::engine::explain::{Explanation, Kind};
 use lifeboat::engine::incident::Incident;
-use lifeboat::engine::incident::care::{Care, Proposal};
+use lifeboat::engine::incident::care::{Care, Proposal, Reminder};
 use lifeboat::engine::incident::event::Declaration;
 use lifeboat::engine::incident::facts::{
     BaseSummary, Check, Commit, Identity, Reach, ServerProbe, ServerRole, Survey, Target,
@@ -13,10 +16,11 @@ use lifeboat::engine::incident::facts::{
 };
 use lifeboat::engine::incident::past::Window;
 use lifeboat::engine::postgres::Lsn;
+use lifeboat::engine::runbook::Runbook;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep, Stood};
 use lifeboat::engine::runner::protocol::{Progress, Unit};
 use lifeboat::engine::runner::step::{Outcome, Standing, Step, StepContext};
-use lifeboat::engine::runner::work::{Asking, Report, Work};
+use lifeboat::engine::runner::work::{Asking, Proof, Report, Work};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -354,6 +358,24 @@ impl Work for FakeWork {
         let verdict = if agreed.is_empty() { Verdict::Failed } else { Verdict::Verified };
         let (item, agreed) = (item.to_owned(), agreed.to_vec());
         Ok(Care { item, agreed, checks: vec![check(verdict)], proposals })
+    }
+
+    fn ladder(&self, incident: &Incident) -> Option<Ladder> {
+        let config: Config = toml::from_str("").unwrap();
+        let runbook = Runbook::load(None).unwrap();
+        self.steered("ladder").then(|| Ladder::new(&config, &runbook, incident))
+    }
+
+    fn reminder(&self, incident: &Incident, now: Timestamp) -> Option<Reminder> {
+        checklist::reminder(incident, &Runbook::load(None).unwrap(), now)
+    }
+
+    fn proofs(&self, line: &str) -> Result<Vec<Proof>, Explanation> {
+        checklist::proofs(&Runbook::load(None).unwrap(), line)
+    }
+
+    fn proven(&self, incident: &Incident, line: &str) -> Result<String, Explanation> {
+        checklist::proven(incident, &Runbook::load(None).unwrap(), line)
     }
 
     fn may_close(&self, incident: &Incident) -> Result<(), Explanation> {

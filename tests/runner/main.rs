@@ -6,6 +6,7 @@
 mod access;
 mod crash;
 mod fake;
+mod ladder;
 mod life;
 mod procedure;
 mod stage;

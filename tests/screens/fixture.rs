@@ -15,6 +15,7 @@ use lifeboat::engine::incident::model::{Phase, RunStatus};
 use lifeboat::engine::incident::past::{
     BaseChoice, Cost, Fork, Gap, Landmarks, RestorePoint, TableLoss, Window,
 };
+use lifeboat::engine::incident::raised::{Because, Raise};
 use lifeboat::engine::incident::trouble::{By, Cure, Evidence, Trouble};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runbook::Runbook;
@@ -548,6 +549,20 @@ pub fn checks(failed: bool) -> Vec<Check> {
     list
 }
 
+fn raise() -> Raise {
+    Raise {
+        level: String::from("2"),
+        who: String::from("Senior site reliability engineer"),
+        contacts: vec![String::from("Rota of the SREs, +49 30 1234567")],
+        because: Because::Forecast,
+        why: String::from(
+            "At this rate it serves at 14:35 UTC, 15 min after the RTO. Called before its time, \
+             which is 14:36 UTC.",
+        ),
+        times: 1,
+    }
+}
+
 pub fn progress(job: &str) -> Progress {
     let log = [
         "2026-11-22 14:15:41.101 UTC [4211] LOG:  starting point-in-time recovery to WAL location (LSN) \"1/2A4F3C18\"",
@@ -887,6 +902,16 @@ impl Story {
             s.entry_at(clock, J::StepFinished { step: step.id.clone() });
         }
         s.event(Event::Tick(clock + SignedDuration::from_secs(12)));
+        s
+    }
+
+    /// So slow that it will serve after the RTO: level 2 was called early, and nobody answers yet.
+    pub fn escalated(theme: Theme) -> Self {
+        let mut s = Self::running(theme, "replay");
+        let slow = Progress { eta: Some(1180.0), ..progress("replay") };
+        s.message(Message::Progress(Some(slow)));
+        s.entry("14:16:30", J::LevelRaised(raise()));
+        s.tick("14:17:40");
         s
     }
 
@@ -1315,6 +1340,7 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
         "quit",
         with(Story::running(theme, "restore-base").progress("restore-base"), &[Key::Char('q')]),
     );
+    add("escalated", Story::escalated(theme));
     add("held", Story::held(theme));
     add("held_panel", with(Story::held(theme), &[Key::Tab, Key::Down]));
     add("held_compared", Story::compared(theme));

@@ -199,6 +199,9 @@ pub enum Verb {
     /// An incident's checklist, on any later day: what is open, run the safety list, sign, waive.
     Checklist(Checklist),
 
+    /// Who is called when a recovery lasts: the ladder, who was called, and who answers.
+    Escalation(Escalation),
+
     /// Checks an incident's journal from the first line to the last.
     #[command(subcommand)]
     Journal(Journal),
@@ -737,9 +740,24 @@ pub struct Crypt {
 }
 
 #[derive(Debug, Args)]
-pub struct Checklist {
+pub struct Escalation {
     #[arg(value_name = "INC-…")]
     pub incident: String,
+    /// Answers for the level that was called, in your name.
+    #[arg(long)]
+    pub acknowledge: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Checklist {
+    /// May be left out with --remind.
+    #[arg(value_name = "INC-…")]
+    pub incident: Option<String>,
+    /// Reminds by message of what is due, each line once; of every open incident, or of the one.
+    #[arg(long)]
+    pub remind: bool,
     #[arg(long, global = true)]
     pub json: bool,
     #[command(subcommand)]
@@ -772,6 +790,8 @@ pub enum ChecklistAct {
         #[arg(long, value_name = "COMMAND")]
         command: Option<String>,
     },
+    /// Has Lifeboat prove a line: runs what shows it, and signs it where all is VERIFIED.
+    Prove { line: String },
     /// Takes a signature or a waiver back.
     Reopen {
         line: String,

@@ -4,8 +4,10 @@
 use super::args::{Checklist as Asked, ChecklistAct};
 use super::output::{self, Bar};
 use super::runtime;
-use crate::engine::checklist::{Checklist, Line, State};
+use super::vigil;
+use crate::engine::checklist::{Checklist, Line, State, reminder};
 use crate::engine::config::Config;
+use crate::engine::evidence;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::care::CareState;
@@ -16,7 +18,6 @@ use crate::engine::runner::client::Client;
 use crate::engine::runner::protocol::Command;
 use crate::engine::runner::spawn;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,13 +28,21 @@ const PROBLEM: u8 = 12;
 /// How long the runner may take to tell the incident's journal.
 const LIVE_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Characters of a command's output that are signed.
-const OUTPUT: usize = 2_000;
 
 pub(super) fn checklist(config: &Config, asked: &Asked) -> Result<ExitCode, Explanation> {
     let store = Store::new(&config.state_directory());
     let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
-    let id = &asked.incident;
+    if asked.remind {
+        return remind(config, &store, asked.incident.as_deref());
+    }
+    let Some(id) = &asked.incident else {
+        return Err(Explanation::new(
+            Kind::Config,
+            "No incident is named.",
+            "Nothing was changed.",
+            "lifeboat incidents lists them.",
+        ));
+    };
     let Some(act) = &asked.act else {
         let incident = store.load(id).map_err(|e| e.explanation())?;
         return show(&incident, &runbook, asked.json);
@@ -55,6 +64,34 @@ pub(super) fn checklist(config: &Config, asked: &Asked) -> Result<ExitCode, Expl
     }
 }
 
+/// Reminds of what is due in one incident, or in each that is not closed. A runner is started only
+/// where there is something to say; its messages follow from its journal.
+fn remind(config: &Config, store: &Store, only: Option<&str>) -> Result<ExitCode, Explanation> {
+    let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
+    let listed = match only {
+        Some(id) => vec![store.folder(id).map_err(|e| e.explanation())?],
+        None => vigil::folders(store)?,
+    };
+    let runtime = runtime()?;
+    let mut told = 0_usize;
+    for folder in listed {
+        let incident = vigil::incident(&folder)?;
+        let due = reminder(&incident, &runbook, Timestamp::now());
+        let Some(due) = due else { continue };
+        let link = Link::open(config, &folder, runtime.handle(), true)?;
+        link.ask(Command::Remind)?;
+        told += due.soon.len() + due.overdue.len();
+        let id = &incident.declaration.id;
+        for (word, lines) in [("overdue", &due.overdue), ("due soon", &due.soon)] {
+            lines.iter().try_for_each(|line| output::line(&format!("{id}  {word:8}  {line}")))?;
+        }
+    }
+    if told == 0 {
+        output::line("Nothing is due that nobody was reminded of.")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// What is asked of the runner.
 fn command(act: &ChecklistAct, runbook: &Runbook) -> Result<Command, Explanation> {
     let known = |line: &String| match runbook.checklist().iter().any(|item| item.id == *line) {
@@ -68,7 +105,8 @@ fn command(act: &ChecklistAct, runbook: &Runbook) -> Result<Command, Explanation
     };
     Ok(match act {
         ChecklistAct::Sign { line, evidence, file, command } => {
-            let evidence = gathered(evidence.as_deref(), file.as_deref(), command.as_deref())?;
+            let evidence =
+                evidence::gather(evidence.as_deref(), file.as_deref(), command.as_deref())?;
             Command::Sign(SignOff { item: known(line)?, done: true, evidence })
         }
         ChecklistAct::Reopen { line, reason } => {
@@ -80,6 +118,7 @@ fn command(act: &ChecklistAct, runbook: &Runbook) -> Result<Command, Explanation
         ChecklistAct::Give { line, owner } => {
             Command::Assign { item: known(line)?, owner: owner.clone() }
         }
+        ChecklistAct::Prove { line } => Command::Prove { line: known(line)? },
         ChecklistAct::Close { summary } => Command::Close { summary: summary.clone() },
         ChecklistAct::Run { item, .. } => {
             Command::RunCare { item: item.clone(), agreed: Vec::new() }
@@ -87,71 +126,15 @@ fn command(act: &ChecklistAct, runbook: &Runbook) -> Result<Command, Explanation
     })
 }
 
-/// The evidence as the text that is signed: what was seen, a file by its digest, a command by how
-/// it ended and what it said.
-fn gathered(
-    text: Option<&str>,
-    file: Option<&Path>,
-    command: Option<&str>,
-) -> Result<String, Explanation> {
-    let mut parts: Vec<String> = text.map(str::to_owned).into_iter().collect();
-    if let Some(path) = file {
-        let content = std::fs::read(path).map_err(|error| {
-            Explanation::new(
-                Kind::Storage,
-                format!("{} could not be read: {error}.", path.display()),
-                "Nothing was signed.",
-                "Name a file that you can read.",
-            )
-        })?;
-        let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(&content));
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        parts.push(format!("file {} ({} bytes, sha256 {digest})", path.display(), content.len()));
-    }
-    if let Some(command) = command {
-        parts.push(said(command)?);
-    }
-    if parts.iter().all(|part| part.trim().is_empty()) {
-        return Err(Explanation::new(
-            Kind::Refused,
-            "A line is not signed without evidence.",
-            "Nothing was signed.",
-            "Say what you saw with --evidence, --file or --command.",
-        ));
-    }
-    Ok(parts.join("; "))
-}
-
-/// Runs a command of the person's own. One that failed is no evidence.
-fn said(command: &str) -> Result<String, Explanation> {
-    let refused =
-        |why: String, next: &str| Explanation::new(Kind::Refused, why, "Nothing was signed.", next);
-    let ran = std::process::Command::new("sh")
-        .args(["-c", command])
-        .output()
-        .map_err(|error| refused(format!("The command could not be run: {error}."), ""))?;
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(text.as_bytes()));
-    let shown: String = text.trim().chars().take(OUTPUT).collect();
-    if !ran.status.success() {
-        return Err(refused(
-            format!("`{command}` did not end well ({}): {shown}", ran.status),
-            "A failed command is no evidence that the line is done.",
-        ));
-    }
-    Ok(format!("`{command}` ended well (output sha256 {digest}): {shown}"))
-}
-
 /// The link to the incident's runner.
-struct Link {
+pub(super) struct Link {
     client: Client,
     runtime: tokio::runtime::Handle,
     bar: Bar,
 }
 
 impl Link {
-    fn open(
+    pub(super) fn open(
         config: &Config,
         folder: &Path,
         runtime: &tokio::runtime::Handle,
@@ -163,7 +146,7 @@ impl Link {
         Ok(Self { client, runtime: runtime.clone(), bar: Bar::new(quiet) })
     }
 
-    fn incident(&self) -> Result<Arc<Incident>, Explanation> {
+    pub(super) fn incident(&self) -> Result<Arc<Incident>, Explanation> {
         self.runtime.block_on(self.client.live(LIVE_LIMIT))
     }
 
@@ -175,7 +158,7 @@ impl Link {
     }
 
     /// Asks, and shows how far it is until the answer is there.
-    fn ask(&self, command: Command) -> Result<(), Explanation> {
+    pub(super) fn ask(&self, command: Command) -> Result<(), Explanation> {
         let mut pending = self.client.submit(command);
         let answer = loop {
             if let Some(answer) = pending.try_answer() {

@@ -11,6 +11,7 @@ mod copies;
 mod crypt;
 mod delta;
 mod drill;
+mod escalation;
 mod hold;
 mod incidents;
 mod init;
@@ -25,6 +26,7 @@ mod schedule;
 mod status;
 mod suspects;
 mod verify;
+mod vigil;
 mod wal;
 mod wal_list;
 
@@ -127,6 +129,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
         Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),
+        Verb::Escalation(args) => escalation::escalation(&loaded(path)?, &args),
         Verb::Journal(args::Journal::Verify { incident, cluster, json }) => {
             incidents::verify_journal(&loaded(path)?, &incident, cluster.as_deref(), json)
         }

@@ -3,6 +3,7 @@
 use super::args::{InstallUnits, Schedule};
 use super::output;
 use crate::engine::audit::keeper;
+use super::vigil;
 use crate::engine::config::Config;
 use crate::engine::desk;
 use crate::engine::explain::{Explanation, Kind};
@@ -62,7 +63,8 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
     Ok(ExitCode::SUCCESS)
 }
 
-/// Brings channels the messages that a runner could not deliver before it ended.
+/// Has somebody called or reminded where no runner is alive, and brings channels the messages that a
+/// runner could not deliver before it ended.
 fn left_messages(
     config: &Config,
     runbook: &Runbook,
@@ -74,6 +76,7 @@ fn left_messages(
     let (config, runbook, stop) = (config.clone(), runbook.clone(), Arc::clone(stop));
     let follow = move || {
         while !stop.wait(MESSAGES_EVERY) {
+            vigil::wake(&config, &runbook);
             messenger::deliver_left(&config.channels, &runbook, &config.state_directory());
         }
     };

@@ -148,6 +148,8 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::LineDetails => care::details(app),
         Id::WaiveLine => care::waive(app),
         Id::GiveLine => care::give(app),
+        Id::ProveLine => return care::prove(app),
+        Id::Acknowledge => return care::acknowledge(app),
         Id::WriteReport => return plain(app, Command::WriteReport, "writing the report"),
         Id::CloseIncident => close(app),
         _ => {}

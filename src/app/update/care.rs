@@ -9,6 +9,7 @@ use crate::engine::incident::facts::Verdict;
 use crate::engine::runner::protocol::Command;
 use crate::screens::checklist;
 use crate::screens::commands;
+use crate::screens::escalation;
 use crate::screens::layers::{Emphasis, Intent, Layer, LinePurpose, Pick, Reader};
 use tui_input::Input;
 
@@ -67,6 +68,20 @@ pub fn confirm(app: &mut App, item: &'static str, agreed: Vec<String>) {
     }
     let title = "Carry this out on the recovered server?";
     actions::confirm(app, title, body, "do it", "leave it", Intent::Care { item, agreed });
+}
+
+/// Has Lifeboat prove the selected line.
+pub fn prove(app: &mut App) -> Vec<Effect> {
+    let Some(item) = checklist::selected(&app.view) else { return Vec::new() };
+    plain(app, Command::Prove { line: item.id.clone() }, "proving")
+}
+
+/// Answers for the level of the ladder that was called.
+pub fn acknowledge(app: &mut App) -> Vec<Effect> {
+    let incident = app.view.incident.as_ref();
+    let Some(raised) = incident.and_then(escalation::unanswered) else { return Vec::new() };
+    let level = raised.raise.level.clone();
+    plain(app, Command::Acknowledge { level }, "answering")
 }
 
 pub fn details(app: &mut App) {

@@ -4,6 +4,7 @@
 pub mod archiving;
 pub mod channels;
 pub mod control;
+pub mod escalation;
 pub mod load;
 pub mod masking;
 pub mod place;
@@ -43,6 +44,9 @@ pub struct Config {
     /// Whom an incident's messages go to.
     #[serde(default)]
     pub channels: Vec<channels::Channel>,
+    /// Who is called when a recovery lasts.
+    #[serde(default)]
+    pub escalation: escalation::Escalation,
     #[serde(default)]
     pub sandbox: Sandbox,
     /// The file that this was read from; never in the file itself.

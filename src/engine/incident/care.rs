@@ -19,6 +19,24 @@ pub struct Proposal {
     pub group: Option<String>,
 }
 
+/// Lines of the checklist, by id, that somebody was reminded of: each of either once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reminder {
+    /// Their time is nearly over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub soon: Vec<String>,
+    /// Their time is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overdue: Vec<String>,
+}
+
+/// What somebody was reminded of in one line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Reminded {
+    pub soon: Option<Timestamp>,
+    pub overdue: Option<Timestamp>,
+}
+
 /// One run of an item: what was agreed to, what was found, and what is proposed now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Care {

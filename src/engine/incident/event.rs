@@ -1,11 +1,12 @@
 //! The journal's events. Owns their names and payloads, which are a stable format; never decides
 //! what follows from one: that is the model's.
 
-use super::care::{Care, Held};
+use super::care::{Care, Held, Reminder};
 use super::facts::{
     Actor, Check, Identity, Loss, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff,
     Tier, Topic, Try,
 };
+use super::raised::Raise;
 use super::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::runner::plan::Plan;
@@ -202,6 +203,14 @@ pub enum Event {
     ChecklistAssigned {
         item: String,
         owner: String,
+    },
+    /// Somebody was reminded of lines that are due.
+    ChecklistReminded(Reminder),
+    /// A level of the escalation ladder is called, or called again: nobody had answered.
+    LevelRaised(Raise),
+    /// Somebody answers for a level that was called; the person is the entry's.
+    LevelAcknowledged {
+        level: String,
     },
     /// What would act by itself is about to be switched off, before the server opens.
     ServiceHeld(Held),

@@ -1,12 +1,17 @@
 //! One incident: its journal, and the model folded from it. Nothing else is state.
 
 pub mod care;
+pub mod clocks;
 pub mod event;
 pub mod facts;
+#[cfg(test)]
+pub mod fixture;
 pub mod journal;
 pub mod model;
 pub mod narrate;
+pub mod outlook;
 pub mod past;
+pub mod raised;
 pub mod store;
 pub mod trouble;
 

@@ -1,12 +1,14 @@
 //! The incident as it stands: a fold over its journal. Owns what follows from each event; never
 //! reads a clock, a file or a server, so that the same journal always gives the same model.
 
-use super::care::{CareState, Held, Waived};
+use super::care::{CareState, Held, Reminded, Waived};
+pub use super::clocks::Clocks;
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
     Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
 };
 use super::narrate;
+use super::raised::{self, Raised};
 use super::trouble::{Adjustments, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
@@ -101,44 +103,6 @@ pub struct Answered {
     pub at: Timestamp,
 }
 
-/// The moments that RPO and RTO are computed from.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Clocks {
-    pub declared: Option<Timestamp>,
-    pub detected: Option<Timestamp>,
-    pub last_known_good: Option<Timestamp>,
-    /// The server was stopped: no write after this.
-    pub writes_stopped: Option<Timestamp>,
-    /// The gate was passed.
-    pub decided: Option<Timestamp>,
-    pub run_started: Option<Timestamp>,
-    pub restored: Option<Timestamp>,
-    pub replayed: Option<Timestamp>,
-    pub promoted: Option<Timestamp>,
-    /// The database takes connections again.
-    pub serving: Option<Timestamp>,
-    pub validated: Option<Timestamp>,
-    pub closed: Option<Timestamp>,
-}
-
-impl Clocks {
-    /// Where the outage began for the RTO: detection where stated, else declaration.
-    #[must_use]
-    pub fn outage_began(&self) -> Option<Timestamp> {
-        match (self.detected, self.declared) {
-            (Some(detected), Some(declared)) => Some(detected.min(declared)),
-            (one, other) => one.or(other),
-        }
-    }
-
-    /// Seconds from the outage's begin to serving, or to `now` while it lasts.
-    #[must_use]
-    pub fn rto_seconds(&self, now: Timestamp) -> Option<f64> {
-        let end = self.serving.unwrap_or(now);
-        Some(end.duration_since(self.outage_began()?).as_secs_f64())
-    }
-}
-
 /// One line of "what was done".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TimelineLine {
@@ -201,6 +165,10 @@ pub struct Incident {
     pub waived: BTreeMap<String, Waived>,
     /// Whose task a line of the checklist is, by id.
     pub owners: BTreeMap<String, String>,
+    /// Lines of the checklist that somebody was reminded of, by id.
+    pub reminded: BTreeMap<String, Reminded>,
+    /// Levels of the escalation ladder that were called, lowest first.
+    pub raised: Vec<Raised>,
     /// What was switched off before the server opened.
     pub held: Vec<Held>,
     /// The safety list's items that were run, by id.
@@ -268,6 +236,8 @@ impl Incident {
             signed: BTreeMap::new(),
             waived: BTreeMap::new(),
             owners: BTreeMap::new(),
+            reminded: BTreeMap::new(),
+            raised: Vec::new(),
             held: Vec::new(),
             care: BTreeMap::new(),
             reports: Vec::new(),
@@ -291,6 +261,13 @@ impl Incident {
                 tone,
             });
         }
+        self.fold(entry);
+        let taken_over = matches!(entry.event, Event::RunnerStarted { resumed: true, .. });
+        let turn = self.turn();
+        self.clocks.spent.pass(entry.at, turn, taken_over);
+    }
+
+    fn fold(&mut self, entry: &Entry) {
         let at = entry.at;
         match &entry.event {
             Event::IncidentDeclared(_) | Event::CommandRefused { .. } => {}
@@ -541,6 +518,18 @@ impl Incident {
                 } else {
                     self.owners.insert(item.clone(), owner.clone());
                 }
+            }
+            Event::ChecklistReminded(reminder) => {
+                for item in &reminder.soon {
+                    self.reminded.entry(item.clone()).or_default().soon = Some(at);
+                }
+                for item in &reminder.overdue {
+                    self.reminded.entry(item.clone()).or_default().overdue = Some(at);
+                }
+            }
+            Event::LevelRaised(raise) => raised::raise(&mut self.raised, raise, at),
+            Event::LevelAcknowledged { level } => {
+                raised::acknowledge(&mut self.raised, level, &entry.actor.user, at);
             }
             Event::ServiceHeld(held) => {
                 if !self.held.contains(held) {

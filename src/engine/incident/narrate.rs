@@ -162,6 +162,22 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         }
         Event::CareDone(care) => tally(&care_title(&care.item), care.verdict(), &care.checks),
         Event::ReportWritten { path } => (format!("Report written: {path}"), Plain),
+        Event::ChecklistReminded(reminder) => {
+            let told = |n: usize, word: &str| match n {
+                0 => None,
+                1 => Some(format!("1 line {word}")),
+                n => Some(format!("{n} lines {word}")),
+            };
+            let (soon, overdue) = (reminder.soon.len(), reminder.overdue.len());
+            let parts: Vec<_> =
+                [told(overdue, "overdue"), told(soon, "due soon")].into_iter().flatten().collect();
+            (format!("Reminded of the checklist: {}", parts.join(", ")), Attention)
+        }
+        Event::LevelRaised(raise) => {
+            let again = if raise.times > 1 { " again" } else { "" };
+            (format!("Level {} called{again}: {}. {}", raise.level, raise.who, raise.why), Bad)
+        }
+        Event::LevelAcknowledged { level } => (format!("Level {level} acknowledged"), Good),
         Event::IncidentClosed { .. } => (String::from("Incident closed"), Good),
     };
     Some(told)

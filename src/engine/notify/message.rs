@@ -2,6 +2,7 @@
 //! and its words for people who do not see the screen. Pure; reads nothing and sends nothing.
 
 use crate::engine::config::channels::Importance;
+pub(super) use crate::engine::incident::clocks::spoken as minutes;
 use crate::engine::incident::event::{Entry, Event};
 use crate::engine::incident::facts::{Check, Severity, Verdict};
 use crate::engine::incident::model::Incident;
@@ -23,6 +24,12 @@ pub enum Topic {
     Validated,
     PutBack,
     Closed,
+    /// A level of the ladder is called, or called again.
+    Escalated,
+    /// Somebody answers for it.
+    Acknowledged,
+    /// Lines of the checklist are due.
+    ChecklistDue,
     /// Sent by a person to see whether a channel works.
     Test,
 }
@@ -168,6 +175,24 @@ fn of(
             format!("The recovery of {} was given up and put back", declaration.cluster),
             String::from("Everything is as it was before the recovery began."),
         ),
+        Event::LevelRaised(raise) => (
+            Topic::Escalated,
+            Urgent,
+            escalation::headline(declaration, raise),
+            escalation::text(&declaration.id, raise),
+        ),
+        Event::LevelAcknowledged { level } => (
+            Topic::Acknowledged,
+            Attention,
+            format!("{}: level {level} is acknowledged", declaration.cluster),
+            format!("By {who}."),
+        ),
+        Event::ChecklistReminded(reminder) => (
+            Topic::ChecklistDue,
+            Attention,
+            reminders::headline(declaration, reminder),
+            reminders::text(incident, runbook, reminder),
+        ),
         Event::IncidentClosed { summary } => (
             Topic::Closed,
             Info,
@@ -224,17 +249,9 @@ fn severity_word(severity: Severity) -> &'static str {
     }
 }
 
-/// `40 s`, `5 min`, `1 h 20 min`.
-pub(super) fn minutes(seconds: u64) -> String {
-    match (seconds / 3600, seconds / 60 % 60) {
-        (0, 0) => format!("{seconds} s"),
-        (0, minutes) => format!("{minutes} min"),
-        (hours, 0) => format!("{hours} h"),
-        (hours, minutes) => format!("{hours} h {minutes} min"),
-    }
-}
-
+mod escalation;
 #[cfg(test)]
 pub(super) mod fixture;
+mod reminders;
 #[cfg(test)]
 mod tests;

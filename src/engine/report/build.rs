@@ -1,19 +1,16 @@
 //! From an incident to the report's value. Owns how the figures are computed.
 
 use super::{
-    Against, Base, CheckGroup, FORMAT, Journal, Loss, Mark, NoteLine, Objective, Outcome,
+    Against, Base, CheckGroup, FORMAT, Journal, Loss, NoteLine, Objective, Outcome,
     PrerequisiteLine, Recovery, Report, StepLine, Subject,
 };
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{
-    Check, OLD_RAN_UNTIL, Prerequisite, TargetPoint, Topic, Verdict,
-};
+use crate::engine::incident::clocks::Figure;
+use crate::engine::incident::facts::{Check, Prerequisite, Topic, Verdict};
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus, Tone};
-use crate::engine::moments;
 use crate::engine::runbook::Runbook;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 impl Report {
     /// The report on `incident` as it stands at `now`.
@@ -31,7 +28,8 @@ impl Report {
             rto: rto(incident, runbook, now),
             loss: loss(incident),
             past: incident.reach.as_ref().and_then(|r| r.cost.picture.as_deref().cloned()),
-            marks: marks(incident),
+            marks: incident.marks(),
+            shares: incident.shares(now),
             machine_seconds: steps.iter().filter_map(|s| s.machine_seconds).sum(),
             human_seconds: steps.iter().filter_map(|s| s.human_seconds).sum(),
             steps,
@@ -183,63 +181,8 @@ fn recovery(incident: &Incident) -> Recovery {
     }
 }
 
-/// The commit time that the recovered data reaches to, and where it is known from.
-fn reached_time(incident: &Incident) -> Option<(Timestamp, &'static str)> {
-    let said = incident.noted("reached_time");
-    if let Some(typed) =
-        said.and_then(|text| moments::parse(text, Timestamp::UNIX_EPOCH, &TimeZone::UTC).ok())
-    {
-        // Only a text that names its own offset is a moment.
-        if !typed.zone_assumed {
-            return Some((typed.at, "the point that the server said it reached"));
-        }
-    }
-    let replayed = incident.clocks.replayed.is_some();
-    let kept = incident.reach.as_ref().and_then(|r| r.last_kept.as_ref());
-    let kept = kept.filter(|_| replayed);
-    kept.map(|c| (c.at, "the last commit before the recovery point")).or_else(|| {
-        let plan = incident.plan.as_ref().filter(|_| replayed)?;
-        let of_base = plan.target.point == TargetPoint::EndOfBase;
-        of_base.then_some((plan.base.finished, "the end of the base backup"))
-    })
-}
-
-/// The runbook's "time between recovery point and incident". Where writes are known to have gone
-/// on after the incident was noticed, it counts to the last of them: what came in then is gone
-/// too.
 fn rpo(incident: &Incident, runbook: &Runbook) -> Objective {
-    let nothing_lost = incident.reach.as_ref().is_some_and(|r| r.lost_commits == Some(0));
-    let step_done =
-        |id: &str| incident.steps.iter().any(|s| s.id == id && s.status == StepStatus::Done);
-    // Beside an old server that runs on, nothing is known to be complete.
-    let in_place = incident.plan.as_ref().is_none_or(|plan| plan.procedure.is_point_in_time());
-    let rescued = in_place && step_done("rescue-wal") && step_done("replay");
-    let (actual, how) = if nothing_lost && rescued {
-        let how = "No commit after the recovery point is known, and WAL that was not archived was rescued.";
-        (Some(0.0), how.to_owned())
-    } else if let Some((reached, from)) = reached_time(incident) {
-        let began = incident.clocks.outage_began();
-        let last_known = last_known_commit(incident);
-        let ran = incident.noted(OLD_RAN_UNTIL).and_then(|at| at.parse().ok());
-        match began.max(last_known).max(ran) {
-            Some(end) => {
-                let to = if ran.is_some() && ran > began.max(last_known) {
-                    "the stop of the old server, which took writes until then"
-                } else if last_known > began {
-                    "the last commit known, which came after the incident was noticed"
-                } else if incident.clocks.detected.is_some() && began == incident.clocks.detected {
-                    "the first detection of the incident"
-                } else {
-                    "the declaration of the incident"
-                };
-                let seconds = end.duration_since(reached).as_secs_f64().max(0.0);
-                (Some(seconds), format!("From {from} to {to}."))
-            }
-            None => (None, String::from("Not known: the journal does not say when it began.")),
-        }
-    } else {
-        (None, String::from("Not known: the journal does not say which point was reached."))
-    };
+    let Figure { seconds: actual, how, .. } = incident.actual_rpo();
     let met = |limit: u64| actual.map(|seconds| seconds <= as_seconds(limit));
     let mut against = vec![against_tier(incident, runbook, |t| t.rpo_seconds, met)];
     let scenario = incident.declaration.drill.as_deref().and_then(|id| runbook.scenario(id));
@@ -253,24 +196,8 @@ fn rpo(incident: &Incident, runbook: &Runbook) -> Objective {
     Objective { actual_seconds: actual, ongoing: false, how, against }
 }
 
-/// The runbook's "total downtime".
 fn rto(incident: &Incident, runbook: &Runbook, now: Timestamp) -> Objective {
-    let clocks = &incident.clocks;
-    let actual = clocks.rto_seconds(now).map(|s| s.max(0.0));
-    let ongoing = clocks.serving.is_none();
-    let from = match clocks.detected {
-        Some(detected) if clocks.outage_began() == Some(detected) => "first detection",
-        _ => "declaration",
-    };
-    let how = match (actual, ongoing) {
-        (None, _) => String::from("Not known: the journal does not say when the outage began."),
-        (Some(_), false) => {
-            format!("From the {from} of the incident until the database served again.")
-        }
-        (Some(_), true) => {
-            format!("From the {from} of the incident until now; the database does not serve yet.")
-        }
-    };
+    let Figure { seconds: actual, ongoing, how } = incident.actual_rto(now);
     // While the outage lasts, a limit can be seen to be missed but not to be met.
     let met = |limit: u64| match actual {
         Some(seconds) if seconds > as_seconds(limit) => Some(false),
@@ -302,14 +229,6 @@ fn as_seconds(limit: u64) -> f64 {
     std::time::Duration::from_secs(limit).as_secs_f64()
 }
 
-/// The newest commit that the proof of reach knew of.
-fn last_known_commit(incident: &Incident) -> Option<Timestamp> {
-    let reach = incident.reach.as_ref()?;
-    let seconds = reach.lost_seconds.filter(|s| s.is_finite())?;
-    let span = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
-    reach.last_kept.as_ref()?.at.checked_add(span).ok()
-}
-
 fn loss(incident: &Incident) -> Loss {
     let reach = incident.reach.as_ref();
     Loss {
@@ -321,32 +240,6 @@ fn loss(incident: &Incident) -> Loss {
         tables: reach.and_then(|r| r.cost.tables.clone()),
         more_tables: reach.map_or(0, |r| r.cost.more_tables),
     }
-}
-
-fn marks(incident: &Incident) -> Vec<Mark> {
-    let clocks = &incident.clocks;
-    let reach = incident.reach.as_ref();
-    let last_kept = reach.and_then(|r| r.last_kept.as_ref()).map(|c| c.at);
-    let first_lost = reach.and_then(|r| r.first_lost.as_ref()).map(|c| c.at);
-    let mut marks = [
-        ("last_known_good", "Last known good", clocks.last_known_good),
-        ("last_kept", "Last commit kept", last_kept),
-        ("first_lost", "First commit given up", first_lost),
-        ("detected", "First detected", clocks.detected),
-        ("declared", "Declared", clocks.declared),
-        ("decided", "Decided: gate passed", clocks.decided),
-        ("run_started", "Recovery started", clocks.run_started),
-        ("writes_stopped", "Writes stopped", clocks.writes_stopped),
-        ("restored", "Base restored", clocks.restored),
-        ("replayed", "Replayed to the point", clocks.replayed),
-        ("promoted", "Promoted", clocks.promoted),
-        ("serving", "Serving again", clocks.serving),
-        ("validated", "Validated", clocks.validated),
-        ("closed", "Closed", clocks.closed),
-    ]
-    .map(|(id, title, at)| Mark { id, title, at });
-    marks.sort_by_key(|mark| (mark.at.is_none(), mark.at));
-    marks.to_vec()
 }
 
 fn step_line(step: &StepState, incident: &Incident, runbook: &Runbook, now: Timestamp) -> StepLine {

@@ -82,7 +82,7 @@ fn bands(report: &Report) -> Vec<Band> {
         from,
         to,
     });
-    let given_up = at("first_lost").zip(at("writes_stopped")).map(|(from, to)| Band {
+    let given_up = at("fault").zip(at("writes_stopped")).map(|(from, to)| Band {
         class: "lost",
         title: "Given up",
         from,

@@ -4,7 +4,7 @@
 use super::text::{
     bytes, commit, duration, html, limit, maybe_duration, maybe_moment, met, moment, status,
 };
-use super::{Objective, Report, chart, past, tried};
+use super::{Objective, Report, chart, past, shares, tried};
 use crate::engine::checklist::{Line, State};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::incident::model::{StepStatus, Tone};
@@ -176,6 +176,17 @@ fn objectives(page: &mut String, report: &Report) {
         html(&report.rpo.how),
         html(&report.rto.how)
     );
+    if let Some(shares) = &report.shares {
+        page.push_str("<h3>Whose time it was</h3>\n");
+        page.push_str(&shares::bar(shares));
+        let cells = |row: Vec<String>| -> Vec<Cell> {
+            let mut row = row.into_iter();
+            let name = Cell::Text(row.next().unwrap_or_default());
+            std::iter::once(name).chain(row.map(Cell::Number)).collect()
+        };
+        let rows = shares::rows(shares).into_iter().map(cells);
+        table(page, &["Part of the downtime", "Time", "Share"], rows);
+    }
     section(page, "Data lost");
     let loss = &report.loss;
     facts(

@@ -3,7 +3,7 @@
 use super::text::{
     bytes, commit, duration, limit, maybe_duration, maybe_moment, md, met, moment, status,
 };
-use super::{CheckGroup, Objective, Report, StepLine, past, tried};
+use super::{CheckGroup, Objective, Report, StepLine, past, shares, tried};
 use crate::engine::checklist::{Line, State};
 
 pub(super) fn render(report: &Report) -> String {
@@ -104,6 +104,10 @@ fn objectives(out: &mut Page, report: &Report) {
     out.line("");
     out.line(&format!("- RPO: {}", md(&report.rpo.how)));
     out.line(&format!("- RTO: {}", md(&report.rto.how)));
+    if let Some(shares) = &report.shares {
+        out.line("");
+        out.table(&["Part of the downtime", "Time", "Share"], shares::rows(shares));
+    }
     out.heading("Data lost");
     let loss = &report.loss;
     out.facts(vec![

@@ -7,12 +7,15 @@ mod chart;
 mod html;
 mod markdown;
 mod past;
+mod shares;
 mod text;
 mod tried;
 
 use crate::engine::checklist::Checklist;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
+pub use crate::engine::incident::clocks::Mark;
+use crate::engine::incident::clocks::Shares;
 use crate::engine::incident::facts::{Check, Commit, Severity, Tier, Try, Verdict};
 use crate::engine::incident::model::{Phase, StepStatus, TimelineLine, Tone};
 use crate::engine::incident::past::{Picture, TableLoss};
@@ -41,6 +44,9 @@ pub struct Report {
     pub past: Option<Picture>,
     /// The moments of the incident in the order of time, then those that are not known.
     pub marks: Vec<Mark>,
+    /// The downtime by whose time it was; `None` where the journal does not say when it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shares: Option<Shares>,
     pub steps: Vec<StepLine>,
     /// Seconds that the steps worked.
     pub machine_seconds: f64,
@@ -189,14 +195,6 @@ impl Loss {
             }
         }
     }
-}
-
-/// A moment of the incident.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Mark {
-    pub id: &'static str,
-    pub title: &'static str,
-    pub at: Option<Timestamp>,
 }
 
 /// One step of the plan and how it went.

@@ -88,6 +88,13 @@ fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanat
         Command::Sign(sign) => Event::ChecklistSigned(sign),
         Command::Waive { item, reason } => Event::ChecklistWaived { item, reason },
         Command::Assign { item, owner } => Event::ChecklistAssigned { item, owner },
+        Command::Acknowledge { level } => Event::LevelAcknowledged { level },
+        Command::Remind => {
+            let Some(reminder) = core.work.reminder(&state.incident, core.now()) else {
+                return Ok(());
+            };
+            Event::ChecklistReminded(reminder)
+        }
         Command::Close { summary } => Event::IncidentClosed { summary },
         Command::Start { plan_hash } => {
             core.append(state, actor, Event::RunStarted { plan_hash })?;

@@ -4,7 +4,9 @@
 use super::guard;
 use super::peer;
 use super::protocol::{Message, Progress};
+use super::server::Clock;
 use super::work::Work;
+use crate::engine::escalation::Ladder;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{Actor, Survey};
 use crate::engine::incident::journal::Journal;
@@ -36,6 +38,9 @@ pub(super) struct Core {
     jobs: Mutex<HashSet<&'static str>>,
     /// Questions that queue instead of being refused.
     pub questions: tokio::sync::Mutex<()>,
+    /// Who is called when it lasts; `None` where nobody is.
+    pub ladder: Option<Ladder>,
+    clock: Clock,
     me: Actor,
 }
 
@@ -56,7 +61,9 @@ impl Core {
         entries: &[Entry],
         work: Arc<dyn Work>,
         runtime: Handle,
+        clock: Clock,
     ) -> Result<Self, Explanation> {
+        let ladder = work.ladder(&incident);
         let lines = entries.iter().map(line).collect::<Result<Vec<_>, _>>()?;
         let cancel = AtomicBool::new(incident.cancel_requested);
         let entries = watch::Sender::new(lines.len());
@@ -75,6 +82,8 @@ impl Core {
             readings: AtomicU64::new(0),
             jobs: Mutex::new(HashSet::new()),
             questions: tokio::sync::Mutex::new(()),
+            ladder,
+            clock,
             me: peer::runner(),
         })
     }
@@ -95,12 +104,23 @@ impl Core {
             return Err(ending());
         };
         let entry =
-            journal.append(Timestamp::now(), actor, event).map_err(|error| error.explanation())?;
+            journal.append(self.now(), actor, event).map_err(|error| error.explanation())?;
         state.incident.apply(&entry);
         state.lines.push(line(&entry)?);
         self.cancel.store(state.incident.cancel_requested, Ordering::Release);
         self.entries.send_replace(state.lines.len());
         Ok(())
+    }
+
+    /// The time by the runner's clock.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Whether the runner stays although nobody watches: somebody may have to be called.
+    pub fn stays(&self) -> bool {
+        let now = self.now();
+        self.ladder.as_ref().is_some_and(|ladder| ladder.awaits(&self.lock().incident, now))
     }
 
     /// [`Core::append`] by the runner itself.

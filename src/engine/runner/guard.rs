@@ -64,6 +64,8 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         C::Waive { reason, .. } if reason.trim().is_empty() => {
             return Err(refusal("A line is not waived without a reason.", "Write one."));
         }
+        C::Acknowledge { level } => acknowledge(incident, level)?,
+        C::Prove { line } => prove(incident, line)?,
         C::Close { summary } => close(incident, summary)?,
         _ => {}
     }
@@ -416,6 +418,36 @@ fn care(incident: &Incident, item: &str, agreed: &[String]) -> Result<(), Explan
     let proposals = incident.care.get(item).map_or(&[][..], |state| state.proposals());
     aftercare::agreeable(proposals, agreed)
         .map_err(|why| refusal(why, "Look again, then agree to what is proposed then."))
+}
+
+fn acknowledge(incident: &Incident, level: &str) -> Result<(), Explanation> {
+    match incident.raised.iter().find(|raised| raised.raise.level == level) {
+        None => Err(refusal(
+            format!("Level \"{level}\" was not called."),
+            "lifeboat escalation shows which were.",
+        )),
+        Some(raised) => match &raised.acknowledged {
+            Some(by) => Err(refusal(format!("{} answers for level {level} already.", by.by), "")),
+            None => Ok(()),
+        },
+    }
+}
+
+fn prove(incident: &Incident, line: &str) -> Result<(), Explanation> {
+    let signed = incident.signed.get(line).is_some_and(|signed| signed.sign.done);
+    if signed || incident.waived.contains_key(line) {
+        return Err(refusal(
+            format!("The line \"{line}\" is settled already."),
+            "Reopen it first, with the reason.",
+        ));
+    }
+    if incident.clocks.serving.is_none() {
+        return Err(refusal(
+            "The recovered database does not serve yet.",
+            "The checklist is for after the recovery.",
+        ));
+    }
+    Ok(())
 }
 
 fn close(incident: &Incident, summary: &str) -> Result<(), Explanation> {

@@ -7,10 +7,10 @@ use super::executor;
 use super::failpoint;
 use super::guard;
 use super::protocol::{Answer, Command, Progress};
-use super::work::Asking;
+use super::work::{Asking, Proof};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::care::Care;
-use crate::engine::incident::facts::{Actor, Loss};
+use crate::engine::incident::facts::{Actor, Loss, SignOff};
 use crate::engine::incident::past::Picture;
 use crate::engine::incident::{Event, Incident};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +39,7 @@ fn kind(command: &Command) -> Option<&'static str> {
         // One at a time, whichever item it is.
         Command::RunCare { .. } => Some("care"),
         Command::WriteReport => Some("report"),
+        Command::Prove { .. } => Some("proof"),
         _ => None,
     }
 }
@@ -209,8 +210,34 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
             }
             Ok(())
         }
+        Command::Prove { line } => prove(core, actor, line),
         _ => Err(Explanation::new(Kind::Internal, "This command is no job.", "", "")),
     }
+}
+
+/// Runs what a line of the checklist is proven by, one after another as if each had been asked for,
+/// and signs it where all of it is VERIFIED.
+fn prove(core: &Arc<Core>, actor: &Actor, line: &str) -> Result<(), Explanation> {
+    for proof in core.work.proofs(line)? {
+        let command = match proof {
+            Proof::Validation => Command::Validate,
+            Proof::Care(item) => Command::RunCare { item, agreed: Vec::new() },
+            Proof::Report => Command::WriteReport,
+        };
+        let Some(kind) = kind(&command) else { continue };
+        let _job = core.begin_job(kind)?;
+        {
+            let state = core.lock();
+            guard::check(&state.incident, &command, state.executing)?;
+        }
+        act(core, actor, &command)?;
+    }
+    let mut state = core.lock();
+    let command = Command::Prove { line: line.to_owned() };
+    guard::check(&state.incident, &command, state.executing)?;
+    let evidence = core.work.proven(&state.incident, line)?;
+    let sign = SignOff { item: line.to_owned(), done: true, evidence };
+    core.append(&mut state, actor, Event::ChecklistSigned(sign))
 }
 
 /// Accepts a cure, carries it out, and lets the plan go on from where it stood. While it is on its

@@ -11,6 +11,7 @@ mod executor;
 pub mod failpoint;
 pub mod guard;
 mod jobs;
+mod ladder;
 pub mod peer;
 pub mod plan;
 pub mod protocol;

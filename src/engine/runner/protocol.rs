@@ -135,6 +135,17 @@ pub enum Command {
         #[serde(default)]
         agreed: Vec<String>,
     },
+    /// Runs what Lifeboat itself can prove the line by, and signs it in the asker's name where all
+    /// is VERIFIED.
+    Prove {
+        line: String,
+    },
+    /// Reminds now of lines that are due, each once.
+    Remind,
+    /// Answers for a level of the ladder that was called.
+    Acknowledge {
+        level: String,
+    },
     WriteReport,
     Close {
         summary: String,
@@ -178,6 +189,9 @@ impl Command {
             | Self::Validate
             | Self::Sign(_)
             | Self::Assign { .. }
+            | Self::Prove { .. }
+            | Self::Remind
+            | Self::Acknowledge { .. }
             | Self::WriteReport => Role::Operator,
             Self::RunCare { item, agreed } => aftercare::role(item, !agreed.is_empty()),
             Self::ChooseTarget { .. }

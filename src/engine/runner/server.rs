@@ -5,6 +5,7 @@
 use super::core::Core;
 use super::executor;
 use super::failpoint;
+use super::ladder;
 use super::peer;
 use super::socket::{self, Address};
 use super::work::Work;
@@ -35,6 +36,9 @@ const CLIENTS: usize = 64;
 /// How long an ending runner waits for jobs that only read.
 const LAST_JOBS: Duration = Duration::from_secs(2);
 
+/// Where the runner's time comes from.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// What a runner needs to know.
 pub struct RunnerOptions {
     pub incident_dir: PathBuf,
@@ -47,6 +51,10 @@ pub struct RunnerOptions {
     pub idle_exit: Option<Duration>,
     /// A client that takes nothing for this long is dropped.
     pub write_limit: Duration,
+    /// What it calls now: the system's clock, but in tests.
+    pub clock: Clock,
+    /// How often the ladder and the checklist are looked at.
+    pub tick: Duration,
     /// SIGHUP is ignored; SIGTERM and SIGINT end the runner at the next safe point.
     pub signals: bool,
     /// Told the socket's path once it listens.
@@ -66,6 +74,8 @@ impl RunnerOptions {
             work,
             idle_exit: Some(Duration::from_secs(600)),
             write_limit: Duration::from_secs(30),
+            clock: Arc::new(Timestamp::now),
+            tick: Duration::from_secs(1),
             signals: true,
             ready: None,
             stop: None,
@@ -171,14 +181,14 @@ fn take_over(
         let uid = declared_by.unwrap_or(me.uid);
         let actor = peer::actor(uid, &options.operators);
         let event = Event::IncidentDeclared(declaration);
-        entries.push(journal.append(Timestamp::now(), &actor, event)?);
+        entries.push(journal.append((options.clock)(), &actor, event)?);
     }
     let started = Event::RunnerStarted {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         resumed,
     };
-    entries.push(journal.append(Timestamp::now(), &me, started)?);
+    entries.push(journal.append((options.clock)(), &me, started)?);
     if let Some(Torn { bytes, kept: Some(kept) }) = torn {
         let name = kept.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = format!(
@@ -186,13 +196,13 @@ fn take_over(
              {name}. Nobody had been told of it."
         );
         let event = Event::NoteAdded { topic: Topic::Note, text };
-        entries.push(journal.append(Timestamp::now(), &me, event)?);
+        entries.push(journal.append((options.clock)(), &me, event)?);
     }
     let incident = Incident::replay(&entries)
         .map_err(|source| RunnerError::Fold { folder: folder.clone(), source })?;
     let runtime = tokio::runtime::Handle::current();
-    Core::new(journal, incident, &entries, Arc::clone(&options.work), runtime)
-        .map_err(RunnerError::Refused)
+    let (work, clock) = (Arc::clone(&options.work), Arc::clone(&options.clock));
+    Core::new(journal, incident, &entries, work, runtime, clock).map_err(RunnerError::Refused)
 }
 
 async fn live(core: &Arc<Core>, options: &mut RunnerOptions) -> Result<Exit, RunnerError> {
@@ -216,7 +226,8 @@ async fn live(core: &Arc<Core>, options: &mut RunnerOptions) -> Result<Exit, Run
     let clients = watch::Sender::new(0_usize);
     let stop = told_to_end(signals, options.stop.take());
     let idle = idle(core, &clients, options.idle_exit);
-    tokio::pin!(stop, idle);
+    let ladder = ladder::watch(Arc::clone(core), options.tick);
+    tokio::pin!(stop, idle, ladder);
     let exit = loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -240,6 +251,7 @@ async fn live(core: &Arc<Core>, options: &mut RunnerOptions) -> Result<Exit, Run
             () = failed(&mut fatal) => break None,
             () = &mut stop => break Some(Exit::Stopped),
             () = &mut idle => break Some(Exit::Idle),
+            () = &mut ladder => {}
         }
     };
     drop(listener);
@@ -358,7 +370,11 @@ async fn idle(core: &Arc<Core>, clients: &watch::Sender<usize>, patience: Option
         tokio::select! {
             _ = clients.changed() => {}
             _ = busy.changed() => {}
-            () = tokio::time::sleep_until(until), if is_idle => return,
+            () = tokio::time::sleep_until(until), if is_idle => {
+                if !core.stays() {
+                    return;
+                }
+            }
         }
     }
 }

@@ -5,9 +5,10 @@
 use super::plan::Plan;
 use super::protocol::{FullRestore, Progress};
 use super::step::Step;
+use crate::engine::escalation::Ladder;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
-use crate::engine::incident::care::Care;
+use crate::engine::incident::care::{Care, Reminder};
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
 use crate::engine::incident::past::Window;
 use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
@@ -38,6 +39,15 @@ pub struct Cured {
     pub adjusted: Adjustments,
     /// Where the recovery ends elsewhere because of it: why it can be reached, and the plan.
     pub moved: Option<(Reach, Plan)>,
+}
+
+/// What proves a line of the checklist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    Validation,
+    /// A run of that item of the safety list.
+    Care(String),
+    Report,
 }
 
 /// The work behind the runner's commands, for one incident's cluster.
@@ -211,6 +221,38 @@ pub trait Work: Send + Sync {
         agreed: &[String],
         report: Report<'_>,
     ) -> Result<Care, Explanation>;
+
+    /// Who is called when the incident lasts; `None`: nobody ever is.
+    fn ladder(&self, incident: &Incident) -> Option<Ladder> {
+        let _ = incident;
+        None
+    }
+
+    /// What somebody is to be reminded of now, if anything.
+    fn reminder(&self, incident: &Incident, now: Timestamp) -> Option<Reminder> {
+        let _ = (incident, now);
+        None
+    }
+
+    /// What has to be run so that a line of the checklist is proven.
+    ///
+    /// # Errors
+    /// Where there is no such line, or only a person can say that it is done.
+    fn proofs(&self, line: &str) -> Result<Vec<Proof>, Explanation> {
+        Err(super::guard::refusal(
+            format!("The checklist has no line \"{line}\" that Lifeboat can prove."),
+            "Sign it, with what you saw.",
+        ))
+    }
+
+    /// Lifeboat's own evidence for a line, once all that it takes was run.
+    ///
+    /// # Errors
+    /// Where it is not VERIFIED: says what is missing.
+    fn proven(&self, incident: &Incident, line: &str) -> Result<String, Explanation> {
+        let _ = incident;
+        self.proofs(line).map(|_| String::new())
+    }
 
     /// Whether the checklist lets the incident be closed.
     ///

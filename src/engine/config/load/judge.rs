@@ -25,6 +25,7 @@ pub(super) fn content(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     for (at, channel) in config.channels.iter().enumerate() {
         judge.channel(at, channel, config);
     }
+    judge.escalation(config);
     for (at, cluster) in config.clusters.iter().enumerate() {
         judge.cluster(at, cluster, config);
     }

@@ -23,6 +23,8 @@ pub(super) fn bodies(message: &Message, routing_key: &str) -> Vec<Result<Vec<u8>
 enum Event {
     Trigger(Alert),
     Resolve(Alert),
+    /// Somebody answers for it: nobody else is called.
+    Acknowledge(Alert),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,8 @@ enum Alert {
     Incident,
     /// Somebody has to decide or to repair.
     Action,
+    /// A level of the ladder is called.
+    Escalation,
     Test,
 }
 
@@ -40,24 +44,33 @@ impl Alert {
         match self {
             Self::Incident => format!("lifeboat/{}", message.incident),
             Self::Action => format!("lifeboat/{}/action", message.incident),
+            Self::Escalation => format!("lifeboat/{}/escalation", message.incident),
             Self::Test => format!("lifeboat/{}", message.id),
         }
     }
 }
 
 fn events(message: &Message) -> Vec<Event> {
-    use Alert::{Action, Incident, Test};
+    use Alert::{Action, Escalation, Incident, Test};
     match message.topic {
         Topic::Declared | Topic::SeveritySet => vec![Event::Trigger(Incident)],
         Topic::DecisionNeeded | Topic::StepFailed | Topic::Interrupted => {
             vec![Event::Trigger(Action)]
         }
-        Topic::RecoveryStarted | Topic::Serving | Topic::PutBack => vec![Event::Resolve(Action)],
+        Topic::RecoveryStarted | Topic::PutBack => vec![Event::Resolve(Action)],
+        // Nobody has to be called any more.
+        Topic::Serving => vec![Event::Resolve(Action), Event::Resolve(Escalation)],
+        // An alert that is open calls nobody anew: each call is an alert of its own.
+        Topic::Escalated => vec![Event::Resolve(Escalation), Event::Trigger(Escalation)],
+        Topic::Acknowledged => vec![Event::Acknowledge(Escalation)],
+        Topic::ChecklistDue => vec![Event::Trigger(Action)],
         Topic::Validated if message.importance >= Importance::Attention => {
             vec![Event::Trigger(Action)]
         }
         Topic::Validated => vec![Event::Resolve(Action)],
-        Topic::Closed => vec![Event::Resolve(Action), Event::Resolve(Incident)],
+        Topic::Closed => {
+            vec![Event::Resolve(Action), Event::Resolve(Escalation), Event::Resolve(Incident)]
+        }
         Topic::Test => vec![Event::Trigger(Test), Event::Resolve(Test)],
     }
 }
@@ -66,6 +79,7 @@ fn body(event: Event, message: &Message, routing_key: &str) -> Result<Vec<u8>, D
     let (action, alert) = match event {
         Event::Trigger(alert) => ("trigger", alert),
         Event::Resolve(alert) => ("resolve", alert),
+        Event::Acknowledge(alert) => ("acknowledge", alert),
     };
     let mut value = object!({
         "routing_key": routing_key,

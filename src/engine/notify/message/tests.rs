@@ -66,3 +66,57 @@ fn spans_are_told_in_words() {
     let told: Vec<String> = [40, 300, 3600, 4800].into_iter().map(minutes).collect();
     assert_eq!(told, ["40 s", "5 min", "1 h", "1 h 20 min"]);
 }
+
+#[test]
+fn a_call_for_a_level_says_why_whom_and_how_to_answer() {
+    use crate::engine::incident::raised::{Because, Raise};
+    let mut entries = journal();
+    let call = |times| {
+        Event::LevelRaised(Raise {
+            level: String::from("2"),
+            who: String::from("Senior site reliability engineer"),
+            contacts: vec![String::from("Rota, +49 30 1")],
+            because: Because::Elapsed,
+            why: String::from("30 min have passed since the declaration."),
+            times,
+        })
+    };
+    entries[2].event = call(1);
+    entries[3].event = call(3);
+    entries[4].event = Event::LevelAcknowledged { level: String::from("2") };
+    let told = messages(&entries, &runbook());
+    let seen: Vec<_> = told[2..5].iter().map(|m| (m.topic, m.importance)).collect();
+    let (urgent, attention) = (Importance::Urgent, Importance::Attention);
+    assert_eq!(
+        seen,
+        [(Topic::Escalated, urgent), (Topic::Escalated, urgent), (Topic::Acknowledged, attention)]
+    );
+    assert_eq!(told[2].headline, "orders: level 2 is called: Senior site reliability engineer");
+    assert_eq!(
+        told[2].text,
+        "30 min have passed since the declaration.\nCall Rota, +49 30 1\nAnswer for it with K on \
+         any screen, or: lifeboat escalation INC-20260113-001 --acknowledge"
+    );
+    assert!(told[3].headline.starts_with("orders: level 2 is called again (3): "));
+    assert_ne!(told[2].id, told[3].id, "each call arrives for itself");
+    assert_eq!((told[4].text.as_str(), told[4].seq), ("By alice.", 5));
+}
+
+#[test]
+fn a_reminder_names_the_lines_and_whose_they_are() {
+    use crate::engine::incident::care::Reminder;
+    let mut entries = journal();
+    let (item, owner) = (String::from("jobs"), String::from("team data"));
+    entries[12].event = Event::ChecklistAssigned { item: item.clone(), owner };
+    let overdue = vec![item];
+    let soon = vec![String::from("alerts-enabled")];
+    entries[13].event = Event::ChecklistReminded(Reminder { soon, overdue });
+    let told = messages(&entries, &runbook());
+    let reminder = told.iter().find(|m| m.topic == Topic::ChecklistDue).unwrap();
+    assert_eq!(
+        reminder.headline,
+        "orders: checklist of INC-20260113-001: 1 line overdue, 1 line due soon"
+    );
+    assert!(reminder.text.starts_with("OVERDUE: "), "{}", reminder.text);
+    assert!(reminder.text.contains("(team data)\nDue soon: Monitoring alerts re-enabled\n"));
+}

@@ -1,0 +1,49 @@
+//! Whose time the downtime was: the machine's or people's. Owns its words and its bar; the figures
+//! are [`Shares`].
+
+use super::chart::{self, WIDTH};
+use super::text::duration;
+use crate::engine::incident::clocks::Shares;
+use std::fmt::Write;
+
+/// Each part with its name, its seconds and its share; the whole last.
+pub(super) fn rows(shares: &Shares) -> Vec<Vec<String>> {
+    let mut parts = vec![
+        ("Machine: steps, cures, putting back", shares.machine),
+        ("People: assessment, choice, gate", shares.deciding),
+        ("People: questions, failures, pauses", shares.waiting),
+    ];
+    if shares.unattended > 0.0 {
+        parts.push(("No runner was alive", shares.unattended));
+    }
+    parts.push(("Downtime", shares.total));
+    let row = |(name, seconds): (&str, f64)| {
+        vec![name.to_owned(), duration(seconds), format!("{:.0} %", shares.percent(seconds))]
+    };
+    parts.into_iter().map(row).collect()
+}
+
+/// One bar over the whole width, in the colours of the steps' chart.
+pub(super) fn bar(shares: &Shares) -> String {
+    let mut svg = chart::open("Whose time the downtime was", 30.0);
+    let parts = [
+        ("machine", "machine", shares.machine),
+        ("human", "people", shares.human()),
+        ("outage", "no runner", shares.unattended),
+    ];
+    let mut x = 0.0;
+    for (class, title, seconds) in parts {
+        let width = shares.percent(seconds) / 100.0 * WIDTH;
+        if width > 0.0 {
+            let _ = write!(
+                svg,
+                "<rect class=\"{class}\" x=\"{x:.1}\" y=\"4\" width=\"{width:.1}\" height=\"20\">\
+                 <title>{title}: {}</title></rect>",
+                duration(seconds)
+            );
+        }
+        x += width;
+    }
+    svg.push_str("</svg>");
+    svg
+}
