@@ -221,3 +221,16 @@ pub async fn has_schema(client: &Client, schema: &str) -> Result<bool, PartsErro
     let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
     client.query_one(query, &[&schema]).await.and_then(|row| row.try_get(0)).map_err(failed())
 }
+
+/// Those of `relations` (`schema.name`, to the letter) that a server does not have.
+///
+/// # Errors
+/// Where it does not answer.
+pub async fn lacking(client: &Client, relations: &[String]) -> Result<Vec<String>, PartsError> {
+    let failed = || PartsError::sql("Looking for relations");
+    let query = "SELECT w FROM pg_catalog.unnest($1::text[]) w WHERE NOT EXISTS \
+                 (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+                    ON n.oid = c.relnamespace WHERE n.nspname || '.' || c.relname = w) ORDER BY 1";
+    let rows = client.query(query, &[&relations]).await.map_err(failed())?;
+    rows.iter().map(|row| row.try_get(0).map_err(failed())).collect()
+}

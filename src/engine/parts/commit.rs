@@ -5,6 +5,7 @@ use super::error::PartsError;
 use super::session;
 use crate::engine::config::Connection;
 use crate::engine::postgres::connect;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
@@ -16,22 +17,26 @@ pub const ASK_LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// By what a transaction is found again: its number, and the server that gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mark {
-    xid: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub xid: String,
+    #[serde(flatten)]
     origin: Origin,
 }
 
 /// The same number on another timeline is another transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Origin {
     system: String,
     timeline: String,
 }
 
+/// Hears of a transaction before its COMMIT is sent; its error rolls back.
+pub type Before<'a> = &'a mut (dyn FnMut(&Mark) -> Result<(), PartsError> + Send);
+
 /// What a server says of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
+pub enum Status {
     Committed,
     RolledBack,
     /// Its session has not noticed yet that nobody listens.
@@ -40,8 +45,8 @@ enum Status {
     Forgotten,
 }
 
-/// Commits the writer's transaction. Where the answer is lost, asks on a new connection; then the
-/// text says so.
+/// Commits the writer's transaction, of which `before` hears first. Where the answer is lost, asks
+/// on a new connection; then the text says so.
 ///
 /// # Errors
 /// Where it was rolled back; [`PartsError::NotKnown`] where nobody says within `limit` whether it
@@ -51,8 +56,12 @@ pub async fn commit(
     connection: &Connection,
     database: &str,
     limit: Duration,
+    before: Before<'_>,
 ) -> Result<Option<String>, PartsError> {
     let mark = mark(writer).await?;
+    if let Some(mark) = &mark {
+        before(mark)?;
+    }
     let Err(error) = writer.batch_execute("COMMIT").await else { return Ok(None) };
     let Some(mark) = mark.filter(|_| !is_answer(&error)) else {
         return Err(PartsError::sql("Committing")(error));
@@ -101,7 +110,10 @@ fn answers(code: &SqlState) -> bool {
 }
 
 /// Asks until the server knows, at most for `limit` and at least once.
-async fn ask(
+///
+/// # Errors
+/// Why it could not be learnt; that says nothing of what became of it.
+pub async fn ask(
     mark: &Mark,
     connection: &Connection,
     database: &str,
@@ -119,7 +131,9 @@ async fn ask(
 }
 
 async fn ask_once(mark: &Mark, connection: &Connection, database: &str) -> Result<Status, String> {
-    let session = session::open(connection, database).await.map_err(|error| error.to_string())?;
+    let mut connection = connection.clone();
+    database.clone_into(&mut connection.database);
+    let session = session::open_any(&connection).await.map_err(|error| error.to_string())?;
     // A server in recovery has no place where it writes, and fails here.
     let query = format!("SELECT {ORIGIN}");
     let row = session.query_one(&query, &[]).await.map_err(|error| connect::reason(&error))?;
