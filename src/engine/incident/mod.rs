@@ -6,6 +6,7 @@ pub mod facts;
 pub mod journal;
 pub mod model;
 pub mod narrate;
+pub mod parts;
 pub mod past;
 pub mod store;
 pub mod trouble;

@@ -5,7 +5,6 @@ use super::error::PartsError;
 use super::session;
 use crate::engine::config::Connection;
 use crate::engine::postgres::connect;
-use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
@@ -17,18 +16,38 @@ pub const ASK_LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// By what a transaction is found again: its number, and the server that gave it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     pub xid: String,
-    #[serde(flatten)]
     origin: Origin,
 }
 
 /// The same number on another timeline is another transaction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Origin {
     system: String,
     timeline: String,
+}
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Origin { system, timeline } = &self.origin;
+        write!(f, "transaction {} on timeline {timeline} of system {system}", self.xid)
+    }
+}
+
+impl Mark {
+    /// Reads what its `Display` writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let ["transaction", xid, "on", "timeline", timeline, "of", "system", system] = words[..]
+        else {
+            return None;
+        };
+        let origin = Origin { system: system.to_owned(), timeline: timeline.to_owned() };
+        Some(Self { xid: xid.to_owned(), origin })
+    }
 }
 
 /// Hears of a transaction before its COMMIT is sent; its error rolls back.
@@ -164,6 +183,14 @@ fn status(told: Option<&str>) -> Result<Status, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_is_read_again_as_it_was_written() {
+        let origin = Origin { system: String::from("73"), timeline: String::from("0000000A") };
+        let mark = Mark { xid: String::from("4294967999"), origin };
+        assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+        assert_eq!(Mark::parse("transaction 1"), None);
+    }
 
     #[test]
     fn only_the_servers_own_word_counts_as_an_end() {

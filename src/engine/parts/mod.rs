@@ -28,6 +28,7 @@ pub mod lines;
 pub mod names;
 pub mod pairs;
 pub mod roles;
+pub mod run;
 pub mod sandbox;
 pub mod sequences;
 pub mod session;

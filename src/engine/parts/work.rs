@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 
 /// What of which database.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// Its name, in the source and in production.
     pub database: String,
@@ -116,16 +116,14 @@ pub fn print(differences: &[Difference], absent: &[String], choice: Choice) -> S
     data_encoding::HEXLOWER.encode(&digest.finalize())
 }
 
-/// Looks at both sides; writes nothing. `told` hears of every table before it is compared.
+/// Looks at both sides' definitions alone: what is in both, and what production lacks.
 ///
 /// # Errors
 /// Where the source has no such thing, or a server fails.
-pub async fn look(
+pub async fn lay_out(
     sandbox: &Sandbox,
     production: &Connection,
     wanted: &Wanted,
-    samples: usize,
-    told: &(dyn Fn(&str, usize, usize) + Sync),
 ) -> Result<Seen, PartsError> {
     let source = sandbox.session(&wanted.database).await?;
     aside::move_back(&source).await?;
@@ -149,12 +147,28 @@ pub async fn look(
     let needed = roles::of_scope(&source, &wanted.scope, &all).await?;
     let missing_roles = roles::absent(&there, &needed).await?;
     let (pairs, absent) = apply::pair_up(&there, tables).await?;
-    let mut differences = Vec::new();
-    for (at, pair) in pairs.iter().enumerate() {
-        told(&pair.name().to_string(), at, pairs.len());
-        differences.push(compare(&source, &there, pair, samples, None).await?);
+    Ok(Seen { pairs, absent, schema_absent, differences: Vec::new(), missing_roles })
+}
+
+/// Looks at both sides; writes nothing. `told` hears of every table before it is compared.
+///
+/// # Errors
+/// As [`lay_out`].
+pub async fn look(
+    sandbox: &Sandbox,
+    production: &Connection,
+    wanted: &Wanted,
+    samples: usize,
+    told: &(dyn Fn(&str, usize, usize) + Sync),
+) -> Result<Seen, PartsError> {
+    let mut seen = lay_out(sandbox, production, wanted).await?;
+    let source = sandbox.session(&wanted.database).await?;
+    let there = session::open(production, &wanted.database).await?;
+    for (at, pair) in seen.pairs.iter().enumerate() {
+        told(&pair.name().to_string(), at, seen.pairs.len());
+        seen.differences.push(compare(&source, &there, pair, samples, None).await?);
     }
-    Ok(Seen { pairs, absent, schema_absent, differences, missing_roles })
+    Ok(seen)
 }
 
 /// Writes what was seen and chosen, compares it with the source, and commits; `before` hears of the
