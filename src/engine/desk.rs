@@ -12,8 +12,10 @@ use crate::engine::incident::care::{Care, Reminder};
 use crate::engine::incident::facts::{
     Check, Commit, Procedure, Reach, ServerProbe, Survey, Target,
 };
+use crate::engine::incident::parts::{Part, PartsChoice, PartsLook};
 use crate::engine::incident::past::Window;
 use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
+use crate::engine::parts::run::{self, Bench, Rig};
 use crate::engine::recovery_point::{Inputs, Landscape, Means, gather, live};
 use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::base::delta::{Reuse, Take};
@@ -22,7 +24,7 @@ use crate::engine::restore::steps::{self, Site};
 use crate::engine::restore::{full, places, plan, step_back};
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::Plan;
-use crate::engine::runner::protocol::{FullRestore, Progress, Unit};
+use crate::engine::runner::protocol::{FullRestore, Offered, Progress, Unit};
 use crate::engine::runner::step::Step;
 use crate::engine::runner::work::{Asking, Cured, Proof, Report, Work};
 use crate::engine::wal::inspect::ScanProgress;
@@ -38,6 +40,7 @@ pub struct Desk {
     runbook: Runbook,
     runtime: tokio::runtime::Handle,
     landscape: Mutex<Option<Arc<Landscape>>>,
+    bench: Arc<Bench>,
 }
 
 impl Desk {
@@ -66,7 +69,13 @@ impl Desk {
         let adjusted = Adjustments::default();
         let (beside, configured) = (None, None);
         let site = Site { config, cluster, executable, folder, beside, configured, adjusted };
-        Ok(Self { site: Arc::new(site), runbook, runtime, landscape: Mutex::new(None) })
+        Ok(Self {
+            site: Arc::new(site),
+            runbook,
+            runtime,
+            landscape: Mutex::new(None),
+            bench: Arc::default(),
+        })
     }
 
     /// Removes a new cluster that was given up; see [`full::discard`].
@@ -77,6 +86,11 @@ impl Desk {
         let plan = incident.plan.as_ref().ok_or_else(plan::no_base)?;
         let made = incident.noted(steps::beside::MADE).unwrap_or_default();
         full::discard(&self.site, plan, made, named)
+    }
+
+    /// The copy beside production of a plan for parts.
+    fn rig(&self, plan: &Plan) -> Result<Rig, Explanation> {
+        Rig::of(plan, &self.site, &self.bench, &self.runtime)
     }
 
     fn repository(&self) -> Result<Repository, Explanation> {
@@ -349,6 +363,7 @@ impl Work for Desk {
         match reach.procedure {
             Procedure::PointInTime => plan::make(ground),
             Procedure::FullRestore { .. } => full_plan::make(ground),
+            Procedure::Parts { .. } => run::plan::make(&ground),
         }
     }
 
@@ -388,7 +403,44 @@ impl Work for Desk {
         Ok(reach)
     }
 
+    fn choose_parts(
+        &self,
+        _: &Incident,
+        target: &Target,
+        database: Option<&str>,
+        tables: &[String],
+    ) -> Result<Reach, Explanation> {
+        run::choose(&self.site, &self.runtime, target, database, tables)
+    }
+
+    fn list_parts(&self, incident: &Incident) -> Result<Vec<Offered>, Explanation> {
+        let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
+        self.rig(plan)?.list(plan)
+    }
+
+    fn look_at_parts(
+        &self,
+        incident: &Incident,
+        part: &Part,
+        samples: usize,
+        report: Report<'_>,
+    ) -> Result<PartsLook, Explanation> {
+        let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
+        self.rig(plan)?.look(plan, part, samples, report)
+    }
+
+    fn check_parts(&self, incident: &Incident, choice: &PartsChoice) -> Result<(), Explanation> {
+        let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
+        match &incident.parts.look {
+            Some(look) => self.rig(plan)?.check(plan, look, choice),
+            None => Ok(()),
+        }
+    }
+
     fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation> {
+        if plan.procedure.is_parts() {
+            return run::steps(plan, &self.rig(plan)?);
+        }
         steps::of(plan, &self.site)
     }
 
@@ -397,6 +449,9 @@ impl Work for Desk {
         plan: &Plan,
         incident: &Incident,
     ) -> Result<Vec<Box<dyn Step>>, Explanation> {
+        if plan.procedure.is_parts() {
+            return self.steps(plan);
+        }
         steps::of(plan, &self.adjusted(incident))
     }
 

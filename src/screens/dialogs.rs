@@ -447,7 +447,7 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     }
     let full = match &plan.procedure {
         Procedure::FullRestore { destination, port } => Some((destination.clone(), *port)),
-        Procedure::PointInTime => None,
+        _ => None,
     };
     if let Some((destination, port)) = &full {
         fact(

@@ -623,6 +623,9 @@ pub struct Parts {
     /// Leaves owners and grants out of definitions that are made.
     #[arg(long)]
     pub no_owner: bool,
+    /// What becomes of roles that what is made needs and production lacks.
+    #[arg(long, value_enum, default_value_t = MissingRolesWord::Ask)]
+    pub missing_roles: MissingRolesWord,
     /// Shows the differences; writes nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -651,6 +654,16 @@ pub enum IntoWord {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MissingRolesWord {
+    /// Nothing is written; they are listed.
+    Ask,
+    /// They are made without login and password.
+    Create,
+    /// Their things go to who connects, their grants are left out.
+    LeaveOut,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ClassWord {
     Missing,
     Changed,
@@ -663,6 +676,21 @@ pub struct RestoreParts {
     pub common: Common,
     #[command(flatten)]
     pub parts: Parts,
+    /// A whole database, with everything in it, under its own name or --as. One that production
+    /// has is not touched.
+    #[arg(
+        long,
+        value_name = "DATABASE",
+        conflicts_with_all = ["tables", "schema", "database", "into", "take", "fire_triggers",
+            "common_columns", "no_owner", "seen"]
+    )]
+    pub whole_database: Option<String>,
+    /// With --whole-database: the name that it gets.
+    #[arg(long = "as", value_name = "NAME", requires = "whole_database")]
+    pub named: Option<String>,
+    /// With --whole-database: the database that has the name now is renamed to this, whole.
+    #[arg(long, value_name = "NAME", requires = "whole_database")]
+    pub set_aside: Option<String>,
     /// As they were at this time (with its offset).
     #[arg(long, value_name = "TIME", group = "point")]
     pub time: Option<String>,

@@ -2,6 +2,7 @@
 //! one transaction. Notes both in the incident's journal where one is named.
 
 mod outcome;
+mod whole;
 
 use super::args::{self, ClassWord, IntoWord};
 use super::output::{self, Bar};
@@ -11,25 +12,16 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{Target, TargetPoint, Topic};
 use crate::engine::incident::store::Store;
 use crate::engine::masking::Masking;
-use crate::engine::parts::apply::{self, Ends};
-use crate::engine::parts::carry;
-use crate::engine::parts::catalog::{self, Table};
-use crate::engine::parts::commit;
-use crate::engine::parts::compare::{Difference, compare};
-use crate::engine::parts::copied;
-use crate::engine::parts::dump::Of;
 use crate::engine::parts::names::Name;
-use crate::engine::parts::pairs::Pair;
+use crate::engine::parts::roles::Missing;
 use crate::engine::parts::sandbox::{Means, Sandbox};
-use crate::engine::parts::session::{self, LOCK_WAIT};
-use crate::engine::parts::{Choice, Class, PartsError, Scope};
+use crate::engine::parts::work::{self, How, Into, Wanted};
+use crate::engine::parts::{Choice, PartsError, Scope, commit, copied};
 use crate::engine::runner::client::Client;
 use crate::engine::runner::plan::KeptSpace;
 use crate::engine::runner::protocol::Command;
 use crate::engine::runner::spawn;
-use jiff::Timestamp;
-use outcome::{Outcome, counts, shown, told};
-use sha2::{Digest, Sha256};
+use outcome::{Outcome, shown, told};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,16 +43,20 @@ pub(super) fn restore_parts(
         TargetPoint::EndOfArchive
     };
     let target = Target { point, inclusive: !args.exclusive, timeline: args.timeline };
-    if args.parts.tables.is_empty() && args.parts.schema.is_none() {
-        return Err(wrong("Say what to bring back: --table or --schema."));
-    }
-    let title = format!("Parts as they were {target}");
-    work(config, &args.common, &args.parts, title, |means, json| {
+    let recover = |means: &Means<'_>, json| {
         let bar = Bar::new(json);
         let made = Sandbox::recover(means, &target, &|progress| bar.show(&progress), &say(json));
         bar.finish();
         made
-    })
+    };
+    if let Some(database) = &args.whole_database {
+        return whole::bring(config, args, database, &target, recover);
+    }
+    if args.parts.tables.is_empty() && args.parts.schema.is_none() {
+        return Err(wrong("Say what to bring back: --table, --schema or --whole-database."));
+    }
+    let title = format!("Parts as they were {target}");
+    bring(config, &args.common, &args.parts, title, recover)
 }
 
 pub(super) fn salvage(config: &Config, args: &args::Salvage) -> Result<ExitCode, Explanation> {
@@ -75,7 +71,7 @@ pub(super) fn salvage(config: &Config, args: &args::Salvage) -> Result<ExitCode,
         (None, None) => return Err(wrong("Name the kept directory: --kept.")),
     };
     let title = format!("Salvage from {}", kept.display());
-    work(config, &args.common, &args.parts, title, |means, json| {
+    bring(config, &args.common, &args.parts, title, |means, json| {
         Sandbox::of_kept(means, &kept, &spaces, &say(json))
     })
 }
@@ -109,20 +105,47 @@ fn wrong(what: &str) -> Explanation {
     Explanation::new(Kind::Config, what, "Nothing was touched.", "See --help.")
 }
 
-fn work(
+fn bring(
     config: &Config,
     common: &args::Common,
     parts: &args::Parts,
     title: String,
     make: impl FnOnce(&Means<'_>, bool) -> Result<Sandbox, PartsError>,
 ) -> Result<ExitCode, Explanation> {
+    let scope = scope(parts)?;
+    let choice = choice(parts)?;
+    let runtime = runtime()?;
+    within(config, common, parts, &runtime, make, |cluster, sandbox| {
+        let database = parts.database.clone();
+        let database = database.unwrap_or_else(|| cluster.connection.database.clone());
+        let wanted = Wanted { database, scope };
+        let job = Job { config, cluster, parts, wanted, choice, runtime: &runtime, title };
+        job.run(sandbox, common.json)
+    })
+    .and_then(|(mut outcome, left)| {
+        outcome.notes.extend(left);
+        if common.json {
+            output::json(&outcome)?;
+        } else {
+            told(&outcome)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Makes the closed server, does the work in it, and clears it away; gives what of it is left too.
+fn within<T>(
+    config: &Config,
+    common: &args::Common,
+    parts: &args::Parts,
+    runtime: &Runtime,
+    make: impl FnOnce(&Means<'_>, bool) -> Result<Sandbox, PartsError>,
+    work: impl FnOnce(&Cluster, &Sandbox) -> Result<T, Explanation>,
+) -> Result<(T, Option<String>), Explanation> {
     let cluster = cluster(config, common.cluster.as_deref())?;
     if common.repository.is_some() {
         repository_config(config, cluster, common.repository.as_deref())?;
     }
-    let scope = scope(parts)?;
-    let choice = choice(parts)?;
-    let runtime = runtime()?;
     let program = std::env::current_exe().map_err(|error| {
         Explanation::new(
             Kind::Internal,
@@ -137,25 +160,12 @@ fn work(
         directory: parts.work_directory.as_deref(),
         program: &program,
         only: common.repository.as_deref(),
-        runtime: &runtime,
+        runtime: runtime.handle(),
     };
     let sandbox = make(&means, common.json).map_err(|e| e.explanation())?;
-    let database = parts.database.clone().unwrap_or_else(|| cluster.connection.database.clone());
-    let masking = Masking::of(&cluster.masking);
-    let job =
-        Job { config, cluster, parts, scope, choice, database, runtime: &runtime, title, masking };
-    let done = job.run(&sandbox, common.json);
+    let done = work(cluster, &sandbox);
     let cleared = sandbox.close().map_err(|e| e.explanation());
-    let mut outcome = done?;
-    if let Err(error) = cleared {
-        outcome.notes.push(error.to_string());
-    }
-    if common.json {
-        output::json(&outcome)?;
-    } else {
-        told(&outcome)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok((done?, cleared.err().map(|error| error.to_string())))
 }
 
 fn scope(parts: &args::Parts) -> Result<Scope, Explanation> {
@@ -189,48 +199,23 @@ struct Job<'a> {
     config: &'a Config,
     cluster: &'a Cluster,
     parts: &'a args::Parts,
-    scope: Scope,
+    wanted: Wanted,
     choice: Choice,
-    database: String,
     runtime: &'a Runtime,
     title: String,
-    masking: Masking,
-}
-
-/// What was looked at before anything is written.
-struct Seen {
-    pairs: Vec<Pair>,
-    absent: Vec<Table>,
-    differences: Vec<Difference>,
-}
-
-impl Seen {
-    /// A digest of the rows of the chosen classes and of the tables that are absent.
-    fn print(&self, choice: Choice) -> String {
-        let mut digest = Sha256::new();
-        let mut put = |text: &str| {
-            digest.update((text.len() as u64).to_le_bytes());
-            digest.update(text);
-        };
-        for found in &self.differences {
-            put(&found.table);
-            for class in Class::ALL.into_iter().filter(|class| choice.takes(*class)) {
-                put(class.word());
-                put(found.print(class));
-            }
-        }
-        self.absent.iter().for_each(|table| put(&format!("absent {}", table.name)));
-        data_encoding::HEXLOWER.encode(&digest.finalize())
-    }
 }
 
 impl Job<'_> {
     fn run(&self, sandbox: &Sandbox, json: bool) -> Result<Outcome, Explanation> {
-        let seen = self.runtime.block_on(self.look(sandbox)).map_err(|e| self.told(&e))?;
+        let production = &self.cluster.connection;
+        let masking = Masking::of(&self.cluster.masking);
+        let shown_rows = (self.parts.samples, &masking);
+        let looking = work::look(sandbox, production, &self.wanted, shown_rows, &|_, _, _| {});
+        let seen = self.runtime.block_on(looking).map_err(|e| masked(&e, &masking))?;
         let mut outcome = Outcome {
             title: self.title.clone(),
             cluster: self.cluster.name.clone(),
-            database: self.database.clone(),
+            database: self.wanted.database.clone(),
             differences: seen.differences.clone(),
             absent: seen.absent.iter().map(|table| table.name.to_string()).collect(),
             seen: seen.print(self.choice),
@@ -251,14 +236,19 @@ impl Job<'_> {
         for table in tables.filter(|table| table.unlogged) {
             outcome.notes.push(format!("{} is unlogged: its rows are in no backup", table.name));
         }
+        if let (Scope::Schema(schema), true) = (&self.wanted.scope, seen.schema_absent) {
+            outcome.notes.push(format!("The schema {schema} is not in production"));
+        }
         let side = self.parts.into == IntoWord::Schema;
         // A salvage of everything is asked what there is; nothing was named to be made.
         let nothing = if side {
-            self.scope == Scope::All
+            self.wanted.scope == Scope::All
         } else {
-            !self.choice.any() && seen.absent.is_empty()
+            !self.choice.any() && seen.absent.is_empty() && !seen.schema_absent
         };
         if self.parts.dry_run || nothing {
+            let lacking = seen.missing_roles.iter();
+            outcome.notes.extend(lacking.map(|role| format!("Production lacks the role {role}")));
             outcome.notes.push(String::from("Nothing was written."));
             return Ok(outcome);
         }
@@ -268,139 +258,31 @@ impl Job<'_> {
             }
             agree(self.cluster, self.parts.confirm.as_deref(), json)?;
         }
-        self.note(&format!("{}: {} goes ahead", self.title, self.words(&outcome)))?;
-        let written = self.runtime.block_on(self.write(sandbox, &seen, side, &mut outcome));
-        match written {
-            Ok(told) => {
-                outcome.notes.extend(told);
-                // It is done and committed: a journal that fails now is told, not a failure.
-                if let Err(error) =
-                    self.note(&format!("{}: done, {}", self.title, counts(&outcome)))
-                {
-                    outcome.notes.push(error.to_string());
-                }
-                Ok(outcome)
-            }
-            Err(error) => {
-                let explanation = self.told(&error);
-                let told = match error {
-                    PartsError::NotKnown { .. } => {
-                        format!("{}: NOT KNOWN whether it was done. {explanation}", self.title)
-                    }
-                    _ => format!("{}: not done, rolled back. {}", self.title, explanation.what),
-                };
-                if let Err(unnoted) = self.note(&told) {
-                    output::warn(&unnoted.to_string());
-                }
-                Err(explanation)
-            }
-        }
-    }
-
-    /// An error in words, without the values that the server quoted where columns are masked.
-    fn told(&self, error: &PartsError) -> Explanation {
-        let mut explanation = error.explanation();
-        explanation.what = self.masking.server_words(&explanation.what).into_owned();
-        explanation
-    }
-
-    async fn look(&self, sandbox: &Sandbox) -> Result<Seen, PartsError> {
-        let source = sandbox.session(&self.database).await?;
-        let production = session::open(&self.cluster.connection, &self.database).await?;
-        if let Scope::Schema(schema) = &self.scope
-            && !catalog::has_schema(&source, schema).await?
-        {
-            return Err(PartsError::NotFound(format!("{schema} is no schema in the source.")));
-        }
-        let tables = catalog::tables(&source, &self.scope).await?;
-        if let Scope::Tables(names) = &self.scope {
-            for name in names {
-                if !tables.iter().any(|table| table.name == *name) {
-                    return Err(PartsError::NotFound(format!("{name} is no table in the source.")));
-                }
-            }
-        }
-        let (pairs, absent) = apply::pair_up(&production, tables).await?;
-        let mut differences = Vec::new();
-        for pair in &pairs {
-            let found =
-                compare(&source, &production, pair, self.parts.samples, &self.masking, None)
-                    .await?;
-            differences.push(found);
-        }
-        Ok(Seen { pairs, absent, differences })
-    }
-
-    async fn write(
-        &self,
-        sandbox: &Sandbox,
-        seen: &Seen,
-        side: bool,
-        outcome: &mut Outcome,
-    ) -> Result<Option<String>, PartsError> {
-        let source = sandbox.session(&self.database).await?;
-        let reader = session::open(&self.cluster.connection, &self.database).await?;
-        let writer = session::open(&self.cluster.connection, &self.database).await?;
-        let begin = format!("{LOCK_WAIT}; BEGIN");
-        writer.batch_execute(&begin).await.map_err(PartsError::sql("Beginning"))?;
-        session::same_cluster(&source, &[&reader, &writer]).await?;
-        let owners = !self.parts.no_owner;
-        if side {
-            let name = Timestamp::now().strftime("recovered_%Y%m%d_%H%M%S").to_string();
-            let before = catalog::tables(&source, &self.scope).await?;
-            outcome.notes.extend(
-                carry::move_aside(&source, &self.scope, &before, &name)
-                    .await?
-                    .into_iter()
-                    .map(|key| format!("Left out, because it leads elsewhere: {key}")),
-            );
-            let moved = catalog::tables(&source, &Scope::Schema(name.clone())).await?;
-            let of = Of::Schema(&name);
-            outcome.carried =
-                carry::carry(sandbox, &source, &writer, &of, &moved, owners, &self.database)
-                    .await?;
-            outcome.schema = Some(name);
-        } else {
-            if self.choice.any() && !seen.pairs.is_empty() {
-                let ends = Ends { source: &source, reader: &reader, writer: &writer };
-                outcome.applied =
-                    apply::apply(ends, &seen.pairs, self.choice, &seen.differences).await?;
-            }
-            // Afterwards: its keys may lead to rows that have just come back.
-            if !seen.absent.is_empty() {
-                self.make_absent(sandbox, &source, &writer, seen, outcome).await?;
-            }
-        }
-        let connection = &self.cluster.connection;
-        commit::commit(&writer, connection, &self.database, commit::ASK_LIMIT).await
-    }
-
-    async fn make_absent(
-        &self,
-        sandbox: &Sandbox,
-        source: &tokio_postgres::Client,
-        writer: &tokio_postgres::Client,
-        seen: &Seen,
-        outcome: &mut Outcome,
-    ) -> Result<(), PartsError> {
-        let owners = !self.parts.no_owner;
-        let whole = match &self.scope {
-            Scope::Schema(schema) if !catalog::has_schema(writer, schema).await? => Some(schema),
-            _ => None,
+        let journal = Journal {
+            config: self.config,
+            parts: self.parts,
+            runtime: self.runtime,
+            masking,
         };
-        let mut names = Vec::new();
-        for table in &seen.absent {
-            names.extend(catalog::tree(source, table).await?.into_iter().map(|(name, _)| name));
+        journal.note(&format!("{}: {} goes ahead", self.title, self.words(&outcome)))?;
+        let how = How {
+            into: if side { Into::Side } else { Into::Place(self.choice) },
+            owners: !self.parts.no_owner,
+            missing_roles: missing_roles(self.parts),
+        };
+        let mut before = |_: &commit::Mark| Ok(());
+        let writing =
+            work::write(sandbox, production, &self.wanted, &seen, how, &|_| {}, &mut before);
+        let written = journal.told(&self.title, self.runtime.block_on(writing))?;
+        // It is done and committed: a journal that fails now is told, not a failure.
+        if let Err(error) = journal.note(&format!("{}: done, {}", self.title, written.counts())) {
+            outcome.notes.push(error.to_string());
         }
-        let of = whole.map_or(Of::Tables(&names), |schema| Of::Schema(schema));
-        outcome.carried =
-            carry::carry(sandbox, source, writer, &of, &seen.absent, owners, &self.database)
-                .await?;
-        let referring = carry::referring(source, &seen.absent).await?;
-        outcome.notes.extend(referring.into_iter().map(|key| {
-            format!("Referred to the table before; make it again where you want it: {key}")
-        }));
-        Ok(())
+        outcome.schema = written.schema;
+        outcome.carried = written.carried;
+        outcome.applied = written.applied;
+        outcome.notes.extend(written.notes);
+        Ok(outcome)
     }
 
     fn words(&self, outcome: &Outcome) -> String {
@@ -408,9 +290,27 @@ impl Job<'_> {
             outcome.differences.iter().map(|one| one.table.as_str()).collect();
         tables.extend(outcome.absent.iter().map(String::as_str));
         tables.truncate(20);
-        format!("{} of database {}", tables.join(", "), self.database)
+        format!("{} of database {}", tables.join(", "), self.wanted.database)
     }
+}
 
+fn missing_roles(parts: &args::Parts) -> Missing {
+    match parts.missing_roles {
+        args::MissingRolesWord::Ask => Missing::Ask,
+        args::MissingRolesWord::Create => Missing::Create,
+        args::MissingRolesWord::LeaveOut => Missing::LeaveOut,
+    }
+}
+
+/// The incident's journal, where one is named.
+struct Journal<'a> {
+    config: &'a Config,
+    parts: &'a args::Parts,
+    runtime: &'a Runtime,
+    masking: Masking,
+}
+
+impl Journal<'_> {
     /// Through the incident's runner, which alone writes its journal.
     fn note(&self, text: &str) -> Result<(), Explanation> {
         let Some(id) = &self.parts.incident else { return Ok(()) };
@@ -424,6 +324,30 @@ impl Job<'_> {
             client.request(note).await.map(drop)
         })
     }
+
+    /// Notes a failure as what it is.
+    fn told<T>(&self, title: &str, outcome: Result<T, PartsError>) -> Result<T, Explanation> {
+        outcome.map_err(|error| {
+            let explanation = masked(&error, &self.masking);
+            let told = match error {
+                PartsError::NotKnown { .. } => {
+                    format!("{title}: NOT KNOWN whether it was done. {explanation}")
+                }
+                _ => format!("{title}: not done, rolled back. {}", explanation.what),
+            };
+            if let Err(unnoted) = self.note(&told) {
+                output::warn(&unnoted.to_string());
+            }
+            explanation
+        })
+    }
+}
+
+/// An error in words, without the values that the server quoted where columns are masked.
+fn masked(error: &PartsError, masking: &Masking) -> Explanation {
+    let mut explanation = error.explanation();
+    explanation.what = masking.server_words(&explanation.what).into_owned();
+    explanation
 }
 
 fn refused(what: &str, next: &str) -> Explanation {

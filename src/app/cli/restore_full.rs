@@ -385,7 +385,7 @@ fn of_target(
             Procedure::FullRestore { destination, .. } => {
                 resolved(Path::new(destination)) == resolved(target)
             }
-            Procedure::PointInTime => false,
+            _ => false,
         });
         if made && wanted(&incident) {
             return Ok(Some((summary.id, incident)));
@@ -422,7 +422,7 @@ fn told(args: &args::RestoreFull, id: &str, incident: &Incident) -> Result<ExitC
     let plan = incident.plan.as_ref();
     let port = plan.map(|plan| match plan.procedure {
         Procedure::FullRestore { port, .. } => port,
-        Procedure::PointInTime => 0,
+        _ => 0,
     });
     let overall = Verdict::overall(incident.validation.iter().map(|check| check.verdict));
     let swapped = incident.status == RunStatus::Finished;

@@ -111,6 +111,25 @@ impl Place {
         Ok(Self { root, socket, _lock: Some(lock) })
     }
 
+    /// The one that was made at `root` and kept, marked and locked anew; `None` where nothing is
+    /// there.
+    ///
+    /// # Errors
+    /// Where what is there does not bear its own mark, or another process holds it.
+    pub fn again(root: &Path) -> Result<Option<Self>, DrillError> {
+        if fs::symlink_metadata(root).is_err() {
+            return Ok(None);
+        }
+        let refuse =
+            |why: &str| DrillError::Refused { path: root.to_path_buf(), why: why.to_owned() };
+        let mark = marked(root)?;
+        let path = root.join(MARK);
+        let lock = File::open(&path).map_err(DrillError::file(&path, "it cannot be read"))?;
+        lock.try_lock().map_err(|_| refuse("another process works in it"))?;
+        let socket = mark.socket.unwrap_or_else(|| root.join("socket"));
+        Ok(Some(Self { root: root.to_path_buf(), socket, _lock: Some(lock) }))
+    }
+
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
@@ -173,13 +192,7 @@ fn sweep_one(root: &Path) -> Result<Cleared, DrillError> {
 /// # Errors
 /// Where `root` does not bear its mark, a process does not end, or a file cannot be removed.
 pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
-    let refuse = |why: &str| DrillError::Refused { path: root.to_path_buf(), why: why.to_owned() };
-    let mark = read_mark(root).ok_or_else(|| refuse("it bears no mark of a sandbox"))?;
-    let meta = fs::symlink_metadata(root).map_err(DrillError::file(root, "it cannot be read"))?;
-    if mark.path != root || mark.inode != meta.ino() || mark.device != meta.dev() || !meta.is_dir()
-    {
-        return Err(refuse("its mark is that of another folder"));
-    }
+    let mark = marked(root)?;
     processes::end_all_of(root, Duration::from_secs(20))?;
     let mut cleared = Cleared::default();
     for name in ENTRIES {
@@ -301,6 +314,18 @@ fn write_mark(root: &Path, mark: &Mark) -> Result<File, DrillError> {
     let file = File::open(&path).map_err(DrillError::file(&path, "it cannot be read"))?;
     file.lock().map_err(DrillError::file(&path, "it could not be locked"))?;
     Ok(file)
+}
+
+/// The folder's own mark.
+fn marked(root: &Path) -> Result<Mark, DrillError> {
+    let refuse = |why: &str| DrillError::Refused { path: root.to_path_buf(), why: why.to_owned() };
+    let mark = read_mark(root).ok_or_else(|| refuse("it bears no mark of a sandbox"))?;
+    let meta = fs::symlink_metadata(root).map_err(DrillError::file(root, "it cannot be read"))?;
+    if mark.path != root || mark.inode != meta.ino() || mark.device != meta.dev() || !meta.is_dir()
+    {
+        return Err(refuse("its mark is that of another folder"));
+    }
+    Ok(mark)
 }
 
 fn read_mark(root: &Path) -> Option<Mark> {

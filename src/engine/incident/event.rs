@@ -7,6 +7,7 @@ use super::facts::{
     Tier, Topic, Try,
 };
 use super::raised::Raise;
+use super::parts::{PartsChoice, PartsDone, PartsLook};
 use super::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::runner::plan::Plan;
@@ -169,6 +170,12 @@ pub enum Event {
         reach: Reach,
         plan: Plan,
     },
+    /// Parts: what differs between the copy beside production and production.
+    PartsSeen(PartsLook),
+    /// Parts: the commander chose what is carried over, and typed the cluster's name.
+    PartsChosen(PartsChoice),
+    /// Parts: it is committed.
+    PartsCarried(PartsDone),
     PauseRequested,
     Paused {
         before_step: String,

@@ -264,6 +264,18 @@ pub enum Procedure {
         /// The port that it has meanwhile.
         port: u16,
     },
+    /// Production stays up: single tables, schemas or databases are brought to it from a copy that
+    /// is recovered beside it.
+    Parts {
+        /// The copy's folder, until it is taken down.
+        sandbox: String,
+        /// Where the tables are that are looked at first; the connection's own where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        database: Option<String>,
+        /// As `schema.table`, in double quotes where needed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tables: Vec<String>,
+    },
 }
 
 /// The note of Option B of the moment until which the old server took writes.
@@ -275,11 +287,34 @@ impl Procedure {
         *self == Self::PointInTime
     }
 
+    /// Option B.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::FullRestore { .. })
+    }
+
+    /// Only parts are brought back.
+    #[must_use]
+    pub fn is_parts(&self) -> bool {
+        matches!(self, Self::Parts { .. })
+    }
+
+    /// What has to be answered before the gate: a part is carried over while production serves,
+    /// and its backup is proven by the copy that is recovered from it.
+    #[must_use]
+    pub fn prerequisites(&self) -> &'static [Prerequisite] {
+        match self {
+            Self::Parts { .. } => &[Prerequisite::IncidentDeclared, Prerequisite::TargetConfirmed],
+            _ => &Prerequisite::ALL,
+        }
+    }
+
     #[must_use]
     pub fn title(&self) -> &'static str {
         match self {
             Self::PointInTime => "Option A: point-in-time recovery",
             Self::FullRestore { .. } => "Option B: full restore beside the old cluster",
+            Self::Parts { .. } => "Only parts: brought to production from a copy beside it",
         }
     }
 }

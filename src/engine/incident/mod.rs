@@ -10,6 +10,7 @@ pub mod journal;
 pub mod model;
 pub mod narrate;
 pub mod outlook;
+pub mod parts;
 pub mod past;
 pub mod raised;
 pub mod store;

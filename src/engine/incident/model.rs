@@ -5,10 +5,12 @@ use super::care::{CareState, Held, Reminded, Waived};
 pub use super::clocks::Clocks;
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
-    Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
+    Check, Moment, Prerequisite, Procedure, Reach, ServerProbe, Severity, SignOff, Topic, Try,
+    Verdict,
 };
 use super::narrate;
 use super::raised::{self, Raised};
+use super::parts::PartsState;
 use super::trouble::{Adjustments, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
@@ -19,6 +21,9 @@ use std::collections::BTreeMap;
 
 /// The step that brings the server to its target.
 const REPLAY: &str = "replay";
+/// The steps that ask what is carried over, and carry it over.
+const CHOOSE_PARTS: &str = "parts-choose";
+const CARRY_PARTS: &str = "parts-carry";
 /// The step that sets aside what stands at a later point.
 const STEP_BACK: &str = "step-back";
 
@@ -159,6 +164,8 @@ pub struct Incident {
     pub adjustments: Adjustments,
     /// Points at which the server stopped so far in this run, oldest first, one for each target.
     pub tries: Vec<Try>,
+    /// What was seen, chosen and written, where only parts are brought back.
+    pub parts: PartsState,
     pub validation: Vec<Check>,
     pub signed: BTreeMap<String, Signed>,
     /// Lines of the checklist that will not be done, by id.
@@ -232,6 +239,7 @@ impl Incident {
             undo_failure: None,
             adjustments: Adjustments::default(),
             tries: Vec::new(),
+            parts: PartsState::default(),
             validation: Vec::new(),
             signed: BTreeMap::new(),
             waived: BTreeMap::new(),
@@ -336,6 +344,7 @@ impl Incident {
                 self.clocks.run_started.get_or_insert(at);
                 // What was seen in a run that was put back says nothing of this one.
                 self.tries.clear();
+                self.parts = PartsState::default();
                 self.adjustments = Adjustments::default();
                 self.validation.clear();
                 self.clocks.validated = None;
@@ -462,6 +471,20 @@ impl Incident {
                 }
                 self.status = RunStatus::Running;
             }
+            Event::PartsSeen(look) => {
+                self.parts.look = Some(look.clone());
+                self.parts.choice = None;
+                self.ask_for_parts_again(at);
+            }
+            Event::PartsChosen(choice) => {
+                self.parts.choice = Some(choice.clone());
+                self.status = RunStatus::Running;
+                self.with_step(CHOOSE_PARTS, |s| {
+                    s.close_hold(at);
+                    s.question = None;
+                });
+            }
+            Event::PartsCarried(done) => self.parts.done = Some(done.clone()),
             Event::PauseRequested => self.pause_requested = true,
             Event::Paused { .. } => {
                 self.pause_requested = false;
@@ -578,10 +601,37 @@ impl Incident {
     /// The prerequisites that still stand between the plan and the gate.
     #[must_use]
     pub fn open_prerequisites(&self) -> Vec<Prerequisite> {
-        Prerequisite::ALL
-            .into_iter()
+        self.procedure()
+            .prerequisites()
+            .iter()
+            .copied()
             .filter(|p| !self.prerequisites.get(p).is_some_and(|a| a.met))
             .collect()
+    }
+
+    /// How it is brought back, by the plan or the point that was chosen.
+    #[must_use]
+    pub fn procedure(&self) -> Procedure {
+        let of_reach = self.reach.as_ref().map(|reach| &reach.procedure);
+        self.plan.as_ref().map(|plan| &plan.procedure).or(of_reach).cloned().unwrap_or_default()
+    }
+
+    /// Somebody looked again after the carrying over had failed: it is asked once more.
+    fn ask_for_parts_again(&mut self, at: Timestamp) {
+        if !self.has_status(CARRY_PARTS, StepStatus::Failed) {
+            return;
+        }
+        self.with_step(CARRY_PARTS, |s| {
+            s.close_hold(at);
+            s.status = StepStatus::Pending;
+            s.forget_failure();
+        });
+        self.with_step(CHOOSE_PARTS, |s| {
+            s.status = StepStatus::Held;
+            s.held_since = Some(at);
+            s.question = Some(String::from("What is to be carried over?"));
+        });
+        self.status = RunStatus::Held;
     }
 
     /// The step that runs, waits, failed or was interrupted.
@@ -672,8 +722,10 @@ impl Incident {
         let clocks = &mut self.clocks;
         match step {
             "stop-server" | "stop-old" => clocks.writes_stopped = at,
-            "restore-base" => clocks.restored = at,
-            REPLAY => clocks.replayed = at,
+            "restore-base" | "parts-restore" => clocks.restored = at,
+            // What was lost serves again; production itself never stopped.
+            CARRY_PARTS => clocks.serving = at,
+            "parts-replay" | REPLAY => clocks.replayed = at,
             "promote" | "promote-beside" => clocks.promoted = at,
             "open" => clocks.serving = at,
             _ => {}

@@ -3,7 +3,10 @@
 use super::event::{Decision, Event};
 use super::facts::{Check, Moment, Prerequisite, Verdict};
 use super::model::{Incident, Tone};
+use super::parts::Carry;
 use crate::engine::aftercare::{self, hold};
+use crate::engine::parts::Class;
+use crate::engine::parts::work::Into;
 use crate::engine::runner::plan::Plan;
 
 /// The line for an event, or `None` where it is no news to a person. `before` is the model
@@ -125,6 +128,44 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::Decided { decision: Decision::Abandon, .. } => {
             (String::from("Decided: abandon this recovery"), Attention)
         }
+        Event::PartsSeen(look) => {
+            let (missing, changed, newer) = look.counts();
+            let words = match (&look.whole, look.absent.len()) {
+                (Some(whole), _) if whole.in_production => {
+                    String::from("production has one of that name")
+                }
+                (Some(_), _) => String::from("not in production"),
+                (None, 0) => {
+                    format!(
+                        "{missing} rows missing in production, {changed} changed, {newer} newer"
+                    )
+                }
+                (None, absent) => format!(
+                    "{missing} rows missing in production, {changed} changed, {newer} newer; {absent} \
+                     tables not there"
+                ),
+            };
+            (format!("Compared {}: {words}", look.part.words()), Plain)
+        }
+        Event::PartsChosen(choice) => {
+            let words = match &choice.carry {
+                Carry::Database { named, set_aside: None } => format!("as the database {named}"),
+                Carry::Database { named, set_aside: Some(aside) } => {
+                    format!("as the database {named}; the one there becomes {aside}")
+                }
+                Carry::Of { into: Into::Side } => String::from("into a schema of its own"),
+                Carry::Of { into: Into::Place(taken) } => {
+                    let classes = Class::ALL.into_iter().filter(|class| taken.takes(*class));
+                    let classes: Vec<_> = classes.map(Class::word).collect();
+                    match classes.is_empty() {
+                        true => String::from("what production lacks, in place"),
+                        false => format!("{} rows, in place", classes.join(", ")),
+                    }
+                }
+            };
+            (format!("Decided: carry over {words}"), Attention)
+        }
+        Event::PartsCarried(done) => (format!("Carried over: {}", done.words()), Good),
         Event::PauseRequested => (String::from("Pause asked for"), Attention),
         Event::Paused { before_step } => {
             (format!("Paused before: {}", title(before_step)), Attention)

@@ -10,16 +10,15 @@
 use super::Say;
 use super::error::InitError;
 use super::rows::{self, Count};
-use crate::engine::config::{Cluster, Config, Connection, Tls};
+use crate::engine::config::{Cluster, Config, Connection};
 use crate::engine::drill::place::{self, Place};
 use crate::engine::explain::Explain;
-use crate::engine::files;
 use crate::engine::incident::facts::{Check, Verdict};
+use crate::engine::postgres::apart::{Apart, Wanted};
 use crate::engine::postgres::child;
 use crate::engine::postgres::control::{Driver, PgCtl, StartOptions, StartWait, StopMode};
-use crate::engine::postgres::control_file::{self, ControlFile};
 use crate::engine::postgres::discovery::{self, Binaries, Owner};
-use crate::engine::postgres::recovery_settings::{quoted, restore_command};
+use crate::engine::postgres::recovery_settings::restore_command;
 use crate::engine::repository::Repository;
 use crate::engine::restore::base;
 use crate::engine::runner::work::Report;
@@ -192,105 +191,43 @@ impl Copy {
         binaries: &Binaries,
         say: Say<'_>,
     ) -> Result<Connection, InitError> {
-        let data = self.data();
-        let control = control_file::read(&data).map_err(|error| error.explanation())?;
-        let rules = self.folder().join("pg_hba.conf");
-        let names = self.folder().join("pg_ident.conf");
-        let settings = self.folder().join("postgresql.conf");
-        let text = self.settings(subject, &control, &rules, &names)?;
-        let write = |path: &Path, content: &[u8]| {
-            files::replace(path, content, 0o600)
-                .map_err(InitError::file(path, "it could not be written"))
-        };
-        write(&rules, b"local all all trust\n")?;
-        write(&names, b"")?;
-        write(&settings, text.as_bytes())?;
-        // It outweighs every other file and came with the backup: archiving, replication,
-        // libraries. Only the copy's own is emptied.
-        write(&data.join("postgresql.auto.conf"), b"")?;
-        let standby = data.join("standby.signal");
-        if standby.exists() {
-            fs::remove_file(&standby)
-                .map_err(InitError::file(&standby, "it could not be removed"))?;
-        }
-        write(&data.join("recovery.signal"), b"")?;
-        say("Starting the copy: closed to everybody, archiving nothing");
-        self.driver(binaries).start(&StartOptions {
-            settings: vec![(String::from("config_file"), settings.display().to_string())],
-            log: None,
-            wait: StartWait::Ready(REPLAY_LIMIT),
-        })?;
-        Ok(Connection {
-            host: self.place.socket().display().to_string(),
-            port: 5432,
-            user: subject.cluster.connection.user.clone(),
-            database: subject.cluster.connection.database.clone(),
-            passfile: None,
-            tls: Tls::Off,
-            root_certificate: None,
-        })
-    }
-
-    fn driver(&self, binaries: &Binaries) -> PgCtl {
-        PgCtl::new(binaries.clone(), self.owner.clone(), &self.data(), self.log())
-    }
-
-    fn settings(
-        &self,
-        subject: &Subject<'_>,
-        control: &ControlFile,
-        rules: &Path,
-        names: &Path,
-    ) -> Result<String, InitError> {
-        let text = |path: &Path| path.display().to_string();
         let fetch = [
-            text(subject.program),
+            subject.program.display().to_string(),
             String::from("--config"),
-            text(&subject.config.path),
+            subject.config.path.display().to_string(),
             String::from("restore-wal"),
             String::from("--cluster"),
             subject.cluster.name.clone(),
             String::from("%f"),
             String::from("%p"),
         ];
-        let minimum = |least: i32| least.to_string();
-        let all: Vec<(&str, String)> = vec![
-            ("listen_addresses", String::new()),
-            ("port", String::from("5432")),
-            ("unix_socket_directories", text(self.place.socket())),
-            ("unix_socket_permissions", String::from("0700")),
-            ("hba_file", text(rules)),
-            ("ident_file", text(names)),
-            ("ssl", String::from("off")),
-            ("archive_mode", String::from("off")),
+        let settings = [
             ("restore_command", restore_command(&fetch)),
             ("recovery_target", String::from("immediate")),
             ("recovery_target_action", String::from("pause")),
-            ("hot_standby", String::from("on")),
-            ("max_connections", minimum(control.max_connections)),
-            ("max_worker_processes", minimum(control.max_worker_processes)),
-            ("max_wal_senders", minimum(control.max_wal_senders)),
-            ("max_prepared_transactions", minimum(control.max_prepared_transactions)),
-            ("max_locks_per_transaction", minimum(control.max_locks_per_transaction)),
-            ("max_logical_replication_workers", String::from("0")),
-            ("shared_preload_libraries", String::new()),
-            ("session_preload_libraries", String::new()),
-            ("local_preload_libraries", String::new()),
-            ("autovacuum", String::from("off")),
-            ("fsync", String::from("off")),
-            ("shared_buffers", String::from("32MB")),
-            ("huge_pages", String::from("off")),
-            ("logging_collector", String::from("off")),
-            ("log_destination", String::from("stderr")),
-            ("log_timezone", String::from("UTC")),
-            ("lc_messages", String::from("C")),
         ];
-        let mut written = String::from("# Lifeboat: the copy that proves a backup.\n");
-        for (name, value) in all {
-            let value = quoted(&value).map_err(|error| error.explanation())?;
-            written.push_str(&format!("{name} = {value}\n"));
-        }
-        Ok(written)
+        let wanted = Wanted {
+            heading: "the copy that proves a backup.",
+            shared_buffers: "32MB",
+            settings: settings.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            signal: Some("recovery.signal"),
+        };
+        let (folder, data) = (self.folder(), self.data());
+        let apart =
+            Apart { home: &folder, data: &data, socket: self.place.socket(), owner: &self.owner };
+        let file = apart.furnish(&wanted).map_err(|error| error.explanation())?;
+        say("Starting the copy: closed to everybody, archiving nothing");
+        self.driver(binaries).start(&StartOptions {
+            settings: vec![(String::from("config_file"), file.display().to_string())],
+            log: None,
+            wait: StartWait::Ready(REPLAY_LIMIT),
+        })?;
+        let live = &subject.cluster.connection;
+        Ok(apart.connection(&live.user, &live.database))
+    }
+
+    fn driver(&self, binaries: &Binaries) -> PgCtl {
+        PgCtl::new(binaries.clone(), self.owner.clone(), &self.data(), self.log())
     }
 
     fn clear(mut self) -> Result<(), InitError> {

@@ -12,12 +12,12 @@ use super::sequences;
 use super::session::LOCK_WAIT;
 use super::{Choice, Class};
 use crate::engine::masking::Masking;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
 /// What was written to one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     pub table: String,
     pub inserted: u64,

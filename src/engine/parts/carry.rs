@@ -2,7 +2,6 @@
 //! the rows by `COPY`, sequences, then indexes, keys and triggers, and each table's rows compared
 //! with the source's. All within the caller's transaction.
 
-use super::Scope;
 use super::catalog::{self, Table};
 use super::dump::{self, Of};
 use super::error::PartsError;
@@ -12,8 +11,7 @@ use super::sandbox::Sandbox;
 use super::session;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
-use serde::Serialize;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 use std::pin::pin;
 use tokio_postgres::Client;
 
@@ -21,83 +19,32 @@ use tokio_postgres::Client;
 const BATCH: usize = 64 << 10;
 
 /// A table that was made and filled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
     pub table: String,
     pub rows: u64,
 }
 
-/// Moves the tables, or all of a schema, into `side` within the sandbox, so that `pg_dump` names
-/// them there. Gives the foreign keys that lead elsewhere, which are left out: in a side schema
-/// they would tie production's tables.
-///
-/// # Errors
-/// Where two tables have one name, or the sandbox refuses.
-pub async fn move_aside(
-    source: &Client,
-    scope: &Scope,
-    tables: &[Table],
-    side: &str,
-) -> Result<Vec<String>, PartsError> {
-    let failed = || PartsError::sql("Moving tables aside in the sandbox");
-    if let Scope::Schema(schema) = scope {
-        let rename = format!("ALTER SCHEMA {} RENAME TO {}", quote(schema), quote(side));
-        source.batch_execute(&rename).await.map_err(failed())?;
-    } else {
-        let create = format!("CREATE SCHEMA {}", quote(side));
-        source.batch_execute(&create).await.map_err(failed())?;
-        let mut taken: BTreeMap<String, Name> = BTreeMap::new();
-        for table in tables {
-            for (name, _) in catalog::tree(source, table).await? {
-                if let Some(other) = taken.insert(name.table.clone(), name.clone()) {
-                    return Err(PartsError::refused(
-                        format!("{other} and {name} have one name and do not fit in one schema."),
-                        "Take them one after the other.",
-                    ));
-                }
-                let text = format!("ALTER TABLE {} SET SCHEMA {}", name.sql(), quote(side));
-                source.batch_execute(&text).await.map_err(failed())?;
-            }
-        }
-    }
-    let query = "SELECT n.nspname::text, c.relname::text, k.conname::text, \
-                        pg_catalog.pg_get_constraintdef(k.oid) \
-                   FROM pg_catalog.pg_constraint k \
-                   JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
-                   JOIN pg_catalog.pg_class f ON f.oid = k.confrelid \
-                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                   JOIN pg_catalog.pg_namespace e ON e.oid = f.relnamespace \
-                  WHERE k.contype = 'f' AND k.conparentid = 0 AND n.nspname = $1 \
-                    AND e.nspname <> $1 ORDER BY 2, 3";
-    let mut left_out = Vec::new();
-    for row in source.query(query, &[&side]).await.map_err(failed())? {
-        let name = Name {
-            schema: row.try_get(0).map_err(failed())?,
-            table: row.try_get(1).map_err(failed())?,
-        };
-        let key: String = row.try_get(2).map_err(failed())?;
-        let made: String = row.try_get(3).map_err(failed())?;
-        let text = format!("ALTER TABLE {} DROP CONSTRAINT {}", name.sql(), quote(&key));
-        source.batch_execute(&text).await.map_err(failed())?;
-        left_out.push(format!("{key} of {name}: {made}"));
-    }
-    Ok(left_out)
-}
-
-/// Makes and fills what `of` names: `tables` are its tables in the source.
+/// Makes and fills what `of` names: `tables` are its tables in the source. `told` hears of every
+/// table before its rows.
 ///
 /// # Errors
 /// Any; the caller rolls back then.
 pub async fn carry(
     sandbox: &Sandbox,
-    source: &Client,
-    writer: &Client,
+    ends: (&Client, &Client),
     of: &Of<'_>,
     tables: &[Table],
     owners: bool,
     database: &str,
+    told: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Carried>, PartsError> {
-    let definitions = dump::definitions(sandbox, database, of, owners)?;
+    let (source, writer) = ends;
+    let made = match of {
+        Of::Schema(schema) => extensions(source, writer, schema).await?,
+        Of::Tables(_) => None,
+    };
+    let definitions = dump::definitions(sandbox, database, of, owners, made.as_deref())?;
     let failed = || PartsError::sql("Making the tables");
     writer.batch_execute(&definitions.before).await.map_err(failed())?;
     session::again(writer).await?;
@@ -105,6 +52,7 @@ pub async fn carry(
     let mut leaves = Vec::new();
     for table in tables {
         let mut rows = 0;
+        told(&format!("carrying the rows of {}", table.name));
         for leaf in catalog::leaves(source, table).await? {
             rows += copy(source, writer, &leaf).await?;
             leaves.push(leaf);
@@ -125,6 +73,33 @@ pub async fn carry(
         }
     }
     Ok(carried)
+}
+
+/// Extensions that lie in the schema are not in its dump: they are made first, in it. Gives the
+/// schema as the server quotes it, where it was made for that.
+async fn extensions(
+    source: &Client,
+    writer: &Client,
+    schema: &str,
+) -> Result<Option<String>, PartsError> {
+    let failed = || PartsError::sql("Making the extensions of the schema");
+    let query = "SELECT e.extname::text, pg_catalog.quote_ident($1::text) \
+                   FROM pg_catalog.pg_extension e \
+                   JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
+                  WHERE n.nspname = $1::text ORDER BY e.oid";
+    let mut made = None;
+    for row in source.query(query, &[&schema]).await.map_err(failed())? {
+        let (extension, quoted): (String, String) =
+            (row.try_get(0).map_err(failed())?, row.try_get(1).map_err(failed())?);
+        let mut text = String::new();
+        if made.is_none() {
+            text = format!("CREATE SCHEMA {quoted}; ");
+        }
+        text.push_str(&format!("CREATE EXTENSION {} SCHEMA {quoted}", quote(&extension)));
+        writer.batch_execute(&text).await.map_err(failed())?;
+        made = Some(quoted);
+    }
+    Ok(made)
 }
 
 async fn copy(source: &Client, writer: &Client, name: &Name) -> Result<u64, PartsError> {
@@ -194,7 +169,7 @@ async fn sequences(
 }
 
 /// How many rows, and a sum over the content of each, computed columns included.
-async fn digest(client: &Client, name: &Name) -> Result<(i64, String), PartsError> {
+pub(super) async fn digest(client: &Client, name: &Name) -> Result<(i64, String), PartsError> {
     let failed = || PartsError::sql(format!("Comparing the rows of {name}"));
     let query = format!(
         "SELECT count(*), coalesce(sum(pg_catalog.hashtextextended(t::text, 0)::numeric), 0)::text \
@@ -203,6 +178,33 @@ async fn digest(client: &Client, name: &Name) -> Result<(i64, String), PartsErro
     );
     let row = client.query_one(&query, &[]).await.map_err(failed())?;
     Ok((row.try_get(0).map_err(failed())?, row.try_get(1).map_err(failed())?))
+}
+
+/// Views of other schemas that read `tables` or what is in `schema` in the source: where those were
+/// dropped with CASCADE, production has lost the views too.
+///
+/// # Errors
+/// Where the sandbox does not answer.
+pub async fn views(
+    source: &Client,
+    tables: &[Table],
+    schema: Option<&str>,
+) -> Result<Vec<String>, PartsError> {
+    let failed = || PartsError::sql("Reading which views read the tables");
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let schema = schema.unwrap_or_default();
+    let query = "SELECT DISTINCT n.nspname || '.' || v.relname FROM pg_catalog.pg_depend d \
+                   JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid \
+                   JOIN pg_catalog.pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm') \
+                   JOIN pg_catalog.pg_namespace n ON n.oid = v.relnamespace \
+                   JOIN pg_catalog.pg_class c ON c.oid = d.refobjid \
+                   JOIN pg_catalog.pg_namespace m ON m.oid = c.relnamespace \
+                  WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
+                    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+                    AND v.oid <> c.oid AND n.nspname <> $2::text \
+                    AND (c.oid = ANY($1) OR m.nspname = $2::text) ORDER BY 1";
+    let rows = source.query(query, &[&oids, &schema]).await.map_err(failed())?;
+    rows.iter().map(|row| row.try_get(0).map_err(failed())).collect()
 }
 
 /// Foreign keys of other tables that lead to `tables` in the source: where such a table was

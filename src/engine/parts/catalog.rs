@@ -221,3 +221,57 @@ pub async fn has_schema(client: &Client, schema: &str) -> Result<bool, PartsErro
     let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
     client.query_one(query, &[&schema]).await.and_then(|row| row.try_get(0)).map_err(failed())
 }
+
+/// The schemas of a database that are not the server's own, nor an extension's.
+///
+/// # Errors
+/// Where it does not answer.
+pub async fn schemas(client: &Client) -> Result<Vec<String>, PartsError> {
+    let failed = || PartsError::sql("Listing the schemas");
+    let query = format!(
+        "SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE {NOT_SYSTEM} \
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = n.oid \
+                AND d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+                AND d.deptype = 'e') ORDER BY 1"
+    );
+    let rows = client.query(&query, &[]).await.map_err(failed())?;
+    rows.iter().map(|row| row.try_get(0).map_err(failed())).collect()
+}
+
+/// The names of a database's tables, partitions left out.
+///
+/// # Errors
+/// Where it does not answer.
+pub async fn names(client: &Client) -> Result<Vec<Name>, PartsError> {
+    let failed = || PartsError::sql("Listing the tables");
+    let query = format!(
+        "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+          WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition \
+            AND {NOT_SYSTEM} AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                WHERE d.objid = c.oid AND d.deptype = 'e' \
+                AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass) ORDER BY 1, 2"
+    );
+    let rows = client.query(&query, &[]).await.map_err(failed())?;
+    rows.iter()
+        .map(|row| {
+            Ok(Name {
+                schema: row.try_get(0).map_err(failed())?,
+                table: row.try_get(1).map_err(failed())?,
+            })
+        })
+        .collect()
+}
+
+/// Those of `relations` (`schema.name`, to the letter) that a server does not have.
+///
+/// # Errors
+/// Where it does not answer.
+pub async fn lacking(client: &Client, relations: &[String]) -> Result<Vec<String>, PartsError> {
+    let failed = || PartsError::sql("Looking for relations");
+    let query = "SELECT w FROM pg_catalog.unnest($1::text[]) w WHERE NOT EXISTS \
+                 (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+                    ON n.oid = c.relnamespace WHERE n.nspname || '.' || c.relname = w) ORDER BY 1";
+    let rows = client.query(query, &[&relations]).await.map_err(failed())?;
+    rows.iter().map(|row| row.try_get(0).map_err(failed())).collect()
+}

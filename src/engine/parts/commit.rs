@@ -17,8 +17,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// By what a transaction is found again: its number, and the server that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mark {
-    xid: String,
+pub struct Mark {
+    pub xid: String,
     origin: Origin,
 }
 
@@ -29,9 +29,33 @@ struct Origin {
     timeline: String,
 }
 
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Origin { system, timeline } = &self.origin;
+        write!(f, "transaction {} on timeline {timeline} of system {system}", self.xid)
+    }
+}
+
+impl Mark {
+    /// Reads what its `Display` writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let ["transaction", xid, "on", "timeline", timeline, "of", "system", system] = words[..]
+        else {
+            return None;
+        };
+        let origin = Origin { system: system.to_owned(), timeline: timeline.to_owned() };
+        Some(Self { xid: xid.to_owned(), origin })
+    }
+}
+
+/// Hears of a transaction before its COMMIT is sent; its error rolls back.
+pub type Before<'a> = &'a mut (dyn FnMut(&Mark) -> Result<(), PartsError> + Send);
+
 /// What a server says of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
+pub enum Status {
     Committed,
     RolledBack,
     /// Its session has not noticed yet that nobody listens.
@@ -40,8 +64,8 @@ enum Status {
     Forgotten,
 }
 
-/// Commits the writer's transaction. Where the answer is lost, asks on a new connection; then the
-/// text says so.
+/// Commits the writer's transaction, of which `before` hears first. Where the answer is lost, asks
+/// on a new connection; then the text says so.
 ///
 /// # Errors
 /// Where it was rolled back; [`PartsError::NotKnown`] where nobody says within `limit` whether it
@@ -51,8 +75,12 @@ pub async fn commit(
     connection: &Connection,
     database: &str,
     limit: Duration,
+    before: Before<'_>,
 ) -> Result<Option<String>, PartsError> {
     let mark = mark(writer).await?;
+    if let Some(mark) = &mark {
+        before(mark)?;
+    }
     let Err(error) = writer.batch_execute("COMMIT").await else { return Ok(None) };
     let Some(mark) = mark.filter(|_| !is_answer(&error)) else {
         return Err(PartsError::sql("Committing")(error));
@@ -101,7 +129,10 @@ fn answers(code: &SqlState) -> bool {
 }
 
 /// Asks until the server knows, at most for `limit` and at least once.
-async fn ask(
+///
+/// # Errors
+/// Why it could not be learnt; that says nothing of what became of it.
+pub async fn ask(
     mark: &Mark,
     connection: &Connection,
     database: &str,
@@ -119,7 +150,9 @@ async fn ask(
 }
 
 async fn ask_once(mark: &Mark, connection: &Connection, database: &str) -> Result<Status, String> {
-    let session = session::open(connection, database).await.map_err(|error| error.to_string())?;
+    let mut connection = connection.clone();
+    database.clone_into(&mut connection.database);
+    let session = session::open_any(&connection).await.map_err(|error| error.to_string())?;
     // A server in recovery has no place where it writes, and fails here.
     let query = format!("SELECT {ORIGIN}");
     let row = session.query_one(&query, &[]).await.map_err(|error| connect::reason(&error))?;
@@ -150,6 +183,14 @@ fn status(told: Option<&str>) -> Result<Status, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_is_read_again_as_it_was_written() {
+        let origin = Origin { system: String::from("73"), timeline: String::from("0000000A") };
+        let mark = Mark { xid: String::from("4294967999"), origin };
+        assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+        assert_eq!(Mark::parse("transaction 1"), None);
+    }
 
     #[test]
     fn only_the_servers_own_word_counts_as_an_end() {

@@ -10,7 +10,7 @@ use super::{Choice, Class};
 use crate::engine::masking::Masking;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ const SHOWN: usize = 60;
 const BATCH: usize = 64 << 10;
 
 /// A row that differs, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     pub class: Class,
     /// `id=5`, or the whole row where there is no key.
@@ -32,7 +32,7 @@ pub struct Sample {
 }
 
 /// What differs in one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     pub table: String,
     /// False: rows were compared as a whole, for want of a key.
@@ -47,6 +47,7 @@ pub struct Difference {
     /// What has changed in the definition since.
     pub definition: Vec<String>,
     /// Of each class the first ones, in the key's order.
+    #[serde(default)]
     pub samples: Vec<Sample>,
 }
 
@@ -94,7 +95,7 @@ impl Difference {
 
 /// A digest of each class's rows, keys and contents of both sides, as they differ: hexadecimal
 /// SHA-256. Two looks that found the same rows have the same; as many others have another.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Prints {
     pub missing: String,
     pub changed: String,

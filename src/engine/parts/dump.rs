@@ -18,6 +18,14 @@ pub enum Of<'a> {
     Tables(&'a [Name]),
 }
 
+impl Of<'_> {
+    /// Without the statement that makes the schema, where it was made already.
+    fn without_its_schema(&self, text: &str, made: Option<&str>) -> String {
+        let Some(quoted) = made else { return text.to_owned() };
+        text.replacen(&format!("\nCREATE SCHEMA {quoted};\n"), "\n", 1)
+    }
+}
+
 /// Definitions before the rows, and those after them.
 #[derive(Debug, Clone)]
 pub struct Definitions {
@@ -25,7 +33,8 @@ pub struct Definitions {
     pub after: String,
 }
 
-/// Reads both from the sandbox. Without `owners` nothing is said of owners and grants.
+/// Reads both from the sandbox. Without `owners` nothing is said of owners and grants. `made` is a
+/// schema that is there already, as the server quotes it.
 ///
 /// # Errors
 /// Where the program is not installed or fails.
@@ -34,9 +43,11 @@ pub fn definitions(
     database: &str,
     of: &Of<'_>,
     owners: bool,
+    made: Option<&str>,
 ) -> Result<Definitions, PartsError> {
     let section = |name: &str| section(sandbox, database, of, owners, name);
-    Ok(Definitions { before: section("pre-data")?, after: section("post-data")? })
+    let before = of.without_its_schema(&section("pre-data")?, made);
+    Ok(Definitions { before, after: section("post-data")? })
 }
 
 fn section(

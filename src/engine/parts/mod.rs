@@ -14,27 +14,34 @@
 //! that did not reach its end. The kept directory is only ever read.
 
 pub mod apply;
+pub mod aside;
 pub mod carry;
 pub mod catalog;
 pub mod commit;
 pub mod compare;
 pub mod copied;
+pub mod database;
 pub mod dump;
 pub mod error;
 pub mod fired;
 pub mod lines;
 pub mod names;
 pub mod pairs;
+pub mod roles;
+pub mod run;
 pub mod sandbox;
 pub mod sequences;
 pub mod session;
+pub mod transfer;
+pub mod work;
 
 pub use error::PartsError;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is to be brought back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     Tables(Vec<names::Name>),
     Schema(String),
@@ -43,7 +50,7 @@ pub enum Scope {
 }
 
 /// How a row of the source stands against production.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// In the source, not in production.
@@ -78,7 +85,7 @@ impl Class {
 }
 
 /// What the operator wants of the differences.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "each is one choice of the operator's")]
 pub struct Choice {
     /// Insert what production lacks.

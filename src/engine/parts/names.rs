@@ -1,10 +1,10 @@
 //! Names of tables as people type them and as SQL wants them. Never sends anything anywhere.
 
 use super::error::PartsError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A table's full name, to the letter.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Name {
     pub schema: String,
     pub table: String,

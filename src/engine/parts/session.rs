@@ -30,6 +30,21 @@ pub async fn open(connection: &Connection, database: &str) -> Result<Session, Pa
     Ok(session)
 }
 
+/// A session in whichever database there is: the connection's own may be what was lost.
+///
+/// # Errors
+/// The first one's reason, where none can be entered.
+pub async fn open_any(connection: &Connection) -> Result<Session, PartsError> {
+    let mut first = None;
+    for database in [connection.database.as_str(), "postgres", "template1"] {
+        match open(connection, database).await {
+            Ok(session) => return Ok(session),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(first.unwrap_or_else(|| PartsError::refused("No database was named.", "")))
+}
+
 /// Sets the session up again after a program's statements have changed it.
 ///
 /// # Errors
@@ -37,6 +52,17 @@ pub async fn open(connection: &Connection, database: &str) -> Result<Session, Pa
 pub async fn again(session: &tokio_postgres::Client) -> Result<(), PartsError> {
     let text = format!("{SAME_WORDS}; {LOCK_WAIT}");
     session.batch_execute(&text).await.map_err(PartsError::sql("Preparing a session"))
+}
+
+/// Whether `writer` is with a primary of the same origin as `source`.
+///
+/// # Errors
+/// Where it is not: nothing may be written then.
+pub async fn same_system(
+    source: &tokio_postgres::Client,
+    writer: &tokio_postgres::Client,
+) -> Result<(), PartsError> {
+    of_one_origin(source, &[writer]).await.map(drop)
 }
 
 /// Whether all sessions are with servers of one and the same origin, and the `writers` with one
@@ -48,6 +74,21 @@ pub async fn same_cluster(
     source: &tokio_postgres::Client,
     writers: &[&tokio_postgres::Client],
 ) -> Result<(), PartsError> {
+    let seen = of_one_origin(source, writers).await?;
+    match seen.iter().find(|encoding| *encoding != "UTF8") {
+        Some(encoding) => Err(PartsError::refused(
+            format!("The database's encoding is {encoding}; rows are compared in UTF8 alone."),
+            "Bring the rows over by pg_dump from a restored copy.",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The encodings of all sessions, where they are of one origin and the writers take writes.
+async fn of_one_origin(
+    source: &tokio_postgres::Client,
+    writers: &[&tokio_postgres::Client],
+) -> Result<Vec<String>, PartsError> {
     let query = "SELECT c.system_identifier::text, pg_catalog.pg_is_in_recovery(), \
                         pg_catalog.current_setting('server_encoding') \
                    FROM pg_catalog.pg_control_system() c";
@@ -62,7 +103,7 @@ pub async fn same_cluster(
         );
         seen.push((origin, recovers, encoding));
     }
-    let Some(((origin, _, _), others)) = seen.split_first() else { return Ok(()) };
+    let Some(((origin, _, _), others)) = seen.split_first() else { return Ok(Vec::new()) };
     if let Some((other, _, _)) = others.iter().find(|(other, _, _)| other != origin) {
         return Err(PartsError::refused(
             format!(
@@ -78,11 +119,5 @@ pub async fn same_cluster(
             "Name the primary in lifeboat.toml.",
         ));
     }
-    match seen.iter().find(|(_, _, encoding)| encoding != "UTF8") {
-        Some((_, _, encoding)) => Err(PartsError::refused(
-            format!("The database's encoding is {encoding}; rows are compared in UTF8 alone."),
-            "Bring the rows over by pg_dump from a restored copy.",
-        )),
-        None => Ok(()),
-    }
+    Ok(seen.into_iter().map(|(_, _, encoding)| encoding).collect())
 }

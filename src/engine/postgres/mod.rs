@@ -1,6 +1,7 @@
 //! Everything that speaks to PostgreSQL: its programs, its control file, its connections.
 //! Never decides what a recovery does; that is the plan's.
 
+pub mod apart;
 pub mod child;
 pub mod closed;
 pub mod connect;

@@ -124,7 +124,7 @@ impl Draft<'_> {
     fn place(&self) -> (&str, u16) {
         match &self.reach.procedure {
             Procedure::FullRestore { destination, port } => (destination, *port),
-            Procedure::PointInTime => ("", 0),
+            _ => ("", 0),
         }
     }
 

@@ -103,7 +103,7 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
     })
 }
 
-pub(super) fn sealed(plan: Plan) -> Result<Plan, Explanation> {
+pub(in crate::engine) fn sealed(plan: Plan) -> Result<Plan, Explanation> {
     plan.seal().map_err(no_hash)
 }
 
@@ -112,7 +112,10 @@ pub(super) fn no_hash(error: serde_json::Error) -> Explanation {
     Explanation::new(Kind::Internal, format!("The plan has no hash: {error}."), "", "")
 }
 
-pub(super) fn words<'a>(runbook: &'a Runbook, id: &str) -> Result<&'a StepText, Explanation> {
+pub(in crate::engine) fn words<'a>(
+    runbook: &'a Runbook,
+    id: &str,
+) -> Result<&'a StepText, Explanation> {
     runbook.step(id).ok_or_else(|| {
         Explanation::new(
             Kind::Config,

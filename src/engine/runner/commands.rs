@@ -196,6 +196,10 @@ fn decide(
     }
     let step = step.id.clone();
     match decision {
+        Decision::Promote if step == guard::parts::CHOOSE => Err(refusal(
+            "Nothing was chosen that is to be carried over.",
+            "Choose what and where to, then type the cluster's name.",
+        )),
         Decision::Promote => {
             guard::confirmed_plan(&state.incident)?;
             core.append(state, actor, Event::Decided { step: step.clone(), decision })?;

@@ -4,7 +4,7 @@
 
 use super::core::{Core, State, panicked};
 use super::failpoint;
-use super::guard::{confirmed_plan, is_touched, refusal};
+use super::guard::{self, confirmed_plan, is_touched, refusal};
 use super::plan::{Cancel, Plan};
 use super::protocol::Progress;
 use super::step::{Outcome, Standing, Step, StepContext};
@@ -13,6 +13,7 @@ use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::care::{Care, Held};
 use crate::engine::incident::facts::{Check, Try};
 use crate::engine::incident::model::{RunStatus, StepStatus};
+use crate::engine::incident::parts::{PartsDone, PartsLook};
 use crate::engine::incident::trouble::Trouble;
 use crate::engine::incident::{Event, Incident};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -67,6 +68,26 @@ pub(super) fn may_undo(core: &Arc<Core>) -> Result<(), Explanation> {
     match guarded(PROMOTE, || step.probe(&Context::new(core, plan, PROMOTE)))? {
         Standing::NotStarted => Ok(()),
         Standing::Partial(_) | Standing::Done(_) => Err(promoted()),
+    }
+}
+
+/// Whether parts may still be chosen: a transaction that carried some over, or of which that is not
+/// known, must be settled first. Asks the step itself where the journal cannot tell.
+pub(super) fn may_choose_parts(core: &Arc<Core>) -> Result<(), Explanation> {
+    let incident = core.incident();
+    let carry = incident.steps.iter().find(|step| step.id == guard::parts::CARRY);
+    let Some(plan) = incident.plan.as_ref().filter(|_| carry.is_some_and(is_touched)) else {
+        return Ok(());
+    };
+    let steps = steps(core, plan)?;
+    let found = steps.iter().find(|step| step.id() == guard::parts::CARRY);
+    let step = found.ok_or_else(|| refusal("This version does not know the step.", ""))?;
+    match guarded(step.id(), || step.probe(&Context::new(core, plan, step.id())))? {
+        Standing::NotStarted => Ok(()),
+        Standing::Done(found) | Standing::Partial(found) => Err(refusal(
+            format!("Parts have been carried over, or may have been: {found}."),
+            "Retry the step: it asks the server what became of it, and goes on from there.",
+        )),
     }
 }
 
@@ -453,6 +474,14 @@ impl StepContext for Context<'_> {
 
     fn cared(&self, care: Care) -> Result<(), Explanation> {
         self.core.record(&mut self.core.lock(), Event::CareDone(care))
+    }
+
+    fn parts_seen(&self, look: PartsLook) -> Result<(), Explanation> {
+        self.core.record(&mut self.core.lock(), Event::PartsSeen(look))
+    }
+
+    fn parts_carried(&self, done: PartsDone) -> Result<(), Explanation> {
+        self.core.record(&mut self.core.lock(), Event::PartsCarried(done))
     }
 
     fn incident(&self) -> Incident {

@@ -2,6 +2,8 @@
 //! Owns the order assessment → target → plan → gate → run. Never acts and never looks at the
 //! world: a step does that itself before it destroys anything.
 
+pub mod parts;
+
 use super::plan::Plan;
 use super::protocol::Command;
 use crate::engine::aftercare;
@@ -31,6 +33,7 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
             | C::CommitsAround { .. }
             | C::PastWindow { .. }
             | C::CheckReach { .. }
+            | C::ListParts
             | C::ProbeServer
             | C::StopReading
     );
@@ -43,6 +46,7 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         | C::VerifyIntegrity
         | C::ChooseTarget { .. }
         | C::ChooseFull(_)
+        | C::ChooseParts { .. }
         | C::MakePlan => {
             may_still_plan(incident, executing)?;
         }
@@ -55,6 +59,10 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         C::Cure { .. } if executing => return Err(curing()),
         C::Cure { cure, cluster } => {
             self::cure(incident, cure, cluster.as_deref())?;
+        }
+        C::LookAtParts { .. } | C::ShowRows { .. } => parts::asked(incident, executing)?,
+        C::CarryParts { choice, cluster } => {
+            parts::agreed(incident, choice, cluster, executing)?;
         }
         C::MoveTarget { cluster, .. } => at_target(incident, cluster, executing)?,
         C::Validate if incident.status == RunStatus::Undoing => {

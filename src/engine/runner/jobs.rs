@@ -7,17 +7,25 @@ use super::executor;
 use super::failpoint;
 use super::guard;
 use super::protocol::{Answer, Command, Progress};
-use super::work::{Asking, Proof};
+use super::work::{Asking, Proof, Report};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::care::Care;
 use crate::engine::incident::facts::{Actor, Loss, SignOff};
+use crate::engine::incident::parts::Part;
 use crate::engine::incident::past::Picture;
 use crate::engine::incident::{Event, Incident};
+use crate::engine::parts::compare::Difference;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// The job whose progress a reading of WAL is shown as.
 const READING: &str = "survey";
+
+/// The job that compares a copy beside production with it.
+const PARTS: &str = "parts";
+
+/// Rows of each class that are shown of a table.
+const ROWS: usize = 40;
 
 pub(super) fn is_job(command: &Command) -> bool {
     kind(command).is_some() || is_question(command)
@@ -29,9 +37,11 @@ fn kind(command: &Command) -> Option<&'static str> {
         Command::ProbeServer => Some("probe"),
         Command::RunProbes => Some("probes"),
         Command::Survey => Some(READING),
-        Command::ChooseTarget { .. } | Command::ChooseFull(_) | Command::MoveTarget { .. } => {
-            Some("target")
-        }
+        Command::ChooseTarget { .. }
+        | Command::ChooseFull(_)
+        | Command::ChooseParts { .. }
+        | Command::MoveTarget { .. } => Some("target"),
+        Command::LookAtParts { .. } | Command::CarryParts { .. } => Some(PARTS),
         Command::Cure { .. } => Some("cure"),
         Command::VerifyIntegrity => Some("integrity"),
         Command::MakePlan => Some("plan"),
@@ -48,7 +58,11 @@ fn kind(command: &Command) -> Option<&'static str> {
 fn is_question(command: &Command) -> bool {
     matches!(
         command,
-        Command::CommitsAround { .. } | Command::PastWindow { .. } | Command::CheckReach { .. }
+        Command::CommitsAround { .. }
+            | Command::PastWindow { .. }
+            | Command::CheckReach { .. }
+            | Command::ListParts
+            | Command::ShowRows { .. }
     )
 }
 
@@ -70,6 +84,7 @@ pub(super) async fn answer(
             let _busy = busy;
             let answer = ask(&core, &command);
             core.end_progress(READING);
+            core.end_progress(PARTS);
             answer
         })
         .await;
@@ -101,8 +116,33 @@ fn ask(core: &Core, command: &Command) -> Result<Answer, Explanation> {
             let asking = Asking { report: &report, cancelled: &cancelled };
             core.work.reach(&incident, target, &asking).map(Answer::Reach)
         }
+        Command::ListParts => core.work.list_parts(&incident).map(Answer::Parts),
+        Command::ShowRows { table } => {
+            let report = |progress: Progress| drop(core.progress.send_replace(Some(progress)));
+            rows(core, &incident, table, &report).map(|found| Answer::Rows(Box::new(found)))
+        }
         _ => Err(Explanation::new(Kind::Internal, "This command is no question.", "", "")),
     }
+}
+
+/// Compares one table of the newest look again, for the rows themselves.
+fn rows(
+    core: &Core,
+    incident: &Incident,
+    table: &str,
+    report: Report<'_>,
+) -> Result<Difference, Explanation> {
+    let look = incident.parts.look.as_ref();
+    let one = look.and_then(|look| Part::alone(&look.part, table)).ok_or_else(|| {
+        guard::refusal(format!("{table} was not looked at."), "Look at it first.")
+    })?;
+    let looked = core.work.look_at_parts(incident, &one, ROWS, report)?;
+    looked.differences.into_iter().next().ok_or_else(|| {
+        guard::refusal(
+            format!("{table} is not in production: all of its rows are missing."),
+            "It is made whole when it is carried over.",
+        )
+    })
 }
 
 fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explanation> {
@@ -162,6 +202,30 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
                 return Err(guard::unreachable(&reach));
             }
             record(Event::TargetChosen(reach), &always)
+        }
+        Command::ChooseParts { target, database, tables } => {
+            let reach = work.choose_parts(&incident, target, database.as_deref(), tables)?;
+            if !reach.reachable {
+                return Err(guard::unreachable(&reach));
+            }
+            record(Event::TargetChosen(reach), &always)
+        }
+        Command::LookAtParts { part } => {
+            // What a transaction may have carried over is no longer to be chosen.
+            executor::may_choose_parts(core)?;
+            let mut look = work.look_at_parts(&incident, part, 0, &report)?;
+            look.differences.iter_mut().for_each(|found| found.samples.clear());
+            record(Event::PartsSeen(look), &always)
+        }
+        Command::CarryParts { choice, .. } => {
+            work.check_parts(&incident, choice)?;
+            let mut state = core.lock();
+            guard::check(&state.incident, command, state.executing)?;
+            core.append(&mut state, actor, Event::PartsChosen(choice.clone()))?;
+            let step = guard::parts::CHOOSE.to_owned();
+            core.record(&mut state, Event::StepFinished { step })?;
+            executor::launch(core, &mut state);
+            Ok(())
         }
         Command::MoveTarget { target, .. } => {
             let reach = judged(target)?;

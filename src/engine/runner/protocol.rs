@@ -7,7 +7,9 @@ use crate::engine::incident::event::{Decision, Entry};
 use crate::engine::incident::facts::{
     Actor, Commit, Moment, Prerequisite, Reach, Role, Severity, SignOff, Survey, Target, Topic,
 };
+use crate::engine::incident::parts::{Part, PartsChoice};
 use crate::engine::incident::past::Window;
+use crate::engine::parts::compare::Difference;
 use crate::engine::postgres::Lsn;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,32 @@ pub enum Command {
     },
     /// Chooses the runbook's Option B: a new cluster beside the old one, from a base backup.
     ChooseFull(FullRestore),
+    /// Chooses to bring only parts back: from a copy at `target`, recovered beside production.
+    ChooseParts {
+        target: Target,
+        /// What is looked at first: tables as `schema.table`, of the connection's own database
+        /// where none is named.
+        #[serde(default)]
+        database: Option<String>,
+        #[serde(default)]
+        tables: Vec<String>,
+    },
+    /// What the copy beside production holds: replies [`Answer::Parts`]. Records nothing.
+    ListParts,
+    /// The first rows that differ in a table of the newest look: replies [`Answer::Rows`], which
+    /// are shown and never journalled.
+    ShowRows {
+        table: String,
+    },
+    /// Compares a part of the copy with production and asks again what is carried over.
+    LookAtParts {
+        part: Part,
+    },
+    /// While the copy waits: carries over what was seen. `cluster` is what the commander typed.
+    CarryParts {
+        choice: PartsChoice,
+        cluster: String,
+    },
     /// For the prerequisites that people answer.
     AnswerPrerequisite {
         prerequisite: Prerequisite,
@@ -177,9 +205,12 @@ impl Command {
             Self::CommitsAround { .. }
             | Self::PastWindow { .. }
             | Self::CheckReach { .. }
+            | Self::ListParts
             | Self::StopReading
             | Self::Survey => Role::Observer,
             Self::ProbeServer
+            | Self::ShowRows { .. }
+            | Self::LookAtParts { .. }
             | Self::RunProbes
             | Self::SetSeverity { .. }
             | Self::StateMoment { .. }
@@ -196,6 +227,8 @@ impl Command {
             Self::RunCare { item, agreed } => aftercare::role(item, !agreed.is_empty()),
             Self::ChooseTarget { .. }
             | Self::ChooseFull(_)
+            | Self::ChooseParts { .. }
+            | Self::CarryParts { .. }
             | Self::MakePlan
             | Self::PassGate { .. }
             | Self::Start { .. }
@@ -213,6 +246,14 @@ impl Command {
     }
 }
 
+/// A part that the copy beside production holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    pub part: Part,
+    /// Production has one of that name.
+    pub there: bool,
+}
+
 /// What a command answers, where it answers more than "done".
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", content = "value", rename_all = "snake_case")]
@@ -222,6 +263,8 @@ pub enum Answer {
     Commits(Vec<Commit>),
     Reach(Reach),
     Past(Window),
+    Parts(Vec<Offered>),
+    Rows(Box<Difference>),
 }
 
 /// From the runner to a front end.

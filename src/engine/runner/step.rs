@@ -7,6 +7,7 @@ use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::care::{Care, Held};
 use crate::engine::incident::facts::{Check, Try};
+use crate::engine::incident::parts::{PartsDone, PartsLook};
 use std::fmt::Debug;
 
 /// Where a step stands, found by looking at the world and not at the journal.
@@ -68,6 +69,16 @@ pub trait StepContext: Sync {
     /// # Errors
     /// As [`StepContext::note`].
     fn cared(&self, care: Care) -> Result<(), Explanation>;
+    /// Keeps what differs between a copy beside production and production.
+    ///
+    /// # Errors
+    /// As [`StepContext::note`].
+    fn parts_seen(&self, look: PartsLook) -> Result<(), Explanation>;
+    /// Keeps what was carried over.
+    ///
+    /// # Errors
+    /// As [`StepContext::note`].
+    fn parts_carried(&self, done: PartsDone) -> Result<(), Explanation>;
     /// The incident as it stands.
     fn incident(&self) -> Incident;
     /// The runtime for calls to servers. Steps run on a blocking thread.

@@ -3,13 +3,14 @@
 //! for it. Every method blocks and is called on a blocking thread.
 
 use super::plan::Plan;
-use super::protocol::{FullRestore, Progress};
+use super::protocol::{FullRestore, Offered, Progress};
 use super::step::Step;
 use crate::engine::escalation::Ladder;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::care::{Care, Reminder};
 use crate::engine::incident::facts::{Check, Commit, Reach, ServerProbe, Survey, Target};
+use crate::engine::incident::parts::{Part, PartsChoice, PartsLook};
 use crate::engine::incident::past::Window;
 use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
 use jiff::Timestamp;
@@ -134,6 +135,54 @@ pub trait Work: Send + Sync {
     fn full_restore(&self, incident: &Incident, asked: &FullRestore) -> Result<Reach, Explanation> {
         let _ = (incident, asked);
         Err(super::guard::refusal("A full restore cannot be made here.", ""))
+    }
+
+    /// Whether a copy for parts can be recovered beside production, to this target.
+    ///
+    /// # Errors
+    /// Where it could not be judged; one that cannot be made is no error.
+    fn choose_parts(
+        &self,
+        incident: &Incident,
+        target: &Target,
+        database: Option<&str>,
+        tables: &[String],
+    ) -> Result<Reach, Explanation> {
+        let _ = (incident, target, database, tables);
+        Err(super::guard::refusal("Parts cannot be brought back here.", ""))
+    }
+
+    /// What the copy beside production holds, what production lacks first.
+    ///
+    /// # Errors
+    /// Where there is no copy, or a server does not answer.
+    fn list_parts(&self, incident: &Incident) -> Result<Vec<Offered>, Explanation> {
+        let _ = incident;
+        Err(super::guard::refusal("There is no copy beside production.", ""))
+    }
+
+    /// Compares a part of the copy with production; `samples` rows of each class come along.
+    ///
+    /// # Errors
+    /// Where there is no such part, or a server does not answer.
+    fn look_at_parts(
+        &self,
+        incident: &Incident,
+        part: &Part,
+        samples: usize,
+        report: Report<'_>,
+    ) -> Result<PartsLook, Explanation> {
+        let _ = (incident, part, samples, report);
+        Err(super::guard::refusal("There is no copy beside production.", ""))
+    }
+
+    /// Whether what was chosen can be carried over, as far as that can be told beforehand.
+    ///
+    /// # Errors
+    /// A refusal that says why not.
+    fn check_parts(&self, incident: &Incident, choice: &PartsChoice) -> Result<(), Explanation> {
+        let _ = (incident, choice);
+        Err(super::guard::refusal("There is no copy beside production.", ""))
     }
 
     /// Reads, authenticates and inflates the whole base.

@@ -26,19 +26,6 @@ pub(super) struct Outcome {
     pub(super) notes: Vec<String>,
 }
 
-/// What was written, in one line.
-pub(super) fn counts(outcome: &Outcome) -> String {
-    let rows: u64 = outcome.carried.iter().map(|one| one.rows).sum();
-    let sum = |of: fn(&Applied) -> u64| outcome.applied.iter().map(of).sum::<u64>();
-    format!(
-        "{rows} rows in {} new tables, {} inserted, {} overwritten, {} removed",
-        outcome.carried.len(),
-        sum(|one| one.inserted),
-        sum(|one| one.overwritten),
-        sum(|one| one.removed)
-    )
-}
-
 /// The differences, for people.
 pub(super) fn shown(outcome: &Outcome) -> Result<(), Explanation> {
     output::line(&format!("{}, database {}", outcome.title, outcome.database))?;

@@ -50,6 +50,8 @@ pub fn of(plan: &Plan, site: &Arc<Site>) -> Result<Vec<Box<dyn Step>>, Explanati
             let new = Arc::new(site.beside(Path::new(destination), *port));
             plan.steps.iter().map(|step| of_full(&step.id, site, &new)).collect()
         }
+        // Theirs are elsewhere: `engine/parts/run`.
+        Procedure::Parts { .. } => Err(unknown(plan.steps.first().map_or("", |step| &step.id))),
     }
 }
 
@@ -90,13 +92,15 @@ fn by_id(
         "promote" => Box::new(finish::Promote(site)),
         "open" => Box::new(finish::Open(site)),
         "validate" => Box::new(finish::Validate(site)),
-        _ => {
-            return Err(Explanation::new(
-                Kind::Refused,
-                format!("This version of Lifeboat does not know the step \"{id}\"."),
-                "Nothing was touched.",
-                "Use the version that made the plan, or make a new plan.",
-            ));
-        }
+        _ => return Err(unknown(id)),
     })
+}
+
+fn unknown(id: &str) -> Explanation {
+    Explanation::new(
+        Kind::Refused,
+        format!("This version of Lifeboat does not know the step \"{id}\"."),
+        "Nothing was touched.",
+        "Use the version that made the plan, or make a new plan.",
+    )
 }

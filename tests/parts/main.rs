@@ -8,7 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "throwaway/mod.rs"]
+mod database;
+#[path = "../throwaway/mod.rs"]
 mod throwaway;
 
 use lifeboat::engine::config::{Connection, Tls};
@@ -106,15 +107,23 @@ impl Scene {
     }
 
     fn sql(&self, sql: &str) {
+        self.sql_in(DATABASE, sql);
+    }
+
+    fn sql_in(&self, database: &str, sql: &str) {
         self.runtime.block_on(async {
-            let client = self.sandbox.server().connect("postgres", DATABASE).await.unwrap();
+            let client = self.sandbox.server().connect("postgres", database).await.unwrap();
             client.batch_execute(sql).await.unwrap();
         });
     }
 
     fn text(&self, sql: &str) -> String {
+        self.text_in(DATABASE, sql)
+    }
+
+    fn text_in(&self, database: &str, sql: &str) -> String {
         self.runtime.block_on(async {
-            let client = self.sandbox.server().connect("postgres", DATABASE).await.unwrap();
+            let client = self.sandbox.server().connect("postgres", database).await.unwrap();
             client.query_one(sql, &[]).await.unwrap().get(0)
         })
     }
@@ -336,7 +345,9 @@ impl Pair {
             writer.batch_execute("BEGIN").await.unwrap();
             let ends = Ends { source: &source, reader: &reader, writer: &writer };
             apply::apply(ends, &pairs, choice, &[seen]).await?;
-            commit::commit(&writer, &direct, "production", commit::ASK_LIMIT).await.map(drop)
+            commit::commit(&writer, &direct, "production", commit::ASK_LIMIT, &mut |_| Ok(()))
+                .await
+                .map(drop)
         })
     }
 
@@ -352,7 +363,7 @@ impl Pair {
         let outcome = self.runtime.block_on(async {
             let writer = session::open(&self.connection(folder.path()), "production").await?;
             writer.batch_execute("BEGIN; INSERT INTO public.t VALUES (77, 'new')").await.unwrap();
-            commit::commit(&writer, ask, "production", limit).await
+            commit::commit(&writer, ask, "production", limit, &mut |_| Ok(())).await
         });
         broken.join().unwrap();
         outcome

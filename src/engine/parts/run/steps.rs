@@ -1,0 +1,548 @@
+//! The steps by which parts come back. Until `parts-carry` nothing of production is touched; that
+//! one notes its transaction's number before it commits, so that whoever goes on after a kill asks
+//! the server what became of it, and never writes twice.
+
+use super::super::commit::{self, Mark, Status};
+use super::super::database::{self, Asked};
+use super::super::sandbox::recovered::Aim;
+use super::super::work::{self, How, Into, Wanted};
+use super::super::{Class, PartsError, Scope};
+use super::{Rig, first_look, no_copy, progress};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::Check;
+use crate::engine::incident::parts::{Carry, Part, PartsChoice, PartsDone, PartsLook};
+use crate::engine::postgres::recovery_watch::ReplayState;
+use crate::engine::restore::base;
+use crate::engine::runner::failpoint;
+use crate::engine::runner::plan::Plan;
+use crate::engine::runner::protocol::{Progress, Unit};
+use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
+use crate::engine::validate::check::begin;
+use jiff::Timestamp;
+
+/// The note of the transaction that is about to be committed.
+const COMMIT: &str = "parts_commit";
+
+/// The plan's steps, in its order.
+///
+/// # Errors
+/// Where the plan names a step that this version does not know.
+pub fn of(plan: &Plan, rig: &Rig) -> Result<Vec<Box<dyn Step>>, Explanation> {
+    let by = |id: &str| -> Result<Box<dyn Step>, Explanation> {
+        let rig = rig.clone();
+        Ok(match id {
+            "parts-restore" => Box::new(Restore(rig)),
+            "parts-replay" => Box::new(Replay(rig)),
+            "parts-choose" => Box::new(Choose(rig)),
+            "parts-carry" => Box::new(CarryOver(rig)),
+            "parts-prove" => Box::new(Prove(rig)),
+            "parts-clear" => Box::new(Clear(rig)),
+            _ => {
+                return Err(Explanation::new(
+                    Kind::Refused,
+                    format!("This version of Lifeboat does not know the step \"{id}\"."),
+                    "Nothing was touched.",
+                    "Use the version that made the plan, or make a new plan.",
+                ));
+            }
+        })
+    };
+    plan.steps.iter().map(|step| by(&step.id)).collect()
+}
+
+/// The base's files into the copy's folder.
+#[derive(Debug)]
+struct Restore(Rig);
+
+impl Step for Restore {
+    fn id(&self) -> &'static str {
+        "parts-restore"
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        Ok(match self.0.with(|copy| Ok(copy.is_restored()))? {
+            None => Standing::NotStarted,
+            Some(true) => Standing::Done(format!("the copy is in {}", self.0.root.display())),
+            Some(false) => {
+                Standing::Partial(format!("files of it are in {}", self.0.root.display()))
+            }
+        })
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let plan = context.plan();
+        let report = |progress: Progress| {
+            failpoint::hit("parts.restoring");
+            context.progress(progress);
+        };
+        let cancelled = || context.cancelled();
+        self.0.with_new(|copy| {
+            if copy.is_restored() {
+                return Ok(());
+            }
+            let options = base::Options::new(self.id(), &report, &cancelled);
+            copy.restore(&self.0.means(), &plan.base, &options)
+        })?;
+        let root = self.0.root.display();
+        context
+            .note("sandbox", &format!("The copy's files are in {root}; production is as it was"))?;
+        Ok(Outcome::Done)
+    }
+
+    fn undo(&self, _: &dyn StepContext) -> Result<String, Explanation> {
+        let root = self.0.root.display();
+        Ok(match self.0.take_down()? {
+            true => format!("the copy beside production was taken down, {root} is removed"),
+            false => format!("there was no copy in {root} any more"),
+        })
+    }
+}
+
+/// The replay to the point, and the copy open to Lifeboat alone.
+#[derive(Debug)]
+struct Replay(Rig);
+
+impl Step for Replay {
+    fn id(&self) -> &'static str {
+        "parts-replay"
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        let stands = self.0.with(|copy| Ok((copy.has_left_recovery(), copy.runs()?)))?;
+        Ok(match stands {
+            None => Standing::NotStarted,
+            Some((true, true)) => Standing::Done(String::from("the copy stands at its point")),
+            Some((true, false)) => {
+                Standing::Partial(String::from("the copy reached its point; its server is down"))
+            }
+            Some((false, true)) => Standing::Partial(String::from("the copy's server replays")),
+            Some((false, false)) => Standing::Partial(String::from("the copy's server is down")),
+        })
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let aim = Aim::from(context.plan());
+        let started = Timestamp::now();
+        let mut reached = Vec::new();
+        let mut watched = |state: &ReplayState, log: &[String]| {
+            failpoint::hit("parts.replaying");
+            let mut now = progress(self.id(), String::from("replaying changes"), started);
+            if let ReplayState::Replaying { lsn, time } = state {
+                (now.lsn, now.replayed_until) = (*lsn, *time);
+            }
+            if let ReplayState::AtTarget { stop, lsn, time } = state {
+                reached.push((String::from("stop_line"), stop.clone()));
+                let lsn = lsn.map(|lsn| (String::from("reached_lsn"), lsn.to_string()));
+                let time = time.map(|time| (String::from("reached_time"), time.to_string()));
+                reached.extend(lsn.into_iter().chain(time));
+            }
+            now.log = log.to_vec();
+            context.progress(now);
+            !context.cancelled()
+        };
+        let stands = self.0.with(|copy| copy.replay(&self.0.means(), &aim, &mut watched))?;
+        stands.ok_or_else(no_copy)?;
+        for (name, text) in reached {
+            context.note(&name, &text)?;
+        }
+        context.note("at_point", "The copy stands at its point, closed to everybody else")?;
+        Ok(Outcome::Done)
+    }
+
+    fn undo(&self, _: &dyn StepContext) -> Result<String, Explanation> {
+        self.0.with(|copy| copy.stop(&self.0.means()))?;
+        Ok(String::from("the copy's server is down"))
+    }
+}
+
+/// A first look, and the question what is to be carried over.
+#[derive(Debug)]
+struct Choose(Rig);
+
+impl Step for Choose {
+    fn id(&self) -> &'static str {
+        "parts-choose"
+    }
+
+    fn holds(&self) -> bool {
+        true
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        Ok(Standing::NotStarted)
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let plan = context.plan();
+        let known = context.incident().parts.look;
+        let first = first_look(plan, &self.0.site.cluster.connection.database);
+        if let (None, Some(part)) = (&known, first) {
+            let report = |mut progress: Progress| {
+                progress.job = self.id().to_owned();
+                context.progress(progress);
+            };
+            match self.0.look(plan, &part, 0, &report) {
+                Ok(look) => context.parts_seen(look)?,
+                // Whoever is asked next can look at something else.
+                Err(why) => {
+                    let text = format!("{} could not be compared: {}", part.words(), why.what);
+                    context.note("not_compared", &text)?;
+                }
+            }
+        }
+        // That it can be asked at all is known before somebody is.
+        self.0.ready(plan, |_| Ok(()))?;
+        Ok(Outcome::Hold { question: String::from("What is to be carried over?") })
+    }
+}
+
+/// One transaction, or a database that gets its name in one.
+#[derive(Debug)]
+struct CarryOver(Rig);
+
+impl Step for CarryOver {
+    fn id(&self) -> &'static str {
+        "parts-carry"
+    }
+
+    fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
+        Ok(match self.fate(context)? {
+            None | Some((_, Ok(Status::RolledBack))) => Standing::NotStarted,
+            Some((mark, Ok(Status::Committed))) => Standing::Done(format!("{mark} is committed")),
+            Some((mark, Ok(Status::UnderWay))) => {
+                Standing::Partial(format!("the server is still at {mark}"))
+            }
+            Some((mark, Ok(Status::Forgotten))) => {
+                Standing::Partial(format!("the server has forgotten {mark}"))
+            }
+            Some((mark, Err(why))) => {
+                Standing::Partial(format!("what became of {mark} is NOT KNOWN: {why}"))
+            }
+        })
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        match self.fate(context)? {
+            None | Some((_, Ok(Status::RolledBack))) => {}
+            Some((mark, Ok(Status::Committed))) => {
+                let text = format!("{mark} is committed, by the server's word: it is not repeated");
+                context.note("carried", &text)?;
+                return Ok(Outcome::Done);
+            }
+            Some((mark, other)) => return Err(not_known(&mark, &other)),
+        }
+        let plan = context.plan();
+        self.0.site.confirm(plan, self.0.site.data())?;
+        let parts = context.incident().parts;
+        let (Some(look), Some(choice)) = (parts.look, parts.choice) else {
+            return Err(Explanation::new(
+                Kind::Refused,
+                "Nothing was chosen that is to be carried over.",
+                "Nothing in production was changed.",
+                "Look again at what differs, then choose.",
+            ));
+        };
+        let done = self.0.ready(plan, |copy| {
+            let mut before = |mark: &Mark| {
+                if context.cancelled() {
+                    return Err(cancelled());
+                }
+                context.note(COMMIT, &mark.to_string())?;
+                failpoint::hit("parts.before_commit");
+                Ok(())
+            };
+            let production = &self.0.site.cluster.connection;
+            match (&look.part, &choice.carry) {
+                (Part::Database { database }, Carry::Database { named, set_aside }) => {
+                    let filling = database::filling_of(&plan.hash);
+                    let asked = Asked {
+                        database,
+                        named,
+                        set_aside: set_aside.as_deref(),
+                        missing_roles: choice.missing_roles,
+                        filling: &filling,
+                    };
+                    let started = Timestamp::now();
+                    let mut watched = |done: u64, of: u64| {
+                        failpoint::hit("parts.filling");
+                        let label = format!("filling the database {named}");
+                        let mut now = progress(self.id(), label, started);
+                        (now.done, now.total, now.unit) = (done, Some(of), Unit::Bytes);
+                        context.progress(now);
+                        !context.cancelled()
+                    };
+                    let handle = &self.0.runtime;
+                    database::bring(copy, production, &asked, handle, &mut watched, &mut before)
+                        .map(PartsDone::Database)
+                }
+                (Part::Of(wanted), Carry::Of { into }) => {
+                    let how =
+                        How { into: *into, owners: true, missing_roles: choice.missing_roles };
+                    let started = Timestamp::now();
+                    let told = |label: &str| {
+                        context.progress(progress(self.id(), label.to_owned(), started));
+                    };
+                    let writing = async {
+                        let seen = agreed(work::lay_out(copy, production, wanted).await?, &look)?;
+                        work::write(copy, production, wanted, &seen, how, &told, &mut before).await
+                    };
+                    self.0.runtime.block_on(writing).map(PartsDone::Of)
+                }
+                _ => Err(PartsError::refused(
+                    "What was chosen is not what was looked at.",
+                    "Look again at what differs, then choose.",
+                )),
+            }
+        })?;
+        failpoint::hit("parts.after_commit");
+        context.note("carried", &done.words())?;
+        for note in done.notes() {
+            context.note("to_know", note)?;
+        }
+        context.parts_carried(done)?;
+        Ok(Outcome::Done)
+    }
+
+    fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
+        match self.fate(context)? {
+            None | Some((_, Ok(Status::RolledBack))) => {
+                Ok(String::from("nothing was carried over"))
+            }
+            Some((mark, Ok(Status::Committed))) => {
+                Ok(format!("what was carried over stays in production ({mark})"))
+            }
+            Some((mark, other)) => Err(not_known(&mark, &other)),
+        }
+    }
+}
+
+impl CarryOver {
+    /// What became of the newest transaction that was about to be committed; `None` where there
+    /// was none.
+    fn fate(
+        &self,
+        context: &dyn StepContext,
+    ) -> Result<Option<(Mark, Result<Status, String>)>, Explanation> {
+        let Some(text) = context.noted(COMMIT) else { return Ok(None) };
+        let mark = Mark::parse(&text).ok_or_else(|| {
+            Explanation::new(
+                Kind::Integrity,
+                format!("The journal's note of a transaction cannot be read: {text}."),
+                "Nothing was changed.",
+                "Look in production whether the parts are there.",
+            )
+        })?;
+        let production = &self.0.site.cluster.connection;
+        let asked = commit::ask(&mark, production, &production.database, commit::ASK_LIMIT);
+        let told = self.0.runtime.block_on(asked);
+        Ok(Some((mark, told)))
+    }
+}
+
+/// What is there now, with the differences that were agreed to.
+fn agreed(seen: work::Seen, look: &PartsLook) -> Result<work::Seen, PartsError> {
+    let absent: Vec<String> = seen.absent.iter().map(|table| table.name.to_string()).collect();
+    if absent != look.absent || seen.schema_absent != look.schema_absent {
+        return Err(PartsError::refused(
+            "Production has other tables than when it was looked at.",
+            "Look again at what differs, then choose.",
+        ));
+    }
+    Ok(work::Seen { differences: look.differences.clone(), ..seen })
+}
+
+fn cancelled() -> PartsError {
+    PartsError::Engine(Explanation::new(
+        Kind::Cancelled,
+        "Carrying over was cancelled before its commit.",
+        "Everything was rolled back: nothing in production was changed.",
+        "Retry begins it anew.",
+    ))
+}
+
+fn not_known(mark: &Mark, told: &Result<Status, String>) -> Explanation {
+    let why = match told {
+        Ok(Status::UnderWay) => String::from("the server is still at it"),
+        Ok(_) => String::from("the server has forgotten it"),
+        Err(why) => why.clone(),
+    };
+    let lost = String::from("Lifeboat ended meanwhile");
+    PartsError::NotKnown { xid: mark.xid.clone(), lost, why }.explanation()
+}
+
+/// What was carried over, against the copy once more.
+#[derive(Debug)]
+struct Prove(Rig);
+
+impl Step for Prove {
+    fn id(&self) -> &'static str {
+        "parts-prove"
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        Ok(Standing::NotStarted)
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        let parts = context.incident().parts;
+        let (Some(look), Some(choice)) = (parts.look, parts.choice) else {
+            return Ok(Outcome::Done);
+        };
+        let checks = match &look.part {
+            Part::Database { .. } => vec![self.database(&choice, parts.done.as_ref())],
+            Part::Of(wanted) => {
+                let report = |mut progress: Progress| {
+                    progress.job = self.id().to_owned();
+                    context.progress(progress);
+                };
+                self.tables(context.plan(), wanted, &look, &choice, parts.done.as_ref(), &report)
+            }
+        };
+        context.validated(&checks)?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl Prove {
+    fn database(&self, choice: &PartsChoice, done: Option<&PartsDone>) -> Check {
+        let Carry::Database { named, .. } = &choice.carry else {
+            return begin("database", "The database is there").not_run("None was asked for.");
+        };
+        let check = begin(&format!("database:{named}"), &format!("The database {named} is there"));
+        let looked = self.0.runtime.block_on(async {
+            let there = super::super::session::open_any(&self.0.site.cluster.connection).await?;
+            database::exists(&there, named).await
+        });
+        match (looked, done) {
+            (Ok(true), Some(PartsDone::Database(brought))) => check
+                .found(format!("{} rows in {} tables", brought.rows, brought.tables))
+                .verified(format!(
+                    "Equal to the copy before it got its name: {}.",
+                    brought.proven.join("; ")
+                )),
+            (Ok(true), _) => check.could_not_verify(
+                "It is there under its name, which it got only once it was equal to the copy; what \
+                 was compared is not in the journal, because Lifeboat ended right then.",
+            ),
+            (Ok(false), _) => check.failed("Production has no database of that name."),
+            (Err(why), _) => check.could_not_verify(why.to_string()),
+        }
+    }
+
+    fn tables(
+        &self,
+        plan: &Plan,
+        wanted: &Wanted,
+        look: &PartsLook,
+        choice: &PartsChoice,
+        done: Option<&PartsDone>,
+        report: crate::engine::runner::work::Report<'_>,
+    ) -> Vec<Check> {
+        let schema = match (done, &choice.carry) {
+            (Some(PartsDone::Of(written)), Carry::Of { into: Into::Side }) => {
+                written.schema.clone()
+            }
+            (_, Carry::Of { into: Into::Side }) => {
+                return vec![begin("counts:schema", "The new schema holds the rows").could_not_verify(
+                    "It was compared with the copy before its commit; under which name is not in \
+                     the journal, because Lifeboat ended right then. It begins with recovered_.",
+                )];
+            }
+            _ => None,
+        };
+        if let (Some(schema), Some(PartsDone::Of(written))) = (schema, done) {
+            return written
+                .carried
+                .iter()
+                .map(|one| {
+                    begin(&format!("counts:{}", one.table), &format!("{} is whole", one.table))
+                        .found(format!("{} rows", one.rows))
+                        .verified(format!(
+                            "Every row was compared with the copy, by content, before {schema} was \
+                             committed."
+                        ))
+                })
+                .collect();
+        }
+        let now = match self.0.look(plan, &Part::Of(wanted.clone()), 0, report) {
+            Ok(now) => now,
+            Err(why) => {
+                let check = begin("counts:parts", "The parts are in production");
+                return vec![check.could_not_verify(why.to_string())];
+            }
+        };
+        let taken = match &choice.carry {
+            Carry::Of { into: Into::Place(taken) } => *taken,
+            _ => super::super::Choice::default(),
+        };
+        let mut checks = Vec::new();
+        for found in &now.differences {
+            let made = look.absent.contains(&found.table);
+            let wanted = |class: &Class| made || taken.takes(*class);
+            let classes: Vec<Class> = Class::ALL.into_iter().filter(|c| wanted(c)).collect();
+            let left: Vec<String> = classes
+                .iter()
+                .filter(|class| found.count(**class) > 0)
+                .map(|class| format!("{} {}", found.count(*class), class.word()))
+                .collect();
+            let words: Vec<&str> = classes.iter().map(|class| class.word()).collect();
+            let check = begin(
+                &format!("counts:{}", found.table),
+                &format!("{} is as it was at the point", found.table),
+            )
+            .expected(format!("no rows {}", words.join(", ")));
+            checks.push(match (classes.is_empty(), left.is_empty()) {
+                (true, _) => check.not_run("No rows of it were chosen."),
+                (_, true) => check
+                    .found(format!("{} rows", found.rows_in_production))
+                    .verified("Compared with the copy after the commit."),
+                _ => check.found(left.join(", ")).could_not_verify(
+                    "It was equal before the commit. These rows differ by now: production is in \
+                     use, or a trigger of its own has changed them.",
+                ),
+            });
+        }
+        for table in &now.absent {
+            let check = begin(&format!("counts:{table}"), &format!("{table} is in production"));
+            checks.push(check.failed("Production lacks it after the commit: somebody removed it."));
+        }
+        if let (Scope::Schema(schema), true) = (&wanted.scope, checks.is_empty()) {
+            let check = begin(&format!("counts:{schema}"), &format!("{schema} is in production"));
+            checks.push(match now.schema_absent {
+                true => check.failed("Production lacks it after the commit."),
+                false => check.verified("It has no tables; its other objects were made."),
+            });
+        }
+        if !checks.is_empty() {
+            checks.push(
+                begin("fk:parts", "Foreign keys of what was written")
+                    .verified("The server checked each of them before the commit."),
+            );
+        }
+        checks
+    }
+}
+
+/// The copy is taken down.
+#[derive(Debug)]
+struct Clear(Rig);
+
+impl Step for Clear {
+    fn id(&self) -> &'static str {
+        "parts-clear"
+    }
+
+    fn probe(&self, _: &dyn StepContext) -> Result<Standing, Explanation> {
+        Ok(match self.0.with(|_| Ok(()))? {
+            None => Standing::Done(format!("{} is gone", self.0.root.display())),
+            Some(()) => Standing::Partial(format!("{} is still there", self.0.root.display())),
+        })
+    }
+
+    fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
+        self.0.take_down()?;
+        let root = self.0.root.display();
+        context.note("cleared", &format!("The copy was taken down, and {root} is removed"))?;
+        Ok(Outcome::Done)
+    }
+}
