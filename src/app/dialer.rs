@@ -111,7 +111,13 @@ impl Dialer for Runners {
             let what = format!("The configuration has no cluster \"{cluster}\".");
             return Err(Explanation::new(Kind::Config, what, "Nothing was declared.", ""));
         };
-        let made = self.store.declare(Timestamp::now(), |id| declaration(found, id, title));
+        let scenario = self.config.sandbox.scenario.clone();
+        let made = self.store.declare(Timestamp::now(), |id| {
+            let mut declared = declaration(found, id, title);
+            // A sandbox's own configuration says what is played in it.
+            declared.drill = declared.drill.map(|drill| scenario.clone().unwrap_or(drill));
+            declared
+        });
         made.map(|(declaration, _)| declaration.id).map_err(|e| e.explanation())
     }
 

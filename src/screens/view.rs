@@ -203,6 +203,8 @@ pub struct Briefing {
     pub title: String,
     pub story: Vec<String>,
     pub objective: String,
+    /// Told one by one, on request.
+    pub hints: Vec<String>,
 }
 
 /// Everything that a screen may look at.

@@ -2,7 +2,7 @@
 //! its runner as a process of its own.
 
 use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};
-use lifeboat::engine::drill::scenario::{self, Load};
+use lifeboat::engine::drill::scenario::{self, Disaster, Load};
 use lifeboat::engine::drill::seat::declaration;
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::explain::Explanation;
@@ -64,7 +64,9 @@ impl Stage {
         };
         let mut scenario = scenario::load("corruption").unwrap();
         // An hour of so small a shop would not stand out as a mass change.
-        scenario.incident.statement = scenario.incident.statement.replace("1 hour", "48 hours");
+        if let Disaster::Statement(bad) = &mut scenario.incident {
+            bad.statement = bad.statement.replace("1 hour", "48 hours");
+        }
         let say = |line: &str| eprintln!("{line}");
         let mut sandbox = Sandbox::create(&options, &Sandbox::make_repository, &say).unwrap();
         before(&sandbox);

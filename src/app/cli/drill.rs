@@ -2,104 +2,290 @@
 //! its own copy of the program, which the server's user can run wherever this one is; screens and
 //! runner are that copy's.
 
+mod books;
+mod live;
+
 use super::args;
 use super::output;
-use crate::engine::config;
-use crate::engine::drill::{self, LiveDrill, Options, Sandbox, scenario};
+use crate::engine::config::{self, Config};
+use crate::engine::drill::record::{self, Record};
+use crate::engine::drill::scenario::{self, Link};
+use crate::engine::drill::{self, Held, Options, Outcome, Wish, inject, junit, place, user};
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::files;
 use crate::screens::view::Briefing;
-use std::io::IsTerminal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Megabytes beside the data that a drill may take where no limit is given.
+const BESIDE: u64 = 4_000;
+/// How long an aborted drill may take to clear itself away.
+const ABORT_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn drill(config: Option<&Path>, args: &args::Drill) -> Result<ExitCode, Explanation> {
-    let mut options = Options::usual().map_err(|e| e.explanation())?;
-    options.size_mb = args.size;
-    options.keep.clone_from(&args.keep);
     // A drill needs no configuration; where there is one, its sandbox section counts.
-    if let Some(path) = config {
-        let sandbox = config::load(Some(path)).map_err(|e| e.explanation())?.sandbox;
-        options.directory = sandbox.directory;
-        options.user = sandbox.user;
-    }
-    if args.auto { alone(args, &options) } else { with_a_person(args, &options) }
-}
-
-fn alone(args: &args::Drill, options: &Options) -> Result<ExitCode, Explanation> {
-    let begun = Instant::now();
-    let say = |text: &str| tell(begun, text);
-    let outcome = drill::run(&args.scenario, options, &say).map_err(|e| e.explanation())?;
-    if args.json {
-        output::json(&outcome)?;
-    } else {
-        output::line(&format!("{}: {}", outcome.scenario, outcome.outcome))?;
-        for reason in &outcome.reasons {
-            output::line(&format!("  {reason}"))?;
-        }
-    }
-    Ok(if outcome.is_verified() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(Kind::Integrity.exit_code())
-    })
-}
-
-fn with_a_person(args: &args::Drill, options: &Options) -> Result<ExitCode, Explanation> {
-    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        return Err(Explanation::new(
+    let real = match config {
+        Some(path) => Some(config::load(Some(path)).map_err(|e| e.explanation())?),
+        None => None,
+    };
+    match (&args.verb, &args.scenario) {
+        (Some(args::DrillVerb::Abort), _) => abort(real.as_ref()),
+        (Some(verb), _) => books::run(real.as_ref(), verb),
+        (None, Some(name)) => hold(real.as_ref(), args, name),
+        (None, None) => Err(Explanation::new(
             Kind::Config,
-            "The screens need a terminal, and this is none.",
+            "No scenario is named.",
             "Nothing was made.",
-            "Start it in a terminal, or without a person: --auto.",
-        ));
-    }
-    let begun = Instant::now();
-    let say = |text: &str| tell(begun, text);
-    let LiveDrill { scenario, mut sandbox } =
-        drill::prepare_live(&args.scenario, options, &say).map_err(|e| e.explanation())?;
-    let screens = Command::new(program_of(&sandbox))
-        .arg("--config")
-        .arg(&sandbox.config().path)
-        .args(["screens", "--scenario", &scenario.name])
-        .status();
-    sandbox.end_traffic();
-    let (kept, root) = (sandbox.is_kept(), sandbox.root().to_path_buf());
-    let cleared = sandbox.close().map_err(|e| e.explanation())?;
-    if kept {
-        output::line(&format!("The sandbox stays in {}.", root.display()))?;
-        output::line(&format!(
-            "Open it again: {} --config {}",
-            root.join("bin/lifeboat").display(),
-            root.join("lifeboat.toml").display()
-        ))?;
-    } else {
-        output::line(&format!("The sandbox is gone ({} paths removed).", cleared.removed.len()))?;
-    }
-    match screens {
-        Ok(status) if status.success() => Ok(ExitCode::SUCCESS),
-        Ok(status) => Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))),
-        Err(error) => Err(Explanation::new(
-            Kind::Internal,
-            format!("The screens could not be started: {error}."),
-            "The sandbox was cleared away.",
-            "Try again, or run it without a person: --auto.",
+            "See them with lifeboat drill list.",
         )),
     }
 }
 
-/// What the person is told first.
-pub(super) fn briefing(name: &str) -> Result<Briefing, Explanation> {
-    let scenario = scenario::load(name).map_err(|e| e.explanation())?;
+fn hold(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<ExitCode, Explanation> {
+    let mut options = Options::usual().map_err(|e| e.explanation())?;
+    options.size_mb = args.size;
+    options.seed = args.seed;
+    options.keep.clone_from(&args.keep);
+    if let Some(real) = real {
+        options.directory.clone_from(&real.sandbox.directory);
+        options.user.clone_from(&real.sandbox.user);
+    }
+    let wish = wish(real, args, name)?;
+    let book = Book::of(real, args)?;
+    if args.auto { alone(args, wish, &options, &book) } else { live::run(args, wish, &options, &book) }
+}
+
+fn wish(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<Wish, Explanation> {
+    let mut wish = Wish::of(name, real).map_err(|e| e.explanation())?;
+    for name in &args.inject {
+        let one = match name.as_str() {
+            "random" => inject::by_seed(args.seed, &wish.scenario.incident),
+            name => inject::load(name),
+        };
+        one.and_then(|one| wish.add(one)).map_err(|e| e.explanation())?;
+    }
+    if args.link_speed.is_some() || args.link_latency.is_some() {
+        let Some(own) = wish.scenario.link else {
+            return Err(Explanation::new(
+                Kind::Config,
+                format!("The scenario {name} has no far repository."),
+                "Nothing was made.",
+                "Leave --link-speed and --link-latency out, or take cross-region.",
+            ));
+        };
+        wish.link = Some(Link {
+            megabytes_per_second: args.link_speed.unwrap_or(own.megabytes_per_second),
+            latency_ms: args.link_latency.unwrap_or(own.latency_ms),
+        });
+        wish.scenario.link = wish.link;
+        let problems = scenario::problems(&wish.scenario);
+        if !problems.is_empty() {
+            return Err(Explanation::new(
+                Kind::Config,
+                format!("{}.", problems.join("; ")),
+                "Nothing was made.",
+                "Give other figures for the line.",
+            ));
+        }
+    }
+    wish.limits.time = Duration::from_secs(args.time_limit * 60);
+    let most = args.disk_limit.unwrap_or(args.size * 8 + BESIDE);
+    wish.limits.disk = most.saturating_mul(1_000_000);
+    Ok(wish)
+}
+
+/// Where a drill is recorded.
+struct Book {
+    /// `None` where there is no configuration and no folder was named.
+    state: Option<PathBuf>,
+    junit: Option<PathBuf>,
+}
+
+impl Book {
+    fn of(real: Option<&Config>, args: &args::Drill) -> Result<Self, Explanation> {
+        if let Some(path) = &args.junit
+            && path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+        {
+            return Err(Explanation::new(
+                Kind::Config,
+                format!("{} is in no folder that is there.", path.display()),
+                "Nothing was made.",
+                "Make the folder, or name another file with --junit.",
+            ));
+        }
+        let state = args.record.clone().or_else(|| real.map(Config::state_directory));
+        Ok(Self { state, junit: args.junit.clone() })
+    }
+
+    /// Keeps what was held; what cannot be kept is told, and costs the outcome nothing.
+    fn keep(&self, held: &Held, mode: &str) -> Result<(), Explanation> {
+        if let Some(path) = &self.junit {
+            files::replace(path, junit::xml(&held.outcome).as_bytes(), 0o644).map_err(|error| {
+                Explanation::new(
+                    Kind::Storage,
+                    format!("{} could not be written: {error}.", path.display()),
+                    "The drill was held; its outcome is told all the same.",
+                    "Name another file with --junit.",
+                )
+            })?;
+        }
+        let Some(state) = &self.state else {
+            output::warn("not recorded: there is no configuration; --record DIR keeps it");
+            return Ok(());
+        };
+        let by = user::name_of(nix::unistd::geteuid().as_raw());
+        let one = Record::of(&held.outcome, mode, &held.evidence, &by);
+        let (line, folder) = record::keep(state, one, &held.outcome.checks, &held.evidence)
+            .map_err(|e| e.explanation())?;
+        output::warn(&format!("recorded as drill {}, evidence in {}", line.seq, folder.display()));
+        Ok(())
+    }
+}
+
+fn alone(
+    args: &args::Drill,
+    wish: Wish,
+    options: &Options,
+    book: &Book,
+) -> Result<ExitCode, Explanation> {
+    let begun = Instant::now();
+    let say = |text: &str| tell(begun, text);
+    let held = drill::run(wish, options, &say).map_err(|e| e.explanation())?;
+    if args.json {
+        output::json(&held.outcome)?;
+    } else {
+        told(&held.outcome)?;
+    }
+    book.keep(&held, "auto")?;
+    Ok(code(&held.outcome))
+}
+
+fn code(outcome: &Outcome) -> ExitCode {
+    if outcome.is_verified() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Kind::Integrity.exit_code())
+    }
+}
+
+/// The outcome and the score, in a few lines.
+fn told(outcome: &Outcome) -> Result<(), Explanation> {
+    let seconds = |value: Option<f64>| {
+        value.map_or_else(|| String::from("not known"), |value| format!("{value:.1} s"))
+    };
+    let of = |target: Option<f64>| {
+        target.map_or_else(String::new, |target| format!(" of at most {target:.0} s"))
+    };
+    output::line(&format!("{}: {}", outcome.scenario, outcome.outcome))?;
+    for reason in &outcome.reasons {
+        output::line(&format!("  {reason}"))?;
+    }
+    if let Some(refusal) = &outcome.refusal {
+        output::line(&format!("  Refused, as it {}: {refusal}", match outcome.expected {
+            "refused" => "was to be",
+            _ => "was not to be",
+        }))?;
+    }
+    let card = &outcome.card;
+    if outcome.ended == "recovered" {
+        output::line(&format!(
+            "  Data lost (RPO): {}{}",
+            seconds(outcome.rpo_seconds),
+            of(outcome.rpo_target_seconds)
+        ))?;
+        output::line(&format!(
+            "  Back after (RTO): {}{}",
+            seconds(outcome.rto_seconds),
+            of(Some(outcome.rto_target_seconds))
+        ))?;
+    }
+    output::line(&format!(
+        "  Detect {}, declare {}, decide {}, restore {}, validate {}",
+        seconds(card.detect_seconds),
+        seconds(card.declare_seconds),
+        seconds(card.decide_seconds),
+        seconds(card.restore_seconds),
+        seconds(card.validate_seconds),
+    ))?;
+    output::line(&format!(
+        "  Hypothesis: {}. Hints used: {}. Checks not run: {}. Wrong turns: {}",
+        match card.hypothesis_held {
+            Some(true) => "held",
+            Some(false) => "refuted",
+            None => "COULD NOT VERIFY",
+        },
+        card.hints_used,
+        card.not_run.len(),
+        card.wrong_turns.len(),
+    ))?;
+    card.wrong_turns.iter().try_for_each(|turn| output::line(&format!("    {turn}")))?;
+    for name in &outcome.injects {
+        if let Ok(one) = inject::load(name) {
+            output::line(&format!("  Inject \"{}\": {}", one.title, one.what))?;
+            output::line(&format!("    The way out: {}", one.cure))?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks every drill of this user to end, waits until it has cleared itself away, and clears what
+/// killed ones left.
+fn abort(real: Option<&Config>) -> Result<ExitCode, Explanation> {
+    let directory = real.and_then(|real| real.sandbox.directory.clone());
+    let living = place::living(directory.as_deref());
+    for (root, pid) in &living {
+        output::line(&format!("Ending the drill in {} (process {pid})", root.display()))?;
+        // Gone already is what was wanted.
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGTERM);
+    }
+    let begun = Instant::now();
+    let runs = || {
+        let still = place::living(directory.as_deref());
+        living.iter().any(|one| still.contains(one))
+    };
+    while runs() && begun.elapsed() < ABORT_LIMIT {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    if runs() {
+        return Err(Explanation::new(
+            Kind::Busy,
+            format!("A drill does not end within {} s.", ABORT_LIMIT.as_secs()),
+            "Its sandbox is left as it is.",
+            "End its process with kill -9, then run lifeboat drill abort again.",
+        ));
+    }
+    let swept = place::sweep(directory.as_deref()).map_err(|e| e.explanation())?;
+    for gone in &swept.removed {
+        output::line(&format!("Cleared away: {}", gone.display()))?;
+    }
+    output::line(if living.is_empty() { "No drill ran." } else { "Ended." })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the person is told first: of the scenario in the sandbox that the configuration is of.
+pub(super) fn briefing(name: &str, config: &Config) -> Result<Briefing, Explanation> {
+    let root = config.path.parent().unwrap_or(Path::new("/"));
+    let own = root.join("scenario.toml");
+    let scenario = if own.is_file() {
+        scenario::read_kept(&own).map_err(|e| e.explanation())?
+    } else {
+        scenario::load(name).map_err(|e| e.explanation())?
+    };
+    let lifeboat =
+        format!("{} --config {}", root.join("bin/lifeboat").display(), config.path.display());
     Ok(Briefing {
         title: scenario.title,
         story: scenario.briefing.lines().map(str::to_owned).collect(),
         objective: scenario.objective,
+        hints: scenario
+            .hints
+            .iter()
+            .map(|hint| hint.replace("{lifeboat}", &lifeboat))
+            .collect(),
     })
-}
-
-fn program_of(sandbox: &Sandbox) -> PathBuf {
-    sandbox.root().join("bin/lifeboat")
 }
 
 fn tell(begun: Instant, text: &str) {

@@ -150,7 +150,7 @@ fn screens(path: Option<&Path>, scenario: Option<&str>) -> Result<ExitCode, Expl
     let state_directory = config.state_directory();
     let start = tui::Start {
         incident: incidents::under_way(&state_directory),
-        briefing: scenario.map(drill::briefing).transpose()?,
+        briefing: scenario.map(|name| drill::briefing(name, &config)).transpose()?,
         state_directory,
         theme: None,
     };

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 pub use archiving::Archiving;
 pub use control::{Commands, Control};
 pub use load::{ConfigError, example, load, load_for_server};
-pub use place::{Immutability, Place, PlaceConfig};
+pub use place::{Immutability, Line, Place, PlaceConfig};
 pub use retention::Retention;
 pub use s3::{LockMode, ObjectLock, S3Config, S3Credentials};
 
@@ -239,6 +239,15 @@ pub struct Sandbox {
     /// where it exists, else `nobody`.
     #[serde(default)]
     pub user: Option<String>,
+    /// A folder with a team's own scenarios, `NAME.toml` each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenarios: Option<PathBuf>,
+    /// System identifiers that no drill may touch, beside those of the configured clusters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<u64>,
+    /// In a sandbox's own configuration: the scenario that is held in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
 }
 
 impl Config {

@@ -33,6 +33,19 @@ pub struct PlaceConfig {
     pub offline: bool,
     #[serde(default)]
     pub immutability: Immutability,
+    /// The line to it is no faster than this: for drills of a far copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<Line>,
+}
+
+/// A line between this machine and a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    pub bytes_per_second: u64,
+    /// Of each question and its answer, in milliseconds.
+    #[serde(default)]
+    pub latency_ms: u32,
 }
 
 /// What keeps objects from being removed or changed before their day.

@@ -2,9 +2,12 @@
 //! screens lead, taking what they recommend. It never looks at the truth; scoring does, at the
 //! end.
 
+use super::card::{self, Card, Moments};
+use super::director::Director;
 use super::error::DrillError;
+use super::inject::{Inject, When};
 use super::sandbox::{CLUSTER, Sandbox, Say};
-use super::scenario::Scenario;
+use super::scenario::{Disaster, Expected, Scenario};
 use super::score::{self, TableScore};
 use super::seat::Seat;
 use crate::engine::checklist::Checklist;
@@ -12,12 +15,15 @@ use crate::engine::explain::Explain;
 use crate::engine::incident::Incident;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
-    Check, Moment, Prerequisite, Severity, SignOff, Target, Topic, Verdict,
+    Check, Moment, Prerequisite, Procedure, Severity, SignOff, Target, TargetPoint, Topic, Verdict,
 };
+use crate::engine::incident::journal;
 use crate::engine::incident::model::RunStatus;
+use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN};
 use crate::engine::report::Report;
 use crate::engine::runbook::Runbook;
-use crate::engine::runner::protocol::{Answer, Command};
+use crate::engine::runner::guard;
+use crate::engine::runner::protocol::{Answer, Command, FullRestore};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -29,6 +35,10 @@ const SHORT: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(4 * 3_600);
 /// How long the bad transaction may take to reach the archive.
 const ARCHIVED: Duration = Duration::from_secs(60);
+/// How long others may take to undo what struck.
+const RELIEF: Duration = Duration::from_secs(60);
+/// Troubles that one recovery is led through.
+const CURES: usize = 8;
 
 /// How a drill ended: one JSON object for programs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,23 +49,34 @@ pub struct Outcome {
     /// Why it is not VERIFIED; empty where it is.
     pub reasons: Vec<String>,
     pub incident: String,
+    /// recovered or refused: how it was to end.
+    pub expected: &'static str,
+    /// recovered, refused or neither: how it ended.
+    pub ended: &'static str,
+    /// The refusal, where it ended with one.
+    pub refusal: Option<String>,
     /// What was asked for, in words.
     pub target: Option<String>,
     /// The server's own word on where it stopped.
     pub reached_point: Option<String>,
-    /// From the recovery point to the bad statement: good data that was given up.
+    /// Data that was given up or lost: from what is lost first to the incident.
     pub rpo_seconds: Option<f64>,
-    pub rpo_target_seconds: f64,
-    /// From detection to serving again.
+    pub rpo_target_seconds: Option<f64>,
+    /// From detection to serving again, or to the parts being back.
     pub rto_seconds: Option<f64>,
     pub rto_target_seconds: f64,
-    /// Rows that the bad statement deleted.
+    /// Rows that the bad statement took.
     pub rows_deleted: u64,
     pub tables: Vec<TableScore>,
     /// The validation's and then the drill's own.
     pub checks: Vec<Check>,
     /// Checklist lines that are left to people.
     pub checklist_open: Vec<String>,
+    pub hypothesis: String,
+    pub card: Card,
+    /// What else went wrong on purpose, and struck.
+    pub injects: Vec<String>,
+    pub seed: u64,
     /// From the first command to the last.
     pub seconds: f64,
     /// What is left on disk, where the sandbox is kept.
@@ -69,6 +90,37 @@ impl Outcome {
     }
 }
 
+/// Everything that a drill without a person works with.
+#[derive(Debug)]
+pub struct Play<'a> {
+    pub scenario: &'a Scenario,
+    pub injects: &'a [Inject],
+    pub director: &'a Director,
+    pub runbook: &'a Runbook,
+    pub seed: u64,
+}
+
+impl Play<'_> {
+    fn has(&self, inject: &str) -> bool {
+        self.injects.iter().any(|one| one.name == inject)
+    }
+
+    /// The inject's, where one says otherwise than the scenario.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        let refused = self.injects.iter().any(|one| one.expected == Expected::Refused);
+        if refused { Expected::Refused } else { self.scenario.expected }
+    }
+}
+
+/// What the person who noticed it says.
+#[must_use]
+pub fn first_report(scenario: &Scenario, injects: &[Inject], struck_at: Timestamp) -> String {
+    let told = injects.iter().find_map(|inject| inject.first_report.clone());
+    let local = (struck_at - jiff::SignedDuration::from_hours(3)).strftime("%H:%M").to_string();
+    told.unwrap_or_else(|| scenario.first_report.clone()).replace("{local}", &local)
+}
+
 /// Leads the incident from assessment to report, then scores it. A recovery that fails is an
 /// outcome, not an error.
 ///
@@ -76,56 +128,81 @@ impl Outcome {
 /// Where the drill itself breaks: no truth was recorded, or its ledger is gone.
 pub fn run_auto(
     sandbox: &mut Sandbox,
-    scenario: &Scenario,
+    play: &Play<'_>,
     seat: &mut Seat,
-    runbook: &Runbook,
     say: Say<'_>,
 ) -> Result<Outcome, DrillError> {
     let begun = Instant::now();
-    let mut reasons = Vec::new();
-    if let Err(error) = lead(seat, runbook, say) {
-        reasons.push(error.explanation().to_string());
+    let led = lead(sandbox, play, seat, say);
+    if let Some(why) = play.director.over() {
+        return Err(DrillError::Over { why });
     }
     sandbox.end_traffic();
-    say("Comparing the recovered cluster with what was there before the incident");
-    let outcome = judge(sandbox, scenario, seat.incident(), runbook, reasons)?;
+    say("Comparing what is there with what was there before the incident");
+    let outcome = judge(sandbox, play, seat.incident(), led.err())?;
     Ok(Outcome { seconds: begun.elapsed().as_secs_f64(), ..outcome })
 }
 
 /// The way of the screens.
-fn lead(seat: &mut Seat, runbook: &Runbook, say: Say<'_>) -> Result<(), DrillError> {
-    assess(seat, say)?;
-    choose(seat, say)?;
-    prepare(seat, say)?;
-    recover(seat, say)?;
-    conclude(seat, runbook, say)
+fn lead(
+    sandbox: &Sandbox,
+    play: &Play<'_>,
+    seat: &mut Seat,
+    say: Say<'_>,
+) -> Result<(), DrillError> {
+    assess(sandbox, play, seat, say)?;
+    match &play.scenario.incident {
+        Disaster::Statement(_) => choose(play, seat, say)?,
+        Disaster::Table(_) => return parts(sandbox, play, seat, say),
+        Disaster::DataDirectory => choose_full(play, seat, say)?,
+        Disaster::Region => choose_end(play, seat, say)?,
+    }
+    prepare(play, seat, say)?;
+    recover(sandbox, play, seat, say)?;
+    conclude(seat, play.runbook, say)
 }
 
-fn assess(seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
+fn assess(
+    sandbox: &Sandbox,
+    play: &Play<'_>,
+    seat: &mut Seat,
+    say: Say<'_>,
+) -> Result<(), DrillError> {
     say("Assessment");
     let note = |topic, text: &str| Command::AddNote { topic, text: text.to_owned() };
     let moment = Moment::FirstDetected;
-    seat.ask(Command::SetSeverity { severity: Severity::Sev2 }, SHORT)?;
+    let struck_at = sandbox.truth().map_or_else(Timestamp::now, |truth| truth.struck_at);
+    let severity = match play.scenario.incident {
+        Disaster::Statement(_) | Disaster::Table(_) => Severity::Sev2,
+        Disaster::DataDirectory | Disaster::Region => Severity::Sev1,
+    };
+    seat.ask(Command::SetSeverity { severity }, SHORT)?;
     seat.ask(Command::StateMoment { moment, at: Timestamp::now() }, SHORT)?;
-    seat.ask(note(Topic::Symptom, "Orders of the last hour cannot be found"), SHORT)?;
-    seat.ask(note(Topic::ChangesBefore, "A maintenance job ran a short while ago"), SHORT)?;
+    let report = first_report(play.scenario, play.injects, struck_at);
+    seat.ask(note(Topic::Symptom, &report), SHORT)?;
+    seat.ask(note(Topic::ChangesBefore, &play.scenario.changes), SHORT)?;
     seat.ask(Command::ProbeServer, SHORT)?;
-    seat.ask(Command::RunProbes, LONG)?;
+    // Of a server that is gone nothing can be asked.
+    let probed = seat.ask(Command::RunProbes, LONG);
+    if play.scenario.incident.statement().is_some() {
+        probed?;
+    }
     Ok(())
 }
 
-/// Takes the first suggestion, once a suspect is known: until then the bad transaction has not
+/// The first suggestion, once a suspect is known: until then the bad transaction has not
 /// reached the archive, and the screen says to look again.
-fn choose(seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
-    say("Recovery point");
+fn suggestion(seat: &mut Seat) -> Result<Target, DrillError> {
     let begun = Instant::now();
-    let target = loop {
+    loop {
         seat.ask(Command::Survey, LONG)?;
         let survey = seat.survey();
         let suspected = survey.as_ref().is_some_and(|survey| !survey.suspects.is_empty());
         let first = survey.as_ref().and_then(|survey| survey.suggestions.first());
         match first {
-            Some(first) if suspected || begun.elapsed() > ARCHIVED => break first.target.clone(),
+            Some(first) if suspected || begun.elapsed() > ARCHIVED => {
+                return Ok(first.target.clone());
+            }
             None if begun.elapsed() > ARCHIVED => {
                 return Err(DrillError::TooLong {
                     what: String::from("a first suggestion of a recovery point"),
@@ -134,19 +211,148 @@ fn choose(seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
             }
             _ => std::thread::sleep(Duration::from_millis(500)),
         }
-    };
-    say(&format!("Chosen: {target}"));
-    match seat.ask(Command::CheckReach { target: target.clone() }, LONG)? {
-        Answer::Reach(reach) if reach.reachable => {}
-        Answer::Reach(reach) => return Err(unreachable(&target, &reach.checks)),
-        other => return Err(unexpected(&other)),
     }
-    seat.ask(Command::ChooseTarget { target }, LONG)?;
+}
+
+/// Chooses a target that was proven; where others can mend what is missing, once more after that.
+fn take(play: &Play<'_>, seat: &mut Seat, target: &Target, say: Say<'_>) -> Result<(), DrillError> {
+    say(&format!("Chosen: {target}"));
+    let reach = match seat.ask(Command::CheckReach { target: target.clone() }, LONG)? {
+        Answer::Reach(reach) if !reach.reachable && play.director.relieve(RELIEF) => {
+            say(&format!("Refused: {}", DrillError::Engine(guard::unreachable(&reach))));
+            match seat.ask(Command::CheckReach { target: target.clone() }, LONG)? {
+                Answer::Reach(reach) => reach,
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Answer::Reach(reach) => reach,
+        other => return Err(unexpected(&other)),
+    };
+    if !reach.reachable {
+        return Err(DrillError::Engine(guard::unreachable(&reach)));
+    }
+    command(play, seat, &Command::ChooseTarget { target: target.clone() }, LONG, say)
+}
+
+fn choose(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
+    say("Recovery point");
+    let target = suggestion(seat)?;
+    take(play, seat, &target, say)
+}
+
+fn choose_end(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
+    say("Recovery point");
+    seat.ask(Command::Survey, LONG)?;
+    let target = Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
+    take(play, seat, &target, say)
+}
+
+/// Option B: the newest backup that is whole, and on to the end of the archive.
+fn choose_full(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
+    say("Recovery point: a full restore to the end of the archive");
+    let ask = Command::ChooseFull(FullRestore { to_end: true, ..FullRestore::default() });
+    let refused = match command(play, seat, &ask, LONG, say) {
+        Err(error) if play.director.relieve(RELIEF) => error,
+        other => return other,
+    };
+    say(&format!("Refused: {refused}"));
+    command(play, seat, &ask, LONG, say)
+}
+
+/// Asks; where the role does not permit it, escalates, and asks again with the role that comes.
+fn command(
+    play: &Play<'_>,
+    seat: &mut Seat,
+    command: &Command,
+    limit: Duration,
+    say: Say<'_>,
+) -> Result<(), DrillError> {
+    match seat.ask(command.clone(), limit) {
+        Err(error) if play.has("commander-absent") && play.director.relieve(RELIEF) => {
+            say(&format!("Refused: {error} Escalated, and taken up again"));
+            seat.again()?;
+            seat.ask(command.clone(), limit).map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// The table alone, by the command that the screens name.
+fn parts(
+    sandbox: &Sandbox,
+    play: &Play<'_>,
+    seat: &mut Seat,
+    say: Say<'_>,
+) -> Result<(), DrillError> {
+    say("Recovery point");
+    let target = suggestion(seat)?;
+    let table = play.scenario.incident.statement().map_or("", |bad| bad.table.as_str());
+    let mut arguments: Vec<String> = ["restore-parts", "--cluster", CLUSTER, "--table", table]
+        .map(str::to_owned)
+        .to_vec();
+    match &target.point {
+        TargetPoint::Lsn(lsn) => arguments.extend([String::from("--lsn"), lsn.to_string()]),
+        TargetPoint::Xid(xid) => arguments.extend([String::from("--xid"), xid.to_string()]),
+        TargetPoint::Time(at) => arguments.extend([String::from("--time"), at.to_string()]),
+        TargetPoint::Name(name) => arguments.extend([String::from("--name"), name.clone()]),
+        _ => {}
+    }
+    if !target.inclusive {
+        arguments.push(String::from("--exclusive"));
+    }
+    let incident = seat.incident().declaration.id.clone();
+    let rest =
+        ["--into", "in-place", "--take", "missing", "--confirm", CLUSTER, "--incident", &incident, "--json"];
+    arguments.extend(rest.map(str::to_owned));
+    say(&format!("Bringing {table} back as it was {target}; the shop stays open"));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    sandbox.lifeboat_as_us(&arguments)?;
+    seat.ask(Command::ProbeServer, SHORT)?;
+    say("Validation");
+    seat.ask(Command::RunProbes, LONG)?;
+    seat.ask(Command::Validate, LONG)?;
+    seat.ask(Command::WriteReport, LONG)?;
     Ok(())
 }
 
-fn prepare(seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
+fn prepare(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
     say("Prerequisites");
+    answer_by_people(seat)?;
+    seat.ask(Command::VerifyIntegrity, LONG)?;
+    let refuted = |seat: &Seat| {
+        let (set, checks) = seat.incident().integrity.as_ref()?;
+        let failed = checks.iter().any(|check| check.verdict == Verdict::Failed);
+        failed.then(|| set.clone())
+    };
+    if let Some(set) = refuted(seat) {
+        say(&format!("{set} is damaged: the backup before it is taken"));
+        other_base(play, seat, say)?;
+        answer_by_people(seat)?;
+        seat.ask(Command::VerifyIntegrity, LONG)?;
+    }
+    command(play, seat, &Command::MakePlan, LONG, say)
+}
+
+/// The same point from another base, where the screens know how to choose one.
+fn other_base(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
+    let reach = seat.incident().reach.clone().ok_or_else(|| stopped(seat.incident()))?;
+    if matches!(reach.procedure, Procedure::FullRestore { .. }) {
+        seat.ask(Command::Survey, LONG)?;
+        let used = reach.base.as_ref().map(|base| base.set.clone());
+        let survey = seat.survey();
+        let older = survey.as_ref().and_then(|survey| {
+            let mut sets: Vec<String> = survey.bases.iter().map(|base| base.set.clone()).collect();
+            sets.sort();
+            sets.into_iter().rev().find(|set| used.as_ref().is_none_or(|used| set < used))
+        });
+        let full = FullRestore { set: older, to_end: true, ..FullRestore::default() };
+        return command(play, seat, &Command::ChooseFull(full), LONG, say);
+    }
+    let target = reach.target.clone();
+    command(play, seat, &Command::ChooseTarget { target }, LONG, say)
+}
+
+fn answer_by_people(seat: &mut Seat) -> Result<(), DrillError> {
     let by_people = [
         (Prerequisite::IncidentDeclared, "Declared by the drill; nobody else is affected"),
         (Prerequisite::MaintenanceWindow, "The sandbox has no other users"),
@@ -156,37 +362,82 @@ fn prepare(seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
         let note = note.to_owned();
         seat.ask(Command::AnswerPrerequisite { prerequisite, met: true, note }, SHORT)?;
     }
-    seat.ask(Command::VerifyIntegrity, LONG)?;
-    seat.ask(Command::MakePlan, LONG)?;
     Ok(())
 }
 
-fn recover(seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
+fn recover(
+    sandbox: &Sandbox,
+    play: &Play<'_>,
+    seat: &mut Seat,
+    say: Say<'_>,
+) -> Result<(), DrillError> {
     let plan = seat.incident().plan.as_ref().map(|plan| plan.hash.clone());
     let plan_hash = plan.ok_or_else(|| stopped(seat.incident()))?;
     let gate = Command::PassGate { plan_hash: plan_hash.clone(), cluster: CLUSTER.to_owned() };
     seat.ask(gate, SHORT)?;
     say("Recovery");
     seat.ask(Command::Start { plan_hash }, SHORT)?;
-    seat.wait_until("the recovery up to its target", LONG, |incident| {
-        !matches!(incident.status, RunStatus::Running | RunStatus::Ready)
-    })?;
-    if seat.incident().status == RunStatus::Held {
-        // Promoting what the checks refuted would be no recommendation of any screen.
-        let refuted = seat.incident().validation.iter().any(|c| c.verdict == Verdict::Failed);
-        if refuted {
-            return Err(stopped(seat.incident()));
-        }
-        say("At the target: promoting");
-        seat.ask(Command::Decide { decision: Decision::Promote }, SHORT)?;
-        seat.wait_until("the promotion", LONG, |incident| {
-            !matches!(incident.status, RunStatus::Running | RunStatus::Held)
+    // Every trouble is met once by what is proposed; one that stays is a failure.
+    for _ in 0..CURES {
+        seat.wait_until("the recovery up to its target", LONG, |incident| {
+            !matches!(incident.status, RunStatus::Running | RunStatus::Ready)
         })?;
+        match seat.incident().status {
+            RunStatus::Held => {
+                // Promoting what the checks refuted would be no recommendation of any screen.
+                let refuted =
+                    seat.incident().validation.iter().any(|c| c.verdict == Verdict::Failed);
+                if refuted {
+                    return Err(stopped(seat.incident()));
+                }
+                say("At the target: promoting");
+                seat.ask(Command::Decide { decision: Decision::Promote }, SHORT)?;
+                seat.wait_until("the promotion", LONG, |incident| {
+                    incident.status != RunStatus::Held
+                })?;
+            }
+            RunStatus::Failed => cure(sandbox, play, seat, say)?,
+            RunStatus::Finished => return Ok(()),
+            _ => return Err(stopped(seat.incident())),
+        }
     }
-    match seat.incident().status {
-        RunStatus::Finished => Ok(()),
-        _ => Err(stopped(seat.incident())),
+    Err(stopped(seat.incident()))
+}
+
+/// Takes the proposed cure of the step that failed; where people have to act, they have.
+fn cure(
+    sandbox: &Sandbox,
+    play: &Play<'_>,
+    seat: &mut Seat,
+    say: Say<'_>,
+) -> Result<(), DrillError> {
+    let incident = seat.incident();
+    let trouble = incident.current_step().and_then(|step| step.trouble.clone());
+    let proposed = trouble.as_ref().and_then(|trouble| {
+        let by_us = |cure: &&Cure| cure.by != By::People || cure.id == LOOK_AGAIN;
+        trouble.cures.iter().find(by_us).cloned()
+    });
+    let relieved = play.director.relieve(RELIEF);
+    let Some(cure) = proposed else {
+        if relieved {
+            say("What was missing is back: the step is run again");
+            return seat.ask(Command::Retry, SHORT).map(drop);
+        }
+        return Err(stopped(seat.incident()));
+    };
+    say(&format!("Cure: {}", cure.title));
+    let _ = sandbox;
+    let cluster = (cure.by == By::LifeboatByName).then(|| CLUSTER.to_owned());
+    let before = seat.incident().seq;
+    seat.ask(Command::Cure { cure: cure.id, cluster }, LONG)?;
+    seat.wait_until("the cure", LONG, |incident| {
+        incident.seq > before && incident.status != RunStatus::Failed
+            || incident.current_step().is_some_and(|step| step.cure_failure.is_some())
+    })?;
+    if seat.incident().status == RunStatus::Failed {
+        return Err(stopped(seat.incident()));
     }
+    Ok(())
 }
 
 fn conclude(seat: &mut Seat, runbook: &Runbook, say: Say<'_>) -> Result<(), DrillError> {
@@ -214,63 +465,127 @@ fn conclude(seat: &mut Seat, runbook: &Runbook, say: Say<'_>) -> Result<(), Dril
     Ok(())
 }
 
-fn judge(
+/// Judges an incident that was led to its end, or was not, for the reason in `ended_by`.
+///
+/// # Errors
+/// Where the sandbox has no truth, or its ledger or journal is gone.
+pub fn judge(
     sandbox: &Sandbox,
-    scenario: &Scenario,
+    play: &Play<'_>,
     incident: &Incident,
-    runbook: &Runbook,
-    mut reasons: Vec<String>,
+    ended_by: Option<DrillError>,
 ) -> Result<Outcome, DrillError> {
     let truth = sandbox.truth().cloned().ok_or_else(|| DrillError::Refused {
         path: sandbox.root().to_path_buf(),
         why: String::from("no incident was staged in it"),
     })?;
-    let led_to_the_end = reasons.is_empty();
-    let report = Report::from(incident, runbook, Timestamp::now());
+    let scenario = play.scenario;
+    let folder = super::director::newest_incident(sandbox.root());
+    let entries = folder
+        .and_then(|folder| journal::read(&folder).ok())
+        .map_or_else(Vec::new, |reading| reading.entries);
+    let report = Report::from(incident, play.runbook, Timestamp::now());
     let aside = report.recovery.aside.clone().map(PathBuf::from);
     let verifybackup = report.recovery.verifybackup.as_deref();
-    let (tables, mut own) = score::of(sandbox, &truth, aside.as_deref(), verifybackup)?;
-    let rto_seconds = report.rto.actual_seconds.filter(|_| !report.rto.ongoing);
-    let last_kept = incident.reach.as_ref().and_then(|reach| reach.last_kept.as_ref());
-    // A recovery point after the bad statement loses no data, and does not help either.
-    let rpo_seconds =
-        last_kept.map(|kept| truth.struck_at.duration_since(kept.at).as_secs_f64().max(0.0));
-    own.push(objective(
-        "drill-rpo",
-        "The recovery point objective is met",
-        rpo_seconds,
-        scenario.rpo_seconds,
-    ));
-    own.push(objective(
-        "drill-rto",
-        "The recovery time objective is met",
-        rto_seconds,
-        scenario.rto_seconds,
-    ));
-    if incident.validation.is_empty() {
+    let moments = Moments::of(incident, &entries, &truth);
+    let mut rto_seconds = report.rto.actual_seconds.filter(|_| !report.rto.ongoing);
+    let refusal = ended_by.as_ref().filter(|error| is_refusal(error)).map(|error| {
+        error.explanation().to_string()
+    });
+    let (expected, mut reasons) = (play.expected(), Vec::new());
+    let as_refused = expected == Expected::Refused && refusal.is_some();
+    let untouched = incident.steps.iter().all(|step| step.attempts == 0);
+    let (tables, mut own, mut rpo_seconds);
+    if as_refused {
+        (tables, own) = score::of_refusal(sandbox, &truth)?;
+        rpo_seconds = None;
+        rto_seconds = None;
+        own.push(untouched_check(untouched));
+    } else {
+        match &scenario.incident {
+            Disaster::Statement(_) => {
+                (tables, own) = score::of(sandbox, &truth, aside.as_deref(), verifybackup)?;
+                let last_kept = incident.reach.as_ref().and_then(|reach| reach.last_kept.as_ref());
+                // A recovery point after the bad statement loses no data, and does not help either.
+                rpo_seconds = last_kept
+                    .map(|kept| truth.struck_at.duration_since(kept.at).as_secs_f64().max(0.0));
+            }
+            Disaster::Table(_) => {
+                (tables, own, rpo_seconds) = score::of_table(sandbox, &truth)?;
+                rto_seconds = moments.rto_seconds();
+            }
+            Disaster::DataDirectory | Disaster::Region => {
+                (tables, own, rpo_seconds) = score::of_loss(sandbox, &truth, verifybackup)?;
+            }
+        }
+        if incident.clocks.serving.is_none() && !matches!(scenario.incident, Disaster::Table(_)) {
+            rpo_seconds = None;
+        }
+        if let Some(target) = scenario.rpo_seconds {
+            let title = "The recovery point objective is met";
+            own.push(objective("drill-rpo", title, rpo_seconds, target));
+        }
+        let title = "The recovery time objective is met";
+        own.push(objective("drill-rto", title, rto_seconds, scenario.rto_seconds));
+        if expected == Expected::Refused {
+            reasons.push(String::from(
+                "It was to be refused, and was not: what is called recovered may lack data.",
+            ));
+        }
+        if let Some(error) = &ended_by {
+            reasons.push(error.explanation().to_string());
+        }
+    }
+    let led_to_the_end = reasons.is_empty();
+    // A table that is brought back has no run whose end is validated: the probes say it.
+    let validation: Vec<Check> = match (&scenario.incident, as_refused) {
+        (_, true) => Vec::new(),
+        (Disaster::Table(_), _) if incident.validation.is_empty() => incident.probes.clone(),
+        _ => incident.validation.clone(),
+    };
+    if validation.is_empty() && !as_refused {
         reasons.push(String::from("The recovered cluster was not validated."));
     }
-    let word = verdict(led_to_the_end, &incident.validation, &own);
+    for inject in play.injects.iter().filter(|inject| inject.strikes != When::Report) {
+        if !play.director.struck().contains(&inject.name) {
+            reasons.push(format!("The inject {} did not strike.", inject.name));
+        }
+    }
+    reasons.extend(play.director.failure());
+    let judged: &[Check] = if as_refused { &own } else { &validation };
+    let mut word = verdict(led_to_the_end, judged, &own);
+    if !reasons.is_empty() && word == Verdict::Verified {
+        word = Verdict::CouldNotVerify;
+    }
     // What the configuration leaves out of the validation is listed with the checks, and is not
     // held against the drill; its own checks have to run, all of them.
-    let told = incident.validation.iter().filter(|check| check.verdict != Verdict::NotRun);
+    let told = validation.iter().filter(|check| check.verdict != Verdict::NotRun);
     for check in told.chain(&own).filter(|check| check.verdict != Verdict::Verified) {
         reasons.push(format!("{}: {}. {}", check.title, check.verdict.word(), check.detail));
     }
-    let checklist = Checklist::of(incident, runbook, Timestamp::now());
+    let checklist = Checklist::of(incident, play.runbook, Timestamp::now());
     let kept = if sandbox.is_kept() {
         let reports = incident.reports.iter().map(PathBuf::from);
+        let aside = aside.into_iter().filter(|path| path.exists());
         std::iter::once(sandbox.root().to_path_buf()).chain(aside).chain(reports).collect()
     } else {
         Vec::new()
     };
-    let mut checks = incident.validation.clone();
+    let mut checks = validation;
     checks.extend(own);
+    let card = card::of(incident, &entries, &truth, &checks, word);
     Ok(Outcome {
         scenario: scenario.name.clone(),
         outcome: word.word(),
         reasons,
         incident: incident.declaration.id.clone(),
+        expected: expected.word(),
+        ended: match (&refusal, rto_seconds) {
+            (Some(_), _) => "refused",
+            (None, Some(_)) if led_to_the_end => "recovered",
+            _ => "neither",
+        },
+        refusal,
         target: report.recovery.requested.clone(),
         reached_point: report.recovery.stop_line.clone().or(report.recovery.reached_lsn.clone()),
         rpo_seconds,
@@ -281,9 +596,52 @@ fn judge(
         tables,
         checks,
         checklist_open: checklist.open().map(|line| line.id.clone()).collect(),
+        hypothesis: scenario.hypothesis.trim().to_owned(),
+        card,
+        injects: play.director.struck(),
+        seed: play.seed,
         seconds: 0.0,
         kept,
     })
+}
+
+/// Where a person left the incident before its end; `None` where it was led there.
+#[must_use]
+pub fn left_off(incident: &Incident, play: &Play<'_>) -> Option<DrillError> {
+    use crate::engine::explain::{Explanation, Kind};
+    let begun = incident.steps.iter().any(|step| step.attempts > 0);
+    match (&play.scenario.incident, incident.status) {
+        (_, RunStatus::Finished) => None,
+        (Disaster::Table(_), _) if !begun => None,
+        _ if play.expected() == Expected::Refused && !begun => {
+            Some(DrillError::Engine(Explanation::new(
+                Kind::Unreachable,
+                "No recovery was begun.",
+                "The server was left as the incident left it.",
+                "",
+            )))
+        }
+        _ => Some(stopped(incident)),
+    }
+}
+
+/// Whether it says no for a reason of the data or of safety, and not because something broke.
+fn is_refusal(error: &DrillError) -> bool {
+    use crate::engine::explain::Kind;
+    let kind = error.explanation().kind;
+    matches!(kind, Kind::Unreachable | Kind::Refused | Kind::Integrity)
+}
+
+fn untouched_check(untouched: bool) -> Check {
+    Check {
+        id: String::from("drill-no-step"),
+        title: String::from("No step of a recovery was begun"),
+        verdict: if untouched { Verdict::Verified } else { Verdict::Failed },
+        expected: None,
+        found: None,
+        detail: String::new(),
+        duration_ms: 0,
+    }
 }
 
 fn verdict(led_to_the_end: bool, validation: &[Check], own: &[Check]) -> Verdict {
@@ -328,18 +686,6 @@ fn stopped(incident: &Incident) -> DrillError {
             "Run the drill again with --keep DIR and read the incident's journal.",
         )
     }))
-}
-
-fn unreachable(target: &Target, checks: &[Check]) -> DrillError {
-    use crate::engine::explain::{Explanation, Kind};
-    let failed = checks.iter().filter(|check| check.verdict != Verdict::Verified);
-    let why: Vec<String> = failed.map(|c| format!("{}: {}", c.title, c.detail)).collect();
-    DrillError::Engine(Explanation::new(
-        Kind::Unreachable,
-        format!("The first suggestion, {target}, cannot be reached: {}.", why.join("; ")),
-        "Nothing was copied.",
-        "",
-    ))
 }
 
 fn unexpected(answer: &Answer) -> DrillError {

@@ -11,6 +11,14 @@ pub enum DrillError {
     UnknownScenario { name: String, known: String },
     #[error("the scenario \"{name}\" cannot be read: {why}")]
     BadScenario { name: String, why: String },
+    #[error("there is no inject named \"{name}\"; the injects are: {known}")]
+    UnknownInject { name: String, known: String },
+    #[error("the inject {inject} does not fit {scenario}")]
+    Unfit { inject: String, scenario: String },
+    #[error("{0}")]
+    Rail(String),
+    #[error("{why}")]
+    Over { why: String },
     #[error("{0}")]
     User(String),
     #[error("{}: {what}: {source}", path.display())]
@@ -58,8 +66,24 @@ impl Explain for DrillError {
     fn explanation(&self) -> Explanation {
         let of = |kind, next: &str| Explanation::new(kind, sentence(self), NOTHING, next);
         match self {
-            Self::UnknownScenario { .. } => of(Kind::NotFound, "Name one of those."),
-            Self::BadScenario { .. } => of(Kind::Internal, "Please report this."),
+            Self::UnknownScenario { .. } => {
+                of(Kind::NotFound, "Name one of those; lifeboat drill list tells more of them.")
+            }
+            Self::UnknownInject { .. } => of(Kind::NotFound, "Name one of those."),
+            Self::BadScenario { .. } => {
+                of(Kind::Config, "Mend the file; lifeboat drill validate FILE judges it again.")
+            }
+            Self::Unfit { .. } => {
+                of(Kind::Config, "lifeboat drill show SCENARIO lists the injects that fit.")
+            }
+            Self::Rail(_) => of(
+                Kind::Refused,
+                "A drill touches nothing but its own sandbox; it was ended before it began.",
+            ),
+            Self::Over { .. } => of(
+                Kind::Cancelled,
+                "The sandbox was cleared away. Raise --time-limit or --disk-limit if it needs more.",
+            ),
             Self::User(_) => {
                 of(Kind::Config, "Set sandbox.user to a user that exists and is not root.")
             }

@@ -1,10 +1,23 @@
-//! GameDay drills: sandbox, scenarios, traffic, scoring. A drill works on a throwaway cluster of
-//! its own making and can reach no other one: its configuration names nothing else.
+//! GameDay drills: sandbox, scenarios, injects, traffic, scoring. A drill works on a throwaway
+//! cluster of its own making and can reach no other one: its configuration names nothing else.
+//!
+//! ```text
+//! scenario ─┐
+//! injects ──┴─ sandbox ─ rails ─ traffic ─ disaster ─┬─ screens (a person)  ─┐
+//!                                     director ──────┴─ auto (nobody)       ─┴─ score, card ─ record
+//! ```
 
+pub mod act;
 pub mod auto;
+pub mod card;
+pub mod director;
 pub mod error;
+pub mod inject;
+pub mod junit;
 pub mod place;
 pub mod processes;
+pub mod rails;
+pub mod record;
 pub mod sandbox;
 pub mod scenario;
 pub mod score;
@@ -15,19 +28,89 @@ pub mod strike;
 pub mod traffic;
 pub mod user;
 
-pub use auto::Outcome;
+pub use auto::{Outcome, Play};
 pub use error::DrillError;
 pub use sandbox::{Options, Sandbox, Say};
 
+use crate::engine::config::Config;
 use crate::engine::explain::Explain;
+use crate::engine::incident::store::Store;
+use crate::engine::postgres::discovery;
 use crate::engine::runbook::Runbook;
-use scenario::Scenario;
+use director::{Director, Limits, STOPS_AT};
+use inject::{Inject, When};
+use sandbox::Setup;
+use scenario::{Disaster, Link, Scenario};
 use seat::Seat;
+use std::time::Duration;
 
-/// A sandbox that was struck, its traffic still running, for a person to recover.
+/// What is asked of a drill.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub scenario: Scenario,
+    pub injects: Vec<Inject>,
+    /// Instead of the scenario's.
+    pub link: Option<Link>,
+    pub limits: Limits,
+    /// System identifiers that it must not have.
+    pub denied: Vec<u64>,
+}
+
+impl Wish {
+    /// The scenario of that name with its own injects, as `real` and the usual limits have it.
+    ///
+    /// # Errors
+    /// Where there is no such scenario, or it cannot be used.
+    pub fn of(name: &str, real: Option<&Config>) -> Result<Self, DrillError> {
+        let folder = real.and_then(|real| real.sandbox.scenarios.as_deref());
+        let scenario = scenario::load_from(name, folder)?;
+        let named = scenario.injects.iter().map(|name| inject::load(name));
+        let injects = named.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            scenario,
+            injects,
+            link: None,
+            limits: Limits { time: Duration::from_secs(4 * 3_600), disk: u64::MAX },
+            denied: rails::denied(real),
+        })
+    }
+
+    /// Adds an inject.
+    ///
+    /// # Errors
+    /// Where it does not fit the scenario.
+    pub fn add(&mut self, inject: Inject) -> Result<(), DrillError> {
+        if !inject.fits(&self.scenario.incident) {
+            return Err(DrillError::Unfit {
+                inject: inject.name,
+                scenario: self.scenario.name.clone(),
+            });
+        }
+        if !self.injects.contains(&inject) {
+            self.injects.push(inject);
+        }
+        Ok(())
+    }
+
+    fn has(&self, inject: &str) -> bool {
+        self.injects.iter().any(|one| one.name == inject)
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
+            scenario: Some(self.scenario.name.clone()),
+            far: self.scenario.link.is_some() || self.scenario.incident == Disaster::Region,
+            decoy: self.has("misleading-names"),
+            missing_library: self.has("server-wont-start"),
+        }
+    }
+}
+
+/// A sandbox that was struck, its traffic still running where it can, for a person to recover.
 #[derive(Debug)]
 pub struct LiveDrill {
-    pub scenario: Scenario,
+    pub wish: Wish,
+    pub director: Director,
     pub sandbox: Sandbox,
 }
 
@@ -35,44 +118,145 @@ pub struct LiveDrill {
 ///
 /// # Errors
 /// Where any of it fails; the sandbox is cleared away then, unless it is to be kept.
-pub fn prepare(scenario: &str, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
-    let scenario = scenario::load(scenario)?;
-    let rate = scenario.load.transactions_per_second;
-    let mut sandbox = Sandbox::create(options, &Sandbox::make_repository, say)?;
+pub fn prepare(wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
+    let setup = wish.setup();
+    let mut sandbox = Sandbox::create_for(options, &setup, &Sandbox::make_repository, say)?;
+    let ways_out = rails::ways_out(sandbox.config(), sandbox.root());
+    if !ways_out.is_empty() {
+        return Err(DrillError::Rail(format!("the sandbox leads out: {}", ways_out.join("; "))));
+    }
+    let identity = discovery::identity(&sandbox.cluster().data_directory).ok();
+    let identifier = identity.map(|identity| identity.system_identifier);
+    if let Some(why) = rails::refused(identifier, &wish.denied) {
+        return Err(DrillError::Rail(why));
+    }
+    sandbox.keep_scenario(&wish.scenario)?;
+    let handle = sandbox.runtime()?.handle().clone();
+    let director = Director::begin(sandbox.root(), &wish.injects, wish.limits, handle)?;
+    if director.stops_runner() {
+        sandbox.stop_runner_at(Some(STOPS_AT));
+    }
+    director.strike(When::Report)?;
+    director.strike(When::Beforehand)?;
     say("Taking a base backup");
     sandbox.back_up()?;
+    if wish.has("damaged-backup") {
+        say("Taking a second one");
+        sandbox.switch_and_archive()?;
+        sandbox.back_up()?;
+    }
+    open_shop(&mut sandbox, &wish, say)?;
+    director.strike(When::Incident)?;
+    if let Some(link) = wish.link.or(wish.scenario.link) {
+        sandbox.lay_line(link)?;
+    }
+    if let Some(why) = director.over() {
+        return Err(DrillError::Over { why });
+    }
+    Ok(LiveDrill { wish, director, sandbox })
+}
+
+/// Traffic, and the incident amid it.
+fn open_shop(sandbox: &mut Sandbox, wish: &Wish, say: Say<'_>) -> Result<(), DrillError> {
+    let load = &wish.scenario.load;
+    let rate = load.transactions_per_second;
     say("The shop is open: customers place orders");
-    sandbox.begin_traffic(&scenario.load)?;
-    sandbox.let_traffic_run(scenario.load.before_incident, rate)?;
-    sandbox.strike(&scenario.incident)?;
-    sandbox.let_traffic_run(scenario.load.after_incident, rate)?;
-    Ok(LiveDrill { scenario, sandbox })
+    sandbox.begin_traffic(load)?;
+    let mut lost = None;
+    if wish.has("archive-gap") {
+        // Three files, so that the one in the middle is neither the backup's nor the newest.
+        for at in 0..3 {
+            sandbox.let_traffic_run(1.0, rate)?;
+            let name = sandbox.switch_and_archive()?;
+            if at == 1 {
+                lost = Some(name);
+            }
+        }
+    }
+    match &wish.scenario.incident {
+        incident @ (Disaster::Statement(_) | Disaster::Table(_)) => {
+            sandbox.let_traffic_run(load.before_incident, rate)?;
+            sandbox.strike(incident)?;
+            sandbox.let_traffic_run(load.after_incident, rate)?;
+        }
+        Disaster::DataDirectory | Disaster::Region => {
+            sandbox.let_traffic_run(load.before_incident / 2.0, rate)?;
+            // What came before is in the archive; what comes now may not be.
+            sandbox.switch_and_archive()?;
+            sandbox.let_traffic_run(load.before_incident / 2.0, rate)?;
+            sandbox.lose(wish.scenario.incident == Disaster::Region)?;
+        }
+    }
+    if let Some(name) = lost {
+        sandbox.lose_wal(&name)?;
+    }
+    Ok(())
 }
 
 /// As [`prepare`], for the screens: from here on they mind interrupts.
 ///
 /// # Errors
 /// As [`prepare`].
-pub fn prepare_live(
-    scenario: &str,
-    options: &Options,
-    say: Say<'_>,
-) -> Result<LiveDrill, DrillError> {
-    let mut live = prepare(scenario, options, say)?;
+pub fn prepare_live(wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
+    let mut live = prepare(wish, options, say)?;
     live.sandbox.leave_signals();
     Ok(live)
+}
+
+/// A drill that was held: how it went, and what is to be kept of it.
+#[derive(Debug)]
+pub struct Held {
+    pub outcome: Outcome,
+    /// The incident's journal and reports, read before the sandbox went.
+    pub evidence: record::Evidence,
 }
 
 /// The whole drill without a person, from making the sandbox to clearing it away.
 ///
 /// # Errors
 /// Where the drill could not be held; a recovery that fails is an [`Outcome`].
-pub fn run(scenario: &str, options: &Options, say: Say<'_>) -> Result<Outcome, DrillError> {
+pub fn run(wish: Wish, options: &Options, say: Say<'_>) -> Result<Held, DrillError> {
     let runbook = Runbook::load(None).map_err(|error| DrillError::Engine(error.explanation()))?;
-    let LiveDrill { scenario, mut sandbox } = prepare(scenario, options, say)?;
-    let mut seat = Seat::take(&sandbox, &scenario)?;
-    let outcome = auto::run_auto(&mut sandbox, &scenario, &mut seat, &runbook, say)?;
+    let LiveDrill { wish, director, mut sandbox } = prepare(wish, options, say)?;
+    let mut seat = Seat::take(&sandbox, &wish.scenario)?;
+    let play = Play {
+        scenario: &wish.scenario,
+        injects: &wish.injects,
+        director: &director,
+        runbook: &runbook,
+        seed: options.seed,
+    };
+    let outcome = auto::run_auto(&mut sandbox, &play, &mut seat, say);
     drop(seat);
+    drop(director);
+    let outcome = outcome?;
+    let evidence = record::Evidence::of(sandbox.root());
     sandbox.close()?;
-    Ok(outcome)
+    Ok(Held { outcome, evidence })
+}
+
+/// Scores a drill that a person led, as it stands now. `None` where no incident was declared.
+///
+/// # Errors
+/// Where the incident cannot be read, or the sandbox has no truth.
+pub fn conclude(live: &mut LiveDrill, seed: u64) -> Result<Option<Held>, DrillError> {
+    live.sandbox.end_traffic();
+    let Some(folder) = director::newest_incident(live.sandbox.root()) else { return Ok(None) };
+    let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let incident = Store::new(&live.sandbox.state())
+        .load(&id)
+        .map_err(|error| DrillError::Engine(error.explanation()))?;
+    let runbook = Runbook::load(None).map_err(|error| DrillError::Engine(error.explanation()))?;
+    let play = Play {
+        scenario: &live.wish.scenario,
+        injects: &live.wish.injects,
+        director: &live.director,
+        runbook: &runbook,
+        seed,
+    };
+    let begun = incident.clocks.declared;
+    let ended = auto::judge(&live.sandbox, &play, &incident, auto::left_off(&incident, &play))?;
+    let seconds = begun.map_or(0.0, |at| jiff::Timestamp::now().duration_since(at).as_secs_f64());
+    let outcome = Outcome { seconds, ..ended };
+    Ok(Some(Held { outcome, evidence: record::Evidence::of(live.sandbox.root()) }))
 }

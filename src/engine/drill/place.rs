@@ -20,17 +20,23 @@ use std::time::Duration;
 const MARK: &str = ".lifeboat-sandbox.json";
 const PREFIX: &str = "lifeboat-drill-";
 /// What a sandbox holds at its top; anything else there is not ours and stays.
-const ENTRIES: [&str; 9] = [
+const ENTRIES: [&str; 13] = [
+    "away",
     "bin",
     "cluster",
+    "far",
     "keys",
     "ledger.jsonl",
     "lifeboat.toml",
     "repository",
+    "scenario.toml",
     "socket",
     "state",
     "truth.json",
+    VOLUME,
 ];
+/// Tells of a volume with less free space than there is.
+const VOLUME: &str = "volume.json";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Mark {
@@ -43,6 +49,9 @@ struct Mark {
     kept: bool,
     /// A second folder of ours, for sockets whose path would be too long in here.
     socket: Option<PathBuf>,
+    /// The process that made it, which can be asked to end the drill.
+    #[serde(default)]
+    pid: Option<i32>,
 }
 
 /// A sandbox's folder, locked.
@@ -101,6 +110,7 @@ impl Place {
             maker: nix::unistd::geteuid().as_raw(),
             kept: keep.is_some(),
             socket: elsewhere.then(|| socket.clone()),
+            pid: i32::try_from(std::process::id()).ok(),
         };
         let lock = write_mark(&root, &mark)?;
         // The mark stays ours: the server's user must not say what is to be removed.
@@ -215,6 +225,45 @@ pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
     }
     cleared.left.extend(others);
     Ok(cleared)
+}
+
+/// The drills of this user that run now: their folders, and the processes that hold them.
+#[must_use]
+pub fn living(directory: Option<&Path>) -> Vec<(PathBuf, i32)> {
+    let folders = homes(directory).into_iter().filter_map(|home| fs::read_dir(home).ok());
+    folders
+        .flat_map(|entries| entries.flatten())
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+        })
+        .filter_map(|root| {
+            let mark = read_mark(&root)?;
+            let ours = mark.maker == nix::unistd::geteuid().as_raw() && mark.path == root;
+            (ours && !lock_is_free(&root)).then_some((root, mark.pid?))
+        })
+        .collect()
+}
+
+/// From now on the volume of the sandbox at `root` has no more than `free` bytes, or what it has.
+///
+/// # Errors
+/// Where that cannot be noted.
+pub fn pretend_free(root: &Path, free: Option<u64>) -> Result<(), DrillError> {
+    let path = root.join(VOLUME);
+    match free {
+        None => remove(&path),
+        Some(free) => crate::engine::files::create(&path, free.to_string().as_bytes(), 0o644)
+            .map_err(DrillError::file(&path, "it could not be written")),
+    }
+}
+
+/// The free bytes that a drill tells of, where `path` lies in a sandbox that does.
+#[must_use]
+pub fn pretended_free(path: &Path) -> Option<u64> {
+    let root = path.ancestors().find(|folder| folder.join(VOLUME).is_file())?;
+    read_mark(root).filter(|mark| mark.path == root)?;
+    fs::read_to_string(root.join(VOLUME)).ok()?.trim().parse().ok()
 }
 
 /// Folders that may hold sandboxes, the preferred one first.

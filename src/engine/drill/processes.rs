@@ -49,6 +49,23 @@ pub fn pids_of(root: &Path) -> Vec<i32> {
     of(root).into_iter().map(|process| process.pid).collect()
 }
 
+/// The runners of the sandbox at `root`.
+#[must_use]
+pub fn runners_of(root: &Path) -> Vec<i32> {
+    let is_runner = |pid: &i32| {
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.split(|byte| *byte == 0).nth(1) == Some(b"runner")
+    };
+    pids_of(root).into_iter().filter(is_runner).collect()
+}
+
+/// Whether a process was stopped and waits to be let go on.
+#[must_use]
+pub fn is_stopped(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+}
+
 struct Process {
     pid: i32,
     server: bool,

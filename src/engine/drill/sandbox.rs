@@ -8,6 +8,8 @@
 //!   cluster/data       the data directory; what a recovery moves aside lands beside it
 //!   keys/master        the repository's master key, 0600
 //!   repository/        base backups and WAL
+//!   far/               where the scenario has one: a second repository, at the end of a line
+//!   away/              what a disaster or an inject took away
 //!   state/             incidents
 //!   socket/            the server's sockets; there is no port on the network
 //!   lifeboat.toml
@@ -16,15 +18,15 @@
 
 use super::error::DrillError;
 use super::place::{self, Cleared, Place};
-use super::scenario::{BadStatement, Load};
+use super::scenario::{Disaster, Link, Load, Scenario};
 use super::server::Server;
 use super::shop::{self, DATABASE, LOAD_SETTINGS, TABLES, Volume};
-use super::strike::{Truth, strike};
+use super::strike::{Truth, lose, strike};
 use super::traffic::Traffic;
 use super::user::{self, name_of};
 use crate::engine::config::{
-    Cluster, Codec, Config, Connection, Control, Encryption, Operator, Probe, RepositoryConfig,
-    Retention, StoreConfig, Tls,
+    Cluster, Codec, Config, Connection, Control, Encryption, Line, Operator, PlaceConfig, Probe,
+    RepositoryConfig, Retention, StoreConfig, Tls,
 };
 use crate::engine::explain::{Explain, Kind};
 use crate::engine::files;
@@ -41,6 +43,10 @@ use tokio::runtime::Runtime;
 pub const CLUSTER: &str = "shop";
 /// The repository's name in it.
 pub const REPOSITORY: &str = "local";
+/// The far repository's, where there is one.
+pub const FAR: &str = "far";
+/// A cluster that nobody uses, for an inject.
+pub const DECOY: &str = "shop-primary";
 /// Megabytes (10^6 bytes) where none are asked for.
 pub const DEFAULT_SIZE_MB: u64 = 500;
 
@@ -61,6 +67,19 @@ pub struct Options {
     pub user: Option<String>,
     /// The `lifeboat` program that archives WAL; it is copied into the sandbox.
     pub lifeboat: PathBuf,
+}
+
+/// What a scenario wants of its sandbox beside the shop.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Setup {
+    /// The scenario's name, for its own configuration.
+    pub scenario: Option<String>,
+    /// A second repository.
+    pub far: bool,
+    /// A second cluster, with a name that misleads.
+    pub decoy: bool,
+    /// A library that the server's configuration names and that is not there.
+    pub missing_library: bool,
 }
 
 impl Options {
@@ -101,6 +120,7 @@ pub struct Sandbox {
     runtime: Option<Runtime>,
     seed: u64,
     closed: bool,
+    runner_stops_at: Option<&'static str>,
     /// Clears the sandbox away when the process is asked to end.
     watch: Option<tokio::task::JoinHandle<()>>,
 }
@@ -113,6 +133,19 @@ impl Sandbox {
     /// Where it could not be made; what was made of it is cleared away then.
     pub fn create(
         options: &Options,
+        make_repository: &dyn Fn(&Self) -> Result<(), DrillError>,
+        say: Say<'_>,
+    ) -> Result<Self, DrillError> {
+        Self::create_for(options, &Setup::default(), make_repository, say)
+    }
+
+    /// As [`Sandbox::create`], with what a scenario wants beside the shop.
+    ///
+    /// # Errors
+    /// As [`Sandbox::create`].
+    pub fn create_for(
+        options: &Options,
+        setup: &Setup,
         make_repository: &dyn Fn(&Self) -> Result<(), DrillError>,
         say: Say<'_>,
     ) -> Result<Self, DrillError> {
@@ -141,7 +174,8 @@ impl Sandbox {
         };
         let volume = Volume::of(options.size_mb);
         let cluster = shop_cluster(&server, volume);
-        let config = configuration(&root, &cluster);
+        let config = configuration(&root, &cluster, setup);
+        let cluster = config.cluster(CLUSTER).cloned().unwrap_or(cluster);
         // From here on the guard clears away what there is, whatever fails.
         let watch = runtime.spawn(clear_on_signal(root.clone(), options.keep.is_some()));
         let sandbox = Self {
@@ -156,14 +190,26 @@ impl Sandbox {
             runtime: Some(runtime),
             seed: options.seed,
             closed: false,
+            runner_stops_at: None,
             watch: Some(watch),
         };
         sandbox.check_space(options.size_mb)?;
         sandbox.furnish(&options.lifeboat)?;
         sandbox.fill(say)?;
+        if setup.decoy {
+            sandbox.make_decoy()?;
+        }
         make_repository(&sandbox)?;
-        user::own(&root.join("repository"), &sandbox.server.user)?;
+        for repository in &sandbox.config.repositories {
+            if let StoreConfig::File { path } = &repository.store {
+                user::own(path, &sandbox.server.user)?;
+            }
+        }
         sandbox.server.start(&[])?;
+        if setup.missing_library {
+            // The running server goes on without it; whoever starts next finds it missing.
+            sandbox.append_conf("shared_preload_libraries = 'shop_audit'\n")?;
+        }
         Ok(sandbox)
     }
 
@@ -247,12 +293,44 @@ impl Sandbox {
         Err(DrillError::Program { program, output: finished.said() })
     }
 
+    /// Runs the sandbox's own `lifeboat` as ourselves, as the person at the screens would.
+    ///
+    /// # Errors
+    /// Where it ends with another status than 0; the error is what it said.
+    pub fn lifeboat_as_us(&self, arguments: &[&str]) -> Result<String, DrillError> {
+        let program = self.program();
+        let mut command = std::process::Command::new(&program);
+        command.arg("--config").arg(&self.config.path).args(arguments);
+        let finished = child::run(command, Duration::from_secs(3_600))
+            .map_err(DrillError::file(&program, "it could not be run"))?;
+        if finished.ok() {
+            return Ok(finished.stdout);
+        }
+        let program = format!("lifeboat {}", arguments.join(" "));
+        Err(DrillError::Program { program, output: finished.said() })
+    }
+
+    /// Where the runner of its incident stops for an inject, from now on.
+    pub fn stop_runner_at(&mut self, place: Option<&'static str>) {
+        self.runner_stops_at = place;
+    }
+
+    #[must_use]
+    pub fn runner_stops_at(&self) -> Option<&'static str> {
+        self.runner_stops_at
+    }
+
     /// Makes the sandbox's repository, by its own program.
     ///
     /// # Errors
     /// As [`Sandbox::lifeboat`].
     pub fn make_repository(&self) -> Result<(), DrillError> {
-        self.lifeboat(&["create-repository", "--cluster", CLUSTER, "--json"]).map(drop)
+        for repository in &self.cluster.repositories {
+            let place = ["--repository", repository.as_str()];
+            let make = ["create-repository", "--cluster", CLUSTER, "--json"];
+            self.lifeboat(&[&make[..], &place].concat())?;
+        }
+        Ok(())
     }
 
     /// Takes a base backup, by the sandbox's own program.
@@ -302,9 +380,16 @@ impl Sandbox {
     ///
     /// # Errors
     /// Where it cannot be staged.
-    pub fn strike(&mut self, bad: &BadStatement) -> Result<(), DrillError> {
+    pub fn strike(&mut self, incident: &Disaster) -> Result<(), DrillError> {
+        let Some(bad) = incident.statement() else {
+            return self.lose(*incident == Disaster::Region);
+        };
         let gate = self.traffic.as_ref().map(Traffic::gate).unwrap_or_default();
         let truth = self.runtime()?.block_on(strike(&self.server, &gate, bad))?;
+        self.keep_truth(truth)
+    }
+
+    fn keep_truth(&mut self, truth: Truth) -> Result<(), DrillError> {
         let path = self.root().join("truth.json");
         let text = serde_json::to_vec_pretty(&truth)
             .map_err(|error| DrillError::file(&path, "it could not be written")(error.into()))?;
@@ -312,6 +397,125 @@ impl Sandbox {
             .map_err(DrillError::file(&path, "it could not be written"))?;
         self.truth = Some(truth);
         Ok(())
+    }
+
+    /// The server dies, and its data directory is gone; where `region` is, the near repository
+    /// too. What was there before is kept in `truth.json`.
+    ///
+    /// # Errors
+    /// Where it cannot be staged.
+    pub fn lose(&mut self, region: bool) -> Result<(), DrillError> {
+        let gate = self.traffic.as_ref().map(Traffic::gate).unwrap_or_default();
+        let truth = self.runtime()?.block_on(lose(&self.server, &gate))?;
+        self.end_traffic();
+        self.keep_truth(truth)?;
+        let away = self.root().join("away");
+        place::make_private(&away).map_err(DrillError::file(&away, "it could not be made"))?;
+        let data = &self.server.data;
+        fs::remove_dir_all(data).map_err(DrillError::file(data, "it could not be removed"))?;
+        if region {
+            let near = self.root().join("repository");
+            fs::rename(&near, away.join("near"))
+                .map_err(DrillError::file(&near, "it could not be moved"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a WAL file out of the archive, once the server has no use for its own any more.
+    ///
+    /// # Errors
+    /// Where the server does not part with it, or it is not in the archive.
+    pub fn lose_wal(&self, name: &str) -> Result<(), DrillError> {
+        self.runtime()?.block_on(async {
+            let client = self.server.connect("postgres", DATABASE).await?;
+            let done = client.batch_execute("CHECKPOINT").await;
+            done.map_err(DrillError::sql("it made no checkpoint"))
+        })?;
+        let own = self.server.data.join("pg_wal").join(name);
+        if own.exists() {
+            return Err(DrillError::Refused {
+                path: own,
+                why: String::from("the server still keeps it, so that no gap can be made there"),
+            });
+        }
+        let folder =
+            self.root().join("repository/wal-archive").join(name.get(..16).unwrap_or(name));
+        let listed =
+            fs::read_dir(&folder).map_err(DrillError::file(&folder, "it cannot be listed"))?;
+        let mut taken = false;
+        for path in listed.flatten().map(|entry| entry.path()) {
+            let named = path.file_name().is_some_and(|file| {
+                file.to_string_lossy().starts_with(&format!("{name}."))
+            });
+            if named {
+                fs::remove_file(&path)
+                    .map_err(DrillError::file(&path, "it could not be removed"))?;
+                taken = true;
+            }
+        }
+        if taken {
+            return Ok(());
+        }
+        Err(DrillError::Refused { path: folder, why: format!("it does not hold {name}") })
+    }
+
+    /// From now on the far repository is at the end of this line.
+    ///
+    /// # Errors
+    /// Where the configuration cannot be written.
+    pub fn lay_line(&mut self, link: Link) -> Result<(), DrillError> {
+        let bytes = (link.megabytes_per_second * 1e6).clamp(1.0, 1e12) as u64;
+        let line = Line { bytes_per_second: bytes, latency_ms: link.latency_ms };
+        for repository in self.config.repositories.iter_mut().filter(|one| one.name == FAR) {
+            repository.place.line = Some(line);
+        }
+        super::act::write_config(&self.config.path, &self.config)
+    }
+
+    /// What the screens read of the scenario, where it may be a team's own.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn keep_scenario(&self, scenario: &Scenario) -> Result<(), DrillError> {
+        let path = self.root().join("scenario.toml");
+        let text = toml::to_string(scenario).map_err(|error| {
+            DrillError::file(&path, "it could not be written")(std::io::Error::other(error))
+        })?;
+        files::create(&path, text.as_bytes(), 0o600)
+            .map_err(DrillError::file(&path, "it could not be written"))
+    }
+
+    /// Asks the server for a row with one text; for the drill's own staging.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub fn ask(&self, sql: &str) -> Result<String, DrillError> {
+        self.runtime()?.block_on(async {
+            let client = self.server.connect("postgres", DATABASE).await?;
+            let row = client.query_one(sql, &[]).await;
+            Ok(row.map_err(DrillError::sql("it could not be asked"))?.get(0))
+        })
+    }
+
+    /// Begins a new WAL file and waits until the one before it is archived. Gives its name.
+    ///
+    /// # Errors
+    /// Where it is not archived in time.
+    pub fn switch_and_archive(&self) -> Result<String, DrillError> {
+        let limit = Duration::from_secs(60);
+        let name = self.ask("SELECT pg_walfile_name(pg_switch_wal())")?;
+        let begun = Instant::now();
+        let sql = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver";
+        while self.ask(sql)? < name {
+            if begun.elapsed() > limit {
+                return Err(DrillError::TooLong {
+                    what: format!("the archiving of {name}"),
+                    seconds: limit.as_secs(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(name)
     }
 
     /// Ends the traffic where it still runs; gives the transactions that were acknowledged.
@@ -383,6 +587,15 @@ impl Sandbox {
         files::create(&key, line.as_bytes(), 0o600)
             .map_err(DrillError::file(&key, "it could not be written"))?;
         user::own(&key, &self.server.user)?;
+        for repository in &self.config.repositories {
+            if let StoreConfig::File { path } = &repository.store
+                && !path.is_dir()
+            {
+                place::make_private(path)
+                    .map_err(DrillError::file(path, "it could not be made"))?;
+                user::own(path, &self.server.user)?;
+            }
+        }
         let program = root.join("bin/lifeboat");
         fs::copy(lifeboat, &program)
             .and_then(|_| fs::set_permissions(&program, PermissionsExt::from_mode(0o755)))
@@ -431,10 +644,20 @@ impl Sandbox {
             port = server.port,
             socket = server.socket.display(),
         );
-        let path = server.data.join("postgresql.conf");
+        self.append_conf(&settings)
+    }
+
+    /// A cluster that was made long ago and that nobody uses.
+    fn make_decoy(&self) -> Result<(), DrillError> {
+        let decoy = Server { data: self.root().join("cluster/primary"), ..self.server.clone() };
+        decoy.initdb()
+    }
+
+    fn append_conf(&self, settings: &str) -> Result<(), DrillError> {
+        let path = self.server.data.join("postgresql.conf");
         let mut text = fs::read_to_string(&path)
             .map_err(DrillError::file(&path, "the server's settings cannot be read"))?;
-        text.push_str(&settings);
+        text.push_str(settings);
         fs::write(&path, text)
             .map_err(DrillError::file(&path, "the server's settings cannot be written"))
     }
@@ -508,10 +731,10 @@ fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
     }
 }
 
-fn configuration(root: &Path, cluster: &Cluster) -> Config {
-    let repository = RepositoryConfig {
-        name: REPOSITORY.to_owned(),
-        store: StoreConfig::File { path: root.join("repository") },
+fn configuration(root: &Path, cluster: &Cluster, setup: &Setup) -> Config {
+    let repository = |name: &str, folder: &str, place: PlaceConfig| RepositoryConfig {
+        name: name.to_owned(),
+        store: StoreConfig::File { path: root.join(folder) },
         encryption: Encryption::Aes256Cbc {
             master_key_file: Some(root.join("keys/master")),
             master_key_command: None,
@@ -520,21 +743,51 @@ fn configuration(root: &Path, cluster: &Cluster) -> Config {
         codec: Codec::Gzip,
         level: None,
         workers: None,
-        place: Default::default(),
+        place,
     };
+    let mut repositories = vec![repository(REPOSITORY, "repository", PlaceConfig::default())];
+    let mut cluster = cluster.clone();
+    if setup.far {
+        let overseas = PlaceConfig {
+            site: Some(String::from("overseas")),
+            region: Some(String::from("overseas")),
+            off_site: Some(true),
+            ..PlaceConfig::default()
+        };
+        repositories.push(repository(FAR, FAR, overseas));
+        cluster.repositories.push(FAR.to_owned());
+    }
+    let mut clusters = vec![cluster.clone()];
+    if setup.decoy {
+        clusters.insert(0, decoy(root, &cluster));
+    }
     let us = name_of(nix::unistd::geteuid().as_raw());
     Config {
         state_directory: Some(root.join("state")),
         runbook: None,
-        clusters: vec![cluster.clone()],
-        repositories: vec![repository],
+        clusters,
+        repositories,
         operators: vec![Operator { user: us, role: Role::Commander }],
         // A drill sends nothing to anybody.
         channels: Vec::new(),
         escalation: Default::default(),
-        sandbox: crate::engine::config::Sandbox::default(),
+        sandbox: crate::engine::config::Sandbox {
+            scenario: setup.scenario.clone(),
+            ..crate::engine::config::Sandbox::default()
+        },
         path: root.join("lifeboat.toml"),
     }
+}
+
+/// Another server with a name that sounds like the shop's; no server runs there.
+fn decoy(root: &Path, cluster: &Cluster) -> Cluster {
+    let mut decoy = cluster.clone();
+    decoy.name = DECOY.to_owned();
+    decoy.data_directory = root.join("cluster/primary");
+    decoy.connection.port = cluster.connection.port.checked_sub(1).unwrap_or(1_024);
+    decoy.application = None;
+    decoy.probes.clear();
+    decoy
 }
 
 /// What the shop's owner would ask the database to see whether it is whole.
@@ -594,7 +847,11 @@ mod tests {
             log: PathBuf::from("/box/cluster/shop.log"),
             user,
         };
-        let config = configuration(Path::new("/box"), &shop_cluster(&server, Volume::of(100)));
+        let config = configuration(
+            Path::new("/box"),
+            &shop_cluster(&server, Volume::of(100)),
+            &Setup { far: true, decoy: true, ..Setup::default() },
+        );
         let text = toml::to_string(&config).unwrap();
         let read: Config = toml::from_str(&text).unwrap();
         assert_eq!(read, Config { path: PathBuf::new(), ..config });

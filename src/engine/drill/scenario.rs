@@ -1,33 +1,82 @@
 //! A GameDay scenario: what happens to the sandbox, what the person is told and what they aim
-//! for. Owns the reading of `assets/scenarios/`; never acts.
+//! for. Owns the reading and judging of scenario files, the built-in ones of `assets/scenarios/`
+//! and a team's own; never acts.
 
 use super::error::DrillError;
-use serde::Deserialize;
+use super::inject;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-/// Every scenario, by name. Adding one is a file and a line here.
-const SCENARIOS: [(&str, &str); 1] =
-    [("corruption", include_str!("../../../assets/scenarios/corruption.toml"))];
+/// Every built-in scenario, by name, in the runbook's order. Adding one is a file and a line here.
+const SCENARIOS: [(&str, &str); 4] = [
+    ("corruption", include_str!("../../../assets/scenarios/corruption.toml")),
+    ("table-loss", include_str!("../../../assets/scenarios/table-loss.toml")),
+    ("complete-loss", include_str!("../../../assets/scenarios/complete-loss.toml")),
+    ("cross-region", include_str!("../../../assets/scenarios/cross-region.toml")),
+];
+/// Words of the command line, which no scenario can be named.
+const RESERVED: [&str; 8] =
+    ["list", "show", "validate", "history", "finding", "findings", "abort", "help"];
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     pub name: String,
     pub title: String,
     pub objective: String,
-    /// Seconds of data that may be lost.
-    pub rpo_seconds: f64,
+    /// Seconds of data that may be lost, where there is a target.
+    #[serde(default)]
+    pub rpo_seconds: Option<f64>,
     /// Seconds until the database serves again.
     pub rto_seconds: f64,
+    /// How it is to end where all goes well.
+    #[serde(default)]
+    pub expected: Expected,
     /// What the drill is to prove or refute.
     pub hypothesis: String,
     /// What the person reads before they begin.
     pub briefing: String,
+    /// What whoever noticed it says, in one line.
+    pub first_report: String,
+    /// What was changed shortly before, in one line.
+    pub changes: String,
+    /// Told one by one, on request. `{lifeboat}` stands for the sandbox's own command.
+    #[serde(default)]
+    pub hints: Vec<String>,
+    /// What else goes wrong, by name, without being asked for.
+    #[serde(default)]
+    pub injects: Vec<String>,
     pub load: Load,
-    pub incident: BadStatement,
+    /// The line to a second, far repository, where the scenario has one.
+    #[serde(default)]
+    pub link: Option<Link>,
+    pub incident: Disaster,
+}
+
+/// How a drill is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expected {
+    /// The data is back, proven.
+    #[default]
+    Recovered,
+    /// What cannot be done is refused, with the true reason, and nothing was touched.
+    Refused,
+}
+
+impl Expected {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// The application's traffic.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
     pub transactions_per_second: f64,
@@ -37,8 +86,43 @@ pub struct Load {
     pub after_incident: f64,
 }
 
+/// A line that is slower than a local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// 10^6 bytes.
+    pub megabytes_per_second: f64,
+    /// Of each question and its answer.
+    pub latency_ms: u32,
+}
+
+/// What happens to the shop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Disaster {
+    /// A statement damages one table; the whole cluster goes back to before it.
+    Statement(BadStatement),
+    /// A statement empties one table; that table alone is brought back, and the shop stays open.
+    Table(BadStatement),
+    /// The server dies and its data directory is gone.
+    DataDirectory,
+    /// The same, and the near repository is gone with it.
+    Region,
+}
+
+impl Disaster {
+    /// The statement that does the damage, where one does.
+    #[must_use]
+    pub fn statement(&self) -> Option<&BadStatement> {
+        match self {
+            Self::Statement(bad) | Self::Table(bad) => Some(bad),
+            Self::DataDirectory | Self::Region => None,
+        }
+    }
+}
+
 /// The statement that does the damage.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BadStatement {
     pub role: String,
@@ -48,18 +132,178 @@ pub struct BadStatement {
     pub open_for: f64,
 }
 
-/// The scenario of that name.
+/// A scenario and where it comes from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Listed {
+    pub name: String,
+    pub title: String,
+    /// The file of a team's own; `None` for a built-in one.
+    pub file: Option<PathBuf>,
+    /// Why a file cannot be used; empty where it can.
+    pub problems: Vec<String>,
+}
+
+/// The built-in scenario of that name.
 ///
 /// # Errors
 /// Where there is none.
 pub fn load(name: &str) -> Result<Scenario, DrillError> {
-    let text = SCENARIOS.iter().find(|(known, _)| *known == name).map(|(_, text)| text);
+    load_from(name, None)
+}
+
+/// The scenario of that name: a team's own in `folder` before a built-in one.
+///
+/// # Errors
+/// Where there is none, or it cannot be used.
+pub fn load_from(name: &str, folder: Option<&Path>) -> Result<Scenario, DrillError> {
+    if let Some(folder) = folder {
+        let path = folder.join(format!("{name}.toml"));
+        if is_name(name) && path.is_file() {
+            return read(&path);
+        }
+    }
+    let text = SCENARIOS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
     let text = text.ok_or_else(|| DrillError::UnknownScenario {
         name: name.to_owned(),
-        known: SCENARIOS.map(|(known, _)| known).join(", "),
+        known: list(folder).into_iter().map(|one| one.name).collect::<Vec<_>>().join(", "),
     })?;
-    toml::from_str(text)
-        .map_err(|error| DrillError::BadScenario { name: name.to_owned(), why: error.to_string() })
+    judged(name, text)
+}
+
+/// The scenario in a file, judged.
+///
+/// # Errors
+/// Where it cannot be read, or used.
+pub fn read(path: &Path) -> Result<Scenario, DrillError> {
+    let text = fs::read_to_string(path)
+        .map_err(DrillError::file(path, "the scenario cannot be read"))?;
+    let scenario = judged(&path.display().to_string(), &text)?;
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    if stem != Some(scenario.name.as_str()) {
+        return Err(DrillError::BadScenario {
+            name: path.display().to_string(),
+            why: format!("its name is \"{}\" and its file is not called so", scenario.name),
+        });
+    }
+    Ok(scenario)
+}
+
+/// The scenario that a sandbox keeps for its screens, whatever the file is called.
+///
+/// # Errors
+/// Where it cannot be read, or used.
+pub fn read_kept(path: &Path) -> Result<Scenario, DrillError> {
+    let text = fs::read_to_string(path)
+        .map_err(DrillError::file(path, "the scenario cannot be read"))?;
+    judged(&path.display().to_string(), &text)
+}
+
+/// Every scenario, the runbook's first; files that cannot be used are told with the reason.
+#[must_use]
+pub fn list(folder: Option<&Path>) -> Vec<Listed> {
+    let mut all: Vec<Listed> = SCENARIOS
+        .iter()
+        .filter_map(|(name, text)| judged(name, text).ok())
+        .map(|one| Listed { name: one.name, title: one.title, file: None, problems: Vec::new() })
+        .collect();
+    let mut own: Vec<PathBuf> = folder
+        .and_then(|folder| fs::read_dir(folder).ok())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    own.sort();
+    for path in own {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (title, problems) = match read(&path) {
+            Ok(scenario) => (scenario.title, Vec::new()),
+            Err(error) => (String::new(), vec![error.to_string()]),
+        };
+        // A team's file of the same name stands in the built-in one's place.
+        all.retain(|one| one.name != stem);
+        all.push(Listed { name: stem, title, file: Some(path), problems });
+    }
+    all
+}
+
+fn judged(name: &str, text: &str) -> Result<Scenario, DrillError> {
+    let bad = |why: String| DrillError::BadScenario { name: name.to_owned(), why };
+    let scenario: Scenario = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
+    let problems = problems(&scenario);
+    if problems.is_empty() { Ok(scenario) } else { Err(bad(problems.join("; "))) }
+}
+
+/// What is wrong with a scenario that could be read.
+#[must_use]
+pub fn problems(scenario: &Scenario) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut wrong = |is: bool, what: &str| {
+        if is {
+            found.push(what.to_owned());
+        }
+    };
+    wrong(!is_name(&scenario.name), "name has other characters than a-z, 0-9 and -");
+    wrong(
+        RESERVED.contains(&scenario.name.as_str()),
+        "name is a word of the command line: list, show, validate, …",
+    );
+    let sane = |seconds: f64, most: f64| seconds.is_finite() && (0.0..=most).contains(&seconds);
+    let day = 86_400.0;
+    wrong(!sane(scenario.rto_seconds, 30.0 * day) || scenario.rto_seconds < 1.0, "rto_seconds is no time");
+    wrong(scenario.rpo_seconds.is_some_and(|rpo| !sane(rpo, 30.0 * day)), "rpo_seconds is no time");
+    let load = &scenario.load;
+    wrong(
+        !sane(load.transactions_per_second, 10_000.0) || load.transactions_per_second < 0.1,
+        "load.transactions_per_second is not between 0.1 and 10000",
+    );
+    wrong(
+        !sane(load.before_incident, 3_600.0) || !sane(load.after_incident, 3_600.0),
+        "load.before_incident and load.after_incident are at most an hour",
+    );
+    for (text, what) in [
+        (&scenario.title, "title is empty"),
+        (&scenario.hypothesis, "hypothesis is empty"),
+        (&scenario.briefing, "briefing is empty"),
+        (&scenario.first_report, "first_report is empty"),
+    ] {
+        wrong(text.trim().is_empty(), what);
+    }
+    if let Some(link) = scenario.link {
+        wrong(
+            !link.megabytes_per_second.is_finite() || link.megabytes_per_second < 0.01,
+            "link.megabytes_per_second is less than 0.01",
+        );
+        wrong(link.latency_ms > 10_000, "link.latency_ms is more than ten seconds");
+    }
+    wrong(
+        scenario.incident == Disaster::Region && scenario.link.is_none(),
+        "an incident of kind region needs a [link] to the far repository",
+    );
+    if let Some(bad) = scenario.incident.statement() {
+        wrong(!sane(bad.open_for, 60.0), "incident.open_for is at most a minute");
+        wrong(bad.statement.trim().is_empty(), "incident.statement is empty");
+        wrong(
+            !super::shop::TABLES.contains(&bad.table.as_str()),
+            "incident.table is none of the shop's: public.customers, public.orders, public.audit_log",
+        );
+    }
+    for name in &scenario.injects {
+        match inject::load(name) {
+            Ok(inject) if !inject.fits(&scenario.incident) => {
+                found.push(format!("the inject {name} does not fit this kind of incident"));
+            }
+            Ok(_) => {}
+            Err(error) => found.push(error.to_string()),
+        }
+    }
+    found
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.len() <= 40 && name.chars().all(fits) && !name.starts_with('-')
 }
 
 #[cfg(test)]
@@ -71,19 +315,59 @@ mod tests {
         for (name, _) in SCENARIOS {
             let scenario = load(name).unwrap();
             assert_eq!(scenario.name, name);
-            assert!(scenario.rto_seconds > 0.0 && scenario.load.transactions_per_second > 0.0);
+            assert!(!scenario.hints.is_empty());
+            assert_eq!(scenario.expected, Expected::Recovered);
         }
+        assert_eq!(list(None).len(), SCENARIOS.len());
     }
 
     #[test]
     fn the_targets_are_the_runbooks() {
-        let scenario = load("corruption").unwrap();
-        assert_eq!((scenario.rpo_seconds, scenario.rto_seconds), (300.0, 900.0));
+        let runbook = crate::engine::runbook::Runbook::load(None).unwrap();
+        for (name, _) in SCENARIOS {
+            let (ours, theirs) = (load(name).unwrap(), runbook.scenario(name).unwrap());
+            assert_eq!(ours.rto_seconds as u64, theirs.rto_seconds, "{name}");
+            assert_eq!(ours.rpo_seconds.map(|s| s as u64), theirs.rpo_seconds, "{name}");
+        }
     }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = load("flood").unwrap_err().to_string();
-        assert!(error.contains("corruption"), "{error}");
+        assert!(error.contains("corruption") && error.contains("cross-region"), "{error}");
+    }
+
+    #[test]
+    fn a_teams_own_scenario_stands_beside_and_before_the_built_in_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = SCENARIOS[0].1;
+        let own = text.replace("name = \"corruption\"", "name = \"monday\"");
+        fs::write(folder.path().join("monday.toml"), &own).unwrap();
+        let theirs = text.replace("Recent data corruption", "Ours");
+        fs::write(folder.path().join("corruption.toml"), theirs).unwrap();
+        fs::write(folder.path().join("broken.toml"), "name = 3").unwrap();
+        fs::write(folder.path().join("other.toml"), &own).unwrap();
+        assert_eq!(load_from("monday", Some(folder.path())).unwrap().name, "monday");
+        assert_eq!(load_from("corruption", Some(folder.path())).unwrap().title, "Ours");
+        let listed = list(Some(folder.path()));
+        let problems = |name: &str| {
+            listed.iter().find(|one| one.name == name).unwrap().problems.len()
+        };
+        assert_eq!((listed.len(), problems("monday")), (7, 0));
+        assert_eq!((problems("broken"), problems("other")), (1, 1), "its file has another name");
+        assert!(load_from("../monday", Some(folder.path())).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named() {
+        let mut scenario = load("cross-region").unwrap();
+        scenario.link = None;
+        scenario.name = String::from("list");
+        scenario.rto_seconds = f64::NAN;
+        scenario.injects = vec![String::from("earthquake")];
+        let found = problems(&scenario).join("\n");
+        for word in ["[link]", "word of the command line", "rto_seconds", "earthquake"] {
+            assert!(found.contains(word), "{word}: {found}");
+        }
     }
 }

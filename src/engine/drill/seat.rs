@@ -12,9 +12,9 @@ use crate::engine::incident::store::Store;
 use crate::engine::postgres::discovery;
 use crate::engine::runner::client::Client;
 use crate::engine::runner::protocol::{Answer, Command};
-use crate::engine::runner::spawn;
+use crate::engine::runner::{failpoint, spawn};
 use jiff::Timestamp;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -28,6 +28,38 @@ pub struct Seat {
     client: Client,
     runtime: Handle,
     incident: Arc<Incident>,
+    runner: Runner,
+}
+
+/// How the runner of an incident is started.
+#[derive(Debug, Clone)]
+struct Runner {
+    program: PathBuf,
+    config: PathBuf,
+    folder: PathBuf,
+    failpoint: Option<&'static str>,
+}
+
+impl Runner {
+    fn of(sandbox: &Sandbox, folder: &Path) -> Self {
+        Self {
+            program: sandbox.program(),
+            config: sandbox.config().path.clone(),
+            folder: folder.to_path_buf(),
+            failpoint: sandbox.runner_stops_at(),
+        }
+    }
+
+    fn ensure(&self) -> Result<PathBuf, DrillError> {
+        let mut command = std::process::Command::new(&self.program);
+        command.arg("runner").arg("--incident").arg(&self.folder);
+        command.arg("--config").arg(&self.config);
+        if let Some(place) = self.failpoint {
+            command.env(failpoint::VARIABLE, place);
+        }
+        spawn::ensure_runner_with(command, &self.folder, START)
+            .map_err(|error| DrillError::Engine(error.explanation()))
+    }
 }
 
 /// What the incident of a drill is declared as.
@@ -51,11 +83,7 @@ pub fn declaration(sandbox: &Sandbox, scenario: &Scenario, id: &str) -> Declarat
 /// # Errors
 /// Where it does not come to listen.
 pub fn start_runner(sandbox: &Sandbox, folder: &std::path::Path) -> Result<PathBuf, DrillError> {
-    let mut command = std::process::Command::new(sandbox.program());
-    command.arg("runner").arg("--incident").arg(folder);
-    command.arg("--config").arg(&sandbox.config().path);
-    spawn::ensure_runner_with(command, folder, START)
-        .map_err(|error| DrillError::Engine(error.explanation()))
+    Runner::of(sandbox, folder).ensure()
 }
 
 impl Seat {
@@ -76,12 +104,26 @@ impl Seat {
     /// # Errors
     /// Where its runner cannot be reached.
     pub fn at(sandbox: &Sandbox, folder: &std::path::Path) -> Result<Self, DrillError> {
-        let socket = start_runner(sandbox, folder)?;
+        let runner = Runner::of(sandbox, folder);
+        let socket = runner.ensure()?;
         let runtime = sandbox.runtime()?.handle().clone();
         let client = Client::connect_blocking(&runtime, &socket)
             .map_err(|error| DrillError::Engine(error.explanation()))?;
         let incident = runtime.block_on(client.live(START)).map_err(DrillError::Engine)?;
-        Ok(Self { client, runtime, incident })
+        Ok(Self { client, runtime, incident, runner })
+    }
+
+    /// Takes the seat again after the runner ended, as one who opens the incident anew.
+    ///
+    /// # Errors
+    /// Where its runner cannot be reached.
+    pub fn again(&mut self) -> Result<(), DrillError> {
+        let socket = self.runner.ensure()?;
+        self.client = Client::connect_blocking(&self.runtime, &socket)
+            .map_err(|error| DrillError::Engine(error.explanation()))?;
+        self.incident =
+            self.runtime.block_on(self.client.live(START)).map_err(DrillError::Engine)?;
+        Ok(())
     }
 
     /// The incident as far as is known.

@@ -95,6 +95,16 @@ impl Server {
             .map(drop)
     }
 
+    /// Ends the server at once, without a checkpoint.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub fn die(&self) -> Result<(), DrillError> {
+        let data = self.data.display().to_string();
+        self.run("pg_ctl", &["stop", "-w", "-t", PATIENCE, "-s", "-m", "immediate", "-D", &data])
+            .map(drop)
+    }
+
     /// A connection as `user`; its driver ends with the client.
     ///
     /// # Errors

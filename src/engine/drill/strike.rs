@@ -73,6 +73,12 @@ pub async fn strike(server: &Server, gate: &Gate, bad: &BadStatement) -> Result<
     drop(closed);
     tokio::time::sleep(Duration::from_secs_f64(bad.open_for.clamp(0.0, 60.0))).await;
     transaction.commit().await.map_err(fail())?;
+    // Emptying a table tells no count.
+    let before = tables.iter().find(|table: &&TableState| table.name == bad.table);
+    let deleted = match (deleted, before) {
+        (0, Some(before)) => u64::try_from(before.rows).unwrap_or_default(),
+        _ => deleted,
+    };
     let lsn_before =
         lsn.parse().map_err(|error: crate::engine::postgres::lsn::LsnParseError| {
             DrillError::Sql {
@@ -87,6 +93,43 @@ pub async fn strike(server: &Server, gate: &Gate, bad: &BadStatement) -> Result<
         lsn_before,
         deleted,
         damaged_table: bad.table.clone(),
+        recent_since,
+        tables,
+    })
+}
+
+/// The server dies as when its power goes; what was there right before is the truth.
+///
+/// # Errors
+/// Where it could not be asked or not be stopped.
+pub async fn lose(server: &Server, gate: &Gate) -> Result<Truth, DrillError> {
+    let watcher = server.connect("postgres", DATABASE).await?;
+    let closed = gate.write().await;
+    let recent_since = Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let mut tables = Vec::new();
+    for table in TABLES {
+        tables.push(state_of(&watcher, table, recent_since).await?);
+    }
+    let lsn: String = watcher
+        .query_one("SELECT pg_current_wal_insert_lsn()::text", &[])
+        .await
+        .map_err(DrillError::sql("the incident could not be staged"))?
+        .get(0);
+    let struck_at = Timestamp::now();
+    server.die()?;
+    drop(closed);
+    Ok(Truth {
+        struck_at,
+        committed_at: struck_at,
+        xid: 0,
+        lsn_before: lsn.parse().map_err(|error: crate::engine::postgres::lsn::LsnParseError| {
+            DrillError::Sql {
+                what: String::from("the incident could not be staged"),
+                why: error.to_string(),
+            }
+        })?,
+        deleted: 0,
+        damaged_table: String::new(),
         recent_since,
         tables,
     })

@@ -54,7 +54,8 @@ impl Repository {
     /// Where it is not one (the marker object is missing: an unmounted volume looks like an
     /// empty archive and must never be taken for one), or its keys do not open.
     pub fn open(config: &RepositoryConfig, cluster: &str) -> Result<Self, RepositoryError> {
-        Self::over(store::open(&config.store, cluster)?, config, cluster)
+        let store = store::slowed(store::open(&config.store, cluster)?, config.place.line);
+        Self::over(store, config, cluster)
     }
 
     /// Makes a new repository for `cluster`, or opens the one that is there. Made by root, it

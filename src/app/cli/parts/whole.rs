@@ -6,6 +6,7 @@ use super::{Journal, agree, missing_roles, runtime, within};
 use crate::engine::config::Config;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::Target;
+use crate::engine::masking::Masking;
 use crate::engine::parts::database::{self, Asked, Brought, Found};
 use crate::engine::parts::roles::Missing;
 use crate::engine::parts::sandbox::{Means, Sandbox};

@@ -4,6 +4,7 @@
 pub mod counting;
 pub mod posix;
 pub mod s3;
+mod slowed;
 #[cfg(test)]
 pub mod suite;
 
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use slowed::slowed;
 
 /// The object that says that a place is a repository. A store without it proves nothing: an
 /// unmounted volume looks just like an empty archive.

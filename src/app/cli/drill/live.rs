@@ -1,0 +1,149 @@
+//! A drill with a person: the screens as in earnest, in the sandbox's own copy of the program, and
+//! the score when they are left. Owns the screens' process; an asked-for end, a limit that is
+//! reached or a signal ends it, whatever it is doing.
+
+use super::{Book, code, tell, told};
+use crate::app::cli::args;
+use crate::app::cli::output;
+use crate::engine::drill::director::STOPS_AT;
+use crate::engine::drill::{self, LiveDrill, Options, Wish};
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::runner::failpoint;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{IsTerminal, Write};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long the screens may take to end when asked to.
+const POLITE: Duration = Duration::from_secs(5);
+
+pub(super) fn run(
+    args: &args::Drill,
+    wish: Wish,
+    options: &Options,
+    book: &Book,
+) -> Result<ExitCode, Explanation> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err(Explanation::new(
+            Kind::Config,
+            "The screens need a terminal, and this is none.",
+            "Nothing was made.",
+            "Start it in a terminal, or without a person: --auto.",
+        ));
+    }
+    let begun = Instant::now();
+    let say = |text: &str| tell(begun, text);
+    let mut live = drill::prepare_live(wish, options, &say).map_err(|e| e.explanation())?;
+    let asked = watch_for_end(&live)?;
+    let screens = show(&live, &asked);
+    let ended = live.director.over().or_else(|| {
+        asked.load(Ordering::SeqCst).then(|| String::from("The drill was ended from outside."))
+    });
+    let held = match &ended {
+        Some(_) => Ok(None),
+        None => drill::conclude(&mut live, args.seed),
+    };
+    let LiveDrill { director, sandbox, .. } = live;
+    drop(director);
+    let (kept, root) = (sandbox.is_kept(), sandbox.root().to_path_buf());
+    let cleared = sandbox.close().map_err(|e| e.explanation())?;
+    if kept {
+        output::line(&format!("The sandbox stays in {}.", root.display()))?;
+        output::line(&format!(
+            "Open it again: {} --config {}",
+            root.join("bin/lifeboat").display(),
+            root.join("lifeboat.toml").display()
+        ))?;
+    } else {
+        output::line(&format!("The sandbox is gone ({} paths removed).", cleared.removed.len()))?;
+    }
+    if let Some(why) = ended {
+        return Err(Explanation::new(
+            Kind::Cancelled,
+            why,
+            "Nothing outside the sandbox was touched.",
+            "Start it again when you like.",
+        ));
+    }
+    let status = screens.map_err(|error| {
+        Explanation::new(
+            Kind::Internal,
+            format!("The screens could not be started: {error}."),
+            "The sandbox was cleared away.",
+            "Try again, or run it without a person: --auto.",
+        )
+    })?;
+    if let Some(held) = held.map_err(|e| e.explanation())? {
+        told(&held.outcome)?;
+        book.keep(&held, "live")?;
+        return Ok(code(&held.outcome));
+    }
+    output::line("No incident was declared: there is nothing to score.")?;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+/// Set once somebody asks this process to end.
+fn watch_for_end(live: &LiveDrill) -> Result<Arc<AtomicBool>, Explanation> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let asked = Arc::new(AtomicBool::new(false));
+    let runtime = live.sandbox.runtime().map_err(|e| e.explanation())?;
+    for kind in [SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()] {
+        let flag = Arc::clone(&asked);
+        let _guard = runtime.enter();
+        let Ok(mut stream) = signal(kind) else { continue };
+        runtime.spawn(async move {
+            stream.recv().await;
+            flag.store(true, Ordering::SeqCst);
+        });
+    }
+    Ok(asked)
+}
+
+/// Runs the screens until they are left, or the drill has to end.
+fn show(live: &LiveDrill, asked: &AtomicBool) -> std::io::Result<ExitStatus> {
+    let mut command = Command::new(live.sandbox.program());
+    command.arg("--config").arg(&live.sandbox.config().path);
+    command.args(["screens", "--scenario", &live.wish.scenario.name]);
+    if live.director.stops_runner() {
+        command.env(failpoint::VARIABLE, STOPS_AT);
+    }
+    let mut child = command.spawn()?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if asked.load(Ordering::SeqCst) || live.director.over().is_some() {
+            return end(&mut child);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // Gone already is what was wanted.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < POLITE {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill()?;
+    let status = child.wait();
+    // It could not put the terminal back by itself.
+    let _ = crossterm::terminal::disable_raw_mode();
+    let mut out = std::io::stdout();
+    let _ = crossterm::execute!(
+        out,
+        crossterm::terminal::LeaveAlternateScreen,
+        crossterm::cursor::Show
+    );
+    let _ = out.flush();
+    status
+}

@@ -1,0 +1,210 @@
+//! What an inject does to a sandbox, and what undoes it. Owns the acts; every one of them touches
+//! files below the sandbox's own folder alone. When they happen is `drill::director`'s.
+
+use super::error::DrillError;
+use super::place;
+use super::processes;
+use crate::engine::config::Config;
+use crate::engine::files;
+use crate::engine::incident::facts::Role;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Free bytes that a volume has where it is too small.
+const LITTLE: u64 = 4_000_000;
+
+/// The parts of a sandbox that injects act on.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// The sandbox's folder.
+    pub root: PathBuf,
+}
+
+impl Ground {
+    fn key(&self) -> PathBuf {
+        self.root.join("keys/master")
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.root.join("repository")
+    }
+
+    /// Where things are that are "gone": nobody looks there, and the sandbox's end clears it.
+    #[must_use]
+    pub fn away(&self, name: &str) -> PathBuf {
+        self.root.join("away").join(name)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.root.join("lifeboat.toml")
+    }
+
+    /// Lets the inject happen.
+    ///
+    /// # Errors
+    /// Where it could not be done; then it has not struck.
+    pub fn strike(&self, inject: &str) -> Result<(), DrillError> {
+        match inject {
+            "key-denied" => rename(&self.key(), &self.away("master")),
+            "repository-down" => rename(&self.repository(), &self.away("repository")),
+            "damaged-backup" => self.damage_newest_backup(),
+            "disk-too-small" => place::pretend_free(&self.root, Some(LITTLE)),
+            "commander-absent" => self.set_role(Role::Operator),
+            // What the others do is done while the sandbox is made, or only said.
+            _ => Ok(()),
+        }
+    }
+
+    /// Undoes it, as others would who were told. Nothing where there is nothing to undo.
+    ///
+    /// # Errors
+    /// Where it could not be done.
+    pub fn relieve(&self, inject: &str) -> Result<(), DrillError> {
+        match inject {
+            "key-denied" => rename(&self.away("master"), &self.key()),
+            "repository-down" => rename(&self.away("repository"), &self.repository()),
+            "disk-too-small" => place::pretend_free(&self.root, None),
+            "commander-absent" => {
+                self.set_role(Role::Commander)?;
+                // Who may do what is read when a runner starts: the next one knows.
+                self.end_runners();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Flips bytes in the middle of the largest object of the newest set.
+    fn damage_newest_backup(&self) -> Result<(), DrillError> {
+        let folder = self.repository();
+        let listed =
+            fs::read_dir(&folder).map_err(DrillError::file(&folder, "it cannot be listed"))?;
+        let newest = listed
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                name.starts_with("base-") && name.contains(".tar.")
+            })
+            .max();
+        let path = newest.ok_or_else(|| DrillError::Refused {
+            path: folder,
+            why: String::from("it holds no base backup to damage"),
+        })?;
+        let fail = |what: &'static str| DrillError::file(&path, what);
+        let size = path.metadata().map_err(fail("it cannot be read"))?.len();
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let file = file.map_err(fail("it cannot be opened"))?;
+        let mut bytes = [0_u8; 16];
+        file.read_exact_at(&mut bytes, size / 2).map_err(fail("it cannot be read"))?;
+        for byte in &mut bytes {
+            *byte = !*byte;
+        }
+        file.write_all_at(&bytes, size / 2).map_err(fail("it could not be damaged"))
+    }
+
+    fn set_role(&self, role: Role) -> Result<(), DrillError> {
+        let path = self.config();
+        let text =
+            fs::read_to_string(&path).map_err(DrillError::file(&path, "it cannot be read"))?;
+        let mut config: Config = toml::from_str(&text).map_err(|error| {
+            DrillError::file(&path, "it cannot be read")(std::io::Error::other(error))
+        })?;
+        for operator in &mut config.operators {
+            operator.role = role;
+        }
+        write_config(&path, &config)
+    }
+
+    /// Asks every runner of the sandbox to end at its next safe point.
+    fn end_runners(&self) {
+        for pid in processes::runners_of(&self.root) {
+            // Gone already is what was wanted.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+    }
+}
+
+/// Replaces the sandbox's configuration; its owner stays.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write_config(path: &Path, config: &Config) -> Result<(), DrillError> {
+    let text = toml::to_string(config).map_err(|error| {
+        DrillError::file(path, "it could not be written")(std::io::Error::other(error))
+    })?;
+    let fail = |what: &'static str| DrillError::file(path, what);
+    let meta = path.metadata().map_err(fail("it cannot be read"))?;
+    // Its reader is the server's user: it is that user's before it bears the name.
+    let fresh = files::temporary_beside(path);
+    files::create(&fresh, text.as_bytes(), 0o600)
+        .and_then(|()| std::os::unix::fs::chown(&fresh, Some(meta.uid()), Some(meta.gid())))
+        .and_then(|()| fs::rename(&fresh, path))
+        .map_err(fail("it could not be written"))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), DrillError> {
+    if let Some(folder) = to.parent()
+        && !folder.is_dir()
+    {
+        place::make_private(folder).map_err(DrillError::file(folder, "it could not be made"))?;
+    }
+    fs::rename(from, to).map_err(DrillError::file(from, "it could not be moved"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ground() -> (tempfile::TempDir, Ground) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_path_buf();
+        for name in ["keys", "repository"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        fs::write(root.join("keys/master"), "secret").unwrap();
+        (folder, Ground { root })
+    }
+
+    #[test]
+    fn what_is_taken_away_comes_back_as_it_was() {
+        let (_folder, ground) = ground();
+        ground.strike("key-denied").unwrap();
+        assert!(!ground.key().exists());
+        ground.relieve("key-denied").unwrap();
+        assert_eq!(fs::read(ground.key()).unwrap(), b"secret");
+        ground.strike("repository-down").unwrap();
+        assert!(!ground.repository().exists());
+        ground.relieve("repository-down").unwrap();
+        assert!(ground.repository().is_dir());
+    }
+
+    #[test]
+    fn the_newest_base_alone_is_damaged() {
+        let (_folder, ground) = ground();
+        let at = |name: &str| ground.repository().join(name);
+        for name in ["base-20250101-000000.tar.gz.enc", "base-20250102-000000.tar.gz.enc"] {
+            fs::write(at(name), [7_u8; 100]).unwrap();
+        }
+        fs::write(at("base-20250102-000000.manifest.json.enc"), [7_u8; 100]).unwrap();
+        ground.strike("damaged-backup").unwrap();
+        let damaged = |name: &str| fs::read(at(name)).unwrap() != [7_u8; 100];
+        assert!(damaged("base-20250102-000000.tar.gz.enc"));
+        assert!(!damaged("base-20250101-000000.tar.gz.enc"));
+        assert!(!damaged("base-20250102-000000.manifest.json.enc"));
+    }
+
+    #[test]
+    fn a_volume_is_small_only_while_it_is_told_so() {
+        use crate::engine::recovery_point::reach::free_space;
+        let (_folder, ground) = ground();
+        let before = free_space(&ground.repository()).unwrap();
+        ground.strike("disk-too-small").unwrap();
+        // Without a sandbox's mark nobody believes the file.
+        assert!(free_space(&ground.repository()).unwrap() > LITTLE || before <= LITTLE);
+        ground.relieve("disk-too-small").unwrap();
+    }
+}

@@ -1,0 +1,237 @@
+//! The score card of a drill: how long each stage took, what was a wrong turn, which help was
+//! taken. Owns the figures and what they mean, over the incident's journal; looks at no server.
+
+use super::strike::Truth;
+use crate::engine::incident::Incident;
+use crate::engine::incident::event::{Entry, Event};
+use crate::engine::incident::facts::{Check, Topic, Verdict};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A hint's note in the journal begins so.
+pub const HINT: &str = "Hint ";
+/// A note of parts that were brought back holds this; see `restore-parts`.
+const PARTS_DONE: &str = ": done, ";
+
+/// Figures of how a drill went. Seconds; `None` where the journal does not say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Whether what the drill was to prove is proven; `None` where it could not be verified.
+    pub hypothesis_held: Option<bool>,
+    /// From the incident to its detection.
+    pub detect_seconds: Option<f64>,
+    /// From detection to the declaration.
+    pub declare_seconds: Option<f64>,
+    /// From the declaration to the choice of what to do.
+    pub decide_seconds: Option<f64>,
+    /// From the choice to serving again, or to the parts being back.
+    pub restore_seconds: Option<f64>,
+    /// From there to the last validation.
+    pub validate_seconds: Option<f64>,
+    /// What had to be taken back or was refused, in words.
+    pub wrong_turns: Vec<String>,
+    pub hints_used: u32,
+    /// Checks that nobody or nothing ran.
+    pub not_run: Vec<String>,
+}
+
+/// Moments that the stages are counted from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moments {
+    pub detected: Option<Timestamp>,
+    pub declared: Option<Timestamp>,
+    pub decided: Option<Timestamp>,
+    /// Serving again, or the parts are back.
+    pub back: Option<Timestamp>,
+    pub validated: Option<Timestamp>,
+}
+
+impl Moments {
+    /// From what the journal says. Detection is what was stated, where it lies between the
+    /// incident and the declaration; else the declaration.
+    #[must_use]
+    pub fn of(incident: &Incident, entries: &[Entry], truth: &Truth) -> Self {
+        let clocks = &incident.clocks;
+        let declared = clocks.declared;
+        let detected = clocks
+            .detected
+            .filter(|at| *at >= truth.struck_at && declared.is_none_or(|d| *at <= d))
+            .or(declared);
+        let parts = entries.iter().filter(|entry| match &entry.event {
+            Event::NoteAdded { topic: Topic::Note, text } => text.contains(PARTS_DONE),
+            _ => false,
+        });
+        let parts_back = parts.map(|entry| entry.at).next_back();
+        let begun = entries.iter().find(|entry| match &entry.event {
+            Event::NoteAdded { topic: Topic::Note, text } => text.ends_with(" goes ahead"),
+            _ => false,
+        });
+        Self {
+            detected,
+            declared,
+            decided: clocks.decided.or(begun.map(|entry| entry.at)),
+            back: clocks.serving.or(parts_back),
+            validated: clocks.validated,
+        }
+    }
+
+    /// Seconds of service or of data that people waited: from detection to being back.
+    #[must_use]
+    pub fn rto_seconds(&self) -> Option<f64> {
+        between(self.detected, self.back)
+    }
+}
+
+/// The card of an incident; `hypothesis_held` follows from `outcome`.
+#[must_use]
+pub fn of(
+    incident: &Incident,
+    entries: &[Entry],
+    truth: &Truth,
+    checks: &[Check],
+    outcome: Verdict,
+) -> Card {
+    let moments = Moments::of(incident, entries, truth);
+    Card {
+        hypothesis_held: match outcome {
+            Verdict::Verified => Some(true),
+            Verdict::Failed => Some(false),
+            Verdict::NotRun | Verdict::CouldNotVerify => None,
+        },
+        detect_seconds: between(Some(truth.struck_at), moments.detected),
+        declare_seconds: between(moments.detected, moments.declared),
+        decide_seconds: between(moments.declared, moments.decided),
+        restore_seconds: between(moments.decided, moments.back),
+        validate_seconds: between(moments.back, moments.validated),
+        wrong_turns: wrong_turns(entries),
+        hints_used: hints(entries),
+        not_run: checks
+            .iter()
+            .filter(|check| check.verdict == Verdict::NotRun)
+            .map(|check| check.title.clone())
+            .collect(),
+    }
+}
+
+fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<f64> {
+    Some(to?.duration_since(from?).as_secs_f64().max(0.0))
+}
+
+fn hints(entries: &[Entry]) -> u32 {
+    let taken = entries.iter().filter(
+        |entry| matches!(&entry.event, Event::NoteAdded { text, .. } if text.starts_with(HINT)),
+    );
+    u32::try_from(taken.count()).unwrap_or(u32::MAX)
+}
+
+/// A failed step is no wrong turn: what fails is the machine. What somebody took back is one.
+fn wrong_turns(entries: &[Entry]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut choices = 0_u32;
+    for entry in entries {
+        match &entry.event {
+            Event::CommandRefused { command, reason } => {
+                found.push(format!("\"{command}\" was refused: {reason}"));
+            }
+            Event::TargetChosen(reach) => {
+                choices += 1;
+                if choices > 1 {
+                    found.push(format!("The recovery point was chosen anew: {}", reach.target));
+                }
+            }
+            Event::TargetMoved { reach, .. } => {
+                found.push(format!("At the target another point was chosen: {}", reach.target));
+            }
+            Event::RunCancelled { .. } => found.push(String::from("The run was cancelled")),
+            Event::UndoStarted => found.push(String::from("The run was put back")),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::incident::event::Declaration;
+    use crate::engine::incident::facts::{Actor, Moment, Role, Tier};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn entry(second: i64, event: Event) -> Entry {
+        let actor = Actor { user: String::from("root"), uid: 0, role: Role::Commander };
+        Entry { seq: 1, at: at(second), actor, event, prev: String::new() }
+    }
+
+    fn journal(mut more: Vec<Entry>) -> Vec<Entry> {
+        let declaration = Declaration {
+            id: String::from("INC-20270115-001"),
+            cluster: String::from("shop"),
+            tier: Tier::High,
+            environment: String::from("drill"),
+            title: String::from("Orders are missing"),
+            identity: None,
+            drill: Some(String::from("corruption")),
+        };
+        let mut all = vec![entry(60, Event::IncidentDeclared(declaration))];
+        all.append(&mut more);
+        for (number, entry) in (1_u64..).zip(&mut all) {
+            entry.seq = number;
+        }
+        all
+    }
+
+    fn truth() -> Truth {
+        Truth {
+            struck_at: at(0),
+            committed_at: at(0),
+            xid: 1,
+            lsn_before: "0/1".parse().unwrap(),
+            deleted: 1,
+            damaged_table: String::from("public.orders"),
+            recent_since: at(-3_600),
+            tables: Vec::new(),
+        }
+    }
+
+    fn note(second: i64, text: &str) -> Entry {
+        entry(second, Event::NoteAdded { topic: Topic::Note, text: text.to_owned() })
+    }
+
+    #[test]
+    fn stages_hints_and_wrong_turns_are_counted() {
+        let detected = Event::MomentStated { moment: Moment::FirstDetected, at: at(30) };
+        let refused = Event::CommandRefused {
+            command: String::from("make_plan"),
+            reason: String::from("an operator may not"),
+        };
+        let entries = journal(vec![
+            entry(61, detected),
+            note(70, "Hint 1 of 3: look at the suspects"),
+            entry(80, refused),
+            note(100, "Parts as they were just before: public.audit_log goes ahead"),
+            note(130, "Parts as they were just before: done, 5 missing"),
+        ]);
+        let incident = Incident::replay(&entries).unwrap();
+        let card = of(&incident, &entries, &truth(), &[], Verdict::Verified);
+        assert_eq!(card.hypothesis_held, Some(true));
+        assert_eq!(card.detect_seconds, Some(30.0));
+        assert_eq!(card.declare_seconds, Some(30.0));
+        assert_eq!(card.decide_seconds, Some(40.0));
+        assert_eq!(card.restore_seconds, Some(30.0));
+        assert_eq!((card.hints_used, card.wrong_turns.len()), (1, 1));
+        assert_eq!(Moments::of(&incident, &entries, &truth()).rto_seconds(), Some(100.0));
+    }
+
+    #[test]
+    fn a_detection_outside_the_incident_counts_from_the_declaration() {
+        let wrong = Event::MomentStated { moment: Moment::FirstDetected, at: at(-10_800) };
+        let entries = journal(vec![entry(61, wrong)]);
+        let incident = Incident::replay(&entries).unwrap();
+        let card = of(&incident, &entries, &truth(), &[], Verdict::CouldNotVerify);
+        assert_eq!(card.detect_seconds, Some(60.0));
+        assert_eq!((card.hypothesis_held, card.restore_seconds), (None, None));
+    }
+}

@@ -1,0 +1,456 @@
+//! The record of drills: how each one went, what was found in it and who owns that, and the
+//! evidence. Owns `<state>/drills.jsonl`, which is only added to, and the folders `<state>/drills/`
+//! with each drill's journal, reports and certificate. Never corrects a line.
+
+use super::auto::Outcome;
+use super::card::Card;
+use super::director::newest_incident;
+use super::error::DrillError;
+use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::files;
+use crate::engine::incident::facts::Check;
+use crate::engine::ledger::{self, LedgerError, Line};
+use data_encoding::HEXLOWER;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The record's name in the state directory.
+pub const FILE: &str = "drills.jsonl";
+/// The evidence's, beside it.
+const FOLDER: &str = "drills";
+
+/// A line of the record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a record has few lines")]
+pub enum Entry {
+    Held(Record),
+    Found(Finding),
+    /// A finding was tested again, or given up, with the reason.
+    Settled { finding: u64, note: String, by: String },
+}
+
+/// How a drill went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub scenario: String,
+    /// `auto` or `live`.
+    pub mode: String,
+    /// VERIFIED, FAILED or COULD NOT VERIFY.
+    pub outcome: String,
+    pub expected: String,
+    pub ended: String,
+    pub reasons: Vec<String>,
+    pub incident: String,
+    pub injects: Vec<String>,
+    pub seed: u64,
+    pub rpo_seconds: Option<f64>,
+    pub rpo_target_seconds: Option<f64>,
+    pub rto_seconds: Option<f64>,
+    pub rto_target_seconds: f64,
+    pub seconds: f64,
+    pub card: Card,
+    /// The configured cluster whose backups it was held on; `None` for a sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// SHA-256 of the incident's journal, hexadecimal.
+    pub journal: Option<String>,
+    pub version: String,
+    /// The operating-system user.
+    pub held_by: String,
+}
+
+/// What a drill taught, and who sees to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The drill's line.
+    pub drill: u64,
+    pub text: String,
+    pub owner: String,
+    /// When it is tested again.
+    pub retest: Option<Date>,
+    pub recorded_by: String,
+}
+
+/// A finding that nobody settled.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OpenFinding {
+    /// Its line, by which it is settled.
+    pub number: u64,
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// Its day has come.
+    pub due: bool,
+}
+
+/// What is kept of the sandbox's incident.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// File names and contents: the journal and the reports.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// SHA-256 of the journal, hexadecimal; `None` where there is none.
+    pub journal: Option<String>,
+}
+
+impl Evidence {
+    /// Of the newest incident of the sandbox at `root`. What cannot be read is not there.
+    #[must_use]
+    pub fn of(root: &Path) -> Self {
+        let mut evidence = Self::default();
+        let Some(folder) = newest_incident(root) else { return evidence };
+        let reports = fs::read_dir(folder.join("report")).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = reports.map(|entry| entry.path()).collect();
+        paths.sort();
+        paths.insert(0, folder.join(crate::engine::incident::journal::FILE));
+        for path in paths {
+            if let (Some(name), Ok(content)) = (path.file_name(), fs::read(&path)) {
+                evidence.files.push((name.to_string_lossy().into_owned(), content));
+            }
+        }
+        let journal = evidence.files.iter().find(|(name, _)| name.ends_with(".jsonl"));
+        evidence.journal = journal.map(|(_, text)| HEXLOWER.encode(&Sha256::digest(text)));
+        evidence
+    }
+}
+
+impl Record {
+    /// What an outcome leaves in the record.
+    #[must_use]
+    pub fn of(outcome: &Outcome, mode: &str, evidence: &Evidence, held_by: &str) -> Self {
+        Self {
+            scenario: outcome.scenario.clone(),
+            mode: mode.to_owned(),
+            outcome: outcome.outcome.to_owned(),
+            expected: outcome.expected.to_owned(),
+            ended: outcome.ended.to_owned(),
+            reasons: outcome.reasons.clone(),
+            incident: outcome.incident.clone(),
+            injects: outcome.injects.clone(),
+            seed: outcome.seed,
+            rpo_seconds: outcome.rpo_seconds,
+            rpo_target_seconds: outcome.rpo_target_seconds,
+            rto_seconds: outcome.rto_seconds,
+            rto_target_seconds: outcome.rto_target_seconds,
+            seconds: outcome.seconds,
+            card: outcome.card.clone(),
+            cluster: None,
+            journal: evidence.journal.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            held_by: held_by.to_owned(),
+        }
+    }
+
+    /// Passed: verified, and nothing else.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.outcome == "VERIFIED"
+    }
+}
+
+fn path(state_directory: &Path) -> PathBuf {
+    state_directory.join(FILE)
+}
+
+/// Adds a drill to the record, with its evidence and certificate in a folder of its own, which is
+/// given back.
+///
+/// # Errors
+/// Where the record was changed by others, or something could not be written.
+pub fn keep(
+    state_directory: &Path,
+    record: Record,
+    checks: &[Check],
+    evidence: &Evidence,
+) -> Result<(Line<Entry>, PathBuf), DrillError> {
+    let line = ledger::append(&path(state_directory), Entry::Held(record)).map_err(told)?;
+    let folder = state_directory.join(FOLDER).join(format!("drill-{:05}", line.seq));
+    let make = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    make.map_err(DrillError::file(&folder, "the evidence's folder could not be made"))?;
+    let write = |name: &str, content: &[u8]| {
+        let file = folder.join(name);
+        files::create(&file, content, 0o600)
+            .map_err(DrillError::file(&file, "the evidence could not be written"))
+    };
+    for (name, content) in &evidence.files {
+        write(name, content)?;
+    }
+    write("certificate.md", certificate(&line, checks).as_bytes())?;
+    Ok((line, folder))
+}
+
+/// Adds a finding to a drill that is in the record.
+///
+/// # Errors
+/// Where there is no such drill, or the record cannot be read or written.
+pub fn find(state_directory: &Path, finding: Finding) -> Result<Line<Entry>, DrillError> {
+    let lines = history(state_directory)?;
+    let is_it = |line: &Line<Entry>| {
+        line.seq == finding.drill && matches!(line.entry, Entry::Held(_))
+    };
+    if !lines.iter().any(is_it) {
+        return Err(unknown("drill", finding.drill, "lifeboat drill history"));
+    }
+    ledger::append(&path(state_directory), Entry::Found(finding)).map_err(told)
+}
+
+/// Settles a finding.
+///
+/// # Errors
+/// Where it is not open, or the record cannot be read or written.
+pub fn settle(
+    state_directory: &Path,
+    number: u64,
+    note: &str,
+    by: &str,
+) -> Result<Line<Entry>, DrillError> {
+    let lines = history(state_directory)?;
+    if !open_findings(&lines, None).iter().any(|one| one.number == number) {
+        return Err(unknown("open finding", number, "lifeboat drill findings"));
+    }
+    let settled = Entry::Settled { finding: number, note: note.to_owned(), by: by.to_owned() };
+    ledger::append(&path(state_directory), settled).map_err(told)
+}
+
+/// The whole record, oldest first.
+///
+/// # Errors
+/// Where it was changed by others, or could not be read.
+pub fn history(state_directory: &Path) -> Result<Vec<Line<Entry>>, DrillError> {
+    ledger::read(&path(state_directory)).map_err(told)
+}
+
+/// The drills of a record, oldest first, with their lines' numbers and times.
+pub fn drills(lines: &[Line<Entry>]) -> impl DoubleEndedIterator<Item = (&Line<Entry>, &Record)> {
+    lines.iter().filter_map(|line| match &line.entry {
+        Entry::Held(record) => Some((line, record)),
+        _ => None,
+    })
+}
+
+/// Findings that nobody settled; due where their day is `today` or before.
+#[must_use]
+pub fn open_findings(lines: &[Line<Entry>], today: Option<Date>) -> Vec<OpenFinding> {
+    let settled = |number: u64| {
+        lines.iter().any(
+            |line| matches!(&line.entry, Entry::Settled { finding, .. } if *finding == number),
+        )
+    };
+    lines
+        .iter()
+        .filter_map(|line| match &line.entry {
+            Entry::Found(finding) if !settled(line.seq) => Some(OpenFinding {
+                number: line.seq,
+                due: finding.retest.zip(today).is_some_and(|(day, today)| day <= today),
+                finding: finding.clone(),
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The way of a scenario over its drills: by how many seconds the last one that passed was slower
+/// (or, negative, faster) than the one that passed before it.
+#[must_use]
+pub fn trend(lines: &[Line<Entry>], scenario: &str) -> Option<f64> {
+    let mut passed = drills(lines)
+        .rev()
+        .filter(|(_, record)| record.scenario == scenario && record.passed())
+        .filter_map(|(_, record)| record.rto_seconds);
+    let (last, before) = (passed.next()?, passed.next()?);
+    Some(last - before)
+}
+
+/// What an auditor gets: what was held, what came of it, check by check, and by what it can be
+/// told that nothing was changed since.
+#[must_use]
+pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
+    let mut out = String::new();
+    let Entry::Held(record) = &line.entry else { return out };
+    let seconds = |value: Option<f64>| {
+        value.map_or_else(|| String::from("not known"), |value| format!("{value:.1} s"))
+    };
+    let target = |value: Option<f64>| {
+        value.map_or_else(|| String::from("none"), |value| format!("{value:.0} s"))
+    };
+    let injects = if record.injects.is_empty() {
+        String::from("none")
+    } else {
+        record.injects.join(", ")
+    };
+    let ground = match &record.cluster {
+        Some(cluster) => format!("on a copy of the backups of \"{cluster}\""),
+        None => String::from("on a throwaway cluster, not on a production system"),
+    };
+    let _ = write!(
+        out,
+        "# Evidence of a recovery drill\n\n\
+         **{}**: scenario {}, {ground}, on {} (UTC), {} by {}, with Lifeboat {}.\n\n\
+         | | reached | target |\n|---|---|---|\n\
+         | data lost (RPO) | {} | {} |\n| time to serve again (RTO) | {} | {} |\n\n\
+         How it was to end: {}. How it ended: {}. Injects: {injects}. Seed: {}.\n\n",
+        record.outcome,
+        record.scenario,
+        line.at.strftime("%Y-%m-%d %H:%M:%S"),
+        if record.mode == "auto" { "held without a person, started" } else { "led" },
+        record.held_by,
+        record.version,
+        seconds(record.rpo_seconds),
+        target(record.rpo_target_seconds),
+        seconds(record.rto_seconds),
+        target(Some(record.rto_target_seconds)),
+        record.expected,
+        record.ended,
+        record.seed,
+    );
+    if !record.reasons.is_empty() {
+        out.push_str("## Why it is not VERIFIED\n\n");
+        for reason in &record.reasons {
+            let _ = writeln!(out, "- {}", reason.replace('\n', " "));
+        }
+        out.push('\n');
+    }
+    let card = &record.card;
+    let held = match card.hypothesis_held {
+        Some(true) => "held",
+        Some(false) => "refuted",
+        None => "could not be verified",
+    };
+    let _ = write!(
+        out,
+        "## Score\n\nHypothesis: {held}. Detect {}, declare {}, decide {}, restore {}, validate {}. \
+         Wrong turns: {}. Hints used: {}. Checks not run: {}.\n\n## Checks\n\n",
+        seconds(card.detect_seconds),
+        seconds(card.declare_seconds),
+        seconds(card.decide_seconds),
+        seconds(card.restore_seconds),
+        seconds(card.validate_seconds),
+        card.wrong_turns.len(),
+        card.hints_used,
+        card.not_run.len(),
+    );
+    for check in checks {
+        let _ = writeln!(out, "- {}: {}", check.verdict.word(), check.title.replace('\n', " "));
+    }
+    let _ = write!(
+        out,
+        "\n## By what it can be told\n\n\
+         Line {} of the record of drills (`{FILE}`), behind the line with SHA-256 `{}`. Incident {}; \
+         its journal has the SHA-256 `{}` and lies beside this file, chained line by line.\n",
+        line.seq,
+        line.prev,
+        record.incident,
+        record.journal.as_deref().unwrap_or("none"),
+    );
+    out
+}
+
+fn told(error: LedgerError) -> DrillError {
+    DrillError::Engine(error.explanation())
+}
+
+fn unknown(what: &str, number: u64, look: &str) -> DrillError {
+    DrillError::Engine(Explanation::new(
+        Kind::NotFound,
+        format!("The record has no {what} with the number {number}."),
+        "Nothing was added.",
+        format!("See the numbers with {look}."),
+    ))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::engine::incident::facts::Verdict;
+
+    pub fn outcome(word: &'static str) -> Outcome {
+        let check = Check {
+            id: String::from("drill-rto"),
+            title: String::from("The recovery time objective is met"),
+            verdict: Verdict::Verified,
+            expected: None,
+            found: None,
+            detail: String::new(),
+            duration_ms: 5,
+        };
+        Outcome {
+            scenario: String::from("corruption"),
+            outcome: word,
+            reasons: if word == "VERIFIED" { Vec::new() } else { vec![String::from("Not run.")] },
+            incident: String::from("INC-20270115-001"),
+            expected: "recovered",
+            ended: "recovered",
+            refusal: None,
+            target: None,
+            reached_point: None,
+            rpo_seconds: Some(0.5),
+            rpo_target_seconds: Some(300.0),
+            rto_seconds: Some(20.0),
+            rto_target_seconds: 900.0,
+            rows_deleted: 5,
+            tables: Vec::new(),
+            checks: vec![check],
+            checklist_open: Vec::new(),
+            hypothesis: String::from("It comes back."),
+            card: Card::default(),
+            injects: Vec::new(),
+            seed: 1,
+            seconds: 30.0,
+            kept: Vec::new(),
+        }
+    }
+
+    fn held(word: &'static str, rto: f64) -> Record {
+        let outcome = Outcome { rto_seconds: Some(rto), ..outcome(word) };
+        Record::of(&outcome, "auto", &Evidence::default(), "root")
+    }
+
+    #[test]
+    fn drills_findings_and_their_settling_are_kept() {
+        let state = tempfile::tempdir().unwrap();
+        let evidence = Evidence {
+            files: vec![(String::from("journal.jsonl"), b"{}\n".to_vec())],
+            journal: Some(String::from("abc")),
+        };
+        let checks = outcome("VERIFIED").checks;
+        let (line, folder) =
+            keep(state.path(), held("VERIFIED", 30.0), &checks, &evidence).unwrap();
+        assert_eq!((line.seq, fs::read_dir(&folder).unwrap().count()), (1, 2));
+        let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
+        assert!(text.contains("**VERIFIED**: scenario corruption"), "{text}");
+        assert!(text.contains("VERIFIED: The recovery time objective is met"), "{text}");
+        keep(state.path(), held("FAILED", 5.0), &[], &evidence).unwrap();
+        keep(state.path(), held("VERIFIED", 20.0), &[], &evidence).unwrap();
+
+        let finding = |drill| Finding {
+            drill,
+            text: String::from("The key holder was not reached"),
+            owner: String::from("dba"),
+            retest: Some(jiff::civil::date(2027, 2, 1)),
+            recorded_by: String::from("root"),
+        };
+        assert!(find(state.path(), finding(9)).is_err());
+        let number = find(state.path(), finding(2)).unwrap().seq;
+        assert!(find(state.path(), finding(number)).is_err(), "a finding is no drill");
+        let lines = history(state.path()).unwrap();
+        assert_eq!(trend(&lines, "corruption"), Some(-10.0), "one that failed is no measure");
+        assert_eq!(trend(&lines, "table-loss"), None);
+        let due = |day| open_findings(&lines, Some(jiff::civil::date(2027, 2, day)))[0].due;
+        assert!(due(1) && due(2));
+        assert!(!open_findings(&lines, Some(jiff::civil::date(2027, 1, 31)))[0].due);
+        settle(state.path(), number, "reached at once", "root").unwrap();
+        assert!(settle(state.path(), number, "again", "root").is_err());
+        assert_eq!(open_findings(&history(state.path()).unwrap(), None), []);
+    }
+
+    #[test]
+    fn a_drill_that_could_not_be_verified_has_not_passed() {
+        assert!(held("VERIFIED", 1.0).passed());
+        assert!(!held("COULD NOT VERIFY", 1.0).passed());
+        assert!(!held("FAILED", 1.0).passed());
+    }
+}
