@@ -117,6 +117,7 @@ mod tests {
                 place: PlaceConfig::default(),
             }],
             operators: Vec::new(),
+            escalation: Default::default(),
             channels: Vec::new(),
             sandbox: crate::engine::config::Sandbox::default(),
             path: root.join("lifeboat.toml"),
