@@ -15,7 +15,11 @@ use crate::screens::view::{ClusterRow, IncidentRow, Listing};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
+
+/// How long a runner may take to tell its incident for the list.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Connects the terminal UI to the incidents below a state directory.
 #[derive(Debug)]
@@ -29,6 +33,22 @@ impl Runners {
     #[must_use]
     pub fn new(config: Config, state_directory: &Path, runtime: Handle) -> Self {
         Self { config, store: Store::new(state_directory), runtime }
+    }
+
+    /// An incident as its runner tells it, for whoever may not read its journal.
+    fn asked(&self, id: &str) -> Option<IncidentRow> {
+        let socket = spawn::alive(&self.store.folder(id).ok()?)?;
+        let client = Client::connect_blocking(&self.runtime, &socket).ok()?;
+        let incident = self.runtime.block_on(client.live(ASK_LIMIT)).ok()?;
+        Some(IncidentRow {
+            id: id.to_owned(),
+            cluster: incident.declaration.cluster.clone(),
+            title: incident.declaration.title.clone(),
+            declared: incident.clocks.declared.unwrap_or(Timestamp::UNIX_EPOCH),
+            phase: incident.phase(),
+            status: incident.status,
+            drill: incident.declaration.drill.is_some(),
+        })
     }
 
     fn folder(&self, incident: &str) -> Result<PathBuf, Explanation> {
@@ -73,6 +93,11 @@ pub fn declaration(cluster: &Cluster, id: &str, title: &str) -> Declaration {
 impl Dialer for Runners {
     fn list(&self) -> Result<Listing, Explanation> {
         let mut listing = Listing { clusters: clusters(&self.config), ..Listing::default() };
+        if self.store.is_closed_to_us() {
+            listing.incidents =
+                self.store.shared().iter().filter_map(|id| self.asked(id)).collect();
+            return Ok(listing);
+        }
         for listed in self.store.list().map_err(|e| e.explanation())? {
             match listed {
                 Listed::Whole(s) => listing.incidents.push(IncidentRow {

@@ -8,12 +8,12 @@ mod cures;
 mod link;
 mod moving;
 mod past;
+mod people;
 mod run;
 mod target;
 
 use super::model::{App, Effect, Event};
 use crate::engine::explain::Explanation;
-use crate::engine::incident::facts::Role;
 use crate::engine::runner::protocol::Command;
 use crate::screens::available::available;
 use crate::screens::commands::{self, Context, Id, Key};
@@ -158,7 +158,7 @@ fn on_key(app: &mut App, key: Key) -> Vec<Effect> {
     if !matches!(context, Context::Page(_) | Context::Past) {
         return answers::on_layer(app, command.id);
     }
-    if command.role != Role::Observer && command.role > app.view.role() {
+    if !app.view.role().covers(command.role) {
         let who = commands::who(command.role);
         let text = format!("\"{}\" is for the {who}.", command.label);
         notice(app, text, true);

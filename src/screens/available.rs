@@ -45,6 +45,9 @@ fn needs_live(id: Id) -> bool {
         RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain, SwapIn, Validate,
         VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
     };
+    if matches!(id, Id::ApprovePlan | Id::DeclinePlan | Id::WaiveApproval) {
+        return true;
+    }
     matches!(
         id,
         Abandon
@@ -129,6 +132,8 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
             planning && incident.plan.is_some() && incident.open_prerequisites().is_empty()
         }
         Id::StartRun => status == RunStatus::Ready && incident.gate.is_some(),
+        Id::ApprovePlan | Id::DeclinePlan => super::people::may_approve(view, incident),
+        Id::WaiveApproval => super::people::waits(view, incident),
         Id::Pause => status == RunStatus::Running && !incident.pause_requested,
         Id::GoOnRunning => match status {
             RunStatus::Paused | RunStatus::Interrupted => true,

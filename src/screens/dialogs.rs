@@ -10,6 +10,7 @@ use super::theme::Ink;
 use super::view::View;
 use super::{commands, frame, other_point, text};
 use crate::engine::incident::Incident;
+use crate::engine::incident::approval;
 use crate::engine::incident::facts::{Commit, Procedure, TargetPoint};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -429,6 +430,9 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
             ]);
         }
     };
+    for (name, words, ink) in super::people::approval(view, incident) {
+        fact(name, words, ink);
+    }
     let id = &plan.identity;
     fact(
         "cluster",
@@ -508,12 +512,42 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     out
 }
 
+/// What a second person is asked to approve.
+fn sheet_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
+    let theme = view.theme;
+    let mut out: Vec<Line> = Vec::new();
+    for fact in approval::sheet(incident) {
+        let room = width.saturating_sub(14);
+        let parts = if fact.text.starts_with('/') {
+            vec![text::shorten(&fact.text, room, theme.ellipsis())]
+        } else {
+            text::wrap(&fact.text, room)
+        };
+        for (i, part) in parts.into_iter().enumerate() {
+            let name = if i == 0 { fact.name } else { "" };
+            let loud = matches!(fact.name, "cluster" | "goes back to" | "lost by it");
+            let ink = if loud { Ink::Strong } else { Ink::Text };
+            out.push(vec![
+                Span::styled(format!("{name:<14}"), theme.style(Ink::Dim)),
+                Span::styled(text::clean(&part), theme.style(ink)),
+            ]);
+        }
+    }
+    out
+}
+
 fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
     let theme = view.theme;
     let Some(incident) = &view.incident else { return };
     let width = wide(view).min(96).min(area.width);
     let inner_width = usize::from(width.saturating_sub(4)).max(1);
     let (lines, title, begin, words) = match &gate.point {
+        _ if gate.approve => (
+            sheet_lines(view, incident, inner_width),
+            "What you are asked to approve",
+            "approve",
+            "Enter approves it in your name. Esc leaves it as it is.",
+        ),
         Some(target) => {
             let lines = other_point::lines(view, incident, target, inner_width);
             let stay = "Enter goes to that point. Esc stays at this one.";

@@ -5,7 +5,7 @@ use super::commands::{self, Id};
 use super::view::{Link, Page, View};
 use super::{checklist, home, recovery_point, text};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Prerequisite, Role, Topic, Verdict};
+use crate::engine::incident::facts::{Prerequisite, Topic, Verdict};
 use crate::engine::incident::model::{Phase, RunStatus, StepStatus, Tone};
 use crate::engine::runbook::ChecklistItem;
 
@@ -38,7 +38,7 @@ impl Guide {
 pub fn guide(view: &View) -> Guide {
     let guide = unguarded(view);
     let Some(command) = guide.command.and_then(commands::by_id) else { return guide };
-    if command.role == Role::Observer || command.role <= view.role() {
+    if view.role().covers(command.role) {
         return guide;
     }
     let text = format!(
@@ -216,6 +216,9 @@ fn restore(view: &View, incident: &Incident) -> Guide {
     let full = super::full_restore::is_chosen(incident);
     match incident.status {
         RunStatus::Planning => before_the_gate(view, incident),
+        RunStatus::Ready | RunStatus::Paused if super::people::waits(view, incident) => {
+            for_approval(view, incident)
+        }
         RunStatus::Ready => do_it(Id::StartRun, "The gate is passed. Start the recovery."),
         RunStatus::Running if incident.cancel_requested => {
             wait(format!("Stopping at the next safe point of: {title}.")).tone(Tone::Attention)
@@ -346,11 +349,19 @@ fn before_the_gate(view: &View, incident: &Incident) -> Guide {
         None if incident.plan.is_none() => {
             do_it(Id::MakePlan, "Have the plan made. Nothing is touched.")
         }
+        None if super::people::waits(view, incident) => for_approval(view, incident),
         None => do_it(
             Id::OpenGate,
             "Read the plan, then open the gate. Nothing happens before you type the cluster's name.",
         ),
     }
+}
+
+/// A second person has to say yes; the key is theirs, or shows how it stands.
+fn for_approval(view: &View, incident: &Incident) -> Guide {
+    let Some((words, id)) = super::people::guide(view, incident) else { return wait("") };
+    let shown = id == Id::ApprovePlan || super::available::available(id, view);
+    Guide { text: words, command: shown.then_some(id), tone: Tone::Attention }
 }
 
 fn validation(view: &View) -> Guide {

@@ -73,6 +73,10 @@ pub enum LinePurpose {
     Assign {
         item: String,
     },
+    /// Why a plan is not approved.
+    DeclineApproval,
+    /// Why a plan runs without a second person.
+    WaiveApproval,
     Close,
     /// Accepts a cure; the text is the cluster's name.
     Cure {
@@ -200,6 +204,8 @@ pub struct Gate {
     pub cluster: String,
     /// At the recovery point: the later or earlier one to go to. `None` at the gate before the run.
     pub point: Option<Target>,
+    /// A second person approves; nothing begins by it.
+    pub approve: bool,
     pub input: Input,
     pub error: Option<String>,
     pub scroll: usize,

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lifeboat::engine::explain::{Explanation, Kind};
+use lifeboat::engine::incident::approval::{Asked, Given};
 use lifeboat::engine::incident::care::{Care, Held, HeldKind, Proposal};
 use lifeboat::engine::incident::event::{Decision, Declaration, Event};
 use lifeboat::engine::incident::facts::{
@@ -17,7 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 47;
+pub const KINDS: usize = 51;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -69,6 +70,10 @@ pub fn number(event: &Event) -> usize {
         Event::CareBegun { .. } => 44,
         Event::CareDone(_) => 45,
         Event::LossCounted(_) => 46,
+        Event::ApprovalAsked(_) => 47,
+        Event::ApprovalGiven(_) => 48,
+        Event::ApprovalDeclined { .. } => 49,
+        Event::ApprovalWaived { .. } => 50,
     }
 }
 
@@ -90,7 +95,7 @@ fn seconds() -> BoxedStrategy<f64> {
 }
 
 pub fn actor() -> BoxedStrategy<Actor> {
-    let role = select(vec![Role::Observer, Role::Operator, Role::Approver, Role::Commander]);
+    let role = select(Role::ALL.to_vec());
     (text(), any::<u32>(), role).prop_map(|(user, uid, role)| Actor { user, uid, role }).boxed()
 }
 
@@ -369,6 +374,18 @@ pub fn event() -> BoxedStrategy<Event> {
         ),
         text().prop_map(|plan_hash| Event::GatePassed { plan_hash }),
         text().prop_map(|plan_hash| Event::RunStarted { plan_hash }),
+        (text(), vec(text(), 0..3), option::of(text())).prop_map(
+            |(plan_hash, why, before_step)| {
+                let (may, steps) = (why.clone(), why.clone());
+                Event::ApprovalAsked(Asked { plan_hash, why, may, steps, before_step })
+            }
+        ),
+        (text(), time())
+            .prop_map(|(plan_hash, until)| Event::ApprovalGiven(Given { plan_hash, until })),
+        (text(), text())
+            .prop_map(|(plan_hash, reason)| Event::ApprovalDeclined { plan_hash, reason }),
+        (text(), text())
+            .prop_map(|(plan_hash, reason)| Event::ApprovalWaived { plan_hash, reason }),
         (text(), text()).prop_map(|(command, reason)| Event::CommandRefused { command, reason }),
     ];
     let steps = prop_oneof![

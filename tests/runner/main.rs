@@ -7,6 +7,7 @@ mod access;
 mod crash;
 mod fake;
 mod life;
+mod people;
 mod procedure;
 mod stage;
 

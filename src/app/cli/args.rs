@@ -196,6 +196,9 @@ pub enum Verb {
         json: bool,
     },
 
+    /// Approves a plan as the second person: shows what it does, then takes the cluster's name.
+    Approve(Approve),
+
     /// An incident's checklist, on any later day: what is open, run the safety list, sign, waive.
     Checklist(Checklist),
 
@@ -734,6 +737,28 @@ pub struct Crypt {
     /// A passphrase file, for files that are in no repository.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// The incident; the only one whose plan waits for an approval where absent.
+    #[arg(value_name = "INC-…")]
+    pub incident: Option<String>,
+    /// Says no, with the reason.
+    #[arg(long, value_name = "REASON", conflicts_with = "waive")]
+    pub decline: Option<String>,
+    /// As the commander, in an emergency: goes on without a second person, with the reason.
+    #[arg(long, value_name = "REASON")]
+    pub waive: Option<String>,
+    /// For programs: prints what is to be approved; decides only with --plan and --cluster.
+    #[arg(long)]
+    pub json: bool,
+    /// The hash of the plan that was read; another one is refused.
+    #[arg(long, value_name = "HASH", requires = "cluster")]
+    pub plan: Option<String>,
+    /// The cluster's name, in place of typing it.
+    #[arg(long, value_name = "NAME", requires = "plan")]
+    pub cluster: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -197,6 +197,7 @@ fn show(incident: &Incident, runbook: &Runbook, json: bool) -> Result<ExitCode, 
     if json {
         output::json(&list)?;
     } else {
+        list.waivers.iter().try_for_each(|waiver| output::line(&format!("! {waiver}")))?;
         for part in &list.parts {
             let due = part.due.map_or_else(
                 || String::from("from when the database serves again"),

@@ -30,6 +30,7 @@ pub(super) fn runner(config: &Config, folder: &Path) -> Result<ExitCode, Explana
     let desk = Desk::new(config.clone(), &declaration.cluster, folder, runtime.handle().clone())?;
     let options = RunnerOptions {
         operators: config.operators.clone(),
+        approval: config.approval.clone(),
         ..RunnerOptions::new(folder.to_owned(), Arc::new(desk))
     };
     let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
@@ -114,7 +115,12 @@ pub(super) fn report(
 
 /// The newest incident that is not closed.
 pub(super) fn under_way(state_directory: &Path) -> Option<String> {
-    let listed = Store::new(state_directory).list().ok()?;
+    let store = Store::new(state_directory);
+    if store.is_closed_to_us() {
+        let reached = |id: &String| store.folder(id).is_ok_and(|at| spawn::alive(&at).is_some());
+        return store.shared().into_iter().find(reached);
+    }
+    let listed = store.list().ok()?;
     let open = listed.into_iter().filter_map(|one| match one {
         Listed::Whole(summary) if summary.closed.is_none() => Some(summary),
         _ => None,

@@ -1,6 +1,7 @@
 //! The command line: one function a verb, each a thin layer over the engine. Owns flags, words
 //! and exit codes; decides nothing about a recovery.
 
+mod approve;
 mod args;
 mod backups;
 mod checklist;
@@ -34,6 +35,7 @@ use crate::app::tui;
 use crate::engine::config::{self, Cluster, Config, RepositoryConfig};
 use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::store::Store;
 use crate::engine::moments;
 use crate::engine::repository::Repository;
 use crate::engine::runbook::Runbook;
@@ -126,6 +128,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
             incidents::report(&loaded(path)?, &incident_id, output.as_deref(), json)
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
+        Verb::Approve(args) => approve::approve(path, &args),
         Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),
         Verb::Journal(args::Journal::Verify { incident }) => {
             incidents::verify_journal(&loaded(path)?, &incident)
@@ -142,7 +145,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
 
 /// The screens: on the newest incident that is open, else at home; with a briefing in a drill.
 fn screens(path: Option<&Path>, scenario: Option<&str>) -> Result<ExitCode, Explanation> {
-    let config = loaded(path)?;
+    let config = for_people(path)?;
     let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
     let state_directory = config.state_directory();
     let start = tui::Start {
@@ -158,6 +161,18 @@ fn screens(path: Option<&Path>, scenario: Option<&str>) -> Result<ExitCode, Expl
 
 fn loaded(path: Option<&Path>) -> Result<Config, Explanation> {
     config::load(path).map_err(|e| e.explanation())
+}
+
+/// As [`loaded`]; whoever only attaches to other people's incidents need not be able to read the
+/// keys that the file names.
+fn for_people(path: Option<&Path>) -> Result<Config, Explanation> {
+    let failed = match config::load(path) {
+        Ok(config) => return Ok(config),
+        Err(error) => error.explanation(),
+    };
+    let config = config::load_for_server(path).map_err(|e| e.explanation())?;
+    let store = Store::new(&config.state_directory());
+    if store.is_closed_to_us() { Ok(config) } else { Err(failed) }
 }
 
 /// The named cluster, or the only one.

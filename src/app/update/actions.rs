@@ -2,7 +2,7 @@
 //! a layer first: the gate, or a question whose default is no.
 
 use super::super::model::{App, Effect};
-use super::{care, cures, go, link, moving, notice, past, plain, run, send, target};
+use super::{care, cures, go, link, moving, notice, past, people, plain, run, send, target};
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
@@ -148,6 +148,9 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::LineDetails => care::details(app),
         Id::WaiveLine => care::waive(app),
         Id::GiveLine => care::give(app),
+        Id::ApprovePlan => people::approve(app),
+        Id::DeclinePlan => people::decline(app),
+        Id::WaiveApproval => people::waive(app),
         Id::WriteReport => return plain(app, Command::WriteReport, "writing the report"),
         Id::CloseIncident => close(app),
         _ => {}

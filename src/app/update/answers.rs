@@ -2,7 +2,7 @@
 
 use super::super::model::{App, Effect};
 use super::target::{self as at_point, take_point};
-use super::{actions, care, notice, plain, send};
+use super::{actions, care, notice, people, plain, send};
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::facts::{SignOff, Target, TargetPoint};
 use crate::engine::postgres::Lsn;
@@ -299,6 +299,9 @@ fn accept_gate(app: &mut App, mut gate: Gate) -> Vec<Effect> {
         app.view.layers.push(Layer::Gate(gate));
         return Vec::new();
     }
+    if gate.approve {
+        return people::approved(app, gate);
+    }
     if let Some(target) = gate.point.clone() {
         return at_point::move_on(app, gate, target);
     }
@@ -347,6 +350,9 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
         LinePurpose::Waive { item } => plain(app, Command::Waive { item, reason: text }, "waiving"),
         LinePurpose::Assign { item } => {
             plain(app, Command::Assign { item, owner: text }, "writing it down")
+        }
+        purpose @ (LinePurpose::DeclineApproval | LinePurpose::WaiveApproval) => {
+            people::written(app, &purpose, text)
         }
         LinePurpose::Close => plain(app, Command::Close { summary: text }, "closing"),
         LinePurpose::Cure { cure } => {

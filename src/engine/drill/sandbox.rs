@@ -528,6 +528,8 @@ fn configuration(root: &Path, cluster: &Cluster) -> Config {
         clusters: vec![cluster.clone()],
         repositories: vec![repository],
         operators: vec![Operator { user: us, role: Role::Commander }],
+        // A drill is one person's.
+        approval: crate::engine::config::approval::Approval::default(),
         // A drill sends nothing to anybody.
         channels: Vec::new(),
         sandbox: crate::engine::config::Sandbox::default(),

@@ -1,6 +1,7 @@
 //! The journal's events. Owns their names and payloads, which are a stable format; never decides
 //! what follows from one: that is the model's.
 
+use super::approval::{Asked, Given};
 use super::care::{Care, Held};
 use super::facts::{
     Actor, Check, Identity, Loss, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff,
@@ -213,6 +214,20 @@ pub enum Event {
     },
     /// What the run of an item did and found.
     CareDone(Care),
+    /// Policy asks for a second person before this plan runs.
+    ApprovalAsked(Asked),
+    /// A second person approved the plan of that hash.
+    ApprovalGiven(Given),
+    /// A second person said no to the plan of that hash.
+    ApprovalDeclined {
+        plan_hash: String,
+        reason: String,
+    },
+    /// The commander goes on without a second person, in writing.
+    ApprovalWaived {
+        plan_hash: String,
+        reason: String,
+    },
     ReportWritten {
         path: String,
     },

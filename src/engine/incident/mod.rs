@@ -1,5 +1,6 @@
 //! One incident: its journal, and the model folded from it. Nothing else is state.
 
+pub mod approval;
 pub mod care;
 pub mod event;
 pub mod facts;

@@ -1,6 +1,7 @@
 //! The incident as it stands: a fold over its journal. Owns what follows from each event; never
 //! reads a clock, a file or a server, so that the same journal always gives the same model.
 
+use super::approval::{Approvals, By, Reasoned};
 use super::care::{CareState, Held, Waived};
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
@@ -205,6 +206,8 @@ pub struct Incident {
     pub held: Vec<Held>,
     /// The safety list's items that were run, by id.
     pub care: BTreeMap<String, CareState>,
+    /// Approvals of plans by a second person.
+    pub approvals: Approvals,
     pub reports: Vec<String>,
     pub closing: Option<String>,
     pub timeline: Vec<TimelineLine>,
@@ -270,6 +273,7 @@ impl Incident {
             owners: BTreeMap::new(),
             held: Vec::new(),
             care: BTreeMap::new(),
+            approvals: Approvals::default(),
             reports: Vec::new(),
             closing: None,
             timeline: Vec::new(),
@@ -345,6 +349,7 @@ impl Incident {
                 self.status = RunStatus::Planning;
             }
             Event::PlanMade(plan) => {
+                self.approvals.planned_by = Some(entry.actor.user.clone());
                 self.steps = plan.steps.iter().map(|s| StepState::pending(&s.id)).collect();
                 self.plan = Some(plan.clone());
                 self.gate = None;
@@ -466,6 +471,7 @@ impl Incident {
                 self.tries.push(tried.clone());
             }
             Event::TargetMoved { reach, plan } => {
+                self.approvals.planned_by = Some(entry.actor.user.clone());
                 let note = format!("moved to {} at the target", reach.target);
                 self.answer(Prerequisite::TargetConfirmed, true, note, entry);
                 (self.reach, self.reach_read) = (Some(reach.clone()), Some(at));
@@ -557,6 +563,24 @@ impl Incident {
                 state.last = Some(care.clone());
                 state.at = Some(at);
                 state.by.clone_from(&entry.actor.user);
+            }
+            Event::ApprovalAsked(asked) => {
+                let by = entry.actor.user.clone();
+                self.approvals.asked.push(By { what: asked.clone(), by, at });
+            }
+            Event::ApprovalGiven(given) => {
+                let by = entry.actor.user.clone();
+                self.approvals.given.push(By { what: given.clone(), by, at });
+            }
+            Event::ApprovalDeclined { plan_hash, reason } => {
+                let by = entry.actor.user.clone();
+                let (plan_hash, reason) = (plan_hash.clone(), reason.clone());
+                self.approvals.declined.push(By { what: Reasoned { plan_hash, reason }, by, at });
+            }
+            Event::ApprovalWaived { plan_hash, reason } => {
+                let by = entry.actor.user.clone();
+                let (plan_hash, reason) = (plan_hash.clone(), reason.clone());
+                self.approvals.waived.push(By { what: Reasoned { plan_hash, reason }, by, at });
             }
             Event::ReportWritten { path } => self.reports.push(path.clone()),
             Event::IncidentClosed { summary } => {

@@ -161,6 +161,27 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
             (format!("Agreed to for {}: {}", care_title(item), agreed.join(", ")), Attention)
         }
         Event::CareDone(care) => tally(&care_title(&care.item), care.verdict(), &care.checks),
+        Event::ApprovalAsked(asked) => {
+            let why = asked.why.join(", ");
+            let hash = short(&asked.plan_hash);
+            let before = asked.before_step.as_ref().map(|step| format!(" before: {}", title(step)));
+            let before = before.unwrap_or_default();
+            (format!("Plan {hash} needs an approval by somebody else{before} ({why})"), Attention)
+        }
+        Event::ApprovalGiven(given) => (
+            format!("Plan {} approved, counts until {}", short(&given.plan_hash), utc(given.until)),
+            Good,
+        ),
+        Event::ApprovalDeclined { plan_hash, reason } => {
+            (format!("Plan {} was not approved: {reason}", short(plan_hash)), Bad)
+        }
+        Event::ApprovalWaived { plan_hash, reason } => (
+            format!(
+                "APPROVAL WAIVED, plan {} runs without a second person: {reason}",
+                short(plan_hash)
+            ),
+            Bad,
+        ),
         Event::ReportWritten { path } => (format!("Report written: {path}"), Plain),
         Event::IncidentClosed { .. } => (String::from("Incident closed"), Good),
     };

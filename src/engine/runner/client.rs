@@ -114,6 +114,14 @@ impl Client {
         let stream = UnixStream::connect(socket)
             .await
             .map_err(|source| ClientError::Connect { path: socket.to_owned(), source })?;
+        Self::over(stream, socket).await
+    }
+
+    /// As [`Client::connect`], over a connection to that socket that is there already.
+    ///
+    /// # Errors
+    /// Where at the other end is no runner of this version.
+    pub async fn over(stream: UnixStream, socket: &Path) -> Result<Self, ClientError> {
         let (incoming, writer) = stream.into_split();
         let mut lines = BufReader::new(incoming).lines();
         let no_hello = |why: String| ClientError::NoHello { path: socket.to_owned(), why };

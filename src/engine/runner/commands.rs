@@ -8,9 +8,11 @@ use super::jobs;
 use super::protocol::{Answer, Command};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Event;
+use crate::engine::incident::approval;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::Actor;
 use crate::engine::incident::model::{RunStatus, StepStatus};
+use jiff::Timestamp;
 use std::sync::Arc;
 
 /// The answer to one request of `actor`.
@@ -19,7 +21,7 @@ pub(super) async fn answer(
     actor: Actor,
     command: Command,
 ) -> Result<Answer, Explanation> {
-    if actor.role < command.role() {
+    if !actor.role.covers(command.role()) {
         return blocking(move || Err(refuse_role(&core, &actor, &command))).await;
     }
     if core.is_stopping() {
@@ -45,14 +47,9 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 fn refuse_role(core: &Arc<Core>, actor: &Actor, command: &Command) -> Explanation {
-    let name = serde_json::to_value(command)
-        .ok()
-        .and_then(|value| value.get("do")?.as_str().map(str::to_owned))
-        .unwrap_or_default();
-    let word = |role| format!("{role:?}").to_lowercase();
-    let reason =
-        format!("{} is {} here, this needs {}", actor.user, word(actor.role), word(command.role()));
-    let event = Event::CommandRefused { command: name, reason: reason.clone() };
+    let (own, needed) = (actor.role.word(), command.role().word());
+    let reason = format!("{} is {own} here, this needs {needed}", actor.user);
+    let event = Event::CommandRefused { command: name(command), reason: reason.clone() };
     match core.append(&mut core.lock(), actor, event) {
         Ok(()) => refusal(
             format!("Refused: {reason}."),
@@ -60,6 +57,47 @@ fn refuse_role(core: &Arc<Core>, actor: &Actor, command: &Command) -> Explanatio
         ),
         Err(explanation) => explanation,
     }
+}
+
+/// A command's name in the protocol.
+fn name(command: &Command) -> String {
+    serde_json::to_value(command)
+        .ok()
+        .and_then(|value| value.get("do")?.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// What is refused for want of a second person, or because this is not one, stays in the journal.
+fn refused(
+    core: &Core,
+    state: &mut State,
+    actor: &Actor,
+    command: &Command,
+    why: Explanation,
+) -> Explanation {
+    let reason = why.what.trim_end_matches('.').to_owned();
+    let event = Event::CommandRefused { command: name(command), reason };
+    core.append(state, actor, event).err().unwrap_or(why)
+}
+
+/// Whether the plan has the approval that it needs.
+fn approved(
+    core: &Core,
+    state: &mut State,
+    actor: &Actor,
+    command: &Command,
+) -> Result<(), Explanation> {
+    core.ask_for_approval(state, actor)?;
+    let now = Timestamp::now();
+    let next = state.incident.steps.iter().find(|step| step.status != StepStatus::Done);
+    let held = match (command, next) {
+        (Command::Resume | Command::Retry, Some(step)) => {
+            approval::before_step(&state.incident, &step.id, now)
+        }
+        (Command::Resume | Command::Retry, None) => Ok(()),
+        _ => approval::holds(&state.incident, now),
+    };
+    held.map_err(|why| refused(core, state, actor, command, why))
 }
 
 fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanation> {
@@ -77,7 +115,19 @@ fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanat
         core.work.may_close(&state.incident)?;
     }
     let state = &mut *state;
+    if matches!(
+        command,
+        Command::PassGate { .. } | Command::Start { .. } | Command::Resume | Command::Retry
+    ) {
+        approved(core, state, actor, &command)?;
+    }
     let event = match command {
+        Command::Approve { .. }
+        | Command::DeclineApproval { .. }
+        | Command::WaiveApproval { .. } => {
+            let decided = core.rules.decided(&state.incident, actor, &command, Timestamp::now());
+            decided.map_err(|why| refused(core, state, actor, &command, why))?
+        }
         Command::SetSeverity { severity } => Event::SeveritySet { severity },
         Command::StateMoment { moment, at } => Event::MomentStated { moment, at },
         Command::AddNote { topic, text } => Event::NoteAdded { topic, text },

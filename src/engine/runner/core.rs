@@ -1,6 +1,7 @@
 //! What the runner's parts share: the journal, the model folded from it, and the channels to the
 //! clients. Owns the one way by which a fact comes to be: written, synced, folded, then told.
 
+use super::approval::Rules;
 use super::guard;
 use super::peer;
 use super::protocol::{Message, Progress};
@@ -19,6 +20,8 @@ use tokio::sync::watch;
 pub(super) struct Core {
     state: Mutex<State>,
     pub work: Arc<dyn Work>,
+    /// Which plans need a second person.
+    pub rules: Rules,
     pub runtime: Handle,
     /// How many entries there are.
     pub entries: watch::Sender<usize>,
@@ -55,6 +58,7 @@ impl Core {
         incident: Incident,
         entries: &[Entry],
         work: Arc<dyn Work>,
+        rules: Rules,
         runtime: Handle,
     ) -> Result<Self, Explanation> {
         let lines = entries.iter().map(line).collect::<Result<Vec<_>, _>>()?;
@@ -64,6 +68,7 @@ impl Core {
         Ok(Self {
             state: Mutex::new(state),
             work,
+            rules,
             runtime,
             entries,
             progress: watch::Sender::new(None),
@@ -84,8 +89,26 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Journals, folds, tells; in that order.
+    /// Journals, folds, tells; in that order. Where a rule now asks for an approval, that follows.
     pub fn append(
+        &self,
+        state: &mut State,
+        actor: &Actor,
+        event: Event,
+    ) -> Result<(), Explanation> {
+        self.append_one(state, actor, event)?;
+        self.ask_for_approval(state, actor)
+    }
+
+    /// Writes down that the plan needs a second person, where a rule says so and nobody has yet.
+    pub fn ask_for_approval(&self, state: &mut State, actor: &Actor) -> Result<(), Explanation> {
+        match self.rules.asks(&state.incident) {
+            Some(asked) => self.append_one(state, actor, Event::ApprovalAsked(asked)),
+            None => Ok(()),
+        }
+    }
+
+    fn append_one(
         &self,
         state: &mut State,
         actor: &Actor,

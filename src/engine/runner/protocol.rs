@@ -135,6 +135,21 @@ pub enum Command {
         #[serde(default)]
         agreed: Vec<String>,
     },
+    /// A second person approves the plan of that hash. `cluster` is what they typed.
+    Approve {
+        plan_hash: String,
+        cluster: String,
+    },
+    /// A second person says no to the plan of that hash.
+    DeclineApproval {
+        plan_hash: String,
+        reason: String,
+    },
+    /// Goes on without a second person; the reason stands out in everything that is written.
+    WaiveApproval {
+        plan_hash: String,
+        reason: String,
+    },
     WriteReport,
     Close {
         summary: String,
@@ -159,7 +174,7 @@ pub struct FullRestore {
 }
 
 impl Command {
-    /// The least role that may ask for it.
+    /// The role that may ask for it, beside those that cover it: the one table of who may what.
     #[must_use]
     pub fn role(&self) -> Role {
         match self {
@@ -168,17 +183,19 @@ impl Command {
             | Self::CheckReach { .. }
             | Self::StopReading
             | Self::Survey => Role::Observer,
+            Self::AddNote { .. } => Role::Scribe,
             Self::ProbeServer
             | Self::RunProbes
             | Self::SetSeverity { .. }
             | Self::StateMoment { .. }
-            | Self::AddNote { .. }
             | Self::AnswerPrerequisite { .. }
             | Self::VerifyIntegrity
             | Self::Validate
             | Self::Sign(_)
             | Self::Assign { .. }
             | Self::WriteReport => Role::Operator,
+            Self::Approve { .. } | Self::DeclineApproval { .. } => Role::Approver,
+            Self::WaiveApproval { .. } => Role::Commander,
             Self::RunCare { item, agreed } => aftercare::role(item, !agreed.is_empty()),
             Self::ChooseTarget { .. }
             | Self::ChooseFull(_)

@@ -2,6 +2,7 @@
 //! Owns the order of its start and its end. Never runs a step by itself, and never goes on when
 //! the journal cannot be written.
 
+use super::approval::Rules;
 use super::core::Core;
 use super::executor;
 use super::failpoint;
@@ -9,6 +10,7 @@ use super::peer;
 use super::socket::{self, Address};
 use super::work::Work;
 use crate::engine::config::Operator;
+use crate::engine::config::approval::Approval;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::event::Declaration;
 use crate::engine::incident::facts::Topic;
@@ -40,6 +42,8 @@ pub struct RunnerOptions {
     pub incident_dir: PathBuf,
     /// From the configuration; see [`peer::role`].
     pub operators: Vec<Operator>,
+    /// Which plans need a second person.
+    pub approval: Approval,
     /// For an incident without a journal; without it, the folder's `declaration.json` serves.
     pub declaration: Option<Declaration>,
     pub work: Arc<dyn Work>,
@@ -62,6 +66,7 @@ impl RunnerOptions {
         Self {
             incident_dir,
             operators: Vec::new(),
+            approval: Approval::default(),
             declaration: None,
             work,
             idle_exit: Some(Duration::from_secs(600)),
@@ -191,7 +196,9 @@ fn take_over(
     let incident = Incident::replay(&entries)
         .map_err(|source| RunnerError::Fold { folder: folder.clone(), source })?;
     let runtime = tokio::runtime::Handle::current();
-    Core::new(journal, incident, &entries, Arc::clone(&options.work), runtime)
+    let (policy, operators) = (options.approval.clone(), options.operators.clone());
+    let rules = Rules { policy, operators };
+    Core::new(journal, incident, &entries, Arc::clone(&options.work), rules, runtime)
         .map_err(RunnerError::Refused)
 }
 
@@ -247,6 +254,7 @@ async fn live(core: &Arc<Core>, options: &mut RunnerOptions) -> Result<Exit, Run
     wind_down(core).await;
     connections.shutdown().await;
     address.clear();
+    store::unshare(folder);
     let failure = core.fatal.borrow().clone();
     match (exit, failure) {
         (Some(exit), None) => Ok(exit),
@@ -298,6 +306,10 @@ fn open(address: &Address, folder: &Path, operators: &[Operator]) -> io::Result<
     let (folder_mode, socket_mode) = if shared { (0o711, 0o666) } else { (0o700, 0o600) };
     fs::set_permissions(&address.socket, fs::Permissions::from_mode(socket_mode))?;
     fs::set_permissions(folder, fs::Permissions::from_mode(folder_mode))?;
+    if shared {
+        // A recovery does not wait for it: whoever is told the incident's number gets in anyway.
+        let _ = store::share(folder);
+    }
     Ok(listener)
 }
 

@@ -251,7 +251,7 @@ async fn listen(
         };
         while tasks.try_join_next().is_some() {}
         let id = request.id;
-        if !jobs::is_job(&request.command) || actor.role < request.command.role() {
+        if !jobs::is_job(&request.command) || !actor.role.covers(request.command.role()) {
             // One after another, in the order in which they were asked.
             let result = commands::answer(Arc::clone(&core), actor.clone(), request.command).await;
             if replies.send(Message::Reply { id, result }).await.is_err() {
