@@ -153,6 +153,8 @@ impl Dialer for Runners {
             you: client.you().clone(),
             runner_pid: client.runner_pid(),
         })));
+        // Somebody is at a screen; where the answer is lost, so is the link.
+        drop(client.submit(Command::Attend));
         let mut updates = client.updates();
         let out = Arc::clone(&inbox);
         let watched = client.clone();

@@ -29,6 +29,7 @@ pub mod retention;
 pub mod runbook;
 pub mod runner;
 pub mod schedule;
+pub mod signature;
 pub mod status;
 pub mod trouble;
 pub mod validate;

@@ -45,7 +45,16 @@ fn needs_live(id: Id) -> bool {
         RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain, SwapIn, Validate,
         VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
     };
-    if matches!(id, Id::ApprovePlan | Id::DeclinePlan | Id::WaiveApproval) {
+    let of_people = [
+        Id::ApprovePlan,
+        Id::DeclinePlan,
+        Id::WaiveApproval,
+        Id::HandOver,
+        Id::AnswerHandover,
+        Id::TakeCommand,
+        Id::StatusText,
+    ];
+    if of_people.contains(&id) {
         return true;
     }
     matches!(
@@ -134,6 +143,8 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
         Id::StartRun => status == RunStatus::Ready && incident.gate.is_some(),
         Id::ApprovePlan | Id::DeclinePlan => super::people::may_approve(view, incident),
         Id::WaiveApproval => super::people::waits(view, incident),
+        Id::AnswerHandover => super::people::offered(view, incident).is_some(),
+        Id::TakeCommand => super::people::may_take(view, incident),
         Id::Pause => status == RunStatus::Running && !incident.pause_requested,
         Id::GoOnRunning => match status {
             RunStatus::Paused | RunStatus::Interrupted => true,

@@ -164,6 +164,11 @@ pub enum Id {
     ApprovePlan,
     DeclinePlan,
     WaiveApproval,
+    People,
+    HandOver,
+    AnswerHandover,
+    TakeCommand,
+    StatusText,
     // Layers
     LayerClose,
     LayerUp,
@@ -281,7 +286,7 @@ const fn c(
     Command { id, key, label, help, on, role, rank }
 }
 
-use Role::{Approver, Commander, Observer, Operator, Scribe};
+use Role::{Approver, Commander, Communications, Observer, Operator, Scribe};
 
 /// The table.
 #[rustfmt::skip]
@@ -364,6 +369,7 @@ pub const TABLE: &[Command] = &[
     c(Id::WaiveLine, Key::Char('w'), 14, Commander, LIST, "waive", "Settle the selected line without doing it, and say why."),
     c(Id::GiveLine, Key::Char('g'), 15, Operator, LIST, "give to", "Say whose task the selected line is."),
     c(Id::WriteReport, Key::Char('w'), 10, Operator, REPORT, "write report", "Write the report as Markdown, HTML and JSON."),
+    c(Id::StatusText, Key::Char('s'), 11, Communications, REPORT, "for outside", "Write the words for people outside: they stand in the text of `lifeboat messages --public`."),
     c(Id::CloseIncident, Key::Char('C'), 20, Commander, ENDING, "close", "Close the incident with a last sentence."),
 
     c(Id::GoOn, Key::Char('n'), 40, Observer, INCIDENT, "go on", "Go to where the incident stands now."),
@@ -377,6 +383,10 @@ pub const TABLE: &[Command] = &[
     c(Id::NextPage, Key::Right, 92, Observer, FLIPPING, "forward", "The screen after this one."),
     c(Id::Timeline, Key::Char('t'), 50, Observer, INCIDENT, "timeline", "Everything that was done, by whom and when."),
     c(Id::AddNote, Key::Char('a'), 51, Scribe, INCIDENT, "note", "Write a note into the incident's journal."),
+    c(Id::AnswerHandover, Key::Char('Y'), 1, Observer, INCIDENT, "answer", "Somebody hands you the command or a task: take it, or say why not."),
+    c(Id::HandOver, Key::Char('H'), 53, Commander, INCIDENT, "hand over", "Hand the command, or on the checklist the selected line, to somebody. It is theirs once they take it."),
+    c(Id::TakeCommand, Key::Char('T'), 54, Commander, INCIDENT, "take command", "Another commander has the command and cannot hand it over: take it, with a written reason."),
+    c(Id::People, Key::Char('@'), 56, Observer, INCIDENT, "people", "Who is at a screen now, who has the command, what waits for whom, and what each role does."),
     c(Id::Briefing, Key::Char('b'), 52, Observer, INCIDENT, "briefing", "What this drill is about."),
     c(Id::GoHome, Key::Char('h'), 60, Observer, INCIDENT, "home", "Back to clusters and incidents. What runs goes on."),
 
@@ -441,7 +451,7 @@ pub fn bar(view: &View) -> Vec<&'static Command> {
         .iter()
         .filter(|c| c.rank <= 90 && c.on.contains(&context))
         .filter(|c| available(c.id, view))
-        .filter(|c| view.role().covers(c.role))
+        .filter(|c| view.may(c.role).is_ok() || c.id == Id::TakeCommand)
         .collect();
     // What is to be done now stands first.
     let now = super::guide::guide(view).command.filter(|_| view.layers.is_empty());

@@ -169,24 +169,30 @@ fn reader_lines(view: &View, reader: &Reader, width: usize) -> Vec<Line> {
             let log = view.progress.as_ref().map_or(&[][..], |p| &p.log);
             log.iter().flat_map(|l| wrapped(view, Ink::Text, l, width)).collect()
         }
-        ReaderKind::Text(paragraphs) => paragraphs
-            .iter()
-            .flat_map(|(emphasis, content)| {
-                let ink = match emphasis {
-                    Emphasis::Plain => Ink::Text,
-                    Emphasis::Heading => Ink::Strong,
-                    Emphasis::Dim => Ink::Dim,
-                    Emphasis::Bad => Ink::Bad,
-                    Emphasis::Good => Ink::Good,
-                };
-                let style = theme.style(ink);
-                text::wrap(content, width)
-                    .into_iter()
-                    .map(move |l| vec![Span::styled(text::clean(&l), style)])
-                    .collect::<Vec<_>>()
-            })
-            .collect(),
+        ReaderKind::People => text_lines(view, &super::people::page(view), width),
+        ReaderKind::Text(paragraphs) => text_lines(view, paragraphs, width),
     }
+}
+
+fn text_lines(view: &View, paragraphs: &[(Emphasis, String)], width: usize) -> Vec<Line> {
+    let theme = view.theme;
+    paragraphs
+        .iter()
+        .flat_map(|(emphasis, content)| {
+            let ink = match emphasis {
+                Emphasis::Plain => Ink::Text,
+                Emphasis::Heading => Ink::Strong,
+                Emphasis::Dim => Ink::Dim,
+                Emphasis::Bad => Ink::Bad,
+                Emphasis::Good => Ink::Good,
+            };
+            let style = theme.style(ink);
+            text::wrap(content, width)
+                .into_iter()
+                .map(move |l| vec![Span::styled(text::clean(&l), style)])
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn help_lines(view: &View, width: usize) -> Vec<Line> {
@@ -198,9 +204,12 @@ fn help_lines(view: &View, width: usize) -> Vec<Line> {
         }
         out.push(vec![Span::styled(heading, theme.style(Ink::Strong))]);
         for c in list {
+            let mine = view.may(c.role).is_ok();
+            let ink = if mine { Ink::Text } else { Ink::Dim };
             let who = match commands::who(c.role) {
                 "everyone" => String::new(),
-                who => format!(" ({who})"),
+                who if mine => format!(" ({who})"),
+                who => format!(" (not you: {who})"),
             };
             let words = text::wrap(&format!("{}{who}", c.help), width.saturating_sub(13));
             for (i, part) in words.into_iter().enumerate() {
@@ -210,7 +219,7 @@ fn help_lines(view: &View, width: usize) -> Vec<Line> {
                     Span::raw(" "),
                     Span::styled(key, theme.style(Ink::Focus)),
                     Span::raw(pad + " "),
-                    Span::styled(part, theme.style(Ink::Text)),
+                    Span::styled(part, theme.style(ink)),
                 ]);
             }
         }

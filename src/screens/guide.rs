@@ -38,8 +38,14 @@ impl Guide {
 pub fn guide(view: &View) -> Guide {
     let guide = unguarded(view);
     let Some(command) = guide.command.and_then(commands::by_id) else { return guide };
-    if view.role().covers(command.role) {
+    if view.may(command.role).is_ok() {
         return guide;
+    }
+    if view.role().covers(command.role) {
+        let who = view.incident.as_ref().and_then(|incident| incident.people.command.as_ref());
+        let who = who.map_or("somebody else", |(holder, _)| holder.as_str());
+        let text = format!("Waiting for {}, who has the command: {}", text::clean(who), guide.text);
+        return Guide { text, command: None, tone: guide.tone };
     }
     let text = format!(
         "Waiting for the {}: {} You are {}.",
@@ -67,6 +73,11 @@ fn unguarded(view: &View) -> Guide {
     };
     if view.link == Link::Attaching {
         return wait("Connecting to the runner; what you see is the last that was known.");
+    }
+    if let Some(offer) = super::people::offered(view, incident) {
+        let thing = crate::engine::incident::people::thing(offer.task.as_deref());
+        let words = format!("{} hands you {thing}. Take it, or say why not.", offer.by);
+        return do_it(Id::AnswerHandover, text::clean(&words)).tone(Tone::Attention);
     }
     let phase = incident.phase();
     let here = Page::of(phase);

@@ -10,8 +10,9 @@ use crate::engine::incident::facts::{
     Actor, Commit, Reach, Role, Suggestion, Survey, Suspect, Target, Tier,
 };
 use crate::engine::incident::model::{Phase, RunStatus};
+use crate::engine::incident::people;
 use crate::engine::runbook::{Runbook, TierTarget};
-use crate::engine::runner::protocol::Progress;
+use crate::engine::runner::protocol::{Present, Progress};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -226,6 +227,8 @@ pub struct View {
     pub findings: BTreeMap<String, String>,
     pub you: Option<Actor>,
     pub runner_pid: Option<u32>,
+    /// Who is at a screen of this incident now.
+    pub present: Vec<Present>,
     pub link: Link,
     pub survey: Option<Survey>,
     pub progress: Option<Progress>,
@@ -253,6 +256,7 @@ impl View {
             findings: BTreeMap::new(),
             you: None,
             runner_pid: None,
+            present: Vec::new(),
             link: Link::Idle,
             survey: None,
             progress: None,
@@ -284,6 +288,19 @@ impl View {
     #[must_use]
     pub fn role(&self) -> Role {
         self.you.as_ref().map_or(Role::Observer, |you| you.role)
+    }
+
+    /// Whether this person may give commands that need that role, by role and by who has the
+    /// command.
+    ///
+    /// # Errors
+    /// Why not, in words for a sentence.
+    pub fn may(&self, needed: Role) -> Result<(), String> {
+        match &self.you {
+            Some(you) => people::may(self.incident.as_ref(), you, needed),
+            None if needed == Role::Observer => Ok(()),
+            None => Err(String::from("nobody is known here yet")),
+        }
     }
 
     /// The tier's targets of the open incident.

@@ -12,13 +12,14 @@ use lifeboat::engine::incident::facts::{
 use lifeboat::engine::incident::trouble::{Adjustments, By, Cure, Evidence, Trouble};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
+use lifeboat::engine::signature::{Found, Kept, Signed};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 51;
+pub const KINDS: usize = 57;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -74,6 +75,12 @@ pub fn number(event: &Event) -> usize {
         Event::ApprovalGiven(_) => 48,
         Event::ApprovalDeclined { .. } => 49,
         Event::ApprovalWaived { .. } => 50,
+        Event::HandoverOffered { .. } => 51,
+        Event::HandoverAccepted { .. } => 52,
+        Event::HandoverDeclined { .. } => 53,
+        Event::CommandTaken { .. } => 54,
+        Event::StatusTextWritten { .. } => 55,
+        Event::SignOffSigned { .. } => 56,
     }
 }
 
@@ -333,6 +340,36 @@ fn adjustments() -> BoxedStrategy<Adjustments> {
         .boxed()
 }
 
+fn kept() -> BoxedStrategy<Kept> {
+    let found = prop_oneof![
+        text().prop_map(Found::Good),
+        text().prop_map(Found::Unknown),
+        text().prop_map(Found::NotChecked),
+    ];
+    (text(), text(), found)
+        .prop_map(|(text, signature, when_taken)| {
+            let signed = Signed { text, signature };
+            Kept { signed, when_taken }
+        })
+        .boxed()
+}
+
+fn handovers() -> BoxedStrategy<Event> {
+    let task = || option::of(text());
+    prop_oneof![
+        (text(), task(), text()).prop_map(|(to, task, note)| Event::HandoverOffered {
+            to,
+            task,
+            note
+        }),
+        task().prop_map(|task| Event::HandoverAccepted { task }),
+        (task(), text()).prop_map(|(task, reason)| Event::HandoverDeclined { task, reason }),
+        text().prop_map(|reason| Event::CommandTaken { reason }),
+        text().prop_map(|text| Event::StatusTextWritten { text }),
+    ]
+    .boxed()
+}
+
 /// Every kind with every shape of payload.
 pub fn event() -> BoxedStrategy<Event> {
     let severity = select(vec![Severity::Sev1, Severity::Sev2, Severity::Sev3]);
@@ -380,12 +417,15 @@ pub fn event() -> BoxedStrategy<Event> {
                 Event::ApprovalAsked(Asked { plan_hash, why, may, steps, before_step })
             }
         ),
-        (text(), time())
-            .prop_map(|(plan_hash, until)| Event::ApprovalGiven(Given { plan_hash, until })),
+        (text(), time(), option::of(kept())).prop_map(|(plan_hash, until, signed)| {
+            Event::ApprovalGiven(Given { plan_hash, until, signed })
+        }),
+        (text(), kept()).prop_map(|(item, kept)| Event::SignOffSigned { item, kept }),
         (text(), text())
             .prop_map(|(plan_hash, reason)| Event::ApprovalDeclined { plan_hash, reason }),
         (text(), text())
             .prop_map(|(plan_hash, reason)| Event::ApprovalWaived { plan_hash, reason }),
+        handovers(),
         (text(), text()).prop_map(|(command, reason)| Event::CommandRefused { command, reason }),
     ];
     let steps = prop_oneof![

@@ -92,7 +92,7 @@ fn start(plan_hash: &str) -> Command {
 }
 
 fn approve(plan_hash: &str) -> Command {
-    Command::Approve { plan_hash: plan_hash.to_owned(), cluster: CLUSTER.to_owned() }
+    Command::Approve { plan_hash: plan_hash.to_owned(), cluster: CLUSTER.to_owned(), signed: None }
 }
 
 fn refusals(stage: &Stage) -> Vec<(String, String)> {
@@ -128,7 +128,7 @@ async fn a_plan_waits_for_somebody_else_and_runs_once_that_person_approved() {
     says(&refused(&third, approve(&hash), Kind::Refused).await, &["needs approver"]);
     says(&refused(&second, approve("0000"), Kind::Refused).await, &["has changed"]);
     let cluster = String::from("Orders");
-    let typed = Command::Approve { plan_hash: hash.clone(), cluster };
+    let typed = Command::Approve { plan_hash: hash.clone(), cluster, signed: None };
     says(&refused(&second, typed, Kind::Refused).await, &["\"Orders\"", "exactly"]);
     says(&refused(&second, gate(&hash), Kind::Refused).await, &["needs commander"]);
     let told: Vec<_> = refusals(&stage);
@@ -277,4 +277,291 @@ async fn what_the_configuration_takes_back_a_plan_that_was_asked_about_still_nee
     refused(&second, severity.clone(), Kind::Refused).await;
     ask(&third, severity).await;
     ask(&third, Command::CheckReach { target: target() }).await;
+}
+
+fn hand(to: &str, task: Option<&str>) -> Command {
+    let note = String::from("I am off at 6");
+    Command::HandOver { to: to.to_owned(), task: task.map(str::to_owned), note }
+}
+
+fn answer(task: Option<&str>, accept: bool) -> Command {
+    let reason = String::from("in the middle of something else");
+    Command::AnswerHandover { task: task.map(str::to_owned), accept, reason }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_is_handed_over_when_it_is_taken_and_one_has_it_from_then_on() {
+    if !is_root() {
+        return;
+    }
+    let stage = Stage::new();
+    let runner = stage
+        .runner_with(|options| {
+            options.operators = operators(&[
+                ("root", Role::Commander),
+                (SECOND, Role::Commander),
+                (THIRD, Role::Operator),
+            ]);
+        })
+        .await;
+    let first = connect(&runner.socket).await;
+    let second = connect_as(&runner.socket, SECOND).await;
+    let third = connect_as(&runner.socket, THIRD).await;
+    says(&refused(&first, hand("nobody-such", None), Kind::Refused).await, &["no user"]);
+    says(&refused(&first, hand(THIRD, None), Kind::Refused).await, &["is operator", "commander"]);
+    says(&refused(&third, hand(SECOND, None), Kind::Refused).await, &["needs commander"]);
+    // Nobody answers what was not offered to them.
+    says(&refused(&second, answer(None, true), Kind::Refused).await, &["Nobody hands"]);
+    ask(&first, hand(SECOND, None)).await;
+    says(&refused(&third, answer(None, true), Kind::Refused).await, &["Nobody hands"]);
+    // It stays with the one who has it until it is taken.
+    ask(&second, answer(None, false)).await;
+    ask(&first, Command::ChooseTarget { target: target() }).await;
+    ask(&first, hand(SECOND, None)).await;
+    ask(&second, answer(None, true)).await;
+    let choose = Command::ChooseTarget { target: target() };
+    says(&refused(&first, choose.clone(), Kind::Refused).await, &["nobody has the command"]);
+    ask(&second, choose.clone()).await;
+    // What others do is still theirs, and a task has an owner once it is taken.
+    let line = Some("database-accessible");
+    ask(&second, hand(THIRD, line)).await;
+    ask(&third, answer(line, true)).await;
+    assert_eq!(third.incident().unwrap().owners["database-accessible"], THIRD);
+    let take = |reason: &str| Command::TakeCommand { reason: reason.to_owned() };
+    says(&refused(&third, take("I want to decide"), Kind::Refused).await, &["needs commander"]);
+    says(&refused(&first, take("now"), Kind::Refused).await, &["shorter"]);
+    ask(&first, take("no answer from nobody since 20 minutes")).await;
+    ask(&first, choose.clone()).await;
+    says(&refused(&second, choose, Kind::Refused).await, &["root has the command"]);
+    let timeline = &first.incident().unwrap().timeline;
+    for words in ["Hands the command to nobody", "Takes the command", "Took the command without"] {
+        assert!(timeline.iter().any(|line| line.text.contains(words)), "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_at_a_screen_is_shown_while_they_are() {
+    if !is_root() {
+        return;
+    }
+    let stage = Stage::new();
+    let (_runner, commander, second, third) = three(&stage, Approval::default()).await;
+    ask(&commander, Command::Attend).await;
+    ask(&second, Command::Attend).await;
+    // Asked twice it is one screen; who only asks something is at none.
+    ask(&second, Command::Attend).await;
+    let present = |client: &Client, names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let client = client.clone();
+        async move {
+            let mut changes = client.changes();
+            let come =
+                changes.wait_for(|_| client.present().iter().map(|one| &one.user).eq(names.iter()));
+            tokio::time::timeout(LIMIT, come).await.expect("those people").unwrap();
+        }
+    };
+    present(&third, &["root", SECOND]).await;
+    assert_eq!(third.present()[1].role, Role::Approver);
+    assert_eq!(third.present()[1].screens, 1);
+    drop(second);
+    present(&third, &["root"]).await;
+    present(&commander, &["root"]).await;
+}
+
+/// Every command and the role that it needs, as the documentation has it.
+fn table(hash: &str) -> Vec<(Command, Role)> {
+    use lifeboat::engine::incident::event::Decision;
+    use lifeboat::engine::incident::facts::{Moment, Prerequisite, SignOff};
+    use lifeboat::engine::runner::protocol::FullRestore;
+    let text = || String::from("a text that is long enough");
+    let sign = SignOff { item: text(), done: true, evidence: text() };
+    vec![
+        (Command::SetSeverity { severity: Severity::Sev1 }, Role::Operator),
+        (Command::StateMoment { moment: Moment::FirstDetected, at: at() }, Role::Operator),
+        (Command::AddNote { topic: Topic::Note, text: text() }, Role::Scribe),
+        (Command::ProbeServer, Role::Operator),
+        (Command::RunProbes, Role::Operator),
+        (Command::ChooseTarget { target: target() }, Role::Commander),
+        (Command::ChooseFull(FullRestore::default()), Role::Commander),
+        (
+            Command::AnswerPrerequisite {
+                prerequisite: Prerequisite::MaintenanceWindow,
+                met: true,
+                note: text(),
+            },
+            Role::Operator,
+        ),
+        (Command::VerifyIntegrity, Role::Operator),
+        (Command::MakePlan, Role::Commander),
+        (gate(hash), Role::Commander),
+        (start(hash), Role::Commander),
+        (Command::Pause, Role::Commander),
+        (Command::Resume, Role::Commander),
+        (Command::Cancel, Role::Commander),
+        (Command::Retry, Role::Commander),
+        (Command::Cure { cure: text(), cluster: None }, Role::Commander),
+        (Command::Decide { decision: Decision::Promote }, Role::Commander),
+        (Command::MoveTarget { target: target(), cluster: CLUSTER.to_owned() }, Role::Commander),
+        (Command::Undo, Role::Commander),
+        (Command::Validate, Role::Operator),
+        (Command::Sign(sign), Role::Operator),
+        (Command::Waive { item: text(), reason: text() }, Role::Commander),
+        (Command::Assign { item: text(), owner: text() }, Role::Operator),
+        (Command::RunCare { item: text(), agreed: Vec::new() }, Role::Operator),
+        (approve(hash), Role::Approver),
+        (Command::DeclineApproval { plan_hash: hash.to_owned(), reason: text() }, Role::Approver),
+        (Command::WaiveApproval { plan_hash: hash.to_owned(), reason: text() }, Role::Commander),
+        (hand("root", None), Role::Commander),
+        (Command::TakeCommand { reason: text() }, Role::Commander),
+        (Command::WriteStatusText { text: text() }, Role::Communications),
+        (Command::WriteReport, Role::Operator),
+        (Command::Close { summary: text() }, Role::Commander),
+    ]
+}
+
+/// Line by line over the raw socket: what the request says of itself counts for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_forbidden_act_over_the_raw_socket_is_refused_and_recorded() {
+    use std::io::{BufRead, BufReader, Write};
+    if !is_root() {
+        return;
+    }
+    for role in Role::ALL.into_iter().filter(|role| *role != Role::Commander) {
+        let stage = Stage::new();
+        let runner = stage
+            .runner_with(|options| {
+                options.operators = operators(&[("root", Role::Commander), (SECOND, role)]);
+            })
+            .await;
+        let forbidden: Vec<_> =
+            table("00").into_iter().filter(|(_, needed)| !role.covers(*needed)).collect();
+        let stream = dial(&runner.socket, SECOND);
+        let asked = forbidden.clone();
+        let replies = tokio::task::spawn_blocking(move || {
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            for (id, (command, _)) in (1_u64..).zip(&asked) {
+                let mut request = serde_json::json!({
+                    "id": id, "role": "commander", "actor": {"user": "root", "uid": 0},
+                    "command": command,
+                });
+                request["command"]["role"] = "commander".into();
+                writeln!(&stream, "{request}").unwrap();
+            }
+            let lines = BufReader::new(&stream)
+                .lines()
+                .map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap());
+            lines
+                .filter(|message| message["message"] == "reply")
+                .take(asked.len())
+                .map(|reply| reply["value"]["result"]["Err"]["kind"].clone())
+                .collect::<Vec<_>>()
+        })
+        .await
+        .unwrap();
+        assert!(replies.iter().all(|kind| kind == "refused"), "{role:?}: {replies:?}");
+        let name = |command: &Command| {
+            serde_json::to_value(command).unwrap()["do"].as_str().unwrap().to_owned()
+        };
+        let mut expected: Vec<_> =
+            forbidden.iter().map(|(command, _)| (SECOND.to_owned(), name(command))).collect();
+        let mut recorded = refusals(&stage);
+        expected.sort();
+        recorded.sort();
+        assert_eq!(recorded, expected, "{role:?}");
+    }
+}
+
+/// A key pair of its own in that folder; gives the private key's path and the public line.
+fn key(folder: &Path, name: &str) -> (std::path::PathBuf, String) {
+    let path = folder.join(name);
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+        .arg(&path)
+        .status();
+    assert!(made.unwrap().success());
+    (path.clone(), std::fs::read_to_string(path.with_extension("pub")).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_signatures_are_required_only_a_known_key_on_that_very_plan_counts() {
+    use lifeboat::engine::config::approval::Signatures;
+    use lifeboat::engine::signature::{self, Found, Signed};
+    if !is_root() {
+        return;
+    }
+    if std::process::Command::new("ssh-keygen").arg("-?").output().is_err() {
+        eprintln!("NOT RUN: signing needs ssh-keygen");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (known, public) = key(folder.path(), "known");
+    let (unknown, _) = key(folder.path(), "unknown");
+    let allowed = folder.path().join("allowed_signers");
+    std::fs::write(&allowed, format!("{SECOND} {public}")).unwrap();
+    let stage = Stage::new();
+    let runner = stage
+        .runner_with(|options| {
+            options.operators = operators(&[("root", Role::Commander), (SECOND, Role::Approver)]);
+            options.approval = everywhere();
+            options.signatures =
+                Signatures { allowed_signers: Some(allowed.clone()), required: true };
+        })
+        .await;
+    let commander = connect(&runner.socket).await;
+    let second = connect_as(&runner.socket, SECOND).await;
+    let hash = to_plan(&commander).await;
+    let lines = |hash: &str| signature::approval(crate::stage::ID, CLUSTER, hash, SECOND);
+    let signed = |key: &Path, hash: &str, at: Timestamp| {
+        signature::sign(key, signature::APPROVAL, signature::text(&lines(hash), at)).unwrap()
+    };
+    let approve = |signed: Option<Signed>| Command::Approve {
+        plan_hash: hash.clone(),
+        cluster: CLUSTER.to_owned(),
+        signed,
+    };
+    let now = Timestamp::now();
+    let hour = jiff::SignedDuration::from_hours(1);
+    says(&refused(&second, approve(None), Kind::Refused).await, &["this one is not", "--key"]);
+    let other = signed(&known, "0000", now);
+    says(&refused(&second, approve(Some(other)), Kind::Refused).await, &["another text"]);
+    let old = signed(&known, &hash, now.checked_sub(hour).unwrap());
+    says(&refused(&second, approve(Some(old)), Kind::Refused).await, &["it was made at"]);
+    let strange = signed(&unknown, &hash, now);
+    let why = refused(&second, approve(Some(strange.clone())), Kind::Refused).await;
+    says(&why, &["NOT counted", "unknown key"]);
+    let good = signed(&known, &hash, now);
+    let forged = Signed { text: good.text.clone(), signature: strange.signature };
+    // Made by another key for a text of the same second it would fit; here the times differ.
+    let later = signature::text(
+        &lines(&hash),
+        now.checked_add(jiff::SignedDuration::from_secs(3)).unwrap(),
+    );
+    let forged = Signed { text: later, ..forged };
+    says(&refused(&second, approve(Some(forged)), Kind::Refused).await, &["does not count"]);
+    ask(&second, approve(Some(good.clone()))).await;
+    ask(&commander, gate(&hash)).await;
+    let given = second.incident().unwrap().approvals.given.last().unwrap().clone();
+    let kept = given.what.signed.unwrap();
+    assert!(matches!(&kept.when_taken, Found::Good(key) if key.contains("SHA256:")), "{kept:?}");
+    assert_eq!(kept.signed, good);
+    // All that were refused are in the journal.
+    assert_eq!(refusals(&stage).iter().filter(|(who, _)| who == SECOND).count(), 5);
+    // Offline, by OpenSSH alone: the text and the signature from the journal.
+    let file = folder.path().join("signature");
+    std::fs::write(&file, &kept.signed.signature).unwrap();
+    let verify = |text: &str| {
+        let input = folder.path().join("text");
+        std::fs::write(&input, text).unwrap();
+        std::process::Command::new("ssh-keygen")
+            .args(["-Y", "verify", "-I", SECOND, "-n", signature::APPROVAL, "-f"])
+            .arg(&allowed)
+            .arg("-s")
+            .arg(&file)
+            .stdin(std::fs::File::open(&input).unwrap())
+            .status()
+            .unwrap()
+            .success()
+    };
+    assert!(verify(&kept.signed.text));
+    assert!(!verify(&kept.signed.text.replace("orders", "0rders")));
 }

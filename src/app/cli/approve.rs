@@ -13,6 +13,7 @@ use crate::engine::incident::store::Store;
 use crate::engine::runner::client::Client;
 use crate::engine::runner::protocol::Command;
 use crate::engine::runner::spawn;
+use crate::engine::signature::{self, Signed};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::io::BufRead;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// How long the runner may take to tell the incident's journal.
-const LIVE_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What `--json` prints: what is to be approved, and how that stands.
 #[derive(Debug, Serialize)]
@@ -85,7 +86,10 @@ pub(super) fn approve(path: Option<&Path>, asked: &Approve) -> Result<ExitCode, 
     let command = match (&asked.decline, &asked.waive) {
         (Some(reason), _) => Command::DeclineApproval { plan_hash, reason: reason.clone() },
         (None, Some(reason)) => Command::WaiveApproval { plan_hash, reason: reason.clone() },
-        (None, None) => Command::Approve { plan_hash, cluster: typed },
+        (None, None) => {
+            let signed = signed(asked, &incident, &plan_hash, &client.you().user)?;
+            Command::Approve { plan_hash, cluster: typed, signed }
+        }
     };
     runtime.block_on(client.request(command))?;
     let incident = runtime.block_on(client.live(LIVE_LIMIT))?;
@@ -97,8 +101,26 @@ pub(super) fn approve(path: Option<&Path>, asked: &Approve) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
+/// The approval signed with the person's key, where they named one.
+fn signed(
+    asked: &Approve,
+    incident: &Incident,
+    plan_hash: &str,
+    user: &str,
+) -> Result<Option<Signed>, Explanation> {
+    let Some(key) = &asked.key else { return Ok(None) };
+    let declaration = &incident.declaration;
+    let lines = signature::approval(&declaration.id, &declaration.cluster, plan_hash, user);
+    let text = signature::text(&lines, Timestamp::now());
+    signature::sign(key, signature::APPROVAL, text).map(Some).map_err(|e| e.explanation())
+}
+
 /// The runner of the named incident, or of the only one whose plan waits for an approval.
-fn reach(config: &Config, named: Option<&str>, runtime: &Handle) -> Result<Client, Explanation> {
+pub(super) fn reach(
+    config: &Config,
+    named: Option<&str>,
+    runtime: &Handle,
+) -> Result<Client, Explanation> {
     let store = Store::new(&config.state_directory());
     if let Some(id) = named {
         let folder = store.folder(id).map_err(|e| e.explanation())?;
@@ -161,7 +183,11 @@ fn standing_line(incident: &Incident) -> String {
             format!("Not approved by {} at {}: {}", no.by, at(no.at), no.what.reason)
         }
         Standing::Given(given) => {
-            format!("Approved by {}; it counts until {}.", given.by, at(given.what.until))
+            let signed = given.what.signed.as_ref();
+            let signed = signed.map_or_else(String::new, |kept| {
+                format!(" The signature: {}.", kept.when_taken.told())
+            });
+            format!("Approved by {}; it counts until {}.{signed}", given.by, at(given.what.until))
         }
         Standing::Expired { given, .. } => {
             format!("The approval by {} is over since {}.", given.by, at(given.what.until))

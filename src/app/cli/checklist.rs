@@ -15,6 +15,7 @@ use crate::engine::runbook::Runbook;
 use crate::engine::runner::client::Client;
 use crate::engine::runner::protocol::Command;
 use crate::engine::runner::spawn;
+use crate::engine::signature;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -49,7 +50,7 @@ pub(super) fn checklist(config: &Config, asked: &Asked) -> Result<ExitCode, Expl
         }
         other => {
             let command = command(other, &runbook)?;
-            link.ask(command)?;
+            link.ask(signed(other, command, id, link.user())?)?;
             show(&*link.incident()?, &runbook, asked.json).map(|_| ExitCode::SUCCESS)
         }
     }
@@ -67,7 +68,7 @@ fn command(act: &ChecklistAct, runbook: &Runbook) -> Result<Command, Explanation
         )),
     };
     Ok(match act {
-        ChecklistAct::Sign { line, evidence, file, command } => {
+        ChecklistAct::Sign { line, evidence, file, command, .. } => {
             let evidence = gathered(evidence.as_deref(), file.as_deref(), command.as_deref())?;
             Command::Sign(SignOff { item: known(line)?, done: true, evidence })
         }
@@ -85,6 +86,25 @@ fn command(act: &ChecklistAct, runbook: &Runbook) -> Result<Command, Explanation
             Command::RunCare { item: item.clone(), agreed: Vec::new() }
         }
     })
+}
+
+/// The same sign-off with the person's SSH key, where they named one.
+fn signed(
+    act: &ChecklistAct,
+    command: Command,
+    incident: &str,
+    user: &str,
+) -> Result<Command, Explanation> {
+    match (act, command) {
+        (ChecklistAct::Sign { key: Some(key), .. }, Command::Sign(sign)) => {
+            let lines = signature::sign_off(incident, &sign, user);
+            let text = signature::text(&lines, Timestamp::now());
+            let signed = signature::sign(key, signature::CHECKLIST, text);
+            let signed = signed.map_err(|e| e.explanation())?;
+            Ok(Command::SignWith { sign, signed })
+        }
+        (_, command) => Ok(command),
+    }
 }
 
 /// The evidence as the text that is signed: what was seen, a file by its digest, a command by how
@@ -161,6 +181,10 @@ impl Link {
         let client = Client::connect_blocking(runtime, &socket).map_err(|e| e.explanation())?;
         runtime.block_on(client.live(LIVE_LIMIT))?;
         Ok(Self { client, runtime: runtime.clone(), bar: Bar::new(quiet) })
+    }
+
+    fn user(&self) -> &str {
+        &self.client.you().user
     }
 
     fn incident(&self) -> Result<Arc<Incident>, Explanation> {

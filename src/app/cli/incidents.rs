@@ -2,6 +2,7 @@
 
 use super::output;
 use super::runtime;
+use super::signatures;
 use crate::engine::config::Config;
 use crate::engine::desk::Desk;
 use crate::engine::explain::{Explain, Explanation, Kind};
@@ -31,6 +32,7 @@ pub(super) fn runner(config: &Config, folder: &Path) -> Result<ExitCode, Explana
     let options = RunnerOptions {
         operators: config.operators.clone(),
         approval: config.approval.clone(),
+        signatures: config.signatures.clone(),
         ..RunnerOptions::new(folder.to_owned(), Arc::new(desk))
     };
     let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
@@ -83,7 +85,7 @@ pub(super) fn verify_journal(config: &Config, id: &str) -> Result<ExitCode, Expl
              or the runner ended; the next runner sets them aside."
         ))?;
     }
-    Ok(ExitCode::SUCCESS)
+    signatures::report(config, &folder)
 }
 
 pub(super) fn report(

@@ -12,6 +12,7 @@ mod copies;
 mod crypt;
 mod delta;
 mod drill;
+mod handover;
 mod hold;
 mod incidents;
 mod init;
@@ -23,6 +24,7 @@ mod parts;
 mod restore;
 mod restore_full;
 mod schedule;
+mod signatures;
 mod status;
 mod suspects;
 mod verify;
@@ -117,6 +119,9 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::RestoreParts(args) => parts::restore_parts(&loaded(path)?, &args),
         Verb::Salvage(args) => parts::salvage(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
+        Verb::Messages(args::Messages { incident: Some(id), say: Some(text), .. }) => {
+            handover::say(path, &id, &text)
+        }
         Verb::Messages(args) => messages::messages(&loaded(path)?, &args),
         Verb::Metrics(args) => metrics::metrics(&loaded(path)?, &args),
         Verb::Schedule(args) => schedule::schedule(&loaded(path)?, &args),
@@ -128,6 +133,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
             incidents::report(&loaded(path)?, &incident_id, output.as_deref(), json)
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
+        Verb::Handover(args) => handover::handover(path, &args),
         Verb::Approve(args) => approve::approve(path, &args),
         Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),
         Verb::Journal(args::Journal::Verify { incident }) => {

@@ -151,6 +151,11 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::ApprovePlan => people::approve(app),
         Id::DeclinePlan => people::decline(app),
         Id::WaiveApproval => people::waive(app),
+        Id::People => reader(app, "People", ReaderKind::People),
+        Id::HandOver => people::hand_over(app),
+        Id::AnswerHandover => people::answer(app),
+        Id::TakeCommand => people::take(app),
+        Id::StatusText => people::status_text(app),
         Id::WriteReport => return plain(app, Command::WriteReport, "writing the report"),
         Id::CloseIncident => close(app),
         _ => {}

@@ -201,6 +201,18 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
             at_point::ask_to_give_up(app);
             Vec::new()
         }
+        Pick::Hand(task) => {
+            people::to_whom(app, task);
+            Vec::new()
+        }
+        Pick::TakeOffer(task) => {
+            let command = Command::AnswerHandover { task, accept: true, reason: String::new() };
+            plain(app, command, "taking it")
+        }
+        Pick::LeaveOffer(task) => {
+            people::leave(app, task);
+            Vec::new()
+        }
         Pick::Cure(cure) => {
             super::cures::open(app, &cure);
             Vec::new()
@@ -354,6 +366,18 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
         purpose @ (LinePurpose::DeclineApproval | LinePurpose::WaiveApproval) => {
             people::written(app, &purpose, text)
         }
+        LinePurpose::HandOver { task } => {
+            let command = Command::HandOver { to: text, task, note: String::new() };
+            plain(app, command, "handing over")
+        }
+        LinePurpose::DeclineHandover { task } => {
+            let command = Command::AnswerHandover { task, accept: false, reason: text };
+            plain(app, command, "saying no")
+        }
+        LinePurpose::TakeCommand => {
+            plain(app, Command::TakeCommand { reason: text }, "taking the command")
+        }
+        LinePurpose::StatusText => plain(app, Command::WriteStatusText { text }, "writing it down"),
         LinePurpose::Close => plain(app, Command::Close { summary: text }, "closing"),
         LinePurpose::Cure { cure } => {
             let command = Command::Cure { cure, cluster: Some(text) };

@@ -1,9 +1,11 @@
 //! `[approval]`: which plans need a second person before they run, and for how long that person's
-//! word holds. Owns the policy as values; who approved what is the journal's.
+//! word holds. `[signatures]`: whose SSH keys are known. Owns the policy as values; who approved and
+//! signed what is the journal's.
 
 use crate::engine::incident::facts::{Severity, Tier};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// How long an approval holds where the configuration does not say, in minutes.
 const VALID_MINUTES: u32 = 60;
@@ -42,5 +44,25 @@ impl Approval {
     #[must_use]
     pub fn valid(&self) -> SignedDuration {
         SignedDuration::from_mins(i64::from(self.valid_minutes.unwrap_or(VALID_MINUTES)))
+    }
+}
+
+/// `[signatures]`: whose SSH keys are known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signatures {
+    /// OpenSSH's `allowed_signers` file; its principals are operating-system users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_signers: Option<PathBuf>,
+    /// An approval without a good signature does not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
+}
+
+impl Signatures {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }

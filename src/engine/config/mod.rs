@@ -43,6 +43,9 @@ pub struct Config {
     /// Which plans need a second person.
     #[serde(default, skip_serializing_if = "approval::Approval::is_empty")]
     pub approval: approval::Approval,
+    /// Whose SSH keys are known, for signed approvals and sign-offs.
+    #[serde(default, skip_serializing_if = "approval::Signatures::is_empty")]
+    pub signatures: approval::Signatures,
     /// Whom an incident's messages go to.
     #[serde(default)]
     pub channels: Vec<channels::Channel>,

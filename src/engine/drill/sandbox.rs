@@ -530,6 +530,7 @@ fn configuration(root: &Path, cluster: &Cluster) -> Config {
         operators: vec![Operator { user: us, role: Role::Commander }],
         // A drill is one person's.
         approval: crate::engine::config::approval::Approval::default(),
+        signatures: crate::engine::config::approval::Signatures::default(),
         // A drill sends nothing to anybody.
         channels: Vec::new(),
         sandbox: crate::engine::config::Sandbox::default(),

@@ -4,6 +4,7 @@
 
 use super::model::{Incident, StepStatus};
 use crate::engine::explain::{Explanation, Kind};
+use crate::engine::signature::Kept;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,9 @@ pub struct Given {
     pub plan_hash: String,
     /// It does not count after that.
     pub until: Timestamp,
+    /// With the person's SSH key, where they signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Kept>,
 }
 
 /// Something about an approval, with who and when.

@@ -10,6 +10,7 @@ use super::facts::{
 use super::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::runner::plan::Plan;
+use crate::engine::signature::Kept;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -214,6 +215,11 @@ pub enum Event {
     },
     /// What the run of an item did and found.
     CareDone(Care),
+    /// The signature of the sign-off before it, with the person's SSH key.
+    SignOffSigned {
+        item: String,
+        kept: Kept,
+    },
     /// Policy asks for a second person before this plan runs.
     ApprovalAsked(Asked),
     /// A second person approved the plan of that hash.
@@ -227,6 +233,32 @@ pub enum Event {
     ApprovalWaived {
         plan_hash: String,
         reason: String,
+    },
+    /// The command, or a line of the checklist, is handed to somebody who has not answered yet.
+    HandoverOffered {
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
+    /// The entry's person takes what was offered.
+    HandoverAccepted {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+    },
+    HandoverDeclined {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+        reason: String,
+    },
+    /// A commander took the command without being offered it.
+    CommandTaken {
+        reason: String,
+    },
+    /// The words for people outside.
+    StatusTextWritten {
+        text: String,
     },
     ReportWritten {
         path: String,

@@ -8,6 +8,7 @@ pub mod journal;
 pub mod model;
 pub mod narrate;
 pub mod past;
+pub mod people;
 pub mod store;
 pub mod trouble;
 

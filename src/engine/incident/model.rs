@@ -8,10 +8,12 @@ use super::facts::{
     Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
 };
 use super::narrate;
+use super::people::{Offer, People};
 use super::trouble::{Adjustments, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
 use crate::engine::runner::plan::Plan;
+use crate::engine::signature::Kept;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -198,6 +200,8 @@ pub struct Incident {
     pub tries: Vec<Try>,
     pub validation: Vec<Check>,
     pub signed: BTreeMap<String, Signed>,
+    /// Signatures of sign-offs that stand, by the line's id.
+    pub signatures: BTreeMap<String, By<Kept>>,
     /// Lines of the checklist that will not be done, by id.
     pub waived: BTreeMap<String, Waived>,
     /// Whose task a line of the checklist is, by id.
@@ -208,6 +212,8 @@ pub struct Incident {
     pub care: BTreeMap<String, CareState>,
     /// Approvals of plans by a second person.
     pub approvals: Approvals,
+    /// Who has the command, what is handed to whom, the words for people outside.
+    pub people: People,
     pub reports: Vec<String>,
     pub closing: Option<String>,
     pub timeline: Vec<TimelineLine>,
@@ -269,11 +275,13 @@ impl Incident {
             tries: Vec::new(),
             validation: Vec::new(),
             signed: BTreeMap::new(),
+            signatures: BTreeMap::new(),
             waived: BTreeMap::new(),
             owners: BTreeMap::new(),
             held: Vec::new(),
             care: BTreeMap::new(),
             approvals: Approvals::default(),
+            people: People::default(),
             reports: Vec::new(),
             closing: None,
             timeline: Vec::new(),
@@ -534,6 +542,8 @@ impl Incident {
             Event::ChecklistSigned(sign) => {
                 let by = entry.actor.user.clone();
                 self.waived.remove(&sign.item);
+                // It was for the words before.
+                self.signatures.remove(&sign.item);
                 self.signed.insert(sign.item.clone(), Signed { sign: sign.clone(), by, at });
             }
             Event::ChecklistWaived { item, reason } => {
@@ -564,6 +574,10 @@ impl Incident {
                 state.at = Some(at);
                 state.by.clone_from(&entry.actor.user);
             }
+            Event::SignOffSigned { item, kept } => {
+                let by = entry.actor.user.clone();
+                self.signatures.insert(item.clone(), By { what: kept.clone(), by, at });
+            }
             Event::ApprovalAsked(asked) => {
                 let by = entry.actor.user.clone();
                 self.approvals.asked.push(By { what: asked.clone(), by, at });
@@ -581,6 +595,31 @@ impl Incident {
                 let by = entry.actor.user.clone();
                 let (plan_hash, reason) = (plan_hash.clone(), reason.clone());
                 self.approvals.waived.push(By { what: Reasoned { plan_hash, reason }, by, at });
+            }
+            Event::HandoverOffered { to, task, note } => {
+                let (to, task, note) = (to.clone(), task.clone(), note.clone());
+                let by = entry.actor.user.clone();
+                self.people.offered(Offer { to, task, note, by, at });
+            }
+            Event::HandoverAccepted { task } => {
+                let user = entry.actor.user.clone();
+                self.people.answered(&user, task.as_deref());
+                match task {
+                    Some(item) => {
+                        self.owners.insert(item.clone(), user);
+                    }
+                    None => self.people.command = Some((user, at)),
+                }
+            }
+            Event::HandoverDeclined { task, .. } => {
+                self.people.answered(&entry.actor.user, task.as_deref());
+            }
+            Event::CommandTaken { .. } => {
+                self.people.offers.retain(|offer| offer.task.is_some());
+                self.people.command = Some((entry.actor.user.clone(), at));
+            }
+            Event::StatusTextWritten { text } => {
+                self.people.status_text = Some((text.clone(), entry.actor.user.clone(), at));
             }
             Event::ReportWritten { path } => self.reports.push(path.clone()),
             Event::IncidentClosed { summary } => {

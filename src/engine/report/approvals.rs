@@ -4,6 +4,7 @@
 use crate::engine::incident::Incident;
 use crate::engine::incident::approval::{By, Reasoned};
 use crate::engine::incident::model::Tone;
+use crate::engine::signature::Kept;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -38,12 +39,29 @@ pub(super) fn lines(incident: &Incident) -> Vec<Line> {
         at: one.at,
         who: one.by.clone(),
         what: "approved",
-        text: format!("{}, until {:.0}", plan(&one.what.plan_hash), one.what.until),
+        text: format!(
+            "{}, until {:.0}{}",
+            plan(&one.what.plan_hash),
+            one.what.until,
+            signed(one.what.signed.as_ref())
+        ),
         tone: Tone::Good,
     });
     let declined = all.declined.iter().map(|one| reasoned(one, "declined", Tone::Bad));
     let waived = all.waived.iter().map(|one| reasoned(one, "WAIVED", Tone::Bad));
-    let mut lines: Vec<_> = asked.chain(given).chain(declined).chain(waived).collect();
+    let signatures = incident.signatures.iter().map(|(item, one)| Line {
+        at: one.at,
+        who: one.by.clone(),
+        what: "signature",
+        text: format!("checklist line {item}: {}", one.what.when_taken.told()),
+        tone: if one.what.when_taken.counts() { Tone::Good } else { Tone::Bad },
+    });
+    let mut lines: Vec<_> =
+        signatures.chain(asked).chain(given).chain(declined).chain(waived).collect();
     lines.sort_by_key(|line| line.at);
     lines
+}
+
+fn signed(kept: Option<&Kept>) -> String {
+    kept.map_or_else(String::new, |kept| format!("; {}", kept.when_taken.told()))
 }

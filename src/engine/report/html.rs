@@ -407,7 +407,7 @@ fn approvals(page: &mut String, report: &Report) {
     if report.approvals.is_empty() {
         return;
     }
-    section(page, "Approval by a second person");
+    section(page, "Approvals and signatures");
     let rows = report.approvals.iter().map(|line| {
         vec![
             Cell::When(moment(line.at)),

@@ -320,7 +320,7 @@ fn approvals(out: &mut Page, report: &Report) {
     if report.approvals.is_empty() {
         return;
     }
-    out.heading("Approval by a second person");
+    out.heading("Approvals and signatures");
     let rows = report.approvals.iter().map(|line| {
         vec![moment(line.at), line.who.clone(), line.what.to_owned(), line.text.clone()]
     });

@@ -6,12 +6,13 @@
 use super::guard::refusal;
 use super::protocol::Command;
 use crate::engine::config::Operator;
-use crate::engine::config::approval::Approval;
+use crate::engine::config::approval::{Approval, Signatures};
 use crate::engine::explain::Explanation;
 use crate::engine::incident::approval::{self, Asked, Given, Standing};
 use crate::engine::incident::facts::{Actor, Role};
 use crate::engine::incident::model::RunStatus;
 use crate::engine::incident::{Event, Incident};
+use crate::engine::signature::{self, Found, Kept};
 use jiff::Timestamp;
 use nix::unistd::{Uid, User};
 
@@ -22,6 +23,7 @@ const REASON: usize = 10;
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     pub policy: Approval,
+    pub signatures: Signatures,
     pub operators: Vec<Operator>,
 }
 
@@ -89,6 +91,62 @@ impl Rules {
         may.map(|one| one.user.clone()).collect()
     }
 
+    /// What is found of the signature that comes with a command; `None` where none does. Runs a
+    /// program, so never under the lock.
+    ///
+    /// # Errors
+    /// A refusal where the signature is bad, or of another text: then something is wrong.
+    pub(super) fn kept(
+        &self,
+        incident: &str,
+        cluster: &str,
+        actor: &Actor,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<Option<Kept>, Explanation> {
+        let user = &actor.user;
+        let (signed, namespace, lines) = match command {
+            Command::Approve { plan_hash, signed: Some(signed), .. } => {
+                let lines = signature::approval(incident, cluster, plan_hash, user);
+                (signed, signature::APPROVAL, lines)
+            }
+            Command::SignWith { sign, signed } => {
+                (signed, signature::CHECKLIST, signature::sign_off(incident, sign, user))
+            }
+            _ => return Ok(None),
+        };
+        let refused = |why: &str| {
+            refusal(
+                format!("The signature does not count: {why}."),
+                "Sign again, or without a key.",
+            )
+        };
+        signature::is_about(signed, &lines, now).map_err(|why| refused(&why))?;
+        let allowed = self.signatures.allowed_signers.as_deref();
+        match signature::verify(signed, namespace, user, allowed, now) {
+            Found::Bad(why) => Err(refused(&why)),
+            when_taken => Ok(Some(Kept { signed: signed.clone(), when_taken })),
+        }
+    }
+
+    /// Where signatures are required, nothing but a good one is enough.
+    fn signed_enough(&self, kept: Option<&Kept>) -> Result<(), Explanation> {
+        let found = kept.map(|kept| &kept.when_taken);
+        if !self.signatures.required || found.is_some_and(Found::counts) {
+            return Ok(());
+        }
+        let how = "lifeboat approve --key ~/.ssh/id_ed25519 (or the .pub of a key in your agent)";
+        Err(refusal(
+            match found {
+                Some(found) => format!("Approvals have to be signed; this one: {}.", found.told()),
+                None => {
+                    String::from("Approvals have to be signed with an SSH key; this one is not.")
+                }
+            },
+            format!("Type: {how}"),
+        ))
+    }
+
     /// What an approval, a no or a waiver becomes in the journal.
     ///
     /// # Errors
@@ -98,10 +156,11 @@ impl Rules {
         incident: &Incident,
         actor: &Actor,
         command: &Command,
+        kept: Option<Kept>,
         now: Timestamp,
     ) -> Result<Event, Explanation> {
         match command {
-            Command::Approve { plan_hash, cluster } => {
+            Command::Approve { plan_hash, cluster, .. } => {
                 open(incident, plan_hash, now)?;
                 approval::is_second(incident, &actor.user)?;
                 if cluster != &incident.declaration.cluster {
@@ -110,8 +169,10 @@ impl Rules {
                         "Type the cluster's name exactly as the plan shows it.",
                     ));
                 }
+                self.signed_enough(kept.as_ref())?;
                 let until = now.checked_add(self.policy.valid()).unwrap_or(now);
-                Ok(Event::ApprovalGiven(Given { plan_hash: plan_hash.clone(), until }))
+                let plan_hash = plan_hash.clone();
+                Ok(Event::ApprovalGiven(Given { plan_hash, until, signed: kept }))
             }
             Command::DeclineApproval { plan_hash, reason } => {
                 open(incident, plan_hash, now)?;
@@ -160,7 +221,7 @@ fn open(incident: &Incident, plan_hash: &str, now: Timestamp) -> Result<(), Expl
     }
 }
 
-fn written(reason: &str) -> Result<(), Explanation> {
+pub(super) fn written(reason: &str) -> Result<(), Explanation> {
     if reason.trim().chars().count() >= REASON {
         return Ok(());
     }

@@ -5,7 +5,7 @@
 //! One task reads all the time and keeps facts in a list, lossy news as the latest, answers by
 //! number: so neither a burst of messages nor a caller that does not look can block an answer.
 
-use super::protocol::{Answer, Command, Message, PROTOCOL, Progress, Request};
+use super::protocol::{Answer, Command, Message, PROTOCOL, Present, Progress, Request};
 use super::view::{Hello, Seen, View, lost, read, write};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
@@ -235,6 +235,12 @@ impl Client {
         self.link.view.lock().progress.clone()
     }
 
+    /// Who is at a screen now.
+    #[must_use]
+    pub fn present(&self) -> Vec<Present> {
+        self.link.view.lock().present.clone()
+    }
+
     #[must_use]
     pub fn survey(&self) -> Option<Arc<Survey>> {
         self.link.view.lock().survey.clone()
@@ -256,6 +262,7 @@ impl Client {
             is_live: false,
             progress: 0,
             survey: 0,
+            present: 0,
         }
     }
 
@@ -328,6 +335,7 @@ pub struct Updates {
     is_live: bool,
     progress: u64,
     survey: u64,
+    present: u64,
 }
 
 impl Updates {
@@ -361,6 +369,10 @@ impl Updates {
         if self.progress != seen.progress_count {
             self.progress = seen.progress_count;
             return Some(Message::Progress(seen.progress.clone()));
+        }
+        if self.present != seen.present_count {
+            self.present = seen.present_count;
+            return Some(Message::Presence(seen.present.clone()));
         }
         if self.survey != seen.survey_count {
             self.survey = seen.survey_count;

@@ -4,7 +4,7 @@
 use super::approval::Rules;
 use super::guard;
 use super::peer;
-use super::protocol::{Message, Progress};
+use super::protocol::{Message, Present, Progress};
 use super::work::Work;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{Actor, Survey};
@@ -27,6 +27,8 @@ pub(super) struct Core {
     pub entries: watch::Sender<usize>,
     pub progress: watch::Sender<Option<Progress>>,
     pub survey: watch::Sender<Option<Arc<Survey>>>,
+    /// Who is at a screen.
+    pub present: watch::Sender<Vec<Present>>,
     /// Set once the journal fails under a run: the runner ends rather than act unrecorded.
     pub fatal: watch::Sender<Option<Explanation>>,
     /// Runs and jobs under way.
@@ -73,6 +75,7 @@ impl Core {
             entries,
             progress: watch::Sender::new(None),
             survey: watch::Sender::new(None),
+            present: watch::Sender::new(Vec::new()),
             fatal: watch::Sender::new(None),
             busy: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
@@ -198,6 +201,38 @@ impl Core {
     /// Lets go of the journal and its lock: nothing is recorded after that.
     pub fn close(&self) {
         self.lock().journal = None;
+    }
+}
+
+/// Somebody at a screen, until the value is dropped.
+pub(super) struct Attending {
+    core: Arc<Core>,
+    user: String,
+}
+
+impl Attending {
+    pub fn new(core: &Arc<Core>, actor: &Actor) -> Self {
+        core.present.send_modify(|all| match all.iter_mut().find(|one| one.user == actor.user) {
+            Some(here) => here.screens += 1,
+            None => all.push(Present {
+                user: actor.user.clone(),
+                role: actor.role,
+                since: Timestamp::now(),
+                screens: 1,
+            }),
+        });
+        Self { core: Arc::clone(core), user: actor.user.clone() }
+    }
+}
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        self.core.present.send_modify(|all| {
+            for one in all.iter_mut().filter(|one| one.user == self.user) {
+                one.screens = one.screens.saturating_sub(1);
+            }
+            all.retain(|one| one.screens > 0);
+        });
     }
 }
 

@@ -11,6 +11,7 @@ mod core;
 mod executor;
 pub mod failpoint;
 pub mod guard;
+mod handover;
 mod jobs;
 pub mod peer;
 pub mod plan;

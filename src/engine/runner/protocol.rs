@@ -9,11 +9,12 @@ use crate::engine::incident::facts::{
 };
 use crate::engine::incident::past::Window;
 use crate::engine::postgres::Lsn;
+use crate::engine::signature::Signed;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Bumped when a message changes its meaning. Both sides refuse another version.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// From a front end to the runner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,6 +140,14 @@ pub enum Command {
     Approve {
         plan_hash: String,
         cluster: String,
+        /// With the person's SSH key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed: Option<Signed>,
+    },
+    /// As [`Command::Sign`], with the person's SSH key.
+    SignWith {
+        sign: SignOff,
+        signed: Signed,
     },
     /// A second person says no to the plan of that hash.
     DeclineApproval {
@@ -150,6 +159,32 @@ pub enum Command {
         plan_hash: String,
         reason: String,
     },
+    /// Hands the command, or a line of the checklist, to a user of this machine.
+    HandOver {
+        to: String,
+        #[serde(default)]
+        task: Option<String>,
+        #[serde(default)]
+        note: String,
+    },
+    /// Whoever was offered it takes it, or says why not.
+    AnswerHandover {
+        #[serde(default)]
+        task: Option<String>,
+        accept: bool,
+        #[serde(default)]
+        reason: String,
+    },
+    /// Another commander takes the command without being offered it.
+    TakeCommand {
+        reason: String,
+    },
+    /// The words for people outside.
+    WriteStatusText {
+        text: String,
+    },
+    /// This client is somebody at a screen: shown to the others until it hangs up.
+    Attend,
     WriteReport,
     Close {
         summary: String,
@@ -182,7 +217,11 @@ impl Command {
             | Self::PastWindow { .. }
             | Self::CheckReach { .. }
             | Self::StopReading
+            | Self::AnswerHandover { .. }
+            | Self::Attend
             | Self::Survey => Role::Observer,
+            Self::WriteStatusText { .. } => Role::Communications,
+            Self::HandOver { .. } | Self::TakeCommand { .. } => Role::Commander,
             Self::AddNote { .. } => Role::Scribe,
             Self::ProbeServer
             | Self::RunProbes
@@ -192,6 +231,7 @@ impl Command {
             | Self::VerifyIntegrity
             | Self::Validate
             | Self::Sign(_)
+            | Self::SignWith { .. }
             | Self::Assign { .. }
             | Self::WriteReport => Role::Operator,
             Self::Approve { .. } | Self::DeclineApproval { .. } => Role::Approver,
@@ -246,10 +286,22 @@ pub enum Message {
     Progress(Option<Progress>),
     /// Lossy: the latest wins.
     Survey(Survey),
+    /// Who is at a screen now. Lossy: the latest wins.
+    Presence(Vec<Present>),
     Reply {
         id: u64,
         result: Result<Answer, Explanation>,
     },
+}
+
+/// Somebody at one or more screens. Never a fact: it is not in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Present {
+    pub user: String,
+    pub role: Role,
+    /// Since the first of these screens.
+    pub since: Timestamp,
+    pub screens: u32,
 }
 
 /// How far the running step or job is. Lossy; never a fact.

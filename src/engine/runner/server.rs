@@ -10,7 +10,7 @@ use super::peer;
 use super::socket::{self, Address};
 use super::work::Work;
 use crate::engine::config::Operator;
-use crate::engine::config::approval::Approval;
+use crate::engine::config::approval::{Approval, Signatures};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::event::Declaration;
 use crate::engine::incident::facts::Topic;
@@ -44,6 +44,8 @@ pub struct RunnerOptions {
     pub operators: Vec<Operator>,
     /// Which plans need a second person.
     pub approval: Approval,
+    /// Whose SSH keys are known.
+    pub signatures: Signatures,
     /// For an incident without a journal; without it, the folder's `declaration.json` serves.
     pub declaration: Option<Declaration>,
     pub work: Arc<dyn Work>,
@@ -67,6 +69,7 @@ impl RunnerOptions {
             incident_dir,
             operators: Vec::new(),
             approval: Approval::default(),
+            signatures: Signatures::default(),
             declaration: None,
             work,
             idle_exit: Some(Duration::from_secs(600)),
@@ -197,7 +200,7 @@ fn take_over(
         .map_err(|source| RunnerError::Fold { folder: folder.clone(), source })?;
     let runtime = tokio::runtime::Handle::current();
     let (policy, operators) = (options.approval.clone(), options.operators.clone());
-    let rules = Rules { policy, operators };
+    let rules = Rules { policy, signatures: options.signatures.clone(), operators };
     Core::new(journal, incident, &entries, Arc::clone(&options.work), rules, runtime)
         .map_err(RunnerError::Refused)
 }

@@ -23,6 +23,8 @@ pub(super) fn content(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     judge.names("repositories", config.repositories.iter().map(|one| one.name.as_str()));
     judge.unique("operators", "user", config.operators.iter().map(|one| one.user.as_str()));
     judge.approval(config);
+    let signers = config.signatures.allowed_signers.as_deref();
+    judge.absolute(&[Key("signatures"), Key("allowed_signers")], signers);
     judge.names("channels", config.channels.iter().map(|one| one.name.as_str()));
     for (at, channel) in config.channels.iter().enumerate() {
         judge.channel(at, channel, config);
@@ -149,6 +151,10 @@ impl Judge<'_> {
                 );
                 self.problem(&[Key("approval"), Key("steps"), At(at)], text);
             }
+        }
+        if config.signatures.required && config.signatures.allowed_signers.is_none() {
+            let text = String::from("signatures are required, and allowed_signers names no file");
+            self.problem(&[Key("signatures"), Key("required")], text);
         }
         for (at, environment) in config.approval.environments.iter().enumerate() {
             if !config.clusters.iter().any(|cluster| cluster.environment == *environment) {
