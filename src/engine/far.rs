@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Another file than OpenSSH's own `ssh_config`.
@@ -66,8 +67,9 @@ struct Session {
     ssh: Child,
     input: ChildStdin,
     lines: Receiver<String>,
-    /// What ssh and the other side said besides.
+    /// What ssh and the other side said besides, and who reads it.
     said: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
     /// Private: the control socket and the forwarded ones.
     folder: tempfile::TempDir,
     forwarded: u32,
@@ -241,10 +243,10 @@ fn login(
         )
     })?;
     let said = Arc::new(Mutex::new(String::new()));
-    if let Some(stderr) = ssh.stderr.take() {
+    let reader = ssh.stderr.take().map(|stderr| {
         let said = Arc::clone(&said);
-        std::thread::spawn(move || keep(stderr, &said));
-    }
+        std::thread::spawn(move || keep(stderr, &said))
+    });
     let (sender, lines) = mpsc::channel();
     if let Some(stdout) = ssh.stdout.take() {
         std::thread::spawn(move || {
@@ -259,7 +261,7 @@ fn login(
         return Err(failed(String::from("ssh takes no input."), ""));
     };
     let greeting = Greeting { lifeboat: String::new(), protocol: 0, user: String::new() };
-    let mut session = Session { ssh, input, lines, said, folder, forwarded: 0, greeting };
+    let mut session = Session { ssh, input, lines, said, reader, folder, forwarded: 0, greeting };
     session.greeting = greeted(&mut session, host, program)?;
     let theirs = session.greeting.protocol;
     if theirs != PROTOCOL {
@@ -291,8 +293,10 @@ fn greeted(session: &mut Session, host: &str, program: &str) -> Result<Greeting,
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = session.ssh.wait().ok();
-                // ssh has ended, so what it said is complete as soon as its reader is.
-                std::thread::sleep(Duration::from_millis(50));
+                // ssh has ended, so its reader does, and what it said is complete then.
+                if let Some(reader) = session.reader.take() {
+                    let _ = reader.join();
+                }
                 let said = session.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 return Err(told(host, program, status, said.trim()));
             }
@@ -333,7 +337,10 @@ fn told(host: &str, program: &str, status: Option<ExitStatus>, said: &str) -> Ex
         code => why_not(
             &format!(
                 "Lifeboat on {host} ended at once ({}): {last}.",
-                code.map_or_else(|| String::from("by a signal"), |code| format!("exit code {code}"))
+                code.map_or_else(
+                    || String::from("by a signal"),
+                    |code| format!("exit code {code}")
+                )
             ),
             "Log in there and start lifeboat to see why. It may be an older version, which does \
              not know --host.",

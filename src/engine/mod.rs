@@ -11,6 +11,7 @@ pub mod crypto;
 pub mod desk;
 pub mod drill;
 pub mod explain;
+pub mod far;
 pub mod files;
 pub mod incident;
 pub mod init;

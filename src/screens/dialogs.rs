@@ -139,7 +139,6 @@ fn draw_reader(view: &View, reader: &Reader, area: Rect, buf: &mut Buffer) {
 }
 
 fn reader_lines(view: &View, reader: &Reader, width: usize) -> Vec<Line> {
-    let theme = view.theme;
     match &reader.kind {
         ReaderKind::Help => help_lines(view, width),
         ReaderKind::Timeline => {

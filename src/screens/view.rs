@@ -15,6 +15,7 @@ use crate::engine::runbook::{Runbook, TierTarget};
 use crate::engine::runner::protocol::{Present, Progress};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Which screen is up.
@@ -84,7 +85,7 @@ impl Page {
 }
 
 /// A configured cluster, as home lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterRow {
     pub name: String,
     pub tier: Tier,
@@ -98,7 +99,7 @@ pub struct ClusterRow {
 }
 
 /// An incident, as home lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentRow {
     pub id: String,
     pub cluster: String,
@@ -110,7 +111,7 @@ pub struct IncidentRow {
 }
 
 /// What home lists.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     pub clusters: Vec<ClusterRow>,
     /// Open ones first, newest first.

@@ -2,11 +2,13 @@
 //! their own login; the commander waives in an emergency. Reads and asks through the incident's
 //! runner alone, which checks who asks: the journal need not be readable for this person.
 
-use super::args::Approve;
+use super::args::{Approve, Host};
 use super::output;
 use super::runtime;
+use crate::app::dialer;
 use crate::engine::config::{self, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::far::{Far, Request};
 use crate::engine::incident::Incident;
 use crate::engine::incident::approval::{self, Fact, Standing};
 use crate::engine::incident::store::Store;
@@ -43,11 +45,14 @@ struct Told<'a> {
     sheet: Vec<Fact>,
 }
 
-pub(super) fn approve(path: Option<&Path>, asked: &Approve) -> Result<ExitCode, Explanation> {
-    // Keys and passwords are not this person's business, and need not be readable for them.
-    let config = config::load_for_server(path).map_err(|e| e.explanation())?;
+pub(super) fn approve(
+    path: Option<&Path>,
+    host: Option<&Host>,
+    asked: &Approve,
+) -> Result<ExitCode, Explanation> {
+    let door = Door::open(path, host)?;
     let runtime = runtime()?;
-    let client = reach(&config, asked.incident.as_deref(), runtime.handle())?;
+    let client = door.reach(asked.incident.as_deref(), runtime.handle())?;
     let incident = runtime.block_on(client.live(LIVE_LIMIT))?;
     let Some(plan) = incident.plan.as_ref() else {
         return Err(nothing(&format!("{} has no plan yet.", incident.declaration.id)));
@@ -115,46 +120,79 @@ fn signed(
     signature::sign(key, signature::APPROVAL, text).map(Some).map_err(|e| e.explanation())
 }
 
-/// The runner of the named incident, or of the only one whose plan waits for an approval.
-pub(super) fn reach(
-    config: &Config,
-    named: Option<&str>,
-    runtime: &Handle,
-) -> Result<Client, Explanation> {
-    let store = Store::new(&config.state_directory());
-    if let Some(id) = named {
-        let folder = store.folder(id).map_err(|e| e.explanation())?;
-        let socket = spawn::ensure_runner(&config.path, &folder).map_err(|e| e.explanation())?;
-        return Client::connect_blocking(runtime, &socket).map_err(|e| e.explanation());
-    }
-    let mut waiting = Vec::new();
-    for socket in sockets(&store) {
-        let Ok(client) = Client::connect_blocking(runtime, &socket) else { continue };
-        let Ok(incident) = runtime.block_on(client.live(LIVE_LIMIT)) else { continue };
-        if matches!(standing(&incident), Standing::Waiting { .. } | Standing::Expired { .. }) {
-            waiting.push(client);
-        }
-    }
-    match (waiting.pop(), waiting.as_slice()) {
-        (Some(only), []) => Ok(only),
-        (None, _) => Err(nothing("No plan on this host waits for an approval.")),
-        (Some(one), others) => {
-            let ids: Vec<_> = others.iter().chain([&one]).map(Client::incident_id).collect();
-            Err(refused(
-                format!("{} plans wait for an approval.", ids.len()),
-                &format!("Say which: lifeboat approve {}", ids.join(", or ")),
-            ))
-        }
-    }
+/// The way to the runners: those of this machine, or of another behind ssh.
+#[derive(Debug)]
+pub(super) enum Door {
+    Here(Box<Config>),
+    Far(Far),
 }
 
-/// The sockets of all runners that this person can find.
-fn sockets(store: &Store) -> Vec<PathBuf> {
-    let own = store.list().unwrap_or_default().into_iter().map(|listed| listed.id().to_owned());
-    let mut ids: Vec<_> = own.chain(store.shared()).collect();
-    ids.sort();
-    ids.dedup();
-    ids.iter().filter_map(|id| spawn::alive(&store.folder(id).ok()?)).collect()
+impl Door {
+    /// Keys and passwords are not this person's business, and need not be readable for them.
+    pub(super) fn open(path: Option<&Path>, host: Option<&Host>) -> Result<Self, Explanation> {
+        match host {
+            Some(host) => Far::open(&host.name, &host.program, path).map(Self::Far),
+            None => {
+                let config = config::load_for_server(path).map_err(|e| e.explanation())?;
+                Ok(Self::Here(Box::new(config)))
+            }
+        }
+    }
+
+    fn socket(&self, id: &str) -> Result<PathBuf, Explanation> {
+        match self {
+            Self::Here(config) => {
+                let store = Store::new(&config.state_directory());
+                let folder = store.folder(id).map_err(|e| e.explanation())?;
+                spawn::ensure_runner(&config.path, &folder).map_err(|e| e.explanation())
+            }
+            Self::Far(far) => {
+                let incident = id.to_owned();
+                far.forward(&far.ask::<PathBuf>(&Request::Attach { incident })?)
+            }
+        }
+    }
+
+    fn sockets(&self) -> Result<Vec<PathBuf>, Explanation> {
+        match self {
+            Self::Here(config) => Ok(dialer::sockets(&Store::new(&config.state_directory()))),
+            Self::Far(far) => {
+                let there: Vec<PathBuf> = far.ask(&Request::Sockets)?;
+                there.iter().map(|socket| far.forward(socket)).collect()
+            }
+        }
+    }
+
+    /// The runner of the named incident, or of the only one whose plan waits for an approval.
+    pub(super) fn reach(
+        &self,
+        named: Option<&str>,
+        runtime: &Handle,
+    ) -> Result<Client, Explanation> {
+        if let Some(id) = named {
+            let socket = self.socket(id)?;
+            return Client::connect_blocking(runtime, &socket).map_err(|e| e.explanation());
+        }
+        let mut waiting = Vec::new();
+        for socket in self.sockets()? {
+            let Ok(client) = Client::connect_blocking(runtime, &socket) else { continue };
+            let Ok(incident) = runtime.block_on(client.live(LIVE_LIMIT)) else { continue };
+            if matches!(standing(&incident), Standing::Waiting { .. } | Standing::Expired { .. }) {
+                waiting.push(client);
+            }
+        }
+        match (waiting.pop(), waiting.as_slice()) {
+            (Some(only), []) => Ok(only),
+            (None, _) => Err(nothing("No plan on that machine waits for an approval.")),
+            (Some(one), others) => {
+                let ids: Vec<_> = others.iter().chain([&one]).map(Client::incident_id).collect();
+                Err(refused(
+                    format!("{} plans wait for an approval.", ids.len()),
+                    &format!("Say which: lifeboat approve {}", ids.join(", or ")),
+                ))
+            }
+        }
+    }
 }
 
 fn standing(incident: &Incident) -> Standing<'_> {

@@ -15,8 +15,30 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
+    /// Works on the incidents of another machine, through ssh; for the screens, approve and
+    /// handover. --config then names a file there.
+    #[arg(long, global = true, value_name = "HOST")]
+    pub host: Option<String>,
+
+    /// What Lifeboat is called on that machine.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PROGRAM",
+        default_value = "lifeboat",
+        hide_short_help = true
+    )]
+    pub host_program: String,
+
     #[command(subcommand)]
     pub command: Option<Verb>,
+}
+
+/// Another machine, and what Lifeboat is called there.
+#[derive(Debug)]
+pub struct Host {
+    pub name: String,
+    pub program: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -198,6 +220,10 @@ pub enum Verb {
 
     /// Approves a plan as the second person: shows what it does, then takes the cluster's name.
     Approve(Approve),
+
+    /// The other side of --host: answers lines on standard input.
+    #[command(hide = true)]
+    Far,
 
     /// Hands the command or a task to somebody, answers such an offer, or takes the command over.
     Handover(Handover),

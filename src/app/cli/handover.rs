@@ -1,17 +1,20 @@
 //! `handover`: hands the command or a task to somebody, answers, takes the command, and writes the
 //! words for people outside, without a screen. What may be done by whom is the runner's to say.
 
-use super::approve::{LIVE_LIMIT, reach};
-use super::args::Handover;
+use super::approve::{Door, LIVE_LIMIT};
+use super::args::{Handover, Host};
 use super::{output, runtime};
-use crate::engine::config;
-use crate::engine::explain::{Explain, Explanation};
+use crate::engine::explain::Explanation;
 use crate::engine::incident::people::thing;
 use crate::engine::runner::protocol::Command;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(super) fn handover(path: Option<&Path>, asked: &Handover) -> Result<ExitCode, Explanation> {
+pub(super) fn handover(
+    path: Option<&Path>,
+    host: Option<&Host>,
+    asked: &Handover,
+) -> Result<ExitCode, Explanation> {
     let task = asked.task.clone();
     let command = match (&asked.to, &asked.decline, &asked.take) {
         (Some(to), ..) => Some(Command::HandOver {
@@ -28,26 +31,28 @@ pub(super) fn handover(path: Option<&Path>, asked: &Handover) -> Result<ExitCode
         }
         (None, None, None) => None,
     };
-    ask(path, &asked.incident, command)
+    ask(path, host, &asked.incident, command)
 }
 
 /// Writes the words for people outside.
 pub(super) fn say(
     path: Option<&Path>,
+    host: Option<&Host>,
     incident: &str,
     text: &str,
 ) -> Result<ExitCode, Explanation> {
-    ask(path, incident, Some(Command::WriteStatusText { text: text.to_owned() }))
+    ask(path, host, incident, Some(Command::WriteStatusText { text: text.to_owned() }))
 }
 
 fn ask(
     path: Option<&Path>,
+    host: Option<&Host>,
     incident: &str,
     command: Option<Command>,
 ) -> Result<ExitCode, Explanation> {
-    let config = config::load_for_server(path).map_err(|e| e.explanation())?;
+    let door = Door::open(path, host)?;
     let runtime = runtime()?;
-    let client = reach(&config, Some(incident), runtime.handle())?;
+    let client = door.reach(Some(incident), runtime.handle())?;
     runtime.block_on(client.live(LIVE_LIMIT))?;
     if let Some(command) = command {
         runtime.block_on(client.request(command))?;

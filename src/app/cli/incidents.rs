@@ -115,21 +115,6 @@ pub(super) fn report(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The newest incident that is not closed.
-pub(super) fn under_way(state_directory: &Path) -> Option<String> {
-    let store = Store::new(state_directory);
-    if store.is_closed_to_us() {
-        let reached = |id: &String| store.folder(id).is_ok_and(|at| spawn::alive(&at).is_some());
-        return store.shared().into_iter().find(reached);
-    }
-    let listed = store.list().ok()?;
-    let open = listed.into_iter().filter_map(|one| match one {
-        Listed::Whole(summary) if summary.closed.is_none() => Some(summary),
-        _ => None,
-    });
-    open.max_by_key(|summary| summary.declared).map(|summary| summary.id)
-}
-
 fn incidents(config: &Config) -> Store {
     Store::new(&config.state_directory())
 }

@@ -15,7 +15,7 @@ use crate::engine::postgres::Lsn;
 use crate::engine::runner::plan::Plan;
 use crate::engine::signature::Kept;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The step that brings the server to its target.
@@ -24,7 +24,7 @@ const REPLAY: &str = "replay";
 const STEP_BACK: &str = "step-back";
 
 /// Where the incident stands as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     Assessment,
@@ -36,7 +36,7 @@ pub enum Phase {
 }
 
 /// How the run of the plan stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     /// No plan, or a plan whose gate was not passed.
