@@ -311,6 +311,8 @@ fn why_not(what: &str, next: &str) -> Explanation {
 /// What ssh's end means.
 fn told(host: &str, program: &str, status: Option<ExitStatus>, said: &str) -> Explanation {
     let last = said.lines().last().unwrap_or("ssh said nothing").trim_end_matches('.');
+    let all: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let all: String = all.trim_end_matches('.').chars().take(600).collect();
     let has = |words: &str| said.contains(words);
     match status.and_then(|status| status.code()) {
         Some(127 | 126) => why_not(
@@ -336,7 +338,7 @@ fn told(host: &str, program: &str, status: Option<ExitStatus>, said: &str) -> Ex
         ),
         code => why_not(
             &format!(
-                "Lifeboat on {host} ended at once ({}): {last}.",
+                "Lifeboat on {host} ended at once ({}): {all}.",
                 code.map_or_else(
                     || String::from("by a signal"),
                     |code| format!("exit code {code}")

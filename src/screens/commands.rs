@@ -384,9 +384,9 @@ pub const TABLE: &[Command] = &[
     c(Id::Timeline, Key::Char('t'), 50, Observer, INCIDENT, "timeline", "Everything that was done, by whom and when."),
     c(Id::AddNote, Key::Char('a'), 51, Scribe, INCIDENT, "note", "Write a note into the incident's journal."),
     c(Id::AnswerHandover, Key::Char('Y'), 1, Observer, INCIDENT, "answer", "Somebody hands you the command or a task: take it, or say why not."),
-    c(Id::HandOver, Key::Char('H'), 53, Commander, INCIDENT, "hand over", "Hand the command, or on the checklist the selected line, to somebody. It is theirs once they take it."),
+    c(Id::HandOver, Key::Char('H'), 91, Commander, INCIDENT, "hand over", "Hand the command, or on the checklist the selected line, to somebody. It is theirs once they take it."),
     c(Id::TakeCommand, Key::Char('T'), 54, Commander, INCIDENT, "take command", "Another commander has the command and cannot hand it over: take it, with a written reason."),
-    c(Id::People, Key::Char('@'), 56, Observer, INCIDENT, "people", "Who is at a screen now, who has the command, what waits for whom, and what each role does."),
+    c(Id::People, Key::Char('@'), 91, Observer, INCIDENT, "people", "Who is at a screen now, who has the command, what waits for whom, and what each role does."),
     c(Id::Briefing, Key::Char('b'), 52, Observer, INCIDENT, "briefing", "What this drill is about."),
     c(Id::GoHome, Key::Char('h'), 60, Observer, INCIDENT, "home", "Back to clusters and incidents. What runs goes on."),
 

@@ -276,7 +276,6 @@ async fn what_the_configuration_takes_back_a_plan_that_was_asked_about_still_nee
     let severity = Command::SetSeverity { severity: Severity::Sev2 };
     refused(&second, severity.clone(), Kind::Refused).await;
     ask(&third, severity).await;
-    ask(&third, Command::CheckReach { target: target() }).await;
 }
 
 fn hand(to: &str, task: Option<&str>) -> Command {
@@ -564,4 +563,60 @@ async fn where_signatures_are_required_only_a_known_key_on_that_very_plan_counts
     };
     assert!(verify(&kept.signed.text));
     assert!(!verify(&kept.signed.text.replace("orders", "0rders")));
+}
+
+/// On values alone, where time can be given: what has begun under an approval goes on after its end.
+#[test]
+fn an_approval_counts_until_something_was_changed_under_it_and_for_named_steps_to_the_end() {
+    use lifeboat::engine::incident::approval::{Asked, Given, before_step, holds};
+    use lifeboat::engine::incident::facts::Actor;
+    use lifeboat::engine::incident::{Entry, Incident};
+    use lifeboat::engine::runner::work::Work;
+    let work = crate::fake::FakeWork { world: std::path::PathBuf::from("/nowhere") };
+    let minute = |n: i64| at().checked_add(jiff::SignedDuration::from_mins(n)).unwrap();
+    let entry = |seq: u64, user: &str, event: Event| Entry {
+        seq,
+        at: minute(i64::try_from(seq).unwrap()),
+        actor: Actor { user: user.to_owned(), uid: 1, role: Role::Commander },
+        event,
+        prev: String::new(),
+    };
+    let declared = Event::IncidentDeclared(crate::fake::declaration(crate::stage::ID));
+    let mut incident = Incident::begin(&entry(1, "ann", declared)).unwrap();
+    let plan = work.plan(&incident).unwrap();
+    let plan_hash = plan.hash.clone();
+    incident.apply(&entry(2, "ann", Event::PlanMade(plan)));
+    assert!(holds(&incident, minute(2)).is_ok(), "nobody asked");
+    let asked = Asked {
+        plan_hash: plan_hash.clone(),
+        steps: vec![String::from("promote")],
+        ..Asked::default()
+    };
+    incident.apply(&entry(3, "lifeboat", Event::ApprovalAsked(asked)));
+    assert!(holds(&incident, minute(3)).is_err());
+    let given = |until| Given { plan_hash: plan_hash.clone(), until, signed: None };
+    // Whoever made the plan is no second person, whatever a journal says.
+    incident.apply(&entry(4, "ann", Event::ApprovalGiven(given(minute(99)))));
+    assert!(holds(&incident, minute(4)).is_err());
+    incident.apply(&entry(5, "ben", Event::ApprovalGiven(given(minute(10)))));
+    assert!(holds(&incident, minute(10)).is_ok() && holds(&incident, minute(11)).is_err());
+    // In the fake world moving the directory aside is what changes something.
+    assert!(before_step(&incident, "stop-server", minute(11)).is_ok());
+    assert!(before_step(&incident, "move-aside", minute(11)).is_err());
+    let begun = |step: &str| Event::StepStarted { step: step.to_owned(), attempt: 1 };
+    incident.apply(&entry(8, "lifeboat", begun("move-aside")));
+    assert!(before_step(&incident, "move-aside", minute(11)).is_ok(), "it may be tried again");
+    assert!(before_step(&incident, "replay", minute(60)).is_ok());
+    assert!(before_step(&incident, "promote", minute(10)).is_ok());
+    assert!(before_step(&incident, "promote", minute(11)).is_err(), "the policy names it");
+    // The same plan made again by the one who approved it: nobody else has.
+    let again = incident.plan.clone().unwrap();
+    incident.apply(&entry(12, "ben", Event::PlanMade(again)));
+    assert!(holds(&incident, minute(9)).is_ok(), "ann approved ben's then");
+    incident.apply(&entry(
+        13,
+        "ben",
+        Event::ApprovalDeclined { plan_hash: plan_hash.clone(), reason: String::from("no") },
+    ));
+    assert!(holds(&incident, minute(9)).is_err());
 }
