@@ -35,6 +35,7 @@ test: ## All tests; gets what is missing first
 	@scripts/ensure-build.sh
 	@scripts/ensure-s3.sh
 	@scripts/ensure-promtool.sh
+	@scripts/ensure-sshd.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" CARGO="$(CARGO)" scripts/test.sh $(ARGS)
 

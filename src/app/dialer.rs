@@ -15,7 +15,14 @@ use crate::screens::view::{ClusterRow, IncidentRow, Listing};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
+
+/// How long a runner may take to tell its incident for the list.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a cluster is that listens at a socket of this machine.
+pub(super) const THIS_HOST: &str = "this host";
 
 /// Connects the terminal UI to the incidents below a state directory.
 #[derive(Debug)]
@@ -29,6 +36,22 @@ impl Runners {
     #[must_use]
     pub fn new(config: Config, state_directory: &Path, runtime: Handle) -> Self {
         Self { config, store: Store::new(state_directory), runtime }
+    }
+
+    /// An incident as its runner tells it, for whoever may not read its journal.
+    fn asked(&self, id: &str) -> Option<IncidentRow> {
+        let socket = spawn::alive(&self.store.folder(id).ok()?)?;
+        let client = Client::connect_blocking(&self.runtime, &socket).ok()?;
+        let incident = self.runtime.block_on(client.live(ASK_LIMIT)).ok()?;
+        Some(IncidentRow {
+            id: id.to_owned(),
+            cluster: incident.declaration.cluster.clone(),
+            title: incident.declaration.title.clone(),
+            declared: incident.clocks.declared.unwrap_or(Timestamp::UNIX_EPOCH),
+            phase: incident.phase(),
+            status: incident.status,
+            drill: incident.declaration.drill.is_some(),
+        })
     }
 
     fn folder(&self, incident: &str) -> Result<PathBuf, Explanation> {
@@ -46,7 +69,7 @@ pub fn clusters(config: &Config) -> Vec<ClusterRow> {
         data_directory: c.data_directory.display().to_string(),
         // A folder is the server's socket on this machine.
         host: if c.connection.host.starts_with('/') {
-            String::from("this host")
+            THIS_HOST.to_owned()
         } else {
             c.connection.host.clone()
         },
@@ -73,6 +96,11 @@ pub fn declaration(cluster: &Cluster, id: &str, title: &str) -> Declaration {
 impl Dialer for Runners {
     fn list(&self) -> Result<Listing, Explanation> {
         let mut listing = Listing { clusters: clusters(&self.config), ..Listing::default() };
+        if self.store.is_closed_to_us() {
+            listing.incidents =
+                self.store.shared().iter().filter_map(|id| self.asked(id)).collect();
+            return Ok(listing);
+        }
         for listed in self.store.list().map_err(|e| e.explanation())? {
             match listed {
                 Listed::Whole(s) => listing.incidents.push(IncidentRow {
@@ -125,30 +153,69 @@ impl Dialer for Runners {
         let folder = self.folder(incident)?;
         let socket =
             spawn::ensure_runner(&self.config.path, &folder).map_err(|e| e.explanation())?;
-        let client =
-            Client::connect_blocking(&self.runtime, &socket).map_err(|e| e.explanation())?;
-        let inbox = Arc::new(inbox);
-        inbox(Incoming::Message(Box::new(Message::Hello {
-            protocol: PROTOCOL,
-            incident: client.incident_id().to_owned(),
-            you: client.you().clone(),
-            runner_pid: client.runner_pid(),
-        })));
-        let mut updates = client.updates();
-        let out = Arc::clone(&inbox);
-        let watched = client.clone();
-        let pump = self.runtime.spawn(async move {
-            while let Some(message) = updates.next().await {
-                out(Incoming::Message(Box::new(message)));
-            }
-            let why = match watched.link() {
-                crate::engine::runner::client::LinkState::Lost { reason } => reason,
-                _ => String::from("the link ended"),
-            };
-            out(Incoming::Lost(why));
-        });
-        Ok(Box::new(Attached { client, inbox, runtime: self.runtime.clone(), pump }))
+        attach_at(&self.runtime, &socket, inbox)
     }
+}
+
+/// The newest incident that is not closed; for whoever may not list them, the newest that somebody
+/// shares.
+#[must_use]
+pub fn under_way(store: &Store) -> Option<String> {
+    if store.is_closed_to_us() {
+        let reached = |id: &String| store.folder(id).is_ok_and(|at| spawn::alive(&at).is_some());
+        return store.shared().into_iter().find(reached);
+    }
+    let listed = store.list().ok()?;
+    let open = listed.into_iter().filter_map(|one| match one {
+        Listed::Whole(summary) if summary.closed.is_none() => Some(summary),
+        _ => None,
+    });
+    open.max_by_key(|summary| summary.declared).map(|summary| summary.id)
+}
+
+/// The sockets of all runners that this person can find.
+#[must_use]
+pub fn sockets(store: &Store) -> Vec<PathBuf> {
+    let own = store.list().unwrap_or_default().into_iter().map(|listed| listed.id().to_owned());
+    let mut ids: Vec<_> = own.chain(store.shared()).collect();
+    ids.sort();
+    ids.dedup();
+    ids.iter().filter_map(|id| spawn::alive(&store.folder(id).ok()?)).collect()
+}
+
+/// Connects to the runner that listens there.
+///
+/// # Errors
+/// Where nobody does.
+pub fn attach_at(
+    runtime: &Handle,
+    socket: &Path,
+    inbox: Inbox,
+) -> Result<Box<dyn Wire>, Explanation> {
+    let client = Client::connect_blocking(runtime, socket).map_err(|e| e.explanation())?;
+    let inbox = Arc::new(inbox);
+    inbox(Incoming::Message(Box::new(Message::Hello {
+        protocol: PROTOCOL,
+        incident: client.incident_id().to_owned(),
+        you: client.you().clone(),
+        runner_pid: client.runner_pid(),
+    })));
+    // Somebody is at a screen; where the answer is lost, so is the link.
+    drop(client.submit(Command::Attend));
+    let mut updates = client.updates();
+    let out = Arc::clone(&inbox);
+    let watched = client.clone();
+    let pump = runtime.spawn(async move {
+        while let Some(message) = updates.next().await {
+            out(Incoming::Message(Box::new(message)));
+        }
+        let why = match watched.link() {
+            crate::engine::runner::client::LinkState::Lost { reason } => reason,
+            _ => String::from("the link ended"),
+        };
+        out(Incoming::Lost(why));
+    });
+    Ok(Box::new(Attached { client, inbox, runtime: runtime.clone(), pump }))
 }
 
 /// One attached runner.

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod dialer;
+pub mod far;
 pub mod keys;
 pub mod link;
 pub mod model;

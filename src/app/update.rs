@@ -8,12 +8,12 @@ mod cures;
 mod link;
 mod moving;
 mod past;
+mod people;
 mod run;
 mod target;
 
 use super::model::{App, Effect, Event};
 use crate::engine::explain::Explanation;
-use crate::engine::incident::facts::Role;
 use crate::engine::runner::protocol::Command;
 use crate::screens::available::available;
 use crate::screens::commands::{self, Context, Id, Key};
@@ -80,6 +80,7 @@ pub fn open(app: &mut App, id: String) -> Vec<Effect> {
     let view = &mut app.view;
     view.incident = None;
     view.findings.clear();
+    view.present.clear();
     view.survey = None;
     view.progress = None;
     view.points = Points::default();
@@ -158,9 +159,16 @@ fn on_key(app: &mut App, key: Key) -> Vec<Effect> {
     if !matches!(context, Context::Page(_) | Context::Past) {
         return answers::on_layer(app, command.id);
     }
-    if command.role != Role::Observer && command.role > app.view.role() {
+    // Taking the command is for commanders who do not have it.
+    let takes = command.id == Id::TakeCommand && app.view.role().covers(command.role);
+    if let Err(why) = app.view.may(command.role)
+        && !takes
+    {
         let who = commands::who(command.role);
-        let text = format!("\"{}\" is for the {who}.", command.label);
+        let text = match app.view.role().covers(command.role) {
+            true => format!("\"{}\" is not possible: {why}. T takes it over.", command.label),
+            false => format!("\"{}\" is for the {who}.", command.label),
+        };
         notice(app, text, true);
         return Vec::new();
     }

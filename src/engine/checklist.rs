@@ -25,6 +25,9 @@ pub struct Checklist {
     /// What due times count from: the database served again, or the run ended.
     pub since: Option<Timestamp>,
     pub parts: Vec<Part>,
+    /// Plans that ran without the second person that policy asks for, each in a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<String>,
 }
 
 /// The lines that are due together.
@@ -102,7 +105,7 @@ impl Checklist {
                 lines: items.map(|item| line(item, incident, due, now)).collect(),
             }
         });
-        Self { since, parts: parts.collect() }
+        Self { since, parts: parts.collect(), waivers: incident.approvals.waivers() }
     }
 
     /// Every line, soonest due first.

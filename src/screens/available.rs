@@ -46,6 +46,18 @@ fn needs_live(id: Id) -> bool {
         ReopenLine, RunLine, RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain,
         SwapIn, Validate, VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
     };
+    let of_people = [
+        Id::ApprovePlan,
+        Id::DeclinePlan,
+        Id::WaiveApproval,
+        Id::HandOver,
+        Id::AnswerHandover,
+        Id::TakeCommand,
+        Id::StatusText,
+    ];
+    if of_people.contains(&id) {
+        return true;
+    }
     matches!(
         id,
         Abandon
@@ -132,6 +144,10 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
             planning && incident.plan.is_some() && incident.open_prerequisites().is_empty()
         }
         Id::StartRun => status == RunStatus::Ready && incident.gate.is_some(),
+        Id::ApprovePlan | Id::DeclinePlan => super::people::may_approve(view, incident),
+        Id::WaiveApproval => super::people::waits(view, incident),
+        Id::AnswerHandover => super::people::offered(view, incident).is_some(),
+        Id::TakeCommand => super::people::may_take(view, incident),
         Id::Pause => status == RunStatus::Running && !incident.pause_requested,
         Id::GoOnRunning => match status {
             RunStatus::Paused | RunStatus::Interrupted => true,

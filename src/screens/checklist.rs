@@ -97,6 +97,9 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
         .collect();
     let settled = list.iter().filter(|(_, line)| line.is_settled()).count();
     column.title(false, "After the recovery", &format!("{settled} of {} settled", list.len()));
+    for waiver in &checklist.waivers {
+        column.text(Ink::Bad, format!("! {}", text::clean(waiver)));
+    }
     let at = view.cursor_in(0, list.len());
     let mut rows = Vec::new();
     let mut before = None;

@@ -162,6 +162,15 @@ pub enum Id {
     Acknowledge,
     WriteReport,
     CloseIncident,
+    // People
+    ApprovePlan,
+    DeclinePlan,
+    WaiveApproval,
+    People,
+    HandOver,
+    AnswerHandover,
+    TakeCommand,
+    StatusText,
     // Layers
     LayerClose,
     LayerUp,
@@ -187,7 +196,7 @@ pub struct Command {
     /// A sentence for the help page.
     pub help: &'static str,
     pub on: &'static [Context],
-    /// The least role; [`Role::Observer`] is everybody.
+    /// The role that it needs; [`Role::Observer`] is everybody.
     pub role: Role,
     /// Lower stands further left in the key bar; above 90 only on the help page.
     pub rank: u8,
@@ -279,7 +288,7 @@ const fn c(
     Command { id, key, label, help, on, role, rank }
 }
 
-use Role::{Commander, Observer, Operator};
+use Role::{Approver, Commander, Communications, Observer, Operator, Scribe};
 
 /// The table.
 #[rustfmt::skip]
@@ -339,6 +348,9 @@ pub const TABLE: &[Command] = &[
     c(Id::StartRun, Key::Char('s'), 4, Commander, RESTORE, "start", "Start the recovery whose gate was passed. Asks first."),
     c(Id::OpenGate, Key::Char('g'), 5, Commander, RESTORE, "gate", "Open the gate: see what is about to happen and type the cluster's name."),
     c(Id::MakePlan, Key::Char('m'), 6, Commander, RESTORE, "make plan", "Make the plan for the chosen point. Nothing is touched."),
+    c(Id::ApprovePlan, Key::Char('V'), 1, Approver, RESTORE, "approve", "A second person approves the plan: shows what is to be approved, then takes the cluster's name. Not for who made the plan."),
+    c(Id::DeclinePlan, Key::Char('N'), 2, Approver, RESTORE, "say no", "A second person does not approve the plan, and says why."),
+    c(Id::WaiveApproval, Key::Char('W'), 20, Commander, RESTORE, "waive approval", "In an emergency: go on without the second person that the configuration asks for, with a written reason that stands out in everything written."),
     c(Id::Details, Key::Enter, 10, Observer, RESTORE, "details", "Show the selected step in full, or answer the selected prerequisite."),
     c(Id::IncidentEscalated, Key::Char('e'), 11, Operator, RESTORE, "escalated", "Confirm that the incident is declared and escalated: who, and where it is written."),
     c(Id::MaintenanceWindow, Key::Char('w'), 12, Operator, RESTORE, "window", "Confirm that the maintenance window is established."),
@@ -361,6 +373,7 @@ pub const TABLE: &[Command] = &[
     c(Id::ProveLine, Key::Char('p'), 12, Operator, LIST, "prove", "Have Lifeboat prove the selected line: it runs what shows it, and signs in your name where all is VERIFIED."),
     c(Id::Acknowledge, Key::Char('K'), 6, Operator, INCIDENT, "answer call", "Answer for the level of the escalation ladder that was called: nobody is called again for it."),
     c(Id::WriteReport, Key::Char('w'), 10, Operator, REPORT, "write report", "Write the report as Markdown, HTML and JSON."),
+    c(Id::StatusText, Key::Char('s'), 11, Communications, REPORT, "for outside", "Write the words for people outside: they stand in the text of `lifeboat messages --public`."),
     c(Id::CloseIncident, Key::Char('C'), 20, Commander, ENDING, "close", "Close the incident with a last sentence."),
 
     c(Id::GoOn, Key::Char('n'), 40, Observer, INCIDENT, "go on", "Go to where the incident stands now."),
@@ -373,7 +386,11 @@ pub const TABLE: &[Command] = &[
     c(Id::PreviousPage, Key::Left, 92, Observer, FLIPPING, "back", "The screen before this one."),
     c(Id::NextPage, Key::Right, 92, Observer, FLIPPING, "forward", "The screen after this one."),
     c(Id::Timeline, Key::Char('t'), 50, Observer, INCIDENT, "timeline", "Everything that was done, by whom and when."),
-    c(Id::AddNote, Key::Char('a'), 51, Operator, INCIDENT, "note", "Write a note into the incident's journal."),
+    c(Id::AddNote, Key::Char('a'), 51, Scribe, INCIDENT, "note", "Write a note into the incident's journal."),
+    c(Id::AnswerHandover, Key::Char('Y'), 1, Observer, INCIDENT, "answer", "Somebody hands you the command or a task: take it, or say why not."),
+    c(Id::HandOver, Key::Char('H'), 91, Commander, INCIDENT, "hand over", "Hand the command, or on the checklist the selected line, to somebody. It is theirs once they take it."),
+    c(Id::TakeCommand, Key::Char('T'), 54, Commander, INCIDENT, "take command", "Another commander has the command and cannot hand it over: take it, with a written reason."),
+    c(Id::People, Key::Char('@'), 91, Observer, INCIDENT, "people", "Who is at a screen now, who has the command, what waits for whom, and what each role does."),
     c(Id::Briefing, Key::Char('b'), 52, Observer, INCIDENT, "briefing", "What this drill is about."),
     c(Id::GoHome, Key::Char('h'), 60, Observer, INCIDENT, "home", "Back to clusters and incidents. What runs goes on."),
 
@@ -438,7 +455,7 @@ pub fn bar(view: &View) -> Vec<&'static Command> {
         .iter()
         .filter(|c| c.rank <= 90 && c.on.contains(&context))
         .filter(|c| available(c.id, view))
-        .filter(|c| c.role <= view.role() || c.role == Role::Observer)
+        .filter(|c| view.may(c.role).is_ok() || c.id == Id::TakeCommand)
         .collect();
     // What is to be done now stands first.
     let now = super::guide::guide(view).command.filter(|_| view.layers.is_empty());
@@ -508,9 +525,7 @@ pub fn markdown() -> String {
 pub fn who(role: Role) -> &'static str {
     match role {
         Role::Observer => "everyone",
-        Role::Operator => "operator",
-        Role::Approver => "approver",
-        Role::Commander => "commander",
+        other => other.word(),
     }
 }
 

@@ -10,6 +10,7 @@ use super::theme::Ink;
 use super::view::View;
 use super::{commands, frame, other_point, text};
 use crate::engine::incident::Incident;
+use crate::engine::incident::approval;
 use crate::engine::incident::facts::{Commit, Procedure, TargetPoint};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -138,7 +139,6 @@ fn draw_reader(view: &View, reader: &Reader, area: Rect, buf: &mut Buffer) {
 }
 
 fn reader_lines(view: &View, reader: &Reader, width: usize) -> Vec<Line> {
-    let theme = view.theme;
     match &reader.kind {
         ReaderKind::Help => help_lines(view, width),
         ReaderKind::Timeline => {
@@ -168,24 +168,30 @@ fn reader_lines(view: &View, reader: &Reader, width: usize) -> Vec<Line> {
             let log = view.progress.as_ref().map_or(&[][..], |p| &p.log);
             log.iter().flat_map(|l| wrapped(view, Ink::Text, l, width)).collect()
         }
-        ReaderKind::Text(paragraphs) => paragraphs
-            .iter()
-            .flat_map(|(emphasis, content)| {
-                let ink = match emphasis {
-                    Emphasis::Plain => Ink::Text,
-                    Emphasis::Heading => Ink::Strong,
-                    Emphasis::Dim => Ink::Dim,
-                    Emphasis::Bad => Ink::Bad,
-                    Emphasis::Good => Ink::Good,
-                };
-                let style = theme.style(ink);
-                text::wrap(content, width)
-                    .into_iter()
-                    .map(move |l| vec![Span::styled(text::clean(&l), style)])
-                    .collect::<Vec<_>>()
-            })
-            .collect(),
+        ReaderKind::People => text_lines(view, &super::people::page(view), width),
+        ReaderKind::Text(paragraphs) => text_lines(view, paragraphs, width),
     }
+}
+
+fn text_lines(view: &View, paragraphs: &[(Emphasis, String)], width: usize) -> Vec<Line> {
+    let theme = view.theme;
+    paragraphs
+        .iter()
+        .flat_map(|(emphasis, content)| {
+            let ink = match emphasis {
+                Emphasis::Plain => Ink::Text,
+                Emphasis::Heading => Ink::Strong,
+                Emphasis::Dim => Ink::Dim,
+                Emphasis::Bad => Ink::Bad,
+                Emphasis::Good => Ink::Good,
+            };
+            let style = theme.style(ink);
+            text::wrap(content, width)
+                .into_iter()
+                .map(move |l| vec![Span::styled(text::clean(&l), style)])
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn help_lines(view: &View, width: usize) -> Vec<Line> {
@@ -197,9 +203,12 @@ fn help_lines(view: &View, width: usize) -> Vec<Line> {
         }
         out.push(vec![Span::styled(heading, theme.style(Ink::Strong))]);
         for c in list {
+            let mine = view.may(c.role).is_ok();
+            let ink = if mine { Ink::Text } else { Ink::Dim };
             let who = match commands::who(c.role) {
                 "everyone" => String::new(),
-                who => format!(" ({who})"),
+                who if mine => format!(" ({who})"),
+                who => format!(" (not you: {who})"),
             };
             let words = text::wrap(&format!("{}{who}", c.help), width.saturating_sub(13));
             for (i, part) in words.into_iter().enumerate() {
@@ -209,7 +218,7 @@ fn help_lines(view: &View, width: usize) -> Vec<Line> {
                     Span::raw(" "),
                     Span::styled(key, theme.style(Ink::Focus)),
                     Span::raw(pad + " "),
-                    Span::styled(part, theme.style(Ink::Text)),
+                    Span::styled(part, theme.style(ink)),
                 ]);
             }
         }
@@ -429,6 +438,9 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
             ]);
         }
     };
+    for (name, words, ink) in super::people::approval(view, incident) {
+        fact(name, words, ink);
+    }
     let id = &plan.identity;
     fact(
         "cluster",
@@ -508,12 +520,42 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     out
 }
 
+/// What a second person is asked to approve.
+fn sheet_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
+    let theme = view.theme;
+    let mut out: Vec<Line> = Vec::new();
+    for fact in approval::sheet(incident) {
+        let room = width.saturating_sub(14);
+        let parts = if fact.text.starts_with('/') {
+            vec![text::shorten(&fact.text, room, theme.ellipsis())]
+        } else {
+            text::wrap(&fact.text, room)
+        };
+        for (i, part) in parts.into_iter().enumerate() {
+            let name = if i == 0 { fact.name } else { "" };
+            let loud = matches!(fact.name, "cluster" | "goes back to" | "lost by it");
+            let ink = if loud { Ink::Strong } else { Ink::Text };
+            out.push(vec![
+                Span::styled(format!("{name:<14}"), theme.style(Ink::Dim)),
+                Span::styled(text::clean(&part), theme.style(ink)),
+            ]);
+        }
+    }
+    out
+}
+
 fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
     let theme = view.theme;
     let Some(incident) = &view.incident else { return };
     let width = wide(view).min(96).min(area.width);
     let inner_width = usize::from(width.saturating_sub(4)).max(1);
     let (lines, title, begin, words) = match &gate.point {
+        _ if gate.approve => (
+            sheet_lines(view, incident, inner_width),
+            "What you are asked to approve",
+            "approve",
+            "Enter approves it in your name. Esc leaves it as it is.",
+        ),
         Some(target) => {
             let lines = other_point::lines(view, incident, target, inner_width);
             let stay = "Enter goes to that point. Esc stays at this one.";

@@ -109,6 +109,11 @@ fn header(view: &View, column: &mut Column<'_>) -> u16 {
     if let Some(you) = &view.you {
         let who = format!("{} ({}) ", text::fit(&you.user, 12, theme.ellipsis()), role(view));
         right.push(styled(Ink::Dim, who));
+        let taken: usize = left.iter().chain(&right).map(|s| text::width(&s.content)).sum();
+        let others = super::people::others(view, column.width().saturating_sub(taken + 2));
+        if !others.is_empty() {
+            right.push(styled(Ink::Strong, format!("{others} ")));
+        }
     }
     two_sided(column, left, right);
     let Some(incident) = incident(view) else {

@@ -5,7 +5,7 @@ use super::commands::{self, Id};
 use super::view::{Link, Page, View};
 use super::{checklist, home, recovery_point, text};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Prerequisite, Role, Topic, Verdict};
+use crate::engine::incident::facts::{Prerequisite, Topic, Verdict};
 use crate::engine::incident::model::{Phase, RunStatus, StepStatus, Tone};
 use crate::engine::runbook::ChecklistItem;
 
@@ -38,8 +38,14 @@ impl Guide {
 pub fn guide(view: &View) -> Guide {
     let guide = unguarded(view);
     let Some(command) = guide.command.and_then(commands::by_id) else { return guide };
-    if command.role == Role::Observer || command.role <= view.role() {
+    if view.may(command.role).is_ok() {
         return guide;
+    }
+    if view.role().covers(command.role) {
+        let who = view.incident.as_ref().and_then(|incident| incident.people.command.as_ref());
+        let who = who.map_or("somebody else", |(holder, _)| holder.as_str());
+        let text = format!("Waiting for {}, who has the command: {}", text::clean(who), guide.text);
+        return Guide { text, command: None, tone: guide.tone };
     }
     let text = format!(
         "Waiting for the {}: {} You are {}.",
@@ -67,6 +73,11 @@ fn unguarded(view: &View) -> Guide {
     };
     if view.link == Link::Attaching {
         return wait("Connecting to the runner; what you see is the last that was known.");
+    }
+    if let Some(offer) = super::people::offered(view, incident) {
+        let thing = crate::engine::incident::people::thing(offer.task.as_deref());
+        let words = format!("{} hands you {thing}. Take it, or say why not.", offer.by);
+        return do_it(Id::AnswerHandover, text::clean(&words)).tone(Tone::Attention);
     }
     let phase = incident.phase();
     let here = Page::of(phase);
@@ -216,6 +227,9 @@ fn restore(view: &View, incident: &Incident) -> Guide {
     let full = super::full_restore::is_chosen(incident);
     match incident.status {
         RunStatus::Planning => before_the_gate(view, incident),
+        RunStatus::Ready | RunStatus::Paused if super::people::waits(view, incident) => {
+            for_approval(view, incident)
+        }
         RunStatus::Ready => do_it(Id::StartRun, "The gate is passed. Start the recovery."),
         RunStatus::Running if incident.cancel_requested => {
             wait(format!("Stopping at the next safe point of: {title}.")).tone(Tone::Attention)
@@ -346,11 +360,19 @@ fn before_the_gate(view: &View, incident: &Incident) -> Guide {
         None if incident.plan.is_none() => {
             do_it(Id::MakePlan, "Have the plan made. Nothing is touched.")
         }
+        None if super::people::waits(view, incident) => for_approval(view, incident),
         None => do_it(
             Id::OpenGate,
             "Read the plan, then open the gate. Nothing happens before you type the cluster's name.",
         ),
     }
+}
+
+/// A second person has to say yes; the key is theirs, or shows how it stands.
+fn for_approval(view: &View, incident: &Incident) -> Guide {
+    let Some((words, id)) = super::people::guide(view, incident) else { return wait("") };
+    let shown = id == Id::ApprovePlan || super::available::available(id, view);
+    Guide { text: words, command: shown.then_some(id), tone: Tone::Attention }
 }
 
 fn validation(view: &View) -> Guide {

@@ -33,6 +33,8 @@ pub enum ReaderKind {
     Timeline,
     /// The log of what runs; drawn from progress, newest at the end.
     Log,
+    /// Who is there and who does what; drawn from the incident as it is.
+    People,
     Text(Vec<(Emphasis, String)>),
 }
 
@@ -73,6 +75,22 @@ pub enum LinePurpose {
     Assign {
         item: String,
     },
+    /// To whom the command, or a line of the checklist, is handed.
+    HandOver {
+        task: Option<String>,
+    },
+    /// Why what is offered is not taken.
+    DeclineHandover {
+        task: Option<String>,
+    },
+    /// Why the command is taken over.
+    TakeCommand,
+    /// The words for people outside.
+    StatusText,
+    /// Why a plan is not approved.
+    DeclineApproval,
+    /// Why a plan runs without a second person.
+    WaiveApproval,
     Close,
     /// Accepts a cure; the text is the cluster's name.
     Cure {
@@ -129,6 +147,12 @@ pub enum Pick {
     GiveUp,
     /// A cure, by its id.
     Cure(String),
+    /// The command, or a line of the checklist: to whom is asked next.
+    Hand(Option<String>),
+    /// What was offered is taken.
+    TakeOffer(Option<String>),
+    /// What was offered is not taken: why is asked next.
+    LeaveOffer(Option<String>),
     /// A full restore of that backup, or the newest.
     Full {
         set: Option<String>,
@@ -200,6 +224,8 @@ pub struct Gate {
     pub cluster: String,
     /// At the recovery point: the later or earlier one to go to. `None` at the gate before the run.
     pub point: Option<Target>,
+    /// A second person approves; nothing begins by it.
+    pub approve: bool,
     pub input: Input,
     pub error: Option<String>,
     pub scroll: usize,

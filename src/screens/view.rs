@@ -10,10 +10,12 @@ use crate::engine::incident::facts::{
     Actor, Commit, Reach, Role, Suggestion, Survey, Suspect, Target, Tier,
 };
 use crate::engine::incident::model::{Phase, RunStatus};
+use crate::engine::incident::people;
 use crate::engine::runbook::{Runbook, TierTarget};
-use crate::engine::runner::protocol::Progress;
+use crate::engine::runner::protocol::{Present, Progress};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Which screen is up.
@@ -83,7 +85,7 @@ impl Page {
 }
 
 /// A configured cluster, as home lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterRow {
     pub name: String,
     pub tier: Tier,
@@ -97,7 +99,7 @@ pub struct ClusterRow {
 }
 
 /// An incident, as home lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentRow {
     pub id: String,
     pub cluster: String,
@@ -109,7 +111,7 @@ pub struct IncidentRow {
 }
 
 /// What home lists.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     pub clusters: Vec<ClusterRow>,
     /// Open ones first, newest first.
@@ -228,6 +230,8 @@ pub struct View {
     pub findings: BTreeMap<String, String>,
     pub you: Option<Actor>,
     pub runner_pid: Option<u32>,
+    /// Who is at a screen of this incident now.
+    pub present: Vec<Present>,
     pub link: Link,
     pub survey: Option<Survey>,
     pub progress: Option<Progress>,
@@ -255,6 +259,7 @@ impl View {
             findings: BTreeMap::new(),
             you: None,
             runner_pid: None,
+            present: Vec::new(),
             link: Link::Idle,
             survey: None,
             progress: None,
@@ -286,6 +291,19 @@ impl View {
     #[must_use]
     pub fn role(&self) -> Role {
         self.you.as_ref().map_or(Role::Observer, |you| you.role)
+    }
+
+    /// Whether this person may give commands that need that role, by role and by who has the
+    /// command.
+    ///
+    /// # Errors
+    /// Why not, in words for a sentence.
+    pub fn may(&self, needed: Role) -> Result<(), String> {
+        match &self.you {
+            Some(you) => people::may(self.incident.as_ref(), you, needed),
+            None if needed == Role::Observer => Ok(()),
+            None => Err(String::from("nobody is known here yet")),
+        }
     }
 
     /// The tier's targets of the open incident.

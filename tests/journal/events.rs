@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lifeboat::engine::explain::{Explanation, Kind};
+use lifeboat::engine::incident::approval::{Asked, Given};
 use lifeboat::engine::incident::care::{Care, Held, HeldKind, Proposal, Reminder};
 use lifeboat::engine::incident::event::{Decision, Declaration, Event};
 use lifeboat::engine::incident::facts::{
@@ -12,13 +13,14 @@ use lifeboat::engine::incident::raised::{Because, Raise};
 use lifeboat::engine::incident::trouble::{Adjustments, By, Cure, Evidence, Trouble};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
+use lifeboat::engine::signature::{Found, Kept, Signed};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 50;
+pub const KINDS: usize = 60;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -73,6 +75,16 @@ pub fn number(event: &Event) -> usize {
         Event::ChecklistReminded(_) => 47,
         Event::LevelRaised(_) => 48,
         Event::LevelAcknowledged { .. } => 49,
+        Event::ApprovalAsked(_) => 50,
+        Event::ApprovalGiven(_) => 51,
+        Event::ApprovalDeclined { .. } => 52,
+        Event::ApprovalWaived { .. } => 53,
+        Event::HandoverOffered { .. } => 54,
+        Event::HandoverAccepted { .. } => 55,
+        Event::HandoverDeclined { .. } => 56,
+        Event::CommandTaken { .. } => 57,
+        Event::StatusTextWritten { .. } => 58,
+        Event::SignOffSigned { .. } => 59,
     }
 }
 
@@ -98,7 +110,7 @@ fn seconds() -> BoxedStrategy<f64> {
 }
 
 pub fn actor() -> BoxedStrategy<Actor> {
-    let role = select(vec![Role::Observer, Role::Operator, Role::Approver, Role::Commander]);
+    let role = select(Role::ALL.to_vec());
     (text(), any::<u32>(), role).prop_map(|(user, uid, role)| Actor { user, uid, role }).boxed()
 }
 
@@ -336,6 +348,36 @@ fn adjustments() -> BoxedStrategy<Adjustments> {
         .boxed()
 }
 
+fn kept() -> BoxedStrategy<Kept> {
+    let found = prop_oneof![
+        text().prop_map(Found::Good),
+        text().prop_map(Found::Unknown),
+        text().prop_map(Found::NotChecked),
+    ];
+    (text(), text(), found)
+        .prop_map(|(text, signature, when_taken)| {
+            let signed = Signed { text, signature };
+            Kept { signed, when_taken }
+        })
+        .boxed()
+}
+
+fn handovers() -> BoxedStrategy<Event> {
+    let task = || option::of(text());
+    prop_oneof![
+        (text(), task(), text()).prop_map(|(to, task, note)| Event::HandoverOffered {
+            to,
+            task,
+            note
+        }),
+        task().prop_map(|task| Event::HandoverAccepted { task }),
+        (task(), text()).prop_map(|(task, reason)| Event::HandoverDeclined { task, reason }),
+        text().prop_map(|reason| Event::CommandTaken { reason }),
+        text().prop_map(|text| Event::StatusTextWritten { text }),
+    ]
+    .boxed()
+}
+
 /// Every kind with every shape of payload.
 pub fn event() -> BoxedStrategy<Event> {
     let severity = select(vec![Severity::Sev1, Severity::Sev2, Severity::Sev3]);
@@ -377,6 +419,21 @@ pub fn event() -> BoxedStrategy<Event> {
         ),
         text().prop_map(|plan_hash| Event::GatePassed { plan_hash }),
         text().prop_map(|plan_hash| Event::RunStarted { plan_hash }),
+        (text(), vec(text(), 0..3), option::of(text())).prop_map(
+            |(plan_hash, why, before_step)| {
+                let (may, steps) = (why.clone(), why.clone());
+                Event::ApprovalAsked(Asked { plan_hash, why, may, steps, before_step })
+            }
+        ),
+        (text(), time(), option::of(kept())).prop_map(|(plan_hash, until, signed)| {
+            Event::ApprovalGiven(Given { plan_hash, until, signed })
+        }),
+        (text(), kept()).prop_map(|(item, kept)| Event::SignOffSigned { item, kept }),
+        (text(), text())
+            .prop_map(|(plan_hash, reason)| Event::ApprovalDeclined { plan_hash, reason }),
+        (text(), text())
+            .prop_map(|(plan_hash, reason)| Event::ApprovalWaived { plan_hash, reason }),
+        handovers(),
         (text(), text()).prop_map(|(command, reason)| Event::CommandRefused { command, reason }),
     ];
     let steps = prop_oneof![

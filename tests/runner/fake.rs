@@ -286,7 +286,7 @@ impl Work for FakeWork {
             incident: incident.declaration.id.clone(),
             cluster: incident.declaration.cluster.clone(),
             identity: identity(),
-            target: target(),
+            target: incident.reach.as_ref().map_or_else(target, |reach| reach.target.clone()),
             timeline: Some(1),
             base: base(),
             aside: String::from("/srv/pg/orders.aside"),

@@ -8,6 +8,7 @@ mod crash;
 mod fake;
 mod ladder;
 mod life;
+mod people;
 mod procedure;
 mod stage;
 

@@ -546,7 +546,7 @@ fn a_safety_line_is_run_read_and_agreed_to_by_keys() {
 #[test]
 fn an_observer_sees_all_and_sends_nothing_that_changes() {
     let mut s = Story::declared_as(THEME, false, Role::Observer);
-    for key in ['s', 'f', 'e', 'p', 'w', 'c', 'a'] {
+    for key in ['s', 'f', 'e', 'p', 'w', 'c'] {
         assert_eq!(press(&mut s, key), [], "{key}");
         assert!(s.app.view.layers.is_empty(), "{key} opens nothing");
         assert!(s.app.view.notice.as_ref().is_some_and(|n| n.text.contains("operator")));

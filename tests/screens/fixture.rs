@@ -1164,6 +1164,24 @@ impl Story {
         self.entry_at(at(time), event)
     }
 
+    /// By somebody who is named.
+    pub fn entry_by(&mut self, time: &str, user: &str, role: Role, event: J) -> Vec<Effect> {
+        self.seq += 1;
+        self.message(Message::Entry(Entry {
+            seq: self.seq,
+            at: at(time),
+            actor: actor(user, role),
+            event,
+            prev: String::new(),
+        }))
+    }
+
+    /// The same screen before the eyes of somebody else.
+    pub fn seen_by(mut self, user: &str, role: Role) -> Self {
+        self.app.view.you = Some(actor(user, role));
+        self
+    }
+
     pub fn entry_at(&mut self, time: Timestamp, event: J) -> Vec<Effect> {
         self.seq += 1;
         let who = match &event {

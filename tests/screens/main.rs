@@ -7,5 +7,6 @@ mod commands;
 mod fixture;
 mod full;
 mod look;
+mod people;
 mod random;
 mod snapshots;

@@ -15,8 +15,30 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
+    /// Works on the incidents of another machine, through ssh; for the screens, approve and
+    /// handover. --config then names a file there.
+    #[arg(long, global = true, value_name = "HOST")]
+    pub host: Option<String>,
+
+    /// What Lifeboat is called on that machine.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PROGRAM",
+        default_value = "lifeboat",
+        hide_short_help = true
+    )]
+    pub host_program: String,
+
     #[command(subcommand)]
     pub command: Option<Verb>,
+}
+
+/// Another machine, and what Lifeboat is called there.
+#[derive(Debug)]
+pub struct Host {
+    pub name: String,
+    pub program: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,6 +218,16 @@ pub enum Verb {
         json: bool,
     },
 
+    /// Approves a plan as the second person: shows what it does, then takes the cluster's name.
+    Approve(Approve),
+
+    /// The other side of --host: answers lines on standard input.
+    #[command(hide = true)]
+    Far,
+
+    /// Hands the command or a task to somebody, answers such an offer, or takes the command over.
+    Handover(Handover),
+
     /// An incident's checklist, on any later day: what is open, run the safety list, sign, waive.
     Checklist(Checklist),
 
@@ -322,6 +354,9 @@ pub struct Messages {
     /// Prints a status text for people outside, to copy.
     #[arg(long, conflicts_with_all = ["deliver", "json"])]
     pub public: bool,
+    /// Writes the words for people outside, which --public prints with the rest.
+    #[arg(long, value_name = "TEXT", requires = "incident", conflicts_with_all = ["deliver", "json", "public"])]
+    pub say: Option<String>,
     /// Sends one message to that channel, which says that it is a test.
     #[arg(long, value_name = "CHANNEL", conflicts_with = "incident")]
     pub test: Option<String>,
@@ -768,6 +803,55 @@ pub struct Crypt {
 }
 
 #[derive(Debug, Args)]
+pub struct Handover {
+    #[arg(value_name = "INC-…")]
+    pub incident: String,
+    /// To whom: an operating-system user.
+    #[arg(long, value_name = "USER", conflicts_with_all = ["accept", "decline", "take"])]
+    pub to: Option<String>,
+    /// A line of the checklist; the command itself where absent.
+    #[arg(long, value_name = "LINE", conflicts_with = "take")]
+    pub task: Option<String>,
+    /// What the other person should know.
+    #[arg(long, value_name = "TEXT", requires = "to")]
+    pub note: Option<String>,
+    /// Takes what was offered to you.
+    #[arg(long, conflicts_with_all = ["decline", "take"])]
+    pub accept: bool,
+    /// Does not take what was offered to you, and why.
+    #[arg(long, value_name = "REASON", conflicts_with = "take")]
+    pub decline: Option<String>,
+    /// As a commander: takes the command without being offered it, and why.
+    #[arg(long, value_name = "REASON")]
+    pub take: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// The incident; the only one whose plan waits for an approval where absent.
+    #[arg(value_name = "INC-…")]
+    pub incident: Option<String>,
+    /// Says no, with the reason.
+    #[arg(long, value_name = "REASON", conflicts_with = "waive")]
+    pub decline: Option<String>,
+    /// As the commander, in an emergency: goes on without a second person, with the reason.
+    #[arg(long, value_name = "REASON")]
+    pub waive: Option<String>,
+    /// For programs: prints what is to be approved; decides only with --plan and --cluster.
+    #[arg(long)]
+    pub json: bool,
+    /// Signs the approval with this SSH key: a private key, or the public half of one in the agent.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["decline", "waive"])]
+    pub key: Option<PathBuf>,
+    /// The hash of the plan that was read; another one is refused.
+    #[arg(long, value_name = "HASH", requires = "cluster")]
+    pub plan: Option<String>,
+    /// The cluster's name, in place of typing it.
+    #[arg(long, value_name = "NAME", requires = "plan")]
+    pub cluster: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct Escalation {
     #[arg(value_name = "INC-…")]
     pub incident: String,
@@ -817,6 +901,9 @@ pub enum ChecklistAct {
         /// A command that shows it, run by a shell as you: its output is signed.
         #[arg(long, value_name = "COMMAND")]
         command: Option<String>,
+        /// Signs it with this SSH key: a private key, or the public half of one in the agent.
+        #[arg(long, value_name = "FILE")]
+        key: Option<std::path::PathBuf>,
     },
     /// Has Lifeboat prove a line: runs what shows it, and signs it where all is VERIFIED.
     Prove { line: String },

@@ -17,6 +17,7 @@ use crate::engine::runbook::Runbook;
 use crate::engine::runner::client::Client;
 use crate::engine::runner::protocol::Command;
 use crate::engine::runner::spawn;
+use crate::engine::signature;
 use jiff::Timestamp;
 use std::path::Path;
 use std::process::ExitCode;
@@ -58,7 +59,7 @@ pub(super) fn checklist(config: &Config, asked: &Asked) -> Result<ExitCode, Expl
         }
         other => {
             let command = command(other, &runbook)?;
-            link.ask(command)?;
+            link.ask(signed(other, command, id, link.user())?)?;
             show(&*link.incident()?, &runbook, asked.json).map(|_| ExitCode::SUCCESS)
         }
     }
@@ -104,7 +105,7 @@ fn command(act: &ChecklistAct, runbook: &Runbook) -> Result<Command, Explanation
         )),
     };
     Ok(match act {
-        ChecklistAct::Sign { line, evidence, file, command } => {
+        ChecklistAct::Sign { line, evidence, file, command, .. } => {
             let evidence =
                 evidence::gather(evidence.as_deref(), file.as_deref(), command.as_deref())?;
             Command::Sign(SignOff { item: known(line)?, done: true, evidence })
@@ -126,6 +127,25 @@ fn command(act: &ChecklistAct, runbook: &Runbook) -> Result<Command, Explanation
     })
 }
 
+/// The same sign-off with the person's SSH key, where they named one.
+fn signed(
+    act: &ChecklistAct,
+    command: Command,
+    incident: &str,
+    user: &str,
+) -> Result<Command, Explanation> {
+    match (act, command) {
+        (ChecklistAct::Sign { key: Some(key), .. }, Command::Sign(sign)) => {
+            let lines = signature::sign_off(incident, &sign, user);
+            let text = signature::text(&lines, Timestamp::now());
+            let signed = signature::sign(key, signature::CHECKLIST, text);
+            let signed = signed.map_err(|e| e.explanation())?;
+            Ok(Command::SignWith { sign, signed })
+        }
+        (_, command) => Ok(command),
+    }
+}
+
 /// The link to the incident's runner.
 pub(super) struct Link {
     client: Client,
@@ -144,6 +164,10 @@ impl Link {
         let client = Client::connect_blocking(runtime, &socket).map_err(|e| e.explanation())?;
         runtime.block_on(client.live(LIVE_LIMIT))?;
         Ok(Self { client, runtime: runtime.clone(), bar: Bar::new(quiet) })
+    }
+
+    fn user(&self) -> &str {
+        &self.client.you().user
     }
 
     pub(super) fn incident(&self) -> Result<Arc<Incident>, Explanation> {
@@ -180,6 +204,7 @@ fn show(incident: &Incident, runbook: &Runbook, json: bool) -> Result<ExitCode, 
     if json {
         output::json(&list)?;
     } else {
+        list.waivers.iter().try_for_each(|waiver| output::line(&format!("! {waiver}")))?;
         for part in &list.parts {
             let due = part.due.map_or_else(
                 || String::from("from when the database serves again"),

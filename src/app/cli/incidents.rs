@@ -2,6 +2,7 @@
 
 use super::output;
 use super::runtime;
+use super::signatures;
 use crate::engine::audit::check;
 use crate::engine::audit::keeper::Keeper;
 use crate::engine::config::Config;
@@ -16,6 +17,7 @@ use crate::engine::runbook::Runbook;
 use crate::engine::runner::server::{self, RunnerOptions};
 use crate::engine::runner::spawn;
 use jiff::Timestamp;
+use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub(super) fn runner(config: &Config, folder: &Path) -> Result<ExitCode, Explana
     let desk = Desk::new(config.clone(), &declaration.cluster, folder, runtime.handle().clone())?;
     let options = RunnerOptions {
         operators: config.operators.clone(),
+        approval: config.approval.clone(),
+        signatures: config.signatures.clone(),
         ..RunnerOptions::new(folder.to_owned(), Arc::new(desk))
     };
     let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
@@ -85,19 +89,37 @@ pub(super) fn verify_journal(
         desk::named(config, name)?;
     }
     let audit = check::check(config, id, &folder, cluster)?;
+    // A journal that does not hold has no signature that could be believed.
+    let signed = match audit.verdict {
+        Verdict::Failed => signatures::Signatures::default(),
+        _ => signatures::check(config, &folder)?,
+    };
     if json {
-        output::json(&audit)?;
+        output::json(&Verified { audit: &audit, signatures: &signed.all })?;
     } else {
-        for line in audit.lines() {
+        let told = if audit.verdict == Verdict::Failed { Vec::new() } else { signed.lines() };
+        for line in audit.lines().into_iter().chain(told) {
             output::line(&line)?;
         }
     }
-    match audit.failure() {
-        Some(failure) if json => Ok(ExitCode::from(failure.kind.exit_code())),
+    let outcome = match audit.failure() {
         Some(failure) => Err(failure),
-        None if audit.verdict == Verdict::Verified => Ok(ExitCode::SUCCESS),
-        None => Ok(ExitCode::from(super::status::PROBLEM)),
+        None => signed.outcome(),
+    };
+    match outcome {
+        Err(failure) if json => Ok(ExitCode::from(failure.kind.exit_code())),
+        Err(failure) => Err(failure),
+        Ok(code) if audit.verdict == Verdict::Verified => Ok(code),
+        Ok(_) => Ok(ExitCode::from(super::status::PROBLEM)),
     }
+}
+
+/// `journal verify --json`.
+#[derive(Serialize)]
+struct Verified<'a> {
+    #[serde(flatten)]
+    audit: &'a check::Audit,
+    signatures: &'a [signatures::Signature],
 }
 
 pub(super) fn report(
@@ -125,16 +147,6 @@ pub(super) fn report(
         output::line(&path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The newest incident that is not closed.
-pub(super) fn under_way(state_directory: &Path) -> Option<String> {
-    let listed = Store::new(state_directory).list().ok()?;
-    let open = listed.into_iter().filter_map(|one| match one {
-        Listed::Whole(summary) if summary.closed.is_none() => Some(summary),
-        _ => None,
-    });
-    open.max_by_key(|summary| summary.declared).map(|summary| summary.id)
 }
 
 fn incidents(config: &Config) -> Store {

@@ -1,6 +1,7 @@
 //! The command line: one function a verb, each a thin layer over the engine. Owns flags, words
 //! and exit codes; decides nothing about a recovery.
 
+mod approve;
 mod args;
 mod backups;
 mod checklist;
@@ -12,6 +13,7 @@ mod crypt;
 mod delta;
 mod drill;
 mod escalation;
+mod handover;
 mod hold;
 mod incidents;
 mod init;
@@ -23,6 +25,7 @@ mod parts;
 mod restore;
 mod restore_full;
 mod schedule;
+mod signatures;
 mod status;
 mod suspects;
 mod verify;
@@ -32,10 +35,14 @@ mod wal_list;
 
 pub use args::Cli;
 
-use crate::app::tui;
+use crate::app::far::{self as other_side, FarRunners};
+use crate::app::link::Dialer;
+use crate::app::{dialer, tui};
 use crate::engine::config::{self, Cluster, Config, RepositoryConfig};
 use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::far::{Far, Request};
+use crate::engine::incident::store::Store;
 use crate::engine::moments;
 use crate::engine::repository::Repository;
 use crate::engine::runbook::Runbook;
@@ -47,6 +54,7 @@ use jiff::tz::TimeZone;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Reads the command line and runs what it asks for.
 #[must_use]
@@ -71,6 +79,22 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 /// Runs what the command line asks for; failures are told on standard error.
 pub fn run(cli: Cli) -> ExitCode {
     let path = cli.config.as_deref();
+    let host = cli.host.map(|name| args::Host { name, program: cli.host_program });
+    let host = host.as_ref();
+    if let Some(host) = host
+        && !matches!(
+            cli.command,
+            None | Some(Verb::Approve(_) | Verb::Handover(_))
+                | Some(Verb::Messages(args::Messages { say: Some(_), .. }))
+        )
+    {
+        return output::fail(&Explanation::new(
+            Kind::Config,
+            "--host works for the screens, approve, handover and messages --say alone.",
+            "Nothing was asked.",
+            format!("Log in there for everything else: ssh {}", host.name),
+        ));
+    }
     // The server's own commands have exit codes that PostgreSQL reads.
     match cli.command {
         Some(Verb::ArchiveWal { path: file, cluster }) => {
@@ -79,13 +103,20 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Verb::RestoreWal(args)) => return wal::fetch(path, &args),
         Some(Verb::PrefetchWal(args)) => return wal::prefetch(path, &args),
         Some(Verb::InitErrand { quiet }) => init::errand(quiet),
-        Some(verb) => dispatch(path, verb),
-        None => screens(path, None),
+        Some(verb) => dispatch(path, host, verb),
+        None => match host {
+            Some(host) => far_screens(path, host),
+            None => screens(path, None),
+        },
     }
     .unwrap_or_else(|explanation| output::fail(&explanation))
 }
 
-fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
+fn dispatch(
+    path: Option<&Path>,
+    host: Option<&args::Host>,
+    verb: Verb,
+) -> Result<ExitCode, Explanation> {
     match verb {
         Verb::Init(args) => init::init(path, &args),
         Verb::Backup(common) if common.repository.is_none() => {
@@ -117,6 +148,9 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::RestoreParts(args) => parts::restore_parts(&loaded(path)?, &args),
         Verb::Salvage(args) => parts::salvage(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
+        Verb::Messages(args::Messages { incident: Some(id), say: Some(text), .. }) => {
+            handover::say(path, host, &id, &text)
+        }
         Verb::Messages(args) => messages::messages(&loaded(path)?, &args),
         Verb::Metrics(args) => metrics::metrics(&loaded(path)?, &args),
         Verb::Schedule(args) => schedule::schedule(&loaded(path)?, &args),
@@ -128,6 +162,8 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
             incidents::report(&loaded(path)?, &incident_id, output.as_deref(), json)
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
+        Verb::Handover(args) => handover::handover(path, host, &args),
+        Verb::Approve(args) => approve::approve(path, host, &args),
         Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),
         Verb::Escalation(args) => escalation::escalation(&loaded(path)?, &args),
         Verb::Journal(args::Journal::Verify { incident, cluster, json }) => {
@@ -135,6 +171,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         }
         Verb::Drill(args) => drill::drill(path, &args),
         Verb::Screens { scenario } => screens(path, Some(&scenario)),
+        Verb::Far => far(path),
         Verb::Runner { incident } => incidents::runner(&loaded(path)?, &incident),
         Verb::ArchiveWal { .. }
         | Verb::RestoreWal(_)
@@ -145,11 +182,11 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
 
 /// The screens: on the newest incident that is open, else at home; with a briefing in a drill.
 fn screens(path: Option<&Path>, scenario: Option<&str>) -> Result<ExitCode, Explanation> {
-    let config = loaded(path)?;
+    let config = for_people(path)?;
     let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
     let state_directory = config.state_directory();
     let start = tui::Start {
-        incident: incidents::under_way(&state_directory),
+        incident: dialer::under_way(&Store::new(&state_directory)),
         briefing: scenario.map(|name| drill::briefing(name, &config)).transpose()?,
         state_directory,
         theme: None,
@@ -161,6 +198,44 @@ fn screens(path: Option<&Path>, scenario: Option<&str>) -> Result<ExitCode, Expl
 
 fn loaded(path: Option<&Path>) -> Result<Config, Explanation> {
     config::load(path).map_err(|e| e.explanation())
+}
+
+/// The screens on another machine's incidents.
+fn far_screens(path: Option<&Path>, host: &args::Host) -> Result<ExitCode, Explanation> {
+    let far = Arc::new(Far::open(&host.name, &host.program, path)?);
+    let incident = far.ask(&Request::UnderWay)?;
+    let runbook = Runbook::load(None).map_err(|e| e.explanation())?;
+    let runtime = runtime()?;
+    let dialer: Arc<dyn Dialer> = Arc::new(FarRunners::new(far, runtime.handle().clone()));
+    // What is configured is that machine's to say.
+    let config = config::load::parse("", Path::new("")).map_err(|e| e.explanation())?;
+    let start = tui::Start { incident, ..tui::Start::default() };
+    let ended = tui::run_with(&dialer, &config, runbook, start, runtime.handle());
+    runtime.shutdown_background();
+    output::line(&ended.map_err(|e| e.explanation())?.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The other side of --host.
+fn far(path: Option<&Path>) -> Result<ExitCode, Explanation> {
+    let config = for_people(path)?;
+    let runtime = runtime()?;
+    other_side::answer(&config, runtime.handle()).map_err(|error| {
+        Explanation::new(Kind::Connection, format!("The other side is gone: {error}."), "", "")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As [`loaded`]; whoever only attaches to other people's incidents need not be able to read the
+/// keys that the file names.
+fn for_people(path: Option<&Path>) -> Result<Config, Explanation> {
+    let failed = match config::load(path) {
+        Ok(config) => return Ok(config),
+        Err(error) => error.explanation(),
+    };
+    let config = config::load_for_server(path).map_err(|e| e.explanation())?;
+    let store = Store::new(&config.state_directory());
+    if store.is_closed_to_us() { Ok(config) } else { Err(failed) }
 }
 
 /// The named cluster, or the only one.

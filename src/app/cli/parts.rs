@@ -258,12 +258,8 @@ impl Job<'_> {
             }
             agree(self.cluster, self.parts.confirm.as_deref(), json)?;
         }
-        let journal = Journal {
-            config: self.config,
-            parts: self.parts,
-            runtime: self.runtime,
-            masking,
-        };
+        let journal =
+            Journal { config: self.config, parts: self.parts, runtime: self.runtime, masking };
         journal.note(&format!("{}: {} goes ahead", self.title, self.words(&outcome)))?;
         let how = How {
             into: if side { Into::Side } else { Into::Place(self.choice) },

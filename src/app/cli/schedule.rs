@@ -2,8 +2,8 @@
 
 use super::args::{InstallUnits, Schedule};
 use super::output;
-use crate::engine::audit::keeper;
 use super::vigil;
+use crate::engine::audit::keeper;
 use crate::engine::config::Config;
 use crate::engine::desk;
 use crate::engine::explain::{Explanation, Kind};

@@ -2,7 +2,7 @@
 //! a layer first: the gate, or a question whose default is no.
 
 use super::super::model::{App, Effect};
-use super::{care, cures, go, link, moving, notice, past, plain, run, send, target};
+use super::{care, cures, go, link, moving, notice, past, people, plain, run, send, target};
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
@@ -150,6 +150,14 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::GiveLine => care::give(app),
         Id::ProveLine => return care::prove(app),
         Id::Acknowledge => return care::acknowledge(app),
+        Id::ApprovePlan => people::approve(app),
+        Id::DeclinePlan => people::decline(app),
+        Id::WaiveApproval => people::waive(app),
+        Id::People => reader(app, "People", ReaderKind::People),
+        Id::HandOver => people::hand_over(app),
+        Id::AnswerHandover => people::answer(app),
+        Id::TakeCommand => people::take(app),
+        Id::StatusText => people::status_text(app),
         Id::WriteReport => return plain(app, Command::WriteReport, "writing the report"),
         Id::CloseIncident => close(app),
         _ => {}

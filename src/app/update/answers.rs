@@ -2,7 +2,7 @@
 
 use super::super::model::{App, Effect};
 use super::target::{self as at_point, take_point};
-use super::{actions, care, notice, plain, send};
+use super::{actions, care, notice, people, plain, send};
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::facts::{SignOff, Target, TargetPoint};
 use crate::engine::postgres::Lsn;
@@ -201,6 +201,18 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
             at_point::ask_to_give_up(app);
             Vec::new()
         }
+        Pick::Hand(task) => {
+            people::to_whom(app, task);
+            Vec::new()
+        }
+        Pick::TakeOffer(task) => {
+            let command = Command::AnswerHandover { task, accept: true, reason: String::new() };
+            plain(app, command, "taking it")
+        }
+        Pick::LeaveOffer(task) => {
+            people::leave(app, task);
+            Vec::new()
+        }
         Pick::Cure(cure) => {
             super::cures::open(app, &cure);
             Vec::new()
@@ -299,6 +311,9 @@ fn accept_gate(app: &mut App, mut gate: Gate) -> Vec<Effect> {
         app.view.layers.push(Layer::Gate(gate));
         return Vec::new();
     }
+    if gate.approve {
+        return people::approved(app, gate);
+    }
     if let Some(target) = gate.point.clone() {
         return at_point::move_on(app, gate, target);
     }
@@ -348,6 +363,21 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
         LinePurpose::Assign { item } => {
             plain(app, Command::Assign { item, owner: text }, "writing it down")
         }
+        purpose @ (LinePurpose::DeclineApproval | LinePurpose::WaiveApproval) => {
+            people::written(app, &purpose, text)
+        }
+        LinePurpose::HandOver { task } => {
+            let command = Command::HandOver { to: text, task, note: String::new() };
+            plain(app, command, "handing over")
+        }
+        LinePurpose::DeclineHandover { task } => {
+            let command = Command::AnswerHandover { task, accept: false, reason: text };
+            plain(app, command, "saying no")
+        }
+        LinePurpose::TakeCommand => {
+            plain(app, Command::TakeCommand { reason: text }, "taking the command")
+        }
+        LinePurpose::StatusText => plain(app, Command::WriteStatusText { text }, "writing it down"),
         LinePurpose::Close => plain(app, Command::Close { summary: text }, "closing"),
         LinePurpose::Cure { cure } => {
             let command = Command::Cure { cure, cluster: Some(text) };

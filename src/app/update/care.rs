@@ -26,7 +26,7 @@ pub fn run(app: &mut App) -> Vec<Effect> {
 pub fn agree(app: &mut App) {
     let Some(item) = checklist::selected_item(&app.view) else { return };
     let needed = aftercare::role(item.id, true);
-    if needed > app.view.role() {
+    if app.view.may(needed).is_err() {
         let who = commands::who(needed);
         notice(app, format!("To agree to that is for the {who}."), true);
         return;

@@ -6,7 +6,7 @@ use super::{explain, go, notice, plain, send};
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::event::{Entry, Event as Journal};
-use crate::engine::incident::model::{Phase, RunStatus};
+use crate::engine::incident::model::{Phase, RunStatus, Tone};
 use crate::engine::runner::protocol::{Answer, Command, Message};
 use crate::screens::cursor::Seen;
 use crate::screens::drill;
@@ -36,6 +36,7 @@ fn lost(app: &mut App, why: String) {
     app.attaching = false;
     app.incoming = None;
     app.view.progress = None;
+    app.view.present.clear();
     app.view.waiting.clear();
     let now = app.view.now;
     app.view.link = Link::Lost { since: now, why, attempts: 0, next_try: now };
@@ -94,6 +95,10 @@ fn on_message(app: &mut App, message: Message) -> Vec<Effect> {
             app.view.progress = progress;
             Vec::new()
         }
+        Message::Presence(present) => {
+            app.view.present = present;
+            Vec::new()
+        }
         Message::Survey(survey) => {
             if app.view.survey.as_ref().is_none_or(|s| s.at != survey.at) {
                 app.view.points.reaches.clear();
@@ -131,12 +136,33 @@ fn on_entry(app: &mut App, entry: &Entry) {
     let status = incident.status;
     incident.apply(entry);
     let (after, now) = (incident.phase(), incident.status);
+    let told = between_people(&entry.event).then(|| incident.timeline.last().cloned()).flatten();
+    let own = app.view.you.as_ref().is_some_and(|you| you.user == entry.actor.user);
+    if let Some(line) = told.filter(|_| !own) {
+        let bad = line.tone == Tone::Bad;
+        notice(app, format!("{}: {}", line.who, line.text), bad);
+    }
     app.view.findings.extend(finding);
     if status != RunStatus::Running && now == RunStatus::Running {
         // The pointer follows the steps from here until somebody moves it.
         app.view.cursors.remove(&(Page::Restore, 0));
     }
     follow(app, before, after);
+}
+
+/// What one person does to others is told to everybody at once, wherever they look.
+fn between_people(event: &Journal) -> bool {
+    matches!(
+        event,
+        Journal::ApprovalAsked(_)
+            | Journal::ApprovalGiven(_)
+            | Journal::ApprovalDeclined { .. }
+            | Journal::ApprovalWaived { .. }
+            | Journal::HandoverOffered { .. }
+            | Journal::HandoverAccepted { .. }
+            | Journal::HandoverDeclined { .. }
+            | Journal::CommandTaken { .. }
+    )
 }
 
 /// Who looks at where the incident stands is taken along when it goes on; who looks elsewhere

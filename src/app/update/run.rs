@@ -114,6 +114,7 @@ pub fn open_gate(app: &mut App) {
         plan_hash: plan.hash.clone(),
         cluster: plan.cluster.clone(),
         point: None,
+        approve: false,
         input: Input::default(),
         error: None,
         scroll: 0,

@@ -9,8 +9,8 @@
 mod judge;
 mod judge_channels;
 mod judge_control;
-mod judge_masking;
 mod judge_escalation;
+mod judge_masking;
 mod judge_place;
 mod judge_s3;
 mod locate;

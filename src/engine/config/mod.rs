@@ -1,6 +1,7 @@
 //! `lifeboat.toml`: what it may say. Owns the types; reading and judging the file is in
 //! [`load`]. Never holds a secret: keys and passwords are named by the file that holds them.
 
+pub mod approval;
 pub mod archiving;
 pub mod channels;
 pub mod control;
@@ -41,6 +42,12 @@ pub struct Config {
     pub repositories: Vec<RepositoryConfig>,
     #[serde(default)]
     pub operators: Vec<Operator>,
+    /// Which plans need a second person.
+    #[serde(default, skip_serializing_if = "approval::Approval::is_empty")]
+    pub approval: approval::Approval,
+    /// Whose SSH keys are known, for signed approvals and sign-offs.
+    #[serde(default, skip_serializing_if = "approval::Signatures::is_empty")]
+    pub signatures: approval::Signatures,
     /// Whom an incident's messages go to.
     #[serde(default)]
     pub channels: Vec<channels::Channel>,

@@ -287,9 +287,8 @@ fn parts(
     say("Recovery point");
     let target = suggestion(seat)?;
     let table = play.scenario.incident.statement().map_or("", |bad| bad.table.as_str());
-    let mut arguments: Vec<String> = ["restore-parts", "--cluster", CLUSTER, "--table", table]
-        .map(str::to_owned)
-        .to_vec();
+    let mut arguments: Vec<String> =
+        ["restore-parts", "--cluster", CLUSTER, "--table", table].map(str::to_owned).to_vec();
     match &target.point {
         TargetPoint::Lsn(lsn) => arguments.extend([String::from("--lsn"), lsn.to_string()]),
         TargetPoint::Xid(xid) => arguments.extend([String::from("--xid"), xid.to_string()]),
@@ -301,8 +300,17 @@ fn parts(
         arguments.push(String::from("--exclusive"));
     }
     let incident = seat.incident().declaration.id.clone();
-    let rest =
-        ["--into", "in-place", "--take", "missing", "--confirm", CLUSTER, "--incident", &incident, "--json"];
+    let rest = [
+        "--into",
+        "in-place",
+        "--take",
+        "missing",
+        "--confirm",
+        CLUSTER,
+        "--incident",
+        &incident,
+        "--json",
+    ];
     arguments.extend(rest.map(str::to_owned));
     say(&format!("Bringing {table} back as it was {target}; the shop stays open"));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -489,9 +497,10 @@ pub fn judge(
     let verifybackup = report.recovery.verifybackup.as_deref();
     let moments = Moments::of(incident, &entries, &truth);
     let mut rto_seconds = report.rto.actual_seconds.filter(|_| !report.rto.ongoing);
-    let refusal = ended_by.as_ref().filter(|error| is_refusal(error)).map(|error| {
-        error.explanation().to_string()
-    });
+    let refusal = ended_by
+        .as_ref()
+        .filter(|error| is_refusal(error))
+        .map(|error| error.explanation().to_string());
     let (expected, mut reasons) = (play.expected(), Vec::new());
     let as_refused = expected == Expected::Refused && refusal.is_some();
     let untouched = incident.steps.iter().all(|step| step.attempts == 0);

@@ -118,6 +118,8 @@ mod tests {
             }],
             operators: Vec::new(),
             escalation: Default::default(),
+            approval: Default::default(),
+            signatures: Default::default(),
             channels: Vec::new(),
             sandbox: crate::engine::config::Sandbox::default(),
             path: root.join("lifeboat.toml"),

@@ -444,9 +444,9 @@ impl Sandbox {
             fs::read_dir(&folder).map_err(DrillError::file(&folder, "it cannot be listed"))?;
         let mut taken = false;
         for path in listed.flatten().map(|entry| entry.path()) {
-            let named = path.file_name().is_some_and(|file| {
-                file.to_string_lossy().starts_with(&format!("{name}."))
-            });
+            let named = path
+                .file_name()
+                .is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}.")));
             if named {
                 fs::remove_file(&path)
                     .map_err(DrillError::file(&path, "it could not be removed"))?;
@@ -768,6 +768,9 @@ fn configuration(root: &Path, cluster: &Cluster, setup: &Setup) -> Config {
         clusters,
         repositories,
         operators: vec![Operator { user: us, role: Role::Commander }],
+        // A drill is one person's.
+        approval: crate::engine::config::approval::Approval::default(),
+        signatures: crate::engine::config::approval::Signatures::default(),
         // A drill sends nothing to anybody.
         channels: Vec::new(),
         escalation: Default::default(),

@@ -1,16 +1,18 @@
 //! The journal's events. Owns their names and payloads, which are a stable format; never decides
 //! what follows from one: that is the model's.
 
+use super::approval::{Asked, Given};
 use super::care::{Care, Held, Reminder};
 use super::facts::{
     Actor, Check, Identity, Loss, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff,
     Tier, Topic, Try,
 };
-use super::raised::Raise;
 use super::parts::{PartsChoice, PartsDone, PartsLook};
+use super::raised::Raise;
 use super::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::runner::plan::Plan;
+use crate::engine::signature::Kept;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -229,6 +231,51 @@ pub enum Event {
     },
     /// What the run of an item did and found.
     CareDone(Care),
+    /// The signature of the sign-off before it, with the person's SSH key.
+    SignOffSigned {
+        item: String,
+        kept: Kept,
+    },
+    /// Policy asks for a second person before this plan runs.
+    ApprovalAsked(Asked),
+    /// A second person approved the plan of that hash.
+    ApprovalGiven(Given),
+    /// A second person said no to the plan of that hash.
+    ApprovalDeclined {
+        plan_hash: String,
+        reason: String,
+    },
+    /// The commander goes on without a second person, in writing.
+    ApprovalWaived {
+        plan_hash: String,
+        reason: String,
+    },
+    /// The command, or a line of the checklist, is handed to somebody who has not answered yet.
+    HandoverOffered {
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
+    /// The entry's person takes what was offered.
+    HandoverAccepted {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+    },
+    HandoverDeclined {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+        reason: String,
+    },
+    /// A commander took the command without being offered it.
+    CommandTaken {
+        reason: String,
+    },
+    /// The words for people outside.
+    StatusTextWritten {
+        text: String,
+    },
     ReportWritten {
         path: String,
     },

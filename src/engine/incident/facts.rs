@@ -8,19 +8,58 @@ use crate::engine::wal::TimelineId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What a person may do, from least to most. The runner checks it by the kernel's word on who
-/// is at the other end of the socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// What a person does in an incident. The runner checks it by the kernel's word on who is at the
+/// other end of the socket. Roles have no order: see [`Role::covers`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Sees everything, changes nothing.
     Observer,
+    /// Keeps the notes.
+    Scribe,
+    /// Writes the text for people outside.
+    Communications,
     /// Assesses, probes, answers, signs checklist lines.
     Operator,
     /// Approves plans made by others.
     Approver,
     /// Decides: target, gate, start, cancel, promote, close.
     Commander,
+}
+
+impl Role {
+    pub const ALL: [Self; 6] = [
+        Self::Commander,
+        Self::Operator,
+        Self::Communications,
+        Self::Scribe,
+        Self::Approver,
+        Self::Observer,
+    ];
+
+    /// Whether somebody of this role may do what needs the other. The commander may do everything;
+    /// that nobody approves their own plan is another rule. Everybody at work may write a note.
+    #[must_use]
+    pub fn covers(self, needed: Self) -> bool {
+        match (self, needed) {
+            (Self::Commander, _) | (_, Self::Observer) => true,
+            (Self::Operator | Self::Communications | Self::Approver, Self::Scribe) => true,
+            (own, needed) => own == needed,
+        }
+    }
+
+    /// The role in a word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Observer => "observer",
+            Self::Scribe => "scribe",
+            Self::Communications => "communications",
+            Self::Operator => "operator",
+            Self::Approver => "approver",
+            Self::Commander => "commander",
+        }
+    }
 }
 
 /// Who did something.

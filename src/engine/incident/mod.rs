@@ -1,5 +1,6 @@
 //! One incident: its journal, and the model folded from it. Nothing else is state.
 
+pub mod approval;
 pub mod care;
 pub mod clocks;
 pub mod event;
@@ -12,6 +13,7 @@ pub mod narrate;
 pub mod outlook;
 pub mod parts;
 pub mod past;
+pub mod people;
 pub mod raised;
 pub mod store;
 pub mod trouble;

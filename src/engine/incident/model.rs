@@ -1,6 +1,7 @@
 //! The incident as it stands: a fold over its journal. Owns what follows from each event; never
 //! reads a clock, a file or a server, so that the same journal always gives the same model.
 
+use super::approval::{Approvals, By, Reasoned};
 use super::care::{CareState, Held, Reminded, Waived};
 pub use super::clocks::Clocks;
 use super::event::{Decision, Declaration, Entry, Event};
@@ -9,14 +10,16 @@ use super::facts::{
     Verdict,
 };
 use super::narrate;
-use super::raised::{self, Raised};
 use super::parts::PartsState;
+use super::people::{Offer, People};
+use super::raised::{self, Raised};
 use super::trouble::{Adjustments, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
 use crate::engine::runner::plan::Plan;
+use crate::engine::signature::Kept;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The step that brings the server to its target.
@@ -28,7 +31,7 @@ const CARRY_PARTS: &str = "parts-carry";
 const STEP_BACK: &str = "step-back";
 
 /// Where the incident stands as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     Assessment,
@@ -40,7 +43,7 @@ pub enum Phase {
 }
 
 /// How the run of the plan stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     /// No plan, or a plan whose gate was not passed.
@@ -168,6 +171,8 @@ pub struct Incident {
     pub parts: PartsState,
     pub validation: Vec<Check>,
     pub signed: BTreeMap<String, Signed>,
+    /// Signatures of sign-offs that stand, by the line's id.
+    pub signatures: BTreeMap<String, By<Kept>>,
     /// Lines of the checklist that will not be done, by id.
     pub waived: BTreeMap<String, Waived>,
     /// Whose task a line of the checklist is, by id.
@@ -180,6 +185,10 @@ pub struct Incident {
     pub held: Vec<Held>,
     /// The safety list's items that were run, by id.
     pub care: BTreeMap<String, CareState>,
+    /// Approvals of plans by a second person.
+    pub approvals: Approvals,
+    /// Who has the command, what is handed to whom, the words for people outside.
+    pub people: People,
     pub reports: Vec<String>,
     pub closing: Option<String>,
     pub timeline: Vec<TimelineLine>,
@@ -242,12 +251,15 @@ impl Incident {
             parts: PartsState::default(),
             validation: Vec::new(),
             signed: BTreeMap::new(),
+            signatures: BTreeMap::new(),
             waived: BTreeMap::new(),
             owners: BTreeMap::new(),
             reminded: BTreeMap::new(),
             raised: Vec::new(),
             held: Vec::new(),
             care: BTreeMap::new(),
+            approvals: Approvals::default(),
+            people: People::default(),
             reports: Vec::new(),
             closing: None,
             timeline: Vec::new(),
@@ -330,6 +342,7 @@ impl Incident {
                 self.status = RunStatus::Planning;
             }
             Event::PlanMade(plan) => {
+                self.approvals.planned_by = Some(entry.actor.user.clone());
                 self.steps = plan.steps.iter().map(|s| StepState::pending(&s.id)).collect();
                 self.plan = Some(plan.clone());
                 self.gate = None;
@@ -452,6 +465,7 @@ impl Incident {
                 self.tries.push(tried.clone());
             }
             Event::TargetMoved { reach, plan } => {
+                self.approvals.planned_by = Some(entry.actor.user.clone());
                 let note = format!("moved to {} at the target", reach.target);
                 self.answer(Prerequisite::TargetConfirmed, true, note, entry);
                 (self.reach, self.reach_read) = (Some(reach.clone()), Some(at));
@@ -528,6 +542,8 @@ impl Incident {
             Event::ChecklistSigned(sign) => {
                 let by = entry.actor.user.clone();
                 self.waived.remove(&sign.item);
+                // It was for the words before.
+                self.signatures.remove(&sign.item);
                 self.signed.insert(sign.item.clone(), Signed { sign: sign.clone(), by, at });
             }
             Event::ChecklistWaived { item, reason } => {
@@ -569,6 +585,53 @@ impl Incident {
                 state.last = Some(care.clone());
                 state.at = Some(at);
                 state.by.clone_from(&entry.actor.user);
+            }
+            Event::SignOffSigned { item, kept } => {
+                let by = entry.actor.user.clone();
+                self.signatures.insert(item.clone(), By { what: kept.clone(), by, at });
+            }
+            Event::ApprovalAsked(asked) => {
+                let by = entry.actor.user.clone();
+                self.approvals.asked.push(By { what: asked.clone(), by, at });
+            }
+            Event::ApprovalGiven(given) => {
+                let by = entry.actor.user.clone();
+                self.approvals.given.push(By { what: given.clone(), by, at });
+            }
+            Event::ApprovalDeclined { plan_hash, reason } => {
+                let by = entry.actor.user.clone();
+                let (plan_hash, reason) = (plan_hash.clone(), reason.clone());
+                self.approvals.declined.push(By { what: Reasoned { plan_hash, reason }, by, at });
+            }
+            Event::ApprovalWaived { plan_hash, reason } => {
+                let by = entry.actor.user.clone();
+                let (plan_hash, reason) = (plan_hash.clone(), reason.clone());
+                self.approvals.waived.push(By { what: Reasoned { plan_hash, reason }, by, at });
+            }
+            Event::HandoverOffered { to, task, note } => {
+                let (to, task, note) = (to.clone(), task.clone(), note.clone());
+                let by = entry.actor.user.clone();
+                self.people.offered(Offer { to, task, note, by, at });
+            }
+            Event::HandoverAccepted { task } => {
+                let user = entry.actor.user.clone();
+                self.people.answered(&user, task.as_deref());
+                match task {
+                    Some(item) => {
+                        self.owners.insert(item.clone(), user);
+                    }
+                    None => self.people.command = Some((user, at)),
+                }
+            }
+            Event::HandoverDeclined { task, .. } => {
+                self.people.answered(&entry.actor.user, task.as_deref());
+            }
+            Event::CommandTaken { .. } => {
+                self.people.offers.retain(|offer| offer.task.is_some());
+                self.people.command = Some((entry.actor.user.clone(), at));
+            }
+            Event::StatusTextWritten { text } => {
+                self.people.status_text = Some((text.clone(), entry.actor.user.clone(), at));
             }
             Event::ReportWritten { path } => self.reports.push(path.clone()),
             Event::IncidentClosed { summary } => {

@@ -4,6 +4,7 @@ use super::event::{Decision, Event};
 use super::facts::{Check, Moment, Prerequisite, Verdict};
 use super::model::{Incident, Tone};
 use super::parts::Carry;
+use super::people::thing;
 use crate::engine::aftercare::{self, hold};
 use crate::engine::parts::Class;
 use crate::engine::parts::work::Into;
@@ -202,6 +203,48 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
             (format!("Agreed to for {}: {}", care_title(item), agreed.join(", ")), Attention)
         }
         Event::CareDone(care) => tally(&care_title(&care.item), care.verdict(), &care.checks),
+        Event::ApprovalAsked(asked) => {
+            let why = asked.why.join(", ");
+            let hash = short(&asked.plan_hash);
+            let before = asked.before_step.as_ref().map(|step| format!(" before: {}", title(step)));
+            let before = before.unwrap_or_default();
+            (format!("Plan {hash} needs an approval by somebody else{before} ({why})"), Attention)
+        }
+        Event::ApprovalGiven(given) => {
+            let signed = given.signed.as_ref().map(|kept| format!("; {}", kept.when_taken.told()));
+            let (hash, until) = (short(&given.plan_hash), utc(given.until));
+            let signed = signed.unwrap_or_default();
+            (format!("Plan {hash} approved, counts until {until}{signed}"), Good)
+        }
+        Event::SignOffSigned { item, kept } => {
+            let tone = if kept.when_taken.counts() { Good } else { Attention };
+            (format!("Checklist line {item}: {}", kept.when_taken.told()), tone)
+        }
+        Event::ApprovalDeclined { plan_hash, reason } => {
+            (format!("Plan {} was not approved: {reason}", short(plan_hash)), Bad)
+        }
+        Event::ApprovalWaived { plan_hash, reason } => (
+            format!(
+                "APPROVAL WAIVED, plan {} runs without a second person: {reason}",
+                short(plan_hash)
+            ),
+            Bad,
+        ),
+        Event::HandoverOffered { to, task, note } => {
+            let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+            (format!("Hands {} to {to}{note}", thing(task.as_deref())), Attention)
+        }
+        Event::HandoverAccepted { task: None } => {
+            (String::from("Takes the command; from now on this person decides"), Good)
+        }
+        Event::HandoverAccepted { task } => (format!("Takes {}", thing(task.as_deref())), Good),
+        Event::HandoverDeclined { task, reason } => {
+            (format!("Does not take {}: {reason}", thing(task.as_deref())), Bad)
+        }
+        Event::CommandTaken { reason } => {
+            (format!("Took the command without a handover: {reason}"), Attention)
+        }
+        Event::StatusTextWritten { text } => (format!("For people outside: {text}"), Plain),
         Event::ReportWritten { path } => (format!("Report written: {path}"), Plain),
         Event::ChecklistReminded(reminder) => {
             let told = |n: usize, word: &str| match n {

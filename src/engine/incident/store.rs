@@ -11,12 +11,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Holds the declaration from the moment the incident gets its number until a runner has
 /// journalled it. Its owner is who declared.
 pub const DECLARATION: &str = "declaration.json";
+
+/// The folder, among the incidents, that names those whose runner takes others in: whoever may not
+/// list the incidents themselves finds them there.
+const SHARED: &str = "shared";
 
 /// All incidents of this machine.
 #[derive(Debug, Clone)]
@@ -187,6 +191,22 @@ impl Store {
         load(&self.folder(id)?)
     }
 
+    /// Whether the incidents are somebody else's and cannot be listed by this user.
+    #[must_use]
+    pub fn is_closed_to_us(&self) -> bool {
+        fs::read_dir(&self.root).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// The incidents whose runner takes others in, newest first.
+    #[must_use]
+    pub fn shared(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join(SHARED)).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().to_str().map(str::to_owned));
+        let mut ids: Vec<_> = names.filter(|name| is_id(name)).collect();
+        ids.sort_by(|one, other| other.cmp(one));
+        ids
+    }
+
     /// All incidents, newest first. Before the first one this is empty.
     ///
     /// # Errors
@@ -232,6 +252,37 @@ impl Store {
             }
         }
         Ok(ids)
+    }
+}
+
+/// Lets others find the incident of this folder and reach its runner, without letting them list or
+/// read anything else: they may pass through the folders above, as far as those are ours.
+///
+/// # Errors
+/// Where a folder's mode or the name cannot be written.
+pub fn share(folder: &Path) -> io::Result<()> {
+    let (Some(root), Some(name)) = (folder.parent(), folder.file_name()) else { return Ok(()) };
+    let own = nix::unistd::geteuid().as_raw();
+    for above in [Some(root), root.parent()].into_iter().flatten() {
+        let meta = fs::metadata(above)?;
+        let mode = meta.permissions().mode();
+        if meta.uid() == own && mode & 0o011 != 0o011 {
+            fs::set_permissions(above, fs::Permissions::from_mode((mode & 0o7777) | 0o011))?;
+        }
+    }
+    let shared = root.join(SHARED);
+    match fs::DirBuilder::new().mode(0o755).create(&shared) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    files::replace(&shared.join(name), b"", 0o644)
+}
+
+/// Takes the name away that [`share`] wrote: nobody listens any more.
+pub fn unshare(folder: &Path) {
+    if let (Some(root), Some(name)) = (folder.parent(), folder.file_name()) {
+        // Where it was never shared there is nothing; whoever reads it asks the runner anyway.
+        let _ = fs::remove_file(root.join(SHARED).join(name));
     }
 }
 

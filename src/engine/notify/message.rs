@@ -2,6 +2,7 @@
 //! and its words for people who do not see the screen. Pure; reads nothing and sends nothing.
 
 use crate::engine::config::channels::Importance;
+use crate::engine::incident::approval;
 pub(super) use crate::engine::incident::clocks::spoken as minutes;
 use crate::engine::incident::event::{Entry, Event};
 use crate::engine::incident::facts::{Check, Severity, Verdict};
@@ -139,6 +140,17 @@ fn of(
             Urgent,
             format!("{}: the recovery waits for the commander's decision", declaration.cluster),
             question.clone(),
+        ),
+        Event::ApprovalAsked(asked) => (
+            Topic::DecisionNeeded,
+            Urgent,
+            format!("{}: a plan waits for an approval by a second person", declaration.cluster),
+            format!(
+                "{} ({}). On the database's host: {}",
+                approval::who_may(asked),
+                asked.why.join(", "),
+                approval::command(incident)
+            ),
         ),
         Event::StepFailed { step, explanation } => (
             Topic::StepFailed,

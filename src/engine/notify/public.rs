@@ -56,6 +56,9 @@ pub fn text(incident: &Incident, runbook: &Runbook, now: Timestamp) -> String {
     if let Some(loss) = loss(incident) {
         lines.push(loss);
     }
+    if let Some((words, _, written)) = &incident.people.status_text {
+        lines.push(format!("{words} (as of {})", at(*written)));
+    }
     if incident.phase() != Phase::Closed {
         let news = now.checked_add(NEWS).unwrap_or(now);
         lines.push(format!("Next news by {}.", at(news)));

@@ -37,6 +37,7 @@ impl Report {
             checks: checks(incident),
             tries: incident.tries.clone(),
             checklist: Checklist::of(incident, runbook, now),
+            approvals: super::approvals::lines(incident),
             notes: incident.notes.iter().map(|(topic, text)| note(*topic, text)).collect(),
             timeline: incident.timeline.clone(),
             journal: Journal { entries: incident.seq, head: None },

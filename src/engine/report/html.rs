@@ -33,6 +33,7 @@ pub(super) fn render(report: &Report) -> String {
     recovery(&mut page, report);
     steps(&mut page, report);
     prerequisites(&mut page, report);
+    approvals(&mut page, report);
     points_tried(&mut page, report);
     checks(&mut page, report);
     checklist(&mut page, report);
@@ -129,6 +130,9 @@ fn head(page: &mut String, report: &Report) {
         html(&outcome.word),
         html(&outcome.sentence)
     );
+    for waiver in &report.checklist.waivers {
+        let _ = writeln!(page, "<p class=\"outcome bad\"><strong>{}</strong></p>", html(waiver));
+    }
     let mut lines = vec![
         ("Incident", subject.title.clone()),
         ("Severity", subject.severity.map_or("not set", |s| s.word()).to_owned()),
@@ -408,6 +412,22 @@ fn checklist_line(page: &mut String, line: &Line) {
             writeln!(page, "<li><span class=\"word attention\">○ open</span> {text}</li>")
         }
     };
+}
+
+fn approvals(page: &mut String, report: &Report) {
+    if report.approvals.is_empty() {
+        return;
+    }
+    section(page, "Approvals and signatures");
+    let rows = report.approvals.iter().map(|line| {
+        vec![
+            Cell::When(moment(line.at)),
+            Cell::text(&line.who),
+            Cell::Word(line.what, tone(line.tone)),
+            Cell::text(&line.text),
+        ]
+    });
+    table(page, &["UTC", "Who", "What", "In words"], rows);
 }
 
 fn notes(page: &mut String, report: &Report) {

@@ -13,6 +13,7 @@ pub(super) fn render(report: &Report) -> String {
     recovery(&mut out, report);
     steps(&mut out, report);
     prerequisites(&mut out, report);
+    approvals(&mut out, report);
     points_tried(&mut out, report);
     checks(&mut out, report);
     checklist(&mut out, report);
@@ -66,6 +67,10 @@ fn head(out: &mut Page, report: &Report) {
     let outcome = &report.outcome;
     out.line(&format!("**{}.** {}", md(&outcome.word), md(&outcome.sentence)));
     out.line("");
+    for waiver in &report.checklist.waivers {
+        out.line(&format!("**{}**", md(waiver)));
+        out.line("");
+    }
     let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "not known".to_owned());
     let mut facts = vec![
         ("Incident", subject.title.clone()),
@@ -313,6 +318,17 @@ fn checklist_line(line: &Line) -> String {
         State::Overdue => format!("- [ ] {} **OVERDUE**", md(&line.text)),
         State::Open => format!("- [ ] {}", md(&line.text)),
     }
+}
+
+fn approvals(out: &mut Page, report: &Report) {
+    if report.approvals.is_empty() {
+        return;
+    }
+    out.heading("Approvals and signatures");
+    let rows = report.approvals.iter().map(|line| {
+        vec![moment(line.at), line.who.clone(), line.what.to_owned(), line.text.clone()]
+    });
+    out.table(&["UTC", "Who", "What", "In words"], rows);
 }
 
 fn notes(out: &mut Page, report: &Report) {

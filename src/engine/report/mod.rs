@@ -2,6 +2,7 @@
 //! and its forms; never measures or checks anything anew: what the journal does not say is
 //! "not known".
 
+mod approvals;
 mod build;
 mod chart;
 mod html;
@@ -59,6 +60,9 @@ pub struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tries: Vec<Try>,
     pub checklist: Checklist,
+    /// Approvals of plans by a second person, and what went without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<approvals::Line>,
     pub notes: Vec<NoteLine>,
     pub timeline: Vec<TimelineLine>,
     pub journal: Journal,

@@ -5,7 +5,7 @@
 //! One task reads all the time and keeps facts in a list, lossy news as the latest, answers by
 //! number: so neither a burst of messages nor a caller that does not look can block an answer.
 
-use super::protocol::{Answer, Command, Message, PROTOCOL, Progress, Request};
+use super::protocol::{Answer, Command, Message, PROTOCOL, Present, Progress, Request};
 use super::view::{Hello, Seen, View, lost, read, write};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
@@ -114,6 +114,14 @@ impl Client {
         let stream = UnixStream::connect(socket)
             .await
             .map_err(|source| ClientError::Connect { path: socket.to_owned(), source })?;
+        Self::over(stream, socket).await
+    }
+
+    /// As [`Client::connect`], over a connection to that socket that is there already.
+    ///
+    /// # Errors
+    /// Where at the other end is no runner of this version.
+    pub async fn over(stream: UnixStream, socket: &Path) -> Result<Self, ClientError> {
         let (incoming, writer) = stream.into_split();
         let mut lines = BufReader::new(incoming).lines();
         let no_hello = |why: String| ClientError::NoHello { path: socket.to_owned(), why };
@@ -227,6 +235,12 @@ impl Client {
         self.link.view.lock().progress.clone()
     }
 
+    /// Who is at a screen now.
+    #[must_use]
+    pub fn present(&self) -> Vec<Present> {
+        self.link.view.lock().present.clone()
+    }
+
     #[must_use]
     pub fn survey(&self) -> Option<Arc<Survey>> {
         self.link.view.lock().survey.clone()
@@ -248,6 +262,7 @@ impl Client {
             is_live: false,
             progress: 0,
             survey: 0,
+            present: 0,
         }
     }
 
@@ -320,6 +335,7 @@ pub struct Updates {
     is_live: bool,
     progress: u64,
     survey: u64,
+    present: u64,
 }
 
 impl Updates {
@@ -353,6 +369,10 @@ impl Updates {
         if self.progress != seen.progress_count {
             self.progress = seen.progress_count;
             return Some(Message::Progress(seen.progress.clone()));
+        }
+        if self.present != seen.present_count {
+            self.present = seen.present_count;
+            return Some(Message::Presence(seen.present.clone()));
         }
         if self.survey != seen.survey_count {
             self.survey = seen.survey_count;

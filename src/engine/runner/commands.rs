@@ -4,13 +4,18 @@
 use super::core::{Core, State, ending};
 use super::executor;
 use super::guard::{self, refusal};
+use super::handover;
 use super::jobs;
 use super::protocol::{Answer, Command};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Event;
+use crate::engine::incident::approval;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::Actor;
 use crate::engine::incident::model::{RunStatus, StepStatus};
+use crate::engine::incident::people;
+use crate::engine::signature::Kept;
+use jiff::Timestamp;
 use std::sync::Arc;
 
 /// The answer to one request of `actor`.
@@ -19,8 +24,8 @@ pub(super) async fn answer(
     actor: Actor,
     command: Command,
 ) -> Result<Answer, Explanation> {
-    if actor.role < command.role() {
-        return blocking(move || Err(refuse_role(&core, &actor, &command))).await;
+    if let Err(why) = may(&core, &actor, &command) {
+        return blocking(move || Err(refuse_role(&core, &actor, &command, why))).await;
     }
     if core.is_stopping() {
         return Err(ending());
@@ -44,22 +49,80 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-fn refuse_role(core: &Arc<Core>, actor: &Actor, command: &Command) -> Explanation {
-    let name = serde_json::to_value(command)
-        .ok()
-        .and_then(|value| value.get("do")?.as_str().map(str::to_owned))
-        .unwrap_or_default();
-    let word = |role| format!("{role:?}").to_lowercase();
-    let reason =
-        format!("{} is {} here, this needs {}", actor.user, word(actor.role), word(command.role()));
-    let event = Event::CommandRefused { command: name, reason: reason.clone() };
+/// By role, and by who has the command; taking it is for commanders who do not have it.
+fn may(core: &Core, actor: &Actor, command: &Command) -> Result<(), String> {
+    let state = core.lock();
+    let takes = matches!(command, Command::TakeCommand { .. });
+    people::may((!takes).then_some(&state.incident), actor, command.role())
+}
+
+fn refuse_role(core: &Core, actor: &Actor, command: &Command, reason: String) -> Explanation {
+    let event = Event::CommandRefused { command: name(command), reason: reason.clone() };
     match core.append(&mut core.lock(), actor, event) {
         Ok(()) => refusal(
             format!("Refused: {reason}."),
-            "Ask someone with that role; the configuration's operators say who has it.",
+            match actor.role.covers(command.role()) {
+                true => "Ask for the handover, or take the command over with a reason.",
+                false => {
+                    "Ask someone with that role; the configuration's operators say who has it."
+                }
+            },
         ),
         Err(explanation) => explanation,
     }
+}
+
+/// A command's name in the protocol.
+fn name(command: &Command) -> String {
+    serde_json::to_value(command)
+        .ok()
+        .and_then(|value| value.get("do")?.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// What is refused for want of a second person, or because this is not one, stays in the journal.
+fn refused(
+    core: &Core,
+    state: &mut State,
+    actor: &Actor,
+    command: &Command,
+    why: Explanation,
+) -> Explanation {
+    let reason = why.what.trim_end_matches('.').to_owned();
+    let event = Event::CommandRefused { command: name(command), reason };
+    core.append(state, actor, event).err().unwrap_or(why)
+}
+
+/// The signature that comes with a command, checked. A bad one is refused, which is recorded.
+fn signature(core: &Core, actor: &Actor, command: &Command) -> Result<Option<Kept>, Explanation> {
+    let (incident, cluster) = {
+        let state = core.lock();
+        let declaration = &state.incident.declaration;
+        (declaration.id.clone(), declaration.cluster.clone())
+    };
+    core.rules
+        .kept(&incident, &cluster, actor, command, Timestamp::now())
+        .map_err(|why| refused(core, &mut core.lock(), actor, command, why))
+}
+
+/// Whether the plan has the approval that it needs.
+fn approved(
+    core: &Core,
+    state: &mut State,
+    actor: &Actor,
+    command: &Command,
+) -> Result<(), Explanation> {
+    core.ask_for_approval(state, actor)?;
+    let now = Timestamp::now();
+    let next = state.incident.steps.iter().find(|step| step.status != StepStatus::Done);
+    let held = match (command, next) {
+        (Command::Resume | Command::Retry, Some(step)) => {
+            approval::before_step(&state.incident, &step.id, now)
+        }
+        (Command::Resume | Command::Retry, None) => Ok(()),
+        _ => approval::holds(&state.incident, now),
+    };
+    held.map_err(|why| refused(core, state, actor, command, why))
 }
 
 fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanation> {
@@ -71,21 +134,48 @@ fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanat
         }
         _ => {}
     }
+    let kept = signature(core, actor, &command)?;
     let mut state = core.lock();
     guard::check(&state.incident, &command, state.executing)?;
     if matches!(command, Command::Close { .. }) {
         core.work.may_close(&state.incident)?;
     }
     let state = &mut *state;
+    if matches!(
+        command,
+        Command::PassGate { .. } | Command::Start { .. } | Command::Resume | Command::Retry
+    ) {
+        approved(core, state, actor, &command)?;
+    }
     let event = match command {
+        Command::Approve { .. }
+        | Command::DeclineApproval { .. }
+        | Command::WaiveApproval { .. } => {
+            let decided =
+                core.rules.decided(&state.incident, actor, &command, kept, Timestamp::now());
+            decided.map_err(|why| refused(core, state, actor, &command, why))?
+        }
         Command::SetSeverity { severity } => Event::SeveritySet { severity },
         Command::StateMoment { moment, at } => Event::MomentStated { moment, at },
         Command::AddNote { topic, text } => Event::NoteAdded { topic, text },
+        Command::HandOver { .. }
+        | Command::AnswerHandover { .. }
+        | Command::TakeCommand { .. }
+        | Command::WriteStatusText { .. } => {
+            handover::decided(&core.rules, &state.incident, actor, &command)
+                .map_err(|why| refused(core, state, actor, &command, why))?
+        }
         Command::AnswerPrerequisite { prerequisite, met, note } => {
             Event::PrerequisiteAnswered { prerequisite, met, note }
         }
         Command::PassGate { plan_hash, .. } => Event::GatePassed { plan_hash },
         Command::Sign(sign) => Event::ChecklistSigned(sign),
+        Command::SignWith { sign, .. } => {
+            let item = sign.item.clone();
+            core.append(state, actor, Event::ChecklistSigned(sign))?;
+            let Some(kept) = kept else { return Ok(()) };
+            Event::SignOffSigned { item, kept }
+        }
         Command::Waive { item, reason } => Event::ChecklistWaived { item, reason },
         Command::Assign { item, owner } => Event::ChecklistAssigned { item, owner },
         Command::Acknowledge { level } => Event::LevelAcknowledged { level },

@@ -1,9 +1,10 @@
 //! What the runner's parts share: the journal, the model folded from it, and the channels to the
 //! clients. Owns the one way by which a fact comes to be: written, synced, folded, then told.
 
+use super::approval::Rules;
 use super::guard;
 use super::peer;
-use super::protocol::{Message, Progress};
+use super::protocol::{Message, Present, Progress};
 use super::server::Clock;
 use super::work::Work;
 use crate::engine::escalation::Ladder;
@@ -21,11 +22,15 @@ use tokio::sync::watch;
 pub(super) struct Core {
     state: Mutex<State>,
     pub work: Arc<dyn Work>,
+    /// Which plans need a second person.
+    pub rules: Rules,
     pub runtime: Handle,
     /// How many entries there are.
     pub entries: watch::Sender<usize>,
     pub progress: watch::Sender<Option<Progress>>,
     pub survey: watch::Sender<Option<Arc<Survey>>>,
+    /// Who is at a screen.
+    pub present: watch::Sender<Vec<Present>>,
     /// Set once the journal fails under a run: the runner ends rather than act unrecorded.
     pub fatal: watch::Sender<Option<Explanation>>,
     /// Runs and jobs under way.
@@ -60,6 +65,7 @@ impl Core {
         incident: Incident,
         entries: &[Entry],
         work: Arc<dyn Work>,
+        rules: Rules,
         runtime: Handle,
         clock: Clock,
     ) -> Result<Self, Explanation> {
@@ -71,10 +77,12 @@ impl Core {
         Ok(Self {
             state: Mutex::new(state),
             work,
+            rules,
             runtime,
             entries,
             progress: watch::Sender::new(None),
             survey: watch::Sender::new(None),
+            present: watch::Sender::new(Vec::new()),
             fatal: watch::Sender::new(None),
             busy: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
@@ -93,8 +101,26 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Journals, folds, tells; in that order.
+    /// Journals, folds, tells; in that order. Where a rule now asks for an approval, that follows.
     pub fn append(
+        &self,
+        state: &mut State,
+        actor: &Actor,
+        event: Event,
+    ) -> Result<(), Explanation> {
+        self.append_one(state, actor, event)?;
+        self.ask_for_approval(state, actor)
+    }
+
+    /// Writes down that the plan needs a second person, where a rule says so and nobody has yet.
+    pub fn ask_for_approval(&self, state: &mut State, actor: &Actor) -> Result<(), Explanation> {
+        match self.rules.asks(&state.incident) {
+            Some(asked) => self.append_one(state, actor, Event::ApprovalAsked(asked)),
+            None => Ok(()),
+        }
+    }
+
+    fn append_one(
         &self,
         state: &mut State,
         actor: &Actor,
@@ -195,6 +221,38 @@ impl Core {
     /// Lets go of the journal and its lock: nothing is recorded after that.
     pub fn close(&self) {
         self.lock().journal = None;
+    }
+}
+
+/// Somebody at a screen, until the value is dropped.
+pub(super) struct Attending {
+    core: Arc<Core>,
+    user: String,
+}
+
+impl Attending {
+    pub fn new(core: &Arc<Core>, actor: &Actor) -> Self {
+        core.present.send_modify(|all| match all.iter_mut().find(|one| one.user == actor.user) {
+            Some(here) => here.screens += 1,
+            None => all.push(Present {
+                user: actor.user.clone(),
+                role: actor.role,
+                since: Timestamp::now(),
+                screens: 1,
+            }),
+        });
+        Self { core: Arc::clone(core), user: actor.user.clone() }
+    }
+}
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        self.core.present.send_modify(|all| {
+            for one in all.iter_mut().filter(|one| one.user == self.user) {
+                one.screens = one.screens.saturating_sub(1);
+            }
+            all.retain(|one| one.screens > 0);
+        });
     }
 }
 

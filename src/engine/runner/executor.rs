@@ -5,17 +5,20 @@
 use super::core::{Core, State, panicked};
 use super::failpoint;
 use super::guard::{self, confirmed_plan, is_touched, refusal};
+use super::peer;
 use super::plan::{Cancel, Plan};
 use super::protocol::Progress;
 use super::step::{Outcome, Standing, Step, StepContext};
 use super::work::Asking;
 use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::approval;
 use crate::engine::incident::care::{Care, Held};
 use crate::engine::incident::facts::{Check, Try};
 use crate::engine::incident::model::{RunStatus, StepStatus};
 use crate::engine::incident::parts::{PartsDone, PartsLook};
 use crate::engine::incident::trouble::Trouble;
 use crate::engine::incident::{Event, Incident};
+use jiff::Timestamp;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -163,6 +166,16 @@ fn begin_next(core: &Arc<Core>) -> Result<Option<(usize, u32)>, Explanation> {
     else {
         return Ok(None);
     };
+    // Again at the step itself: an approval that is over, or for another plan, is none.
+    core.ask_for_approval(&mut state, &peer::runner())?;
+    if let Err(why) = approval::before_step(&state.incident, &id, Timestamp::now()) {
+        state.executing = false;
+        let why = why.what.trim_end_matches('.');
+        let asked = core.rules.asks_before(&state.incident, &id, why);
+        core.record(&mut state, Event::ApprovalAsked(asked))?;
+        core.record(&mut state, Event::Paused { before_step: id })?;
+        return Ok(None);
+    }
     core.record(&mut state, Event::StepStarted { step: id, attempt })?;
     Ok(Some((index, attempt)))
 }

@@ -37,7 +37,8 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
             | C::ProbeServer
             | C::StopReading
     );
-    let after_close = matches!(command, C::WriteReport | C::Sign(_) | C::AddNote { .. });
+    let after_close =
+        matches!(command, C::WriteReport | C::Sign(_) | C::SignWith { .. } | C::AddNote { .. });
     if incident.closing.is_some() && !reads && !after_close {
         return Err(refusal("This incident is closed.", "Declare a new incident."));
     }

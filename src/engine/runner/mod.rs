@@ -4,12 +4,14 @@
 //! they ask, `guard` says what is allowed when, `executor` carries the plan out, `core` holds what
 //! they share: the journal and the model folded from it. `client` and `spawn` are the other side.
 
+pub mod approval;
 pub mod client;
 mod commands;
 mod core;
 mod executor;
 pub mod failpoint;
 pub mod guard;
+mod handover;
 mod jobs;
 mod ladder;
 pub mod peer;

@@ -11,11 +11,12 @@ use crate::engine::incident::parts::{Part, PartsChoice};
 use crate::engine::incident::past::Window;
 use crate::engine::parts::compare::Difference;
 use crate::engine::postgres::Lsn;
+use crate::engine::signature::Signed;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Bumped when a message changes its meaning. Both sides refuse another version.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// From a front end to the runner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -174,6 +175,55 @@ pub enum Command {
     Acknowledge {
         level: String,
     },
+    /// A second person approves the plan of that hash. `cluster` is what they typed.
+    Approve {
+        plan_hash: String,
+        cluster: String,
+        /// With the person's SSH key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed: Option<Signed>,
+    },
+    /// As [`Command::Sign`], with the person's SSH key.
+    SignWith {
+        sign: SignOff,
+        signed: Signed,
+    },
+    /// A second person says no to the plan of that hash.
+    DeclineApproval {
+        plan_hash: String,
+        reason: String,
+    },
+    /// Goes on without a second person; the reason stands out in everything that is written.
+    WaiveApproval {
+        plan_hash: String,
+        reason: String,
+    },
+    /// Hands the command, or a line of the checklist, to a user of this machine.
+    HandOver {
+        to: String,
+        #[serde(default)]
+        task: Option<String>,
+        #[serde(default)]
+        note: String,
+    },
+    /// Whoever was offered it takes it, or says why not.
+    AnswerHandover {
+        #[serde(default)]
+        task: Option<String>,
+        accept: bool,
+        #[serde(default)]
+        reason: String,
+    },
+    /// Another commander takes the command without being offered it.
+    TakeCommand {
+        reason: String,
+    },
+    /// The words for people outside.
+    WriteStatusText {
+        text: String,
+    },
+    /// This client is somebody at a screen: shown to the others until it hangs up.
+    Attend,
     WriteReport,
     Close {
         summary: String,
@@ -198,7 +248,7 @@ pub struct FullRestore {
 }
 
 impl Command {
-    /// The least role that may ask for it.
+    /// The role that may ask for it, beside those that cover it: the one table of who may what.
     #[must_use]
     pub fn role(&self) -> Role {
         match self {
@@ -207,23 +257,30 @@ impl Command {
             | Self::CheckReach { .. }
             | Self::ListParts
             | Self::StopReading
+            | Self::AnswerHandover { .. }
+            | Self::Attend
             | Self::Survey => Role::Observer,
+            Self::WriteStatusText { .. } => Role::Communications,
+            Self::HandOver { .. } | Self::TakeCommand { .. } => Role::Commander,
+            Self::AddNote { .. } => Role::Scribe,
             Self::ProbeServer
             | Self::ShowRows { .. }
             | Self::LookAtParts { .. }
             | Self::RunProbes
             | Self::SetSeverity { .. }
             | Self::StateMoment { .. }
-            | Self::AddNote { .. }
             | Self::AnswerPrerequisite { .. }
             | Self::VerifyIntegrity
             | Self::Validate
             | Self::Sign(_)
+            | Self::SignWith { .. }
             | Self::Assign { .. }
             | Self::Prove { .. }
             | Self::Remind
             | Self::Acknowledge { .. }
             | Self::WriteReport => Role::Operator,
+            Self::Approve { .. } | Self::DeclineApproval { .. } => Role::Approver,
+            Self::WaiveApproval { .. } => Role::Commander,
             Self::RunCare { item, agreed } => aftercare::role(item, !agreed.is_empty()),
             Self::ChooseTarget { .. }
             | Self::ChooseFull(_)
@@ -286,10 +343,22 @@ pub enum Message {
     Progress(Option<Progress>),
     /// Lossy: the latest wins.
     Survey(Survey),
+    /// Who is at a screen now. Lossy: the latest wins.
+    Presence(Vec<Present>),
     Reply {
         id: u64,
         result: Result<Answer, Explanation>,
     },
+}
+
+/// Somebody at one or more screens. Never a fact: it is not in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Present {
+    pub user: String,
+    pub role: Role,
+    /// Since the first of these screens.
+    pub since: Timestamp,
+    pub screens: u32,
 }
 
 /// How far the running step or job is. Lossy; never a fact.

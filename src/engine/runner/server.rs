@@ -2,6 +2,7 @@
 //! Owns the order of its start and its end. Never runs a step by itself, and never goes on when
 //! the journal cannot be written.
 
+use super::approval::Rules;
 use super::core::Core;
 use super::executor;
 use super::failpoint;
@@ -10,6 +11,7 @@ use super::peer;
 use super::socket::{self, Address};
 use super::work::Work;
 use crate::engine::config::Operator;
+use crate::engine::config::approval::{Approval, Signatures};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::event::Declaration;
 use crate::engine::incident::facts::Topic;
@@ -44,6 +46,10 @@ pub struct RunnerOptions {
     pub incident_dir: PathBuf,
     /// From the configuration; see [`peer::role`].
     pub operators: Vec<Operator>,
+    /// Which plans need a second person.
+    pub approval: Approval,
+    /// Whose SSH keys are known.
+    pub signatures: Signatures,
     /// For an incident without a journal; without it, the folder's `declaration.json` serves.
     pub declaration: Option<Declaration>,
     pub work: Arc<dyn Work>,
@@ -70,6 +76,8 @@ impl RunnerOptions {
         Self {
             incident_dir,
             operators: Vec::new(),
+            approval: Approval::default(),
+            signatures: Signatures::default(),
             declaration: None,
             work,
             idle_exit: Some(Duration::from_secs(600)),
@@ -201,8 +209,11 @@ fn take_over(
     let incident = Incident::replay(&entries)
         .map_err(|source| RunnerError::Fold { folder: folder.clone(), source })?;
     let runtime = tokio::runtime::Handle::current();
+    let (policy, operators) = (options.approval.clone(), options.operators.clone());
+    let rules = Rules { policy, signatures: options.signatures.clone(), operators };
     let (work, clock) = (Arc::clone(&options.work), Arc::clone(&options.clock));
-    Core::new(journal, incident, &entries, work, runtime, clock).map_err(RunnerError::Refused)
+    Core::new(journal, incident, &entries, work, rules, runtime, clock)
+        .map_err(RunnerError::Refused)
 }
 
 async fn live(core: &Arc<Core>, options: &mut RunnerOptions) -> Result<Exit, RunnerError> {
@@ -259,6 +270,7 @@ async fn live(core: &Arc<Core>, options: &mut RunnerOptions) -> Result<Exit, Run
     wind_down(core).await;
     connections.shutdown().await;
     address.clear();
+    store::unshare(folder);
     let failure = core.fatal.borrow().clone();
     match (exit, failure) {
         (Some(exit), None) => Ok(exit),
@@ -310,6 +322,10 @@ fn open(address: &Address, folder: &Path, operators: &[Operator]) -> io::Result<
     let (folder_mode, socket_mode) = if shared { (0o711, 0o666) } else { (0o700, 0o600) };
     fs::set_permissions(&address.socket, fs::Permissions::from_mode(socket_mode))?;
     fs::set_permissions(folder, fs::Permissions::from_mode(folder_mode))?;
+    if shared {
+        // A recovery does not wait for it: whoever is told the incident's number gets in anyway.
+        let _ = store::share(folder);
+    }
     Ok(listener)
 }
 

@@ -3,9 +3,9 @@
 //! reads the entries at its own pace, and one that does not read at all is dropped.
 
 use super::commands;
-use super::core::{Core, encode};
+use super::core::{Attending, Core, encode};
 use super::jobs;
-use super::protocol::{Message, PROTOCOL, Request};
+use super::protocol::{Answer, Command, Message, PROTOCOL, Request};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::Actor;
@@ -129,6 +129,8 @@ async fn tell(
     let mut entries = core.entries.subscribe();
     let mut progress = core.progress.subscribe();
     let mut survey = core.survey.subscribe();
+    let mut present = core.present.subscribe();
+    present.mark_changed();
     progress.mark_changed();
     survey.mark_changed();
     let mut line = Line { outgoing, write_limit };
@@ -168,6 +170,11 @@ async fn tell(
                 let latest = progress.borrow_and_update().clone();
                 line.say(&Message::Progress(latest)).await?;
                 next_progress = Instant::now() + PROGRESS_EVERY;
+            }
+            changed = present.changed() => {
+                if changed.is_err() { return Ok(()); }
+                let latest = present.borrow_and_update().clone();
+                line.say(&Message::Presence(latest)).await?;
             }
             changed = survey.changed() => {
                 if changed.is_err() { return Ok(()); }
@@ -221,6 +228,8 @@ async fn listen(
     let mut tasks = JoinSet::new();
     let pending = Arc::new(Semaphore::new(PENDING));
     let mut line = Vec::new();
+    // Gone with the connection.
+    let mut attending = None;
     loop {
         line.clear();
         let limit = REQUEST_LIMIT as u64 + 1;
@@ -251,7 +260,15 @@ async fn listen(
         };
         while tasks.try_join_next().is_some() {}
         let id = request.id;
-        if !jobs::is_job(&request.command) || actor.role < request.command.role() {
+        if request.command == Command::Attend {
+            attending.get_or_insert_with(|| Attending::new(&core, &actor));
+            let reply = Message::Reply { id, result: Ok(Answer::Done) };
+            if replies.send(reply).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        if !jobs::is_job(&request.command) || !actor.role.covers(request.command.role()) {
             // One after another, in the order in which they were asked.
             let result = commands::answer(Arc::clone(&core), actor.clone(), request.command).await;
             if replies.send(Message::Reply { id, result }).await.is_err() {

@@ -35,6 +35,19 @@ pub enum SpawnError {
 
 impl Explain for SpawnError {
     fn explanation(&self) -> Explanation {
+        if let Self::Io { source, path, .. } = self
+            && source.kind() == io::ErrorKind::PermissionDenied
+        {
+            return Explanation::new(
+                Kind::Refused,
+                format!(
+                    "No runner of this incident listens, and you may not start it ({}).",
+                    path.display()
+                ),
+                "Nothing was run; the incident's journal is kept.",
+                "Whoever owns the incident opens it (lifeboat); then try again.",
+            );
+        }
         let kind = match self {
             Self::Io { .. } => Kind::Storage,
             Self::Ended { status, .. } if status.code() == Some(9) => Kind::Busy,

@@ -2,7 +2,7 @@
 //! they arrive and the answers that are awaited; never decides what to ask.
 
 use super::client::LinkState;
-use super::protocol::{Answer, Message, Progress};
+use super::protocol::{Answer, Message, Present, Progress};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::facts::{Actor, Survey};
 use crate::engine::incident::model::FoldError;
@@ -36,6 +36,8 @@ pub(super) struct Seen {
     pub progress_count: u64,
     pub survey: Option<Arc<Survey>>,
     pub survey_count: u64,
+    pub present: Vec<Present>,
+    pub present_count: u64,
     pub last_id: u64,
     pub awaited: HashMap<u64, oneshot::Sender<Result<Answer, Explanation>>>,
 }
@@ -50,6 +52,8 @@ impl View {
             progress_count: 0,
             survey: None,
             survey_count: 0,
+            present: Vec::new(),
+            present_count: 0,
             last_id: 0,
             awaited: HashMap::new(),
         };
@@ -79,6 +83,10 @@ impl View {
             Message::Survey(survey) => {
                 seen.survey = Some(Arc::new(survey));
                 seen.survey_count += 1;
+            }
+            Message::Presence(present) => {
+                seen.present = present;
+                seen.present_count += 1;
             }
             Message::Reply { id, result } => {
                 if let Some(answer) = seen.awaited.remove(&id) {

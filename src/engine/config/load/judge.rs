@@ -7,6 +7,7 @@ use crate::engine::config::{
     Cluster, Codec, Config, Connection, Encryption, Probe, RepositoryConfig, Retention,
     StoreConfig, Tls,
 };
+use crate::engine::restore::{full_plan, plan, step_back};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -21,6 +22,9 @@ pub(super) fn content(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     judge.names("clusters", config.clusters.iter().map(|cluster| cluster.name.as_str()));
     judge.names("repositories", config.repositories.iter().map(|one| one.name.as_str()));
     judge.unique("operators", "user", config.operators.iter().map(|one| one.user.as_str()));
+    judge.approval(config);
+    let signers = config.signatures.allowed_signers.as_deref();
+    judge.absolute(&[Key("signatures"), Key("allowed_signers")], signers);
     judge.names("channels", config.channels.iter().map(|one| one.name.as_str()));
     for (at, channel) in config.channels.iter().enumerate() {
         judge.channel(at, channel, config);
@@ -130,6 +134,33 @@ impl Judge<'_> {
                 self.problem(&[Key(list), At(at), Key(key)], text);
             } else {
                 first.insert(value, at);
+            }
+        }
+    }
+
+    /// A word that fits nothing would leave a plan without the second person that somebody wants.
+    fn approval(&mut self, config: &Config) {
+        let steps = || {
+            let own = full_plan::ORDER.iter().filter(|id| !plan::ORDER.contains(id));
+            plan::ORDER.iter().chain(own).chain(std::iter::once(&step_back::STEP))
+        };
+        for (at, step) in config.approval.steps.iter().enumerate() {
+            if !steps().any(|known| *known == step.as_str()) {
+                let text = format!(
+                    "\"{step}\" is no step of a recovery; they are: {}",
+                    steps().copied().collect::<Vec<_>>().join(", ")
+                );
+                self.problem(&[Key("approval"), Key("steps"), At(at)], text);
+            }
+        }
+        if config.signatures.required && config.signatures.allowed_signers.is_none() {
+            let text = String::from("signatures are required, and allowed_signers names no file");
+            self.problem(&[Key("signatures"), Key("required")], text);
+        }
+        for (at, environment) in config.approval.environments.iter().enumerate() {
+            if !config.clusters.iter().any(|cluster| cluster.environment == *environment) {
+                let text = format!("no cluster is in the environment \"{environment}\"");
+                self.problem(&[Key("approval"), Key("environments"), At(at)], text);
             }
         }
     }
