@@ -356,7 +356,7 @@ fn mended(scene: &Scene, set: &str) {
     let damaged = scene.data("third", set);
     flip(&damaged, 1000);
     let verify = ["verify", "--repository", "third", "--backup-set-id", set, "--full"];
-    assert_eq!(scene.json(5, &verify)["verdict"], "FAILED");
+    assert_eq!(scene.json(4, &verify)["verdict"], "FAILED");
     let owed = scene.json(13, &["catch-up", "--dry-run"]);
     assert_eq!(owed["clusters"][0]["owed"][0]["repository"], "third", "{owed}");
     let before = fs::read(&damaged).unwrap();
