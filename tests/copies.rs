@@ -347,6 +347,35 @@ fn caught_up(scene: &Scene, set: &str) {
     assert!(!path.exists());
     flip(&scene.data("third", set), 1000);
     fs::write(&path, kept).unwrap();
+    mended(scene, set);
+}
+
+/// A set that is published and damaged in one repository, and whole in others: what is damaged is
+/// named and left; once a person has moved it away, it is copied anew and verified.
+fn mended(scene: &Scene, set: &str) {
+    let damaged = scene.data("third", set);
+    flip(&damaged, 1000);
+    let verify = ["verify", "--repository", "third", "--backup-set-id", set, "--full"];
+    assert_eq!(scene.json(4, &verify)["verdict"], "FAILED");
+    let owed = scene.json(13, &["catch-up", "--dry-run"]);
+    assert_eq!(owed["clusters"][0]["owed"][0]["repository"], "third", "{owed}");
+    let before = fs::read(&damaged).unwrap();
+    let refused = scene.json(13, &["catch-up"]);
+    let why = &refused["clusters"][0]["owed"][0]["why"];
+    assert_eq!(why["kind"], "integrity", "{refused}");
+    assert!(why["next"].as_str().unwrap().contains("Move that object out of \"third\""), "{why}");
+    assert!(fs::read(&damaged).unwrap() == before, "nothing was overwritten");
+
+    fs::rename(&damaged, scene.at("moved-away")).unwrap();
+    let paid = scene.json(0, &["catch-up"]);
+    let one = &paid["clusters"][0]["paid"][0];
+    assert_eq!((&one["to"], &one["kept"]), (&"third".into(), &1.into()), "{paid}");
+    assert!(one["notes"].to_string().contains("VERIFIED"), "{paid}");
+    assert!(fs::read(&damaged).unwrap() == fs::read(scene.data("near", set)).unwrap());
+    // The record says so, and nothing is left to do.
+    assert_eq!(scene.json(0, &verify[..5])["verdict"], "VERIFIED");
+    let again = scene.json(0, &["catch-up"]);
+    assert!(again["clusters"][0]["paid"].as_array().unwrap().is_empty(), "{again}");
 }
 
 fn policy_is_told(scene: &Scene, set: &str) {

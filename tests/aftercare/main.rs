@@ -220,7 +220,8 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     assert_eq!(broken.verdict(), NotRun);
     look(&stage, &client, "archiving", Verified);
     look(&stage, &client, "timeline", Verified);
-    look(&stage, &client, "publications", Verified);
+    // Who subscribes to what it publishes may be ahead of it, and only they can tell.
+    look(&stage, &client, "publications", CouldNotVerify);
     look(&stage, &client, "collations", Verified);
     collations::rebuild(&stage, &client);
     look(&stage, &client, "jobs", NotRun);

@@ -64,7 +64,10 @@ pub(super) fn back_up(config: &Config, common: &Common) -> Result<ExitCode, Expl
 
 fn tell(copied: &CopiedSet) -> Result<(), Explanation> {
     let CopiedSet { set, from, to, .. } = copied;
-    output::line(&if copied.already_there {
+    output::line(&if copied.already_there && copied.bytes > 0 {
+        let bytes = format_size(copied.bytes, DECIMAL);
+        format!("\"{to}\": {set} was not whole, {bytes} copied anew from \"{from}\"")
+    } else if copied.already_there {
         format!("\"{to}\": {set} was there already")
     } else {
         format!(

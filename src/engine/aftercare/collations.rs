@@ -3,7 +3,6 @@
 
 use super::Item;
 use super::ward::{ASK, Found, Rows, Ward, field, listed};
-use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::postgres::connect::Session;
@@ -109,17 +108,21 @@ fn concerned(
         begin(format!("collations:{database}/{collation}"), format!("{database}: {collation}"))
             .expected(was)
             .found(is)
-            .failed(format!("{}: {}.", count(names.len(), "index to rebuild"), listed(&names, 6))),
+            .failed(format!("{} to rebuild: {}.", indexes_of(names.len()), listed(&names, 6))),
     );
     found.propose(
         format!("{database}/{oid}={is}"),
         format!(
             "REINDEX {}, then {} (database {database})",
-            count(names.len(), "index"),
+            indexes_of(names.len()),
             refresh(database, oid, collation)
         ),
     );
     Ok(())
+}
+
+fn indexes_of(count: usize) -> String {
+    if count == 1 { String::from("1 index") } else { format!("{count} indexes") }
 }
 
 fn refresh(database: &str, oid: &str, collation: &str) -> String {
@@ -157,7 +160,7 @@ fn rebuild(ward: &Ward<'_>, key: &str) -> Option<Check> {
     });
     Some(match done {
         Ok(rebuilt) => begun
-            .found(count(rebuilt, "index"))
+            .found(indexes_of(rebuilt))
             .verified("Rebuilt with this machine's order, and the version is recorded."),
         Err(why) => begun.failed(format!("{why}. Rebuilt indexes stay; run it again.")),
     })

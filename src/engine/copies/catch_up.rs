@@ -3,9 +3,9 @@
 //! [`crate::engine::wal::debts`]' and [`super::debts`]'.
 
 use super::debts::{self, SetDebt, Unasked};
-use super::{CopiedSet, Report, open_all, pay};
+use super::{CopiedSet, Report, mend, open_all, pay};
 use crate::engine::config::{Cluster, Config};
-use crate::engine::explain::Explanation;
+use crate::engine::explain::{Explanation, Kind};
 use crate::engine::wal::debts as wal_debts;
 use crate::engine::wal::debts::{Limits, Paid};
 use jiff::Timestamp;
@@ -52,7 +52,9 @@ impl Caught {
 #[must_use]
 pub fn owed(config: &Config, cluster: &Cluster) -> Caught {
     let opened = open_all(config, cluster);
-    let debts = debts::debts(cluster, &opened, debts::retained_since(cluster, Timestamp::now()));
+    let since = debts::retained_since(cluster, Timestamp::now());
+    let debts = debts::debts(cluster, &opened, since);
+    let incomplete = mend::incomplete(cluster, &opened, since);
     let (wal_owed, wal_unasked) = wal_owed(config, cluster);
     Caught {
         cluster: cluster.name.clone(),
@@ -60,7 +62,12 @@ pub fn owed(config: &Config, cluster: &Cluster) -> Caught {
         wal_owed,
         wal_unasked,
         paid: Vec::new(),
-        owed: debts.sets.into_iter().map(|debt| Owed { debt, why: None }).collect(),
+        owed: debts
+            .sets
+            .into_iter()
+            .map(|debt| Owed { debt, why: None })
+            .chain(incomplete.into_iter().map(not_whole))
+            .collect(),
         unasked: debts.unasked,
     }
 }
@@ -79,8 +86,16 @@ pub fn catch_up(
         Paid::default()
     };
     let opened = open_all(config, cluster);
-    let debts = debts::debts(cluster, &opened, debts::retained_since(cluster, Timestamp::now()));
+    let since = debts::retained_since(cluster, Timestamp::now());
+    let debts = debts::debts(cluster, &opened, since);
+    let incomplete = mend::incomplete(cluster, &opened, since);
     let (mut paid, mut owed) = (Vec::new(), Vec::new());
+    for debt in incomplete {
+        match mend::mend(&debt, &opened, progress, cancelled) {
+            Ok(mended) => paid.push(mended),
+            Err(why) => owed.push(Owed { debt, why: Some(why) }),
+        }
+    }
     for debt in debts.sets {
         match pay(&debt, &opened, progress, cancelled) {
             Ok(copied) => paid.push(copied),
@@ -99,6 +114,17 @@ pub fn catch_up(
     }
 }
 
+/// Published there, and not whole.
+fn not_whole(debt: SetDebt) -> Owed {
+    let why = Explanation::new(
+        Kind::Integrity,
+        format!("{} is published in \"{}\" and not whole there.", debt.set, debt.repository),
+        "Nothing was written.",
+        "lifeboat catch-up brings what is missing; what is damaged it names and leaves.",
+    );
+    Owed { debt, why: Some(why) }
+}
+
 fn wal_owed(config: &Config, cluster: &Cluster) -> (Vec<String>, Vec<(String, Explanation)>) {
     if cluster.repositories.len() < 2 {
         return (Vec::new(), Vec::new());
@@ -110,7 +136,6 @@ fn wal_owed(config: &Config, cluster: &Cluster) -> (Vec<String>, Vec<(String, Ex
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::explain::Kind;
 
     #[test]
     fn what_could_not_be_asked_is_not_paid() {

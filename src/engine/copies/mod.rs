@@ -7,6 +7,7 @@ pub mod catch_up;
 pub mod choose;
 pub mod debts;
 pub mod error;
+pub mod mend;
 pub mod policy;
 pub mod set;
 pub mod survey;
@@ -84,6 +85,18 @@ pub fn pay(
     progress: Report<'_>,
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<CopiedSet, Explanation> {
+    pay_by(debt, opened, &CopyError::explanation, &|from, to| {
+        copy_set(from, to, &debt.set, progress, cancelled)
+    })
+}
+
+/// Pays by `copy`, from the first repository that can give the set.
+fn pay_by(
+    debt: &SetDebt,
+    opened: &[Opened<'_>],
+    told: &dyn Fn(&CopyError) -> Explanation,
+    copy: &dyn Fn(&Repository, &Repository) -> Result<CopiedSet, CopyError>,
+) -> Result<CopiedSet, Explanation> {
     let find = |name: &str| {
         let found = opened.iter().find(|(one, _)| one.name == name);
         found.and_then(|(_, repository)| repository.as_ref().ok())
@@ -91,11 +104,11 @@ pub fn pay(
     let mut failure = None;
     if let Some(target) = find(&debt.repository) {
         for source in debt.sources.iter().filter_map(|name| find(name)) {
-            match copy_set(source, target, &debt.set, progress, cancelled) {
+            match copy(source, target) {
                 Ok(copied) => return Ok(copied),
                 // Another source cannot help a target that is full or down.
-                Err(error) if !error.is_the_sources() => return Err(error.explanation()),
-                Err(error) => failure = Some(error.explanation()),
+                Err(error) if !error.is_the_sources() => return Err(told(&error)),
+                Err(error) => failure = Some(told(&error)),
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::{SetDescriptor, SetObject};
 use crate::engine::repository::hold::Carry;
 use crate::engine::repository::meter::Meter;
+use crate::engine::repository::reverify::{Request, verify_set};
 use crate::engine::repository::store::{Store, StoreError, StoreFault};
 use crate::engine::repository::{PutWal, RepositoryError};
 use crate::engine::runner::protocol::Unit;
@@ -104,6 +105,57 @@ pub fn copy_set(
     copied.bytes += made_whole(from, to, &descriptor, &meter, cancelled)?;
     copied.seconds = meter.seconds();
     Ok(copied)
+}
+
+/// As [`copy_set`], for a set that is published in both: what is missing in `to` is copied, and what
+/// is there is read and compared. Blocks.
+///
+/// # Errors
+/// As [`copy_set`]; [`CopyError::Different`] where an object of the target is another.
+pub fn mend_set(
+    from: &Repository,
+    to: &Repository,
+    set: &str,
+    progress: Report<'_>,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<CopiedSet, CopyError> {
+    let (source, target) = (from.config.name.as_str(), to.config.name.as_str());
+    let at_source = CopyError::source::<RepositoryError>(set, source);
+    let at_target = CopyError::target::<RepositoryError>(set, target);
+    same_cipher(from, to)?;
+    let meter = Meter::new(progress, "copy", Unit::Bytes, 0);
+    let descriptor = from.read_set(set).map_err(&at_source)?;
+    if to.read_set(set).map_err(&at_target)? != descriptor {
+        return Err(different(&format!("{set}.json"), target));
+    }
+    meter.set_total(descriptor.stored_bytes);
+    import_key(from, to, &descriptor)?;
+    let (mut bytes, mut kept) = (0, 0);
+    for object in &descriptor.objects {
+        meter.phase(&format!("{} in \"{target}\"", object.name));
+        let written = copy_object(from, to, object, &meter, cancelled)?;
+        bytes += written;
+        kept += usize::from(written == 0);
+    }
+    let mut notes = own_wal(from, to, &descriptor, &meter, cancelled)?;
+    // A verification that FAILED stands until another says otherwise.
+    let now = jiff::Timestamp::now();
+    let request = Request { now, full: true, every: jiff::SignedDuration::ZERO };
+    let judged = verify_set(to, set, request, progress, cancelled);
+    notes.push(match judged.reason {
+        None => format!("It is whole in \"{target}\" again: {}.", judged.verdict.word()),
+        Some(why) => format!("It was read again in \"{target}\": {}, {why}", judged.verdict.word()),
+    });
+    Ok(CopiedSet {
+        set: set.to_owned(),
+        from: source.to_owned(),
+        to: target.to_owned(),
+        bytes,
+        kept,
+        already_there: true,
+        seconds: meter.seconds(),
+        notes,
+    })
 }
 
 fn holds(from: &Repository, to: &Repository, set: &str) -> Result<(), CopyError> {

@@ -7,6 +7,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::{Reach, Target, TargetPoint, Verdict};
 use crate::engine::incident::trouble::{Adjustments, Cure, LOOK_AGAIN};
+use crate::engine::postgres::recovery_settings;
 use crate::engine::recovery_point::Landscape;
 use crate::engine::restore::plan::beside;
 use crate::engine::restore::steps::Site;
@@ -83,15 +84,17 @@ fn fetch_elsewhere(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Expla
         rescue::rescue(&request, &|_, _| {}).map_err(|e| e.explanation())?;
     }
     let adjusted = Adjustments { all_repositories: true, ..Adjustments::default() };
-    let site = site.adjusted_by(&adjusted);
-    let place = Machine::new(&site, plan).whereabouts(name);
+    let place = Machine::new(&site.adjusted_by(&adjusted), plan).whereabouts(name);
     match place.found.first() {
-        Some(found) => Ok(Cured {
-            adjusted,
-            ..done(format!(
-                "{name} can be had from {found}; all repositories are asked from now on"
-            ))
-        }),
+        Some(found) => {
+            tell_server(site, plan, &adjusted)?;
+            Ok(Cured {
+                adjusted,
+                ..done(format!(
+                    "{name} can be had from {found}; all repositories are asked from now on"
+                ))
+            })
+        }
         None => Err(Explanation::new(
             Kind::NotFound,
             format!("{name} was found in no repository and not in the directory set aside."),
@@ -190,6 +193,17 @@ fn wait_for_repository(site: &Site, plan: &Plan) -> Result<Cured, Explanation> {
     }
 }
 
+/// Where the server was told already what it fetches from, it is told anew.
+fn tell_server(site: &Site, plan: &Plan, adjusted: &Adjustments) -> Result<(), Explanation> {
+    let mut all = site.adjusted.clone();
+    all.add(adjusted);
+    let site = site.adjusted_by(&all);
+    if recovery_settings::is_written(site.data()).map_err(|e| e.explanation())? {
+        site.configure_anew(plan)?;
+    }
+    Ok(())
+}
+
 /// Only while it is still away, and while another answers.
 fn without_repository(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
     let away = Machine::new(site, plan).repositories_away();
@@ -203,6 +217,7 @@ fn without_repository(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Ex
     }
     let adjusted =
         Adjustments { without_repositories: cure.with.clone(), ..Adjustments::default() };
+    tell_server(site, plan, &adjusted)?;
     let names: Vec<String> = cure.with.iter().map(|name| format!("\"{name}\"")).collect();
     Ok(Cured { adjusted, ..done(format!("This recovery goes on without {}", names.join(" and "))) })
 }

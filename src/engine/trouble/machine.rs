@@ -46,6 +46,10 @@ impl<'a> Machine<'a> {
         let mut lines: Vec<String> = carried.lines().map(|line| line.trim().to_owned()).collect();
         lines.retain(|line| !line.is_empty());
         let runs = matches!(step, "replay" | "inspect" | "promote" | "start-recovery");
+        // What a failed promotion brings is the log of the server as it is when it is open.
+        if step == "promote" {
+            lines.clear();
+        }
         if lines.is_empty() && runs && !failure.what.contains("did not start") {
             lines = since_start(last_lines(&self.site.recovery_log(), 0, LINES));
         }
