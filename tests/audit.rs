@@ -179,7 +179,12 @@ fn each_way_of_tampering_is_named_by_the_program_and_by_the_script() {
     let cases: [(&str, u64, &str, Vec<String>); 11] = [
         ("an edit", 4, "edited", with(&edit(4))),
         ("an edit with a new chain", 4, "edited", chained(&with(&edit(4)))),
-        ("an edit of the last line", 12, "edited", with(&|l| l[11] = l[11].replace("back", "gone"))),
+        (
+            "an edit of the last line",
+            12,
+            "edited",
+            with(&|l| l[11] = l[11].replace("back", "gone")),
+        ),
         ("two swapped", 3, "reordered", with(&|l| l.swap(2, 3))),
         ("two swapped with a new chain", 3, "edited", chained(&with(&|l| l.swap(2, 3)))),
         ("one taken out", 5, "deleted", with(&|l| drop(l.remove(4)))),

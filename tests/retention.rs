@@ -98,6 +98,7 @@ impl Scene {
             repositories: vec![repository],
             operators: Vec::new(),
             channels: Vec::new(),
+            catalogue: None,
             sandbox: Sandbox::default(),
             path: PathBuf::new(),
         };

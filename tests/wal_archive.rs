@@ -125,6 +125,7 @@ impl Scene {
             repositories: vec![repository],
             operators: vec![],
             channels: Vec::new(),
+            catalogue: None,
             sandbox: Sandbox::default(),
             path: PathBuf::new(),
         };

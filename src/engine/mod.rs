@@ -4,6 +4,7 @@ pub mod aftercare;
 pub mod assess;
 pub mod audit;
 pub mod backup;
+pub mod catalogue;
 pub mod checklist;
 pub mod compliance;
 pub mod config;

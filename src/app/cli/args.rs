@@ -203,6 +203,10 @@ pub enum Verb {
     #[command(subcommand)]
     Journal(Journal),
 
+    /// The database that keeps a second record of incidents, backups and recoveries.
+    #[command(subcommand)]
+    Catalogue(Catalogue),
+
     /// A GameDay drill on a throwaway cluster that it makes, breaks and removes.
     Drill(Drill),
 
@@ -805,6 +809,31 @@ pub enum Journal {
         /// Whose repositories to ask, where the incident's folder does not say it.
         #[arg(long)]
         cluster: Option<String>,
+        /// One JSON object on standard output, nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Catalogue {
+    /// Makes its tables, or brings them to this version.
+    Migrate {
+        /// The role that owns the tables; the connection's user where absent.
+        #[arg(long, value_name = "ROLE")]
+        user: Option<String>,
+        /// A role that may add and read rows, and nothing else.
+        #[arg(long, value_name = "ROLE")]
+        grant_to: Option<String>,
+    },
+    /// Whether it can be used, and what it lacks. Ends with 12 where it lacks anything.
+    Status {
+        /// One JSON object on standard output, nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sends what it lacks now. Ends with 12 where something was left out.
+    Sync {
         /// One JSON object on standard output, nothing else.
         #[arg(long)]
         json: bool,

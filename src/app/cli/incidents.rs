@@ -4,6 +4,7 @@ use super::output;
 use super::runtime;
 use crate::engine::audit::check;
 use crate::engine::audit::keeper::Keeper;
+use crate::engine::catalogue::feeder::Feeder;
 use crate::engine::config::Config;
 use crate::engine::desk::{self, Desk};
 use crate::engine::explain::{Explain, Explanation, Kind};
@@ -41,8 +42,10 @@ pub(super) fn runner(config: &Config, folder: &Path) -> Result<ExitCode, Explana
     let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
     let messenger = Messenger::begin(&config.channels, &runbook, folder);
     let keeper = Keeper::begin(config, &declaration.cluster, folder);
+    let feeder = Feeder::begin(config, folder);
     let ended = runtime.block_on(server::run(options)).map_err(|e| e.explanation());
     keeper.end(LAST_ANCHORS);
+    feeder.end(LAST_ANCHORS);
     messenger.end(LAST_MESSAGES);
     ended?;
     Ok(ExitCode::SUCCESS)

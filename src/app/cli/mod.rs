@@ -3,6 +3,7 @@
 
 mod args;
 mod backups;
+mod catalogue;
 mod checklist;
 mod cleanup;
 mod compliance;
@@ -127,6 +128,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
         Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),
+        Verb::Catalogue(verb) => catalogue::catalogue(&loaded(path)?, &verb),
         Verb::Journal(args::Journal::Verify { incident, cluster, json }) => {
             incidents::verify_journal(&loaded(path)?, &incident, cluster.as_deref(), json)
         }

@@ -2,6 +2,7 @@
 //! [`load`]. Never holds a secret: keys and passwords are named by the file that holds them.
 
 pub mod archiving;
+pub mod catalogue;
 pub mod channels;
 pub mod control;
 pub mod load;
@@ -43,6 +44,9 @@ pub struct Config {
     /// Whom an incident's messages go to.
     #[serde(default)]
     pub channels: Vec<channels::Channel>,
+    /// A database that keeps a second record; never needed for recovering.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<catalogue::Catalogue>,
     #[serde(default)]
     pub sandbox: Sandbox,
     /// The file that this was read from; never in the file itself.

@@ -531,6 +531,7 @@ fn configuration(root: &Path, cluster: &Cluster) -> Config {
         operators: vec![Operator { user: us, role: Role::Commander }],
         // A drill sends nothing to anybody.
         channels: Vec::new(),
+        catalogue: None,
         sandbox: crate::engine::config::Sandbox::default(),
         path: root.join("lifeboat.toml"),
     }

@@ -25,6 +25,7 @@ pub(super) fn content(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     for (at, channel) in config.channels.iter().enumerate() {
         judge.channel(at, channel, config);
     }
+    judge.catalogue(config);
     for (at, cluster) in config.clusters.iter().enumerate() {
         judge.cluster(at, cluster, config);
     }
@@ -40,6 +41,7 @@ pub(super) fn files(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     if let Some(path) = &config.runbook {
         judge.readable(&[Key("runbook")], path, "the runbook file");
     }
+    judge.catalogue_files(config);
     for (at, channel) in config.channels.iter().enumerate() {
         judge.channel_files(at, channel);
     }
@@ -233,7 +235,11 @@ impl Judge<'_> {
     }
 
     fn connection(&mut self, at: usize, key: &str, connection: &Connection) {
-        let here = |inner| [Key("clusters"), At(at), Key(key), Key(inner)];
+        self.connection_at(&[Key("clusters"), At(at), Key(key)], connection);
+    }
+
+    pub(super) fn connection_at(&mut self, place: &[Into<'_>], connection: &Connection) {
+        let here = |inner| [place, &[Key(inner)]].concat();
         self.absolute(&here("passfile"), connection.passfile.as_deref());
         self.absolute(&here("root_certificate"), connection.root_certificate.as_deref());
         if connection.host.is_empty() {
