@@ -12,6 +12,7 @@ pub mod copies;
 pub mod crypto;
 pub mod desk;
 pub mod drill;
+pub mod erasure;
 pub mod explain;
 pub mod files;
 pub mod incident;

@@ -12,6 +12,7 @@ mod copies;
 mod crypt;
 mod delta;
 mod drill;
+mod erasure;
 mod hold;
 mod incidents;
 mod init;
@@ -128,6 +129,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
         Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),
+        Verb::Erasure(verb) => erasure::erasure(&loaded(path)?, &verb),
         Verb::Catalogue(verb) => catalogue::catalogue(&loaded(path)?, &verb),
         Verb::Journal(args::Journal::Verify { incident, cluster, json }) => {
             incidents::verify_journal(&loaded(path)?, &incident, cluster.as_deref(), json)

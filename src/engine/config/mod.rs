@@ -5,6 +5,7 @@ pub mod archiving;
 pub mod catalogue;
 pub mod channels;
 pub mod control;
+pub mod erasure;
 pub mod load;
 pub mod masking;
 pub mod place;
@@ -99,6 +100,9 @@ pub struct Cluster {
     /// Columns whose values are not shown as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masking: Vec<masking::MaskingRule>,
+    /// What was erased at people's wish, and is erased again after a recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<erasure::Erasure>,
 }
 
 /// A connection to PostgreSQL. A password comes from a passfile in PostgreSQL's own format.

@@ -505,6 +505,7 @@ fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
         retention: Retention::default(),
         schedule: crate::engine::config::schedule::Schedule::default(),
         masking: Vec::new(),
+        erasure: None,
     }
 }
 

@@ -64,6 +64,10 @@ pub(super) fn files(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
         }
     }
     for (at, cluster) in config.clusters.iter().enumerate() {
+        if let Some(erasure) = &cluster.erasure {
+            let place = [Key("clusters"), At(at), Key("erasure"), Key("list")];
+            judge.secret(&place, &erasure.list, "the erasure list");
+        }
         for (key, connection) in connections(cluster) {
             if let Some(path) = &connection.passfile {
                 let place = [Key("clusters"), At(at), Key(key), Key("passfile")];
@@ -171,6 +175,8 @@ impl Judge<'_> {
         }
         self.retention(at, cluster.retention);
         self.masking(at, cluster);
+        let list = cluster.erasure.as_ref().map(|erasure| erasure.list.as_path());
+        self.absolute(&[Key("clusters"), At(at), Key("erasure"), Key("list")], list);
         if cluster.repositories.is_empty() {
             let text = format!("\"{name}\" names no repository, so nothing could be restored");
             self.problem(&here("repositories"), text);
