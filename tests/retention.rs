@@ -19,6 +19,7 @@ use lifeboat::engine::explain::Kind;
 use lifeboat::engine::incident::facts::Verdict;
 use lifeboat::engine::postgres::child;
 use lifeboat::engine::repository::Repository;
+use lifeboat::engine::repository::anchor::Anchor;
 use lifeboat::engine::repository::reverify::{Request, Verified, Which, verify_set};
 use lifeboat::engine::restore::base;
 use lifeboat::engine::retention;
@@ -99,6 +100,7 @@ impl Scene {
             operators: Vec::new(),
             channels: Vec::new(),
             escalation: Default::default(),
+            catalogue: None,
             sandbox: Sandbox::default(),
             path: PathBuf::new(),
         };
@@ -247,6 +249,11 @@ fn a_cleanup_keeps_the_window_reachable_and_verification_finds_what_rots() {
     // A month in which nothing arrived: a clock that is wrong looks just so. An operator may.
     let refused = retention::cleanup(&scene.config, cluster, near, now, &quiet, &|| false);
     assert_eq!(refused.unwrap_err().kind, Kind::Refused);
+    // An incident long over: its evidence is no backup's and outlives all of them.
+    let long_ago: Timestamp = "2020-01-13T10:00:00Z".parse().unwrap();
+    let lines = ["ab".repeat(32)];
+    let anchor = Anchor::new("INC-20200113-001", &cluster.name, long_ago, 1, &lines);
+    assert!(repository.put_anchor(&anchor).unwrap());
     let by_hand = || {
         let cleanup = retention::Cleanup::open(&scene.config, cluster, near).unwrap();
         let plan = cleanup.plan(now).unwrap();
@@ -264,6 +271,7 @@ fn a_cleanup_keeps_the_window_reachable_and_verification_finds_what_rots() {
     owes_what_is_kept(&scene, &oldest_wal, &after.last().unwrap().name);
     let again = by_hand();
     assert!(again.0.is_empty(), "{:?}", again.0);
+    assert_eq!(repository.anchored("INC-20200113-001").unwrap().count, 1);
     assert_eq!(scene.recover(&second.set, &wanted), "a b c");
 
     // Verified once, it is not read again, until time alone may have damaged it.

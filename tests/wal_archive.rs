@@ -126,6 +126,7 @@ impl Scene {
             operators: vec![],
             channels: Vec::new(),
             escalation: Default::default(),
+            catalogue: None,
             sandbox: Sandbox::default(),
             path: PathBuf::new(),
         };

@@ -183,7 +183,10 @@ fn lifeboat(stage: &Stage, arguments: &[&str]) -> std::process::Output {
 fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes() {
     let publisher = TestCluster::start(&["wal_level = logical"]);
     let mut standbys = None;
-    let stage = Stage::prepared(|sandbox| standbys = Some(furnish(sandbox, &publisher)));
+    let stage = Stage::prepared(|sandbox| {
+        standbys = Some(furnish(sandbox, &publisher));
+        name_an_erased_row(sandbox);
+    });
     let standbys = standbys.unwrap();
     let sandbox = &stage.sandbox;
     // Beyond the point: numbers that are given to somebody, and rows that the publisher sends.
@@ -206,6 +209,10 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     assert_eq!(held, [(HeldKind::Subscription, "news")]);
     assert_eq!(sql(sandbox, "SELECT subenabled FROM pg_subscription"), "f");
     assert_eq!(sql(sandbox, "SELECT count(*) FROM news"), "0");
+    // Somebody who had been erased came back with the backup, and was gone before it opened.
+    assert_eq!(sql(sandbox, "SELECT count(*) FROM receipts WHERE id = 3"), "0");
+    let erased = done.noted("erased").unwrap();
+    assert!(erased.contains("1 row by 1 key (public.receipts 1)"), "{erased}");
     assert_eq!(done.care["prepared"].verdict(), Failed);
     assert_eq!(done.care["outreach"].verdict(), CouldNotVerify);
     let libraries = &done.care["libraries"];
@@ -277,6 +284,35 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     bring_back_the_standbys(&stage, &client, &standbys);
     release_the_subscription(&stage, &client, &publisher);
     close(&stage, &client);
+    anchored(&stage, &client);
+}
+
+/// Names a row that is in the backup as erased since.
+fn name_an_erased_row(sandbox: &Sandbox) {
+    use std::os::unix::fs::PermissionsExt;
+    let list = sandbox.root().join("erased.jsonl");
+    let entry = "{\"table\":\"public.receipts\",\"column\":\"id\",\"value\":\"3\"}";
+    let text = format!("{{\"format\":\"lifeboat-erasure-list/1\"}}\n{entry}\n");
+    fs::write(&list, text).unwrap();
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o600)).unwrap();
+    let path = &sandbox.config().path;
+    let named = format!("\n[clusters.erasure]\nlist = '{}'\nrequired = true\n", list.display());
+    fs::write(path, fs::read_to_string(path).unwrap() + &named).unwrap();
+}
+
+/// The runner has put anchors of its journal, of the gate and of the end among them.
+fn anchored(stage: &Stage, client: &Client) {
+    let id = client.incident().unwrap().declaration.id.clone();
+    let audit = || {
+        let output = lifeboat(stage, &["journal", "verify", &id, "--json"]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let steps = client.incident().unwrap().steps.len() as u64;
+    until("the anchors", || {
+        let audit = audit();
+        assert!(audit["wrong"].is_null(), "{audit:#}");
+        audit["covered"].as_u64().unwrap() > steps
+    });
 }
 
 /// Items of the list on another configuration, or another incident, than the stage's own.

@@ -1,6 +1,7 @@
 //! The store before servers that behave, and what it asks of them.
 
 use super::*;
+use lifeboat::engine::repository::anchor::Anchor;
 
 /// Everything that a server must do for the store.
 fn serves(server: &Server) {
@@ -148,6 +149,19 @@ fn a_repository_lives_in_a_bucket() {
     let again = Repository::open(&repository, "shop").unwrap();
     assert!(again.get_wal(name).unwrap().as_deref() == Some(&segment[..]));
     assert_eq!(again.get_wal("000000010000000000000004").unwrap().as_deref(), None);
+
+    // An anchor is put once and never replaced; those of another journal stand beside it.
+    let lines = ["ab".repeat(32), "cd".repeat(32)];
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    let anchor = Anchor::new("INC-20250113-001", "shop", at, 1, &lines);
+    assert!(again.put_anchor(&anchor).unwrap());
+    let forged = Anchor { host: String::from("elsewhere"), ..anchor.clone() };
+    assert!(!again.put_anchor(&forged).unwrap());
+    let other = ["ef".repeat(32)];
+    assert!(again.put_anchor(&Anchor::new(&anchor.incident, "shop", at, 2, &other)).unwrap());
+    let found = made.anchored(&anchor.incident).unwrap();
+    assert_eq!((found.count, found.entries[&1].len(), found.entries[&2].len()), (2, 1, 2));
+    assert!(again.unfinished().unwrap().is_empty());
 
     // A part of the bucket that holds something else is left alone.
     let refused = Repository::create(&repository, "other").unwrap_err();

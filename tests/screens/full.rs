@@ -48,6 +48,7 @@ fn cluster() -> Cluster {
         retention: config::Retention::default(),
         schedule: config::schedule::Schedule::default(),
         masking: Vec::new(),
+        erasure: None,
     }
 }
 

@@ -181,6 +181,7 @@ impl TestCluster {
             retention: Retention::default(),
             schedule: lifeboat::engine::config::schedule::Schedule::default(),
             masking: Vec::new(),
+            erasure: None,
         }
     }
 

@@ -238,6 +238,14 @@ pub enum Verb {
     #[command(subcommand)]
     Journal(Journal),
 
+    /// People who were erased at their wish: whether they are back, and erasing them again.
+    #[command(subcommand)]
+    Erasure(Erasure),
+
+    /// The database that keeps a second record of incidents, backups and recoveries.
+    #[command(subcommand)]
+    Catalogue(Catalogue),
+
     /// A GameDay drill on a throwaway cluster that it makes, breaks and removes.
     Drill(Drill),
 
@@ -940,6 +948,58 @@ pub enum Journal {
         /// Whose repositories to ask, where the incident's folder does not say it.
         #[arg(long)]
         cluster: Option<String>,
+        /// One JSON object on standard output, nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Erasure {
+    /// Counts the rows of the running cluster that are on its erasure list. Changes nothing.
+    ///
+    /// Ends with 12 where there are any, or where they could not be counted.
+    Check {
+        #[arg(long)]
+        cluster: Option<String>,
+        /// One JSON object on standard output, nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Erases them, in one transaction a database, and counts them.
+    ///
+    /// Ends with 12 where a database was left as it was.
+    Run {
+        #[arg(long)]
+        cluster: Option<String>,
+        /// The cluster's name, typed once more.
+        #[arg(long, value_name = "CLUSTER")]
+        confirm: String,
+        /// One JSON object on standard output, nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Catalogue {
+    /// Makes its tables, or brings them to this version.
+    Migrate {
+        /// The role that owns the tables; the connection's user where absent.
+        #[arg(long, value_name = "ROLE")]
+        user: Option<String>,
+        /// A role that may add and read rows, and nothing else.
+        #[arg(long, value_name = "ROLE")]
+        grant_to: Option<String>,
+    },
+    /// Whether it can be used, and what it lacks. Ends with 12 where it lacks anything.
+    Status {
+        /// One JSON object on standard output, nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sends what it lacks now. Ends with 12 where something was left out.
+    Sync {
         /// One JSON object on standard output, nothing else.
         #[arg(long)]
         json: bool,

@@ -5,6 +5,7 @@ use super::runtime;
 use super::signatures;
 use crate::engine::audit::check;
 use crate::engine::audit::keeper::Keeper;
+use crate::engine::catalogue::feeder::Feeder;
 use crate::engine::config::Config;
 use crate::engine::desk::{self, Desk};
 use crate::engine::explain::{Explain, Explanation, Kind};
@@ -45,8 +46,10 @@ pub(super) fn runner(config: &Config, folder: &Path) -> Result<ExitCode, Explana
     let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
     let messenger = Messenger::begin(&config.channels, &runbook, folder);
     let keeper = Keeper::begin(config, &declaration.cluster, folder);
+    let feeder = Feeder::begin(config, folder);
     let ended = runtime.block_on(server::run(options)).map_err(|e| e.explanation());
     keeper.end(LAST_ANCHORS);
+    feeder.end(LAST_ANCHORS);
     messenger.end(LAST_MESSAGES);
     ended?;
     Ok(ExitCode::SUCCESS)
@@ -94,15 +97,16 @@ pub(super) fn verify_journal(
         Verdict::Failed => signatures::Signatures::default(),
         _ => signatures::check(config, &folder)?,
     };
+    let failure = audit.failure();
     if json {
         output::json(&Verified { audit: &audit, signatures: &signed.all })?;
     } else {
-        let told = if audit.verdict == Verdict::Failed { Vec::new() } else { signed.lines() };
+        let told = if failure.is_some() { Vec::new() } else { signed.lines() };
         for line in audit.lines().into_iter().chain(told) {
-            output::line(&line)?;
+            if failure.is_some() { output::warn(&line) } else { output::line(&line)? }
         }
     }
-    let outcome = match audit.failure() {
+    let outcome = match failure {
         Some(failure) => Err(failure),
         None => signed.outcome(),
     };

@@ -4,6 +4,7 @@
 mod approve;
 mod args;
 mod backups;
+mod catalogue;
 mod checklist;
 mod cleanup;
 mod compliance;
@@ -14,6 +15,7 @@ mod delta;
 mod drill;
 mod escalation;
 mod handover;
+mod erasure;
 mod hold;
 mod incidents;
 mod init;
@@ -166,6 +168,8 @@ fn dispatch(
         Verb::Approve(args) => approve::approve(path, host, &args),
         Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),
         Verb::Escalation(args) => escalation::escalation(&loaded(path)?, &args),
+        Verb::Erasure(verb) => erasure::erasure(&loaded(path)?, &verb),
+        Verb::Catalogue(verb) => catalogue::catalogue(&loaded(path)?, &verb),
         Verb::Journal(args::Journal::Verify { incident, cluster, json }) => {
             incidents::verify_journal(&loaded(path)?, &incident, cluster.as_deref(), json)
         }

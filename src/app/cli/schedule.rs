@@ -24,6 +24,7 @@ use std::time::Duration;
 
 const MESSAGES_EVERY: Duration = Duration::from_secs(30);
 const ANCHORS_EVERY: Duration = Duration::from_secs(60);
+const CATALOGUE_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Explanation> {
     let clusters = match &args.cluster {
@@ -45,6 +46,7 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
     if args.once {
         scheduler.pass(&Timestamp::now, &|| stop.asked())?;
         keeper::bring_left(config);
+        feed_catalogue(config, runtime.handle());
         return Ok(if scheduler.sound() {
             ExitCode::SUCCESS
         } else {
@@ -53,12 +55,13 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
     }
     let messages = left_messages(config, &runbook, &stop);
     let anchors = left_anchors(config, &stop);
+    let catalogue = left_rows(config, &stop, runtime.handle());
     let ended = scheduler.run(&stop);
     stop.ask();
     // Its deliveries have a limit of their own.
     let _ = messages.map(std::thread::JoinHandle::join);
     // A repository that hangs is not waited for: nothing of an anchor is half done.
-    drop(anchors);
+    drop((anchors, catalogue));
     ended?;
     Ok(ExitCode::SUCCESS)
 }
@@ -92,6 +95,29 @@ fn left_anchors(config: &Config, stop: &Arc<Stop>) -> Option<std::thread::JoinHa
         }
     };
     std::thread::Builder::new().name(String::from("anchors")).spawn(follow).ok()
+}
+
+/// Sends the catalogue what it lacks, now and then.
+fn left_rows(
+    config: &Config,
+    stop: &Arc<Stop>,
+    runtime: &tokio::runtime::Handle,
+) -> Option<std::thread::JoinHandle<()>> {
+    config.catalogue.as_ref()?;
+    let (config, stop, runtime) = (config.clone(), Arc::clone(stop), runtime.clone());
+    let follow = move || {
+        while !stop.wait(CATALOGUE_EVERY) {
+            feed_catalogue(&config, &runtime);
+        }
+    };
+    std::thread::Builder::new().name(String::from("catalogue")).spawn(follow).ok()
+}
+
+/// What is wrong with the catalogue is no job's failure: `catalogue status` tells it.
+fn feed_catalogue(config: &Config, runtime: &tokio::runtime::Handle) {
+    if config.catalogue.is_some() {
+        let _ = crate::engine::catalogue::sync::everything(config, runtime);
+    }
 }
 
 /// SIGTERM and SIGINT end the work in hand cleanly.

@@ -4,6 +4,7 @@
 use super::judge::{self, Finding, Known, Wrong};
 use super::keeper;
 use super::lines::Lines;
+use crate::engine::catalogue::sync;
 use crate::engine::config::Config;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::Verdict;
@@ -107,6 +108,10 @@ fn ask(config: &Config, incident: &str, clusters: &[String]) -> Vec<Asked> {
                 .map_err(|error| error.explanation());
             asked.push((name, anchored));
         }
+    }
+    if config.catalogue.is_some() {
+        let anchored = sync::anchored(config, incident).map_err(|error| error.explanation());
+        asked.push((String::from("catalogue"), anchored));
     }
     asked
 }

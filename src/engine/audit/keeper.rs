@@ -128,10 +128,10 @@ pub fn bring(
     let bytes = fs::read(incident.join(journal::FILE)).map_err(|e| kept(incident, &e))?;
     // A journal that does not hold is not anchored: that would vouch for it.
     let entries = journal::read(incident).map_err(|e| e.explanation())?.entries;
-    let mut hashes: Vec<String> =
-        bytes.split(|byte| *byte == b'\n').take(entries.len()).map(lines::hash).collect();
+    // The file only grows: what came between the two readings is anchored the next time.
+    let whole = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(|l| l.strip_suffix(b"\n"));
+    let hashes: Vec<String> = whole.take(entries.len()).map(lines::hash).collect();
     let entries = entries.get(..hashes.len()).unwrap_or_default();
-    hashes.truncate(entries.len());
     let Some(Entry { event: Event::IncidentDeclared(declaration), .. }) = entries.first() else {
         return Ok(false);
     };

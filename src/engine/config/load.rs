@@ -7,6 +7,7 @@
 //! not depend on where somebody stands.
 
 mod judge;
+mod judge_catalogue;
 mod judge_channels;
 mod judge_control;
 mod judge_escalation;

@@ -3,9 +3,11 @@
 
 pub mod approval;
 pub mod archiving;
+pub mod catalogue;
 pub mod channels;
 pub mod control;
 pub mod escalation;
+pub mod erasure;
 pub mod load;
 pub mod masking;
 pub mod place;
@@ -54,6 +56,9 @@ pub struct Config {
     /// Who is called when a recovery lasts.
     #[serde(default)]
     pub escalation: escalation::Escalation,
+    /// A database that keeps a second record; never needed for recovering.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<catalogue::Catalogue>,
     #[serde(default)]
     pub sandbox: Sandbox,
     /// The file that this was read from; never in the file itself.
@@ -106,6 +111,9 @@ pub struct Cluster {
     /// Columns whose values are not shown as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masking: Vec<masking::MaskingRule>,
+    /// What was erased at people's wish, and is erased again after a recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<erasure::Erasure>,
 }
 
 /// A connection to PostgreSQL. A password comes from a passfile in PostgreSQL's own format.

@@ -280,6 +280,14 @@ fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     Ok(text)
 }
 
+/// What a program prints that was named as the source of a secret.
+///
+/// # Errors
+/// Where it cannot be run, fails, or takes more than half a minute.
+pub fn command_output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    read_command(words, COMMAND_LIMIT)
+}
+
 /// What the command says on standard error is not kept: it may hold a secret.
 fn read_command(words: &[String], limit: Duration) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let [program, arguments @ ..] = words else {

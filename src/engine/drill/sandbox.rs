@@ -728,6 +728,7 @@ fn shop_cluster(server: &Server, volume: Volume) -> Cluster {
         retention: Retention::default(),
         schedule: crate::engine::config::schedule::Schedule::default(),
         masking: Vec::new(),
+        erasure: None,
     }
 }
 
@@ -774,6 +775,7 @@ fn configuration(root: &Path, cluster: &Cluster, setup: &Setup) -> Config {
         // A drill sends nothing to anybody.
         channels: Vec::new(),
         escalation: Default::default(),
+        catalogue: None,
         sandbox: crate::engine::config::Sandbox {
             scenario: setup.scenario.clone(),
             ..crate::engine::config::Sandbox::default()

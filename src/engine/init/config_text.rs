@@ -150,6 +150,7 @@ mod tests {
                 retention: Default::default(),
                 schedule: Default::default(),
                 masking: Vec::new(),
+                erasure: None,
             },
             repository: Some(RepositoryConfig {
                 name: repository.to_owned(),

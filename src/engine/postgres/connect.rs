@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
+use zeroize::Zeroizing;
 
 mod passfile;
 mod tls;
@@ -26,6 +27,18 @@ pub struct ConnectOptions {
     pub statement_limit: Option<Duration>,
     /// Whether every transaction of the session is read only.
     pub read_only: bool,
+    /// In place of a passfile's.
+    password: Option<Password>,
+}
+
+/// A password on its way into a connection; never shown.
+#[derive(Clone, PartialEq, Eq)]
+struct Password(Zeroizing<Vec<u8>>);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(…)")
+    }
 }
 
 impl Default for ConnectOptions {
@@ -35,6 +48,7 @@ impl Default for ConnectOptions {
             connect_limit: Duration::from_secs(5),
             statement_limit: Some(Duration::from_secs(30)),
             read_only: false,
+            password: None,
         }
     }
 }
@@ -56,6 +70,14 @@ impl ConnectOptions {
     #[must_use]
     pub fn statement_limit(mut self, limit: Option<Duration>) -> Self {
         self.statement_limit = limit;
+        self
+    }
+
+    /// The password is the text's first line.
+    #[must_use]
+    pub fn password(mut self, text: Zeroizing<Vec<u8>>) -> Self {
+        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        self.password = Some(Password(Zeroizing::new(line.to_vec())));
         self
     }
 
@@ -233,7 +255,9 @@ async fn attempt(
         .application_name(APPLICATION_NAME)
         .options(session_options(options))
         .keepalives_idle(Duration::from_secs(30));
-    if let Some(path) = &connection.passfile
+    if let Some(Password(password)) = &options.password {
+        config.password(password.as_slice());
+    } else if let Some(path) = &connection.passfile
         && let Some(password) = passfile::password(path, connection, database)?
     {
         config.password(password.as_bytes());

@@ -12,6 +12,7 @@ mod job;
 
 use crate::engine::assess;
 use crate::engine::config::{Cluster, Connection};
+use crate::engine::erasure;
 use crate::engine::explain::Explain;
 use crate::engine::incident::facts::{Check, Verdict};
 use crate::engine::postgres::connect::{self, ConnectOptions, Session};
@@ -111,6 +112,9 @@ pub async fn run(
     }
     tally.add(catalog::checksum_failures(&session).await);
     drop(session);
+    for check in erasure::check::checks(subject.connection, subject.cluster).await {
+        tally.add(check);
+    }
     if !subject.cluster.probes.is_empty() {
         for check in assess::run_probes_on(subject.connection, subject.cluster).await {
             tally.add(check);

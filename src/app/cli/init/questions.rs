@@ -213,6 +213,7 @@ pub fn cluster(
         retention: Default::default(),
         schedule: Default::default(),
         masking: Vec::new(),
+        erasure: None,
     })
 }
 

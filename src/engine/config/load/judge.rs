@@ -30,6 +30,7 @@ pub(super) fn content(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
         judge.channel(at, channel, config);
     }
     judge.escalation(config);
+    judge.catalogue(config);
     for (at, cluster) in config.clusters.iter().enumerate() {
         judge.cluster(at, cluster, config);
     }
@@ -45,6 +46,7 @@ pub(super) fn files(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     if let Some(path) = &config.runbook {
         judge.readable(&[Key("runbook")], path, "the runbook file");
     }
+    judge.catalogue_files(config);
     for (at, channel) in config.channels.iter().enumerate() {
         judge.channel_files(at, channel);
     }
@@ -67,6 +69,10 @@ pub(super) fn files(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
         }
     }
     for (at, cluster) in config.clusters.iter().enumerate() {
+        if let Some(erasure) = &cluster.erasure {
+            let place = [Key("clusters"), At(at), Key("erasure"), Key("list")];
+            judge.secret(&place, &erasure.list, "the erasure list");
+        }
         for (key, connection) in connections(cluster) {
             if let Some(path) = &connection.passfile {
                 let place = [Key("clusters"), At(at), Key(key), Key("passfile")];
@@ -201,6 +207,8 @@ impl Judge<'_> {
         }
         self.retention(at, cluster.retention);
         self.masking(at, cluster);
+        let list = cluster.erasure.as_ref().map(|erasure| erasure.list.as_path());
+        self.absolute(&[Key("clusters"), At(at), Key("erasure"), Key("list")], list);
         if cluster.repositories.is_empty() {
             let text = format!("\"{name}\" names no repository, so nothing could be restored");
             self.problem(&here("repositories"), text);
@@ -265,7 +273,11 @@ impl Judge<'_> {
     }
 
     fn connection(&mut self, at: usize, key: &str, connection: &Connection) {
-        let here = |inner| [Key("clusters"), At(at), Key(key), Key(inner)];
+        self.connection_at(&[Key("clusters"), At(at), Key(key)], connection);
+    }
+
+    pub(super) fn connection_at(&mut self, place: &[Into<'_>], connection: &Connection) {
+        let here = |inner| [place, &[Key(inner)]].concat();
         self.absolute(&here("passfile"), connection.passfile.as_deref());
         self.absolute(&here("root_certificate"), connection.root_certificate.as_deref());
         if connection.host.is_empty() {

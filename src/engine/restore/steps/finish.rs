@@ -4,6 +4,8 @@
 use super::prepare::STOP_LIMIT;
 use super::site::Site;
 use crate::engine::aftercare::{self, Ward, hold};
+use crate::engine::erasure::check;
+use crate::engine::erasure::replay::{self, Deed};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::care::Held;
 use crate::engine::postgres::connect::{self, ConnectOptions};
@@ -31,6 +33,9 @@ const UNHELD: &str = "not_held_back";
 
 /// The note that room for prepared transactions stays.
 pub const PREPARED_KEPT: &str = "prepared_kept";
+/// The notes on the erasure list.
+const ERASED: &str = "erased";
+const NOT_ERASED: &str = "not_erased";
 
 /// What to say of a server that is open already: of one that Lifeboat opened, or that was held
 /// before, nothing.
@@ -171,7 +176,52 @@ impl Open {
         for item in aftercare::BEFORE_OPENING {
             context.cared(aftercare::run(&ward, item, &[])?)?;
         }
+        self.erase(context, &ward)?;
         context.note(HELD, &format!("Held back before opening: {}", told(&held)))
+    }
+
+    /// What was erased at people's wish came back with the backup: it is erased again, before
+    /// anybody sees it. May be called again.
+    fn erase(&self, context: &dyn StepContext, ward: &Ward<'_>) -> Result<(), Explanation> {
+        let cluster = &self.0.cluster;
+        let Some(erasure) = &cluster.erasure else { return Ok(()) };
+        let outcomes = match check::list_of(cluster) {
+            Ok(list) => {
+                let list = list.map(|(_, list)| list).unwrap_or_default();
+                ward.same_server()?;
+                let done = replay::go_through(&ward.connection, &list, Deed::Erase);
+                context.runtime().block_on(done)
+            }
+            Err(error) => {
+                let (database, tables) = (cluster.connection.database.clone(), Vec::new());
+                vec![replay::Outcome { database, tables, failed: Some(error.what) }]
+            }
+        };
+        let mut failed = Vec::new();
+        for one in &outcomes {
+            match &one.failed {
+                None => {
+                    let text = format!("Erased again in {}: {}", one.database, one.told());
+                    context.note(ERASED, &text)?;
+                }
+                Some(why) => {
+                    let text = format!("Not erased in {}: {why}", one.database);
+                    context.note(NOT_ERASED, &text)?;
+                    failed.push(text);
+                }
+            }
+        }
+        if failed.is_empty() || !erasure.required {
+            return Ok(());
+        }
+        Err(Explanation::new(
+            Kind::Server,
+            format!("The erasure list could not be carried out. {}.", failed.join(". ")),
+            "The server is promoted and still closed to everybody; of those databases nothing was \
+             erased.",
+            "Correct the list, then retry the step. Or set required = false in [clusters.erasure]: \
+             the server then opens, and the validation says FAILED.",
+        ))
     }
 
     /// Why nobody gets in although the server was started.
