@@ -82,6 +82,7 @@ pub enum Id {
     Timeline,
     AddNote,
     Briefing,
+    Hint,
     // Home
     Open,
     Declare,
@@ -371,6 +372,7 @@ pub const TABLE: &[Command] = &[
     c(Id::Timeline, Key::Char('t'), 50, Observer, INCIDENT, "timeline", "Everything that was done, by whom and when."),
     c(Id::AddNote, Key::Char('a'), 51, Operator, INCIDENT, "note", "Write a note into the incident's journal."),
     c(Id::Briefing, Key::Char('b'), 52, Observer, INCIDENT, "briefing", "What this drill is about."),
+    c(Id::Hint, Key::Char('H'), 53, Operator, INCIDENT, "hint", "The drill's next hint. It is noted and counted."),
     c(Id::GoHome, Key::Char('h'), 60, Observer, INCIDENT, "home", "Back to clusters and incidents. What runs goes on."),
 
     c(Id::Up, Key::Up, 93, Observer, ROWS, "up", "One row up."),

@@ -55,7 +55,11 @@ fn hold(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<ExitCod
     }
     let wish = wish(real, args, name)?;
     let book = Book::of(real, args)?;
-    if args.auto { alone(args, wish, &options, &book) } else { live::run(args, wish, &options, &book) }
+    if args.auto {
+        alone(args, wish, &options, &book)
+    } else {
+        live::run(args, wish, &options, &book)
+    }
 }
 
 fn wish(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<Wish, Explanation> {
@@ -107,7 +111,9 @@ struct Book {
 impl Book {
     fn of(real: Option<&Config>, args: &args::Drill) -> Result<Self, Explanation> {
         if let Some(path) = &args.junit
-            && path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+            && path
+                .parent()
+                .is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
         {
             return Err(Explanation::new(
                 Kind::Config,
@@ -184,10 +190,13 @@ fn told(outcome: &Outcome) -> Result<(), Explanation> {
         output::line(&format!("  {reason}"))?;
     }
     if let Some(refusal) = &outcome.refusal {
-        output::line(&format!("  Refused, as it {}: {refusal}", match outcome.expected {
-            "refused" => "was to be",
-            _ => "was not to be",
-        }))?;
+        output::line(&format!(
+            "  Refused, as it {}: {refusal}",
+            match outcome.expected {
+                "refused" => "was to be",
+                _ => "was not to be",
+            }
+        ))?;
     }
     let card = &outcome.card;
     if outcome.ended == "recovered" {
@@ -280,11 +289,7 @@ pub(super) fn briefing(name: &str, config: &Config) -> Result<Briefing, Explanat
         title: scenario.title,
         story: scenario.briefing.lines().map(str::to_owned).collect(),
         objective: scenario.objective,
-        hints: scenario
-            .hints
-            .iter()
-            .map(|hint| hint.replace("{lifeboat}", &lifeboat))
-            .collect(),
+        hints: scenario.hints.iter().map(|hint| hint.replace("{lifeboat}", &lifeboat)).collect(),
     })
 }
 

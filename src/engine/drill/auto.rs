@@ -6,7 +6,7 @@ use super::card::{self, Card, Moments};
 use super::director::Director;
 use super::error::DrillError;
 use super::inject::{Inject, When};
-use super::sandbox::{CLUSTER, Sandbox, Say};
+use super::sandbox::{CLUSTER, DECOY, Sandbox, Say};
 use super::scenario::{Disaster, Expected, Scenario};
 use super::score::{self, TableScore};
 use super::seat::Seat;
@@ -141,6 +141,30 @@ pub fn run_auto(
     say("Comparing what is there with what was there before the incident");
     let outcome = judge(sandbox, play, seat.incident(), led.err())?;
     Ok(Outcome { seconds: begun.elapsed().as_secs_f64(), ..outcome })
+}
+
+/// Believes the name in the first report: an incident on the cluster that is called so has to be
+/// refused before anything is planned, and is closed again.
+///
+/// # Errors
+/// Where it was not refused.
+pub fn be_misled(sandbox: &Sandbox, scenario: &Scenario, say: Say<'_>) -> Result<(), DrillError> {
+    say(&format!("Assessment of {DECOY}, as the first report has it"));
+    let mut seat = Seat::take_on(sandbox, scenario, DECOY)?;
+    seat.ask(Command::ProbeServer, SHORT)?;
+    let target = Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
+    let refused = match seat.ask(Command::CheckReach { target }, LONG) {
+        Ok(Answer::Reach(reach)) if reach.reachable => None,
+        Ok(Answer::Reach(reach)) => Some(guard::unreachable(&reach)),
+        Ok(other) => return Err(unexpected(&other)),
+        Err(error) => Some(error.explanation()),
+    };
+    let Some(refused) = refused else {
+        return Err(DrillError::Rail(format!("a recovery of {DECOY} was not refused")));
+    };
+    say(&format!("Refused: {}", refused.what));
+    let summary = String::from("The report named the wrong cluster; nothing was done here.");
+    seat.ask(Command::Close { summary }, SHORT).map(drop)
 }
 
 /// The way of the screens.
@@ -287,9 +311,8 @@ fn parts(
     say("Recovery point");
     let target = suggestion(seat)?;
     let table = play.scenario.incident.statement().map_or("", |bad| bad.table.as_str());
-    let mut arguments: Vec<String> = ["restore-parts", "--cluster", CLUSTER, "--table", table]
-        .map(str::to_owned)
-        .to_vec();
+    let mut arguments: Vec<String> =
+        ["restore-parts", "--cluster", CLUSTER, "--table", table].map(str::to_owned).to_vec();
     match &target.point {
         TargetPoint::Lsn(lsn) => arguments.extend([String::from("--lsn"), lsn.to_string()]),
         TargetPoint::Xid(xid) => arguments.extend([String::from("--xid"), xid.to_string()]),
@@ -301,8 +324,17 @@ fn parts(
         arguments.push(String::from("--exclusive"));
     }
     let incident = seat.incident().declaration.id.clone();
-    let rest =
-        ["--into", "in-place", "--take", "missing", "--confirm", CLUSTER, "--incident", &incident, "--json"];
+    let rest = [
+        "--into",
+        "in-place",
+        "--take",
+        "missing",
+        "--confirm",
+        CLUSTER,
+        "--incident",
+        &incident,
+        "--json",
+    ];
     arguments.extend(rest.map(str::to_owned));
     say(&format!("Bringing {table} back as it was {target}; the shop stays open"));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -380,7 +412,8 @@ fn recover(
     // Every trouble is met once by what is proposed; one that stays is a failure.
     for _ in 0..CURES {
         seat.wait_until("the recovery up to its target", LONG, |incident| {
-            !matches!(incident.status, RunStatus::Running | RunStatus::Ready)
+            play.director.over().is_some()
+                || !matches!(incident.status, RunStatus::Running | RunStatus::Ready)
         })?;
         match seat.incident().status {
             RunStatus::Held => {
@@ -489,9 +522,10 @@ pub fn judge(
     let verifybackup = report.recovery.verifybackup.as_deref();
     let moments = Moments::of(incident, &entries, &truth);
     let mut rto_seconds = report.rto.actual_seconds.filter(|_| !report.rto.ongoing);
-    let refusal = ended_by.as_ref().filter(|error| is_refusal(error)).map(|error| {
-        error.explanation().to_string()
-    });
+    let refusal = ended_by
+        .as_ref()
+        .filter(|error| is_refusal(error))
+        .map(|error| error.explanation().to_string());
     let (expected, mut reasons) = (play.expected(), Vec::new());
     let as_refused = expected == Expected::Refused && refusal.is_some();
     let untouched = incident.steps.iter().all(|step| step.attempts == 0);

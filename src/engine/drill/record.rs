@@ -32,7 +32,11 @@ pub enum Entry {
     Held(Record),
     Found(Finding),
     /// A finding was tested again, or given up, with the reason.
-    Settled { finding: u64, note: String, by: String },
+    Settled {
+        finding: u64,
+        note: String,
+        by: String,
+    },
 }
 
 /// How a drill went.
@@ -189,9 +193,8 @@ pub fn keep(
 /// Where there is no such drill, or the record cannot be read or written.
 pub fn find(state_directory: &Path, finding: Finding) -> Result<Line<Entry>, DrillError> {
     let lines = history(state_directory)?;
-    let is_it = |line: &Line<Entry>| {
-        line.seq == finding.drill && matches!(line.entry, Entry::Held(_))
-    };
+    let is_it =
+        |line: &Line<Entry>| line.seq == finding.drill && matches!(line.entry, Entry::Held(_));
     if !lines.iter().any(is_it) {
         return Err(unknown("drill", finding.drill, "lifeboat drill history"));
     }
@@ -236,9 +239,9 @@ pub fn drills(lines: &[Line<Entry>]) -> impl DoubleEndedIterator<Item = (&Line<E
 #[must_use]
 pub fn open_findings(lines: &[Line<Entry>], today: Option<Date>) -> Vec<OpenFinding> {
     let settled = |number: u64| {
-        lines.iter().any(
-            |line| matches!(&line.entry, Entry::Settled { finding, .. } if *finding == number),
-        )
+        lines
+            .iter()
+            .any(|line| matches!(&line.entry, Entry::Settled { finding, .. } if *finding == number))
     };
     lines
         .iter()
@@ -277,11 +280,8 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
     let target = |value: Option<f64>| {
         value.map_or_else(|| String::from("none"), |value| format!("{value:.0} s"))
     };
-    let injects = if record.injects.is_empty() {
-        String::from("none")
-    } else {
-        record.injects.join(", ")
-    };
+    let injects =
+        if record.injects.is_empty() { String::from("none") } else { record.injects.join(", ") };
     let ground = match &record.cluster {
         Some(cluster) => format!("on a copy of the backups of \"{cluster}\""),
         None => String::from("on a throwaway cluster, not on a production system"),

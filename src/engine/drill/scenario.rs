@@ -175,8 +175,8 @@ pub fn load_from(name: &str, folder: Option<&Path>) -> Result<Scenario, DrillErr
 /// # Errors
 /// Where it cannot be read, or used.
 pub fn read(path: &Path) -> Result<Scenario, DrillError> {
-    let text = fs::read_to_string(path)
-        .map_err(DrillError::file(path, "the scenario cannot be read"))?;
+    let text =
+        fs::read_to_string(path).map_err(DrillError::file(path, "the scenario cannot be read"))?;
     let scenario = judged(&path.display().to_string(), &text)?;
     let stem = path.file_stem().and_then(|stem| stem.to_str());
     if stem != Some(scenario.name.as_str()) {
@@ -193,8 +193,8 @@ pub fn read(path: &Path) -> Result<Scenario, DrillError> {
 /// # Errors
 /// Where it cannot be read, or used.
 pub fn read_kept(path: &Path) -> Result<Scenario, DrillError> {
-    let text = fs::read_to_string(path)
-        .map_err(DrillError::file(path, "the scenario cannot be read"))?;
+    let text =
+        fs::read_to_string(path).map_err(DrillError::file(path, "the scenario cannot be read"))?;
     judged(&path.display().to_string(), &text)
 }
 
@@ -251,7 +251,10 @@ pub fn problems(scenario: &Scenario) -> Vec<String> {
     );
     let sane = |seconds: f64, most: f64| seconds.is_finite() && (0.0..=most).contains(&seconds);
     let day = 86_400.0;
-    wrong(!sane(scenario.rto_seconds, 30.0 * day) || scenario.rto_seconds < 1.0, "rto_seconds is no time");
+    wrong(
+        !sane(scenario.rto_seconds, 30.0 * day) || scenario.rto_seconds < 1.0,
+        "rto_seconds is no time",
+    );
     wrong(scenario.rpo_seconds.is_some_and(|rpo| !sane(rpo, 30.0 * day)), "rpo_seconds is no time");
     let load = &scenario.load;
     wrong(
@@ -350,9 +353,8 @@ mod tests {
         assert_eq!(load_from("monday", Some(folder.path())).unwrap().name, "monday");
         assert_eq!(load_from("corruption", Some(folder.path())).unwrap().title, "Ours");
         let listed = list(Some(folder.path()));
-        let problems = |name: &str| {
-            listed.iter().find(|one| one.name == name).unwrap().problems.len()
-        };
+        let problems =
+            |name: &str| listed.iter().find(|one| one.name == name).unwrap().problems.len();
         assert_eq!((listed.len(), problems("monday")), (7, 0));
         assert_eq!((problems("broken"), problems("other")), (1, 1), "its file has another name");
         assert!(load_from("../monday", Some(folder.path())).is_err());

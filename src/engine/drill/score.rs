@@ -206,7 +206,8 @@ async fn rows_until(
     truth: &Truth,
 ) -> Result<TableState, DrillError> {
     let client = server.connect("postgres", DATABASE).await?;
-    let until = format!("(SELECT * FROM {} WHERE created_at <= '{}')", before.name, truth.struck_at);
+    let until =
+        format!("(SELECT * FROM {} WHERE created_at <= '{}')", before.name, truth.struck_at);
     let state = state_of(&client, &until, truth.recent_since).await?;
     Ok(TableState { name: before.name.clone(), ..state })
 }

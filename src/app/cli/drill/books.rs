@@ -25,12 +25,8 @@ pub(super) fn run(real: Option<&Config>, verb: &DrillVerb) -> Result<ExitCode, E
             output::line(&format!("{}: a scenario that can be held.", found.name))?;
             Ok(ExitCode::SUCCESS)
         }
-        DrillVerb::History { record, json } => {
-            history(&state(real, record.as_deref())?, *json)
-        }
-        DrillVerb::Findings { record, json } => {
-            findings(&state(real, record.as_deref())?, *json)
-        }
+        DrillVerb::History { record, json } => history(&state(real, record.as_deref())?, *json),
+        DrillVerb::Findings { record, json } => findings(&state(real, record.as_deref())?, *json),
         DrillVerb::Finding { drill, text, owner, retest, record } => {
             let finding = Finding {
                 drill: *drill,
@@ -118,12 +114,7 @@ fn show(found: &Scenario, json: bool) -> Result<ExitCode, Explanation> {
     }
     output::line("  Injects that fit (--inject NAME, or random with --seed):")?;
     for one in &fit {
-        output::line(&format!(
-            "    {:<18} {} ({})",
-            one.name,
-            one.title,
-            one.expected.word()
-        ))?;
+        output::line(&format!("    {:<18} {} ({})", one.name, one.title, one.expected.word()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
