@@ -203,6 +203,9 @@ pub enum Verb {
     #[command(subcommand)]
     Journal(Journal),
 
+    /// What a recovery that begins now would meet, as a score with its reasons.
+    Readiness(Readiness),
+
     /// A GameDay drill on a throwaway cluster that it makes, breaks and removes.
     Drill(Drill),
 
@@ -800,6 +803,15 @@ pub enum Journal {
         #[arg(value_name = "INC-…")]
         incident: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Readiness {
+    /// One cluster alone.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

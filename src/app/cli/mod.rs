@@ -19,6 +19,7 @@ mod messages;
 mod metrics;
 mod output;
 mod parts;
+mod readiness;
 mod restore;
 mod restore_full;
 mod schedule;
@@ -115,6 +116,7 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::RestoreParts(args) => parts::restore_parts(&loaded(path)?, &args),
         Verb::Salvage(args) => parts::salvage(&loaded(path)?, &args),
         Verb::Status(common) => status::status(&loaded(path)?, &common),
+        Verb::Readiness(args) => readiness::readiness(&loaded(path)?, &args),
         Verb::Messages(args) => messages::messages(&loaded(path)?, &args),
         Verb::Metrics(args) => metrics::metrics(&loaded(path)?, &args),
         Verb::Schedule(args) => schedule::schedule(&loaded(path)?, &args),
