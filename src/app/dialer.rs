@@ -8,6 +8,7 @@ use crate::engine::incident::event::Declaration;
 use crate::engine::incident::model::{Phase, RunStatus};
 use crate::engine::incident::store::{Listed, Store};
 use crate::engine::postgres::discovery;
+use crate::engine::readiness::gather as readiness;
 use crate::engine::runner::client::Client;
 use crate::engine::runner::protocol::{Command, Message, PROTOCOL};
 use crate::engine::runner::spawn;
@@ -29,13 +30,15 @@ pub(super) const THIS_HOST: &str = "this host";
 pub struct Runners {
     config: Config,
     store: Store,
+    state: PathBuf,
     runtime: Handle,
 }
 
 impl Runners {
     #[must_use]
     pub fn new(config: Config, state_directory: &Path, runtime: Handle) -> Self {
-        Self { config, store: Store::new(state_directory), runtime }
+        let state = state_directory.to_path_buf();
+        Self { config, store: Store::new(state_directory), state, runtime }
     }
 
     /// An incident as its runner tells it, for whoever may not read its journal.
@@ -128,6 +131,10 @@ impl Dialer for Runners {
                     }
                 }
             }
+        }
+        for row in &mut listing.clusters {
+            let page = readiness::kept(&self.state, &row.name);
+            row.state = page.map(|page| readiness::in_short(&page, Timestamp::now()));
         }
         // Newest first already; open ones go before closed ones.
         listing.incidents.sort_by_key(|i| i.phase == Phase::Closed);

@@ -295,9 +295,30 @@ impl Work for Desk {
         target: &Target,
         asking: &Asking<'_>,
     ) -> Result<Reach, Explanation> {
-        self.landscape(incident, asking, false)?
-            .reach_by(target, &self.means(incident), &scanning(asking.report), asking.cancelled)
-            .map_err(|e| e.explanation())
+        let landscape = self.landscape(incident, asking, false)?;
+        let by = |means: &Means| {
+            landscape
+                .reach_by(target, means, &scanning(asking.report), asking.cancelled)
+                .map_err(|e| e.explanation())
+        };
+        let means = self.means(incident);
+        let first = by(&means)?;
+        let damaged = |set: &str| incident.damaged_sets.iter().any(|known| known == set);
+        let unfit = first.base.as_ref().is_some_and(|base| damaged(&base.set));
+        if !unfit || !matches!(means, Means::AnyBase) {
+            return Ok(first);
+        }
+        // Another backup serves in the place of one that was read and found damaged.
+        let survey = landscape.survey();
+        let mut sets: Vec<&str> = survey.bases.iter().map(|base| base.set.as_str()).collect();
+        sets.sort_unstable();
+        for set in sets.into_iter().rev().filter(|set| !damaged(set)) {
+            let other = by(&Means::Base(set.to_owned()))?;
+            if other.reachable {
+                return Ok(other);
+            }
+        }
+        Ok(first)
     }
 
     fn reach_at_rest(

@@ -28,6 +28,7 @@ pub mod moments;
 pub mod notify;
 pub mod parts;
 pub mod postgres;
+pub mod readiness;
 pub mod recovery_point;
 pub mod report;
 pub mod repository;

@@ -3,6 +3,7 @@
 
 use super::checklist;
 use super::commands::Id;
+use super::drill;
 use super::view::{Link, Page, View};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Prerequisite;
@@ -26,6 +27,7 @@ pub fn available(id: Id, view: &View) -> bool {
         Id::Declare => !view.listing.clusters.is_empty(),
         Id::NextPanel | Id::PreviousPanel => view.page.panels().len() > 1,
         Id::Briefing => view.briefing.is_some(),
+        Id::Hint => view.link == Link::Live && drill::hints_left(view),
         _ => match (&view.incident, needs_live(id)) {
             (None, true) => false,
             (_, true) if view.link != Link::Live => false,

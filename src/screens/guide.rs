@@ -347,7 +347,7 @@ fn before_the_gate(view: &View, incident: &Incident) -> Guide {
             if incident.integrity.is_some() {
                 return do_it(
                     Id::VerifyBackup,
-                    "The backup did not verify. Read why, choose another point (2), or check again.",
+                    "The backup did not verify. Choose the point again (2): another backup then serves, where one does.",
                 )
                 .tone(Tone::Bad);
             }

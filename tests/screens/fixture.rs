@@ -1283,6 +1283,7 @@ pub fn briefing() -> Briefing {
         objective: String::from(
             "Bring the orders back. Lose at most 5 minutes of data (RPO), be back within 15 minutes (RTO).",
         ),
+        hints: Vec::new(),
     }
 }
 

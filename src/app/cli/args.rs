@@ -246,6 +246,9 @@ pub enum Verb {
     #[command(subcommand)]
     Catalogue(Catalogue),
 
+    /// What a recovery that begins now would meet, as a score with its reasons.
+    Readiness(Readiness),
+
     /// A GameDay drill on a throwaway cluster that it makes, breaks and removes.
     Drill(Drill),
 
@@ -1004,6 +1007,15 @@ pub enum Catalogue {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Readiness {
+    /// One cluster alone.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -24,6 +24,7 @@ mod messages;
 mod metrics;
 mod output;
 mod parts;
+mod readiness;
 mod restore;
 mod restore_full;
 mod schedule;
@@ -153,6 +154,7 @@ fn dispatch(
         Verb::Messages(args::Messages { incident: Some(id), say: Some(text), .. }) => {
             handover::say(path, host, &id, &text)
         }
+        Verb::Readiness(args) => readiness::readiness(&loaded(path)?, &args),
         Verb::Messages(args) => messages::messages(&loaded(path)?, &args),
         Verb::Metrics(args) => metrics::metrics(&loaded(path)?, &args),
         Verb::Schedule(args) => schedule::schedule(&loaded(path)?, &args),

@@ -57,6 +57,7 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
                 app.view.layers.push(layer);
             }
         }
+        Id::Hint => return hint(app),
         Id::Quit => return quit(app),
         Id::GoHome => return go_home(app),
         Id::Refresh => return vec![Effect::List],
@@ -163,6 +164,13 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         _ => {}
     }
     Vec::new()
+}
+
+/// The drill's next hint: shown, and noted for the score.
+fn hint(app: &mut App) -> Vec<Effect> {
+    let Some((layer, note)) = drill::next_hint(&app.view) else { return Vec::new() };
+    app.view.layers.push(Layer::Reader(layer));
+    plain(app, Command::AddNote { topic: Topic::Note, text: note }, "noting the hint")
 }
 
 fn reader(app: &mut App, title: &str, kind: ReaderKind) {

@@ -6,7 +6,7 @@ use super::card::{self, Card, Moments};
 use super::director::Director;
 use super::error::DrillError;
 use super::inject::{Inject, When};
-use super::sandbox::{CLUSTER, Sandbox, Say};
+use super::sandbox::{CLUSTER, DECOY, Sandbox, Say};
 use super::scenario::{Disaster, Expected, Scenario};
 use super::score::{self, TableScore};
 use super::seat::Seat;
@@ -141,6 +141,30 @@ pub fn run_auto(
     say("Comparing what is there with what was there before the incident");
     let outcome = judge(sandbox, play, seat.incident(), led.err())?;
     Ok(Outcome { seconds: begun.elapsed().as_secs_f64(), ..outcome })
+}
+
+/// Believes the name in the first report: an incident on the cluster that is called so has to be
+/// refused before anything is planned, and is closed again.
+///
+/// # Errors
+/// Where it was not refused.
+pub fn be_misled(sandbox: &Sandbox, scenario: &Scenario, say: Say<'_>) -> Result<(), DrillError> {
+    say(&format!("Assessment of {DECOY}, as the first report has it"));
+    let mut seat = Seat::take_on(sandbox, scenario, DECOY)?;
+    seat.ask(Command::ProbeServer, SHORT)?;
+    let target = Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
+    let refused = match seat.ask(Command::CheckReach { target }, LONG) {
+        Ok(Answer::Reach(reach)) if reach.reachable => None,
+        Ok(Answer::Reach(reach)) => Some(guard::unreachable(&reach)),
+        Ok(other) => return Err(unexpected(&other)),
+        Err(error) => Some(error.explanation()),
+    };
+    let Some(refused) = refused else {
+        return Err(DrillError::Rail(format!("a recovery of {DECOY} was not refused")));
+    };
+    say(&format!("Refused: {}", refused.what));
+    let summary = String::from("The report named the wrong cluster; nothing was done here.");
+    seat.ask(Command::Close { summary }, SHORT).map(drop)
 }
 
 /// The way of the screens.
@@ -388,7 +412,8 @@ fn recover(
     // Every trouble is met once by what is proposed; one that stays is a failure.
     for _ in 0..CURES {
         seat.wait_until("the recovery up to its target", LONG, |incident| {
-            !matches!(incident.status, RunStatus::Running | RunStatus::Ready)
+            play.director.over().is_some()
+                || !matches!(incident.status, RunStatus::Running | RunStatus::Ready)
         })?;
         match seat.incident().status {
             RunStatus::Held => {

@@ -119,7 +119,7 @@ fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<f64> {
 
 fn hints(entries: &[Entry]) -> u32 {
     let taken = entries.iter().filter(
-        |entry| matches!(&entry.event, Event::NoteAdded { text, .. } if text.starts_with(HINT)),
+        |entry| matches!(&entry.event, Event::NoteAdded { text, .. } if text.starts_with(HINT) && text.contains(" of ")),
     );
     u32::try_from(taken.count()).unwrap_or(u32::MAX)
 }

@@ -24,6 +24,8 @@ use tokio::runtime::Handle;
 
 /// Where the runner is stopped for an inject that strikes at the restore; see `runner::failpoint`.
 pub const STOPS_AT: &str = "stop@step.restore-base.before";
+/// Whoever holds the drill has so long to end it, before this process is asked to.
+const GRACE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often the sandbox's size is added up.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
@@ -174,15 +176,25 @@ impl Shared {
 
     fn direct(&self, runtime: &Handle) {
         let mut measured = Instant::now();
+        let mut over: Option<Instant> = None;
         loop {
             if self.scene().stop {
                 return;
+            }
+            if over.is_some_and(|since| since.elapsed() > GRACE) {
+                // As an abort from outside does: the sandbox clears itself away.
+                over = None;
+                let _ = kill(Pid::this(), Signal::SIGTERM);
             }
             if let Err(error) = self.let_strike().and_then(|()| self.let_relieve(runtime)) {
                 self.scene().failure.get_or_insert(error.to_string());
             }
             if let Some(why) = self.limit(&mut measured) {
-                self.scene().over.get_or_insert(why);
+                let mut scene = self.scene();
+                if scene.over.is_none() {
+                    scene.over = Some(why);
+                    over = Some(Instant::now());
+                }
             }
             self.changed.notify_all();
             std::thread::sleep(LOOK_EVERY);

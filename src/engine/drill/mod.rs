@@ -130,7 +130,6 @@ pub fn prepare(wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill,
     if let Some(why) = rails::refused(identifier, &wish.denied) {
         return Err(DrillError::Rail(why));
     }
-    sandbox.keep_scenario(&wish.scenario)?;
     let handle = sandbox.runtime()?.handle().clone();
     let director = Director::begin(sandbox.root(), &wish.injects, wish.limits, handle)?;
     if director.stops_runner() {
@@ -150,10 +149,24 @@ pub fn prepare(wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill,
     if let Some(link) = wish.link.or(wish.scenario.link) {
         sandbox.lay_line(link)?;
     }
+    let struck_at = sandbox.truth().map_or_else(jiff::Timestamp::now, |truth| truth.struck_at);
+    sandbox.keep_scenario(&as_told(&wish, struck_at))?;
     if let Some(why) = director.over() {
         return Err(DrillError::Over { why });
     }
     Ok(LiveDrill { wish, director, sandbox })
+}
+
+/// The scenario as the person hears of it: where an inject changes the first report, nobody has
+/// seen more than that yet.
+fn as_told(wish: &Wish, struck_at: jiff::Timestamp) -> Scenario {
+    let mut told = wish.scenario.clone();
+    told.first_report = auto::first_report(&wish.scenario, &wish.injects, struck_at);
+    if wish.injects.iter().any(|inject| inject.first_report.is_some()) {
+        let rest = told.briefing.split_once("\n\n").map_or("", |(_, rest)| rest).to_owned();
+        told.briefing = format!("\"{}\" Nobody has looked yet.\n\n{rest}", told.first_report);
+    }
+    told
 }
 
 /// Traffic, and the incident amid it.
@@ -218,6 +231,9 @@ pub struct Held {
 pub fn run(wish: Wish, options: &Options, say: Say<'_>) -> Result<Held, DrillError> {
     let runbook = Runbook::load(None).map_err(|error| DrillError::Engine(error.explanation()))?;
     let LiveDrill { wish, director, mut sandbox } = prepare(wish, options, say)?;
+    if wish.has("misleading-names") {
+        auto::be_misled(&sandbox, &wish.scenario, say)?;
+    }
     let mut seat = Seat::take(&sandbox, &wish.scenario)?;
     let play = Play {
         scenario: &wish.scenario,

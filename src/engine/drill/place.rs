@@ -227,10 +227,12 @@ pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
     Ok(cleared)
 }
 
-/// The drills of this user that run now: their folders, and the processes that hold them.
+/// The drills of this user that run now: their folders, and the processes that hold them. In
+/// `directory` alone, where one is given.
 #[must_use]
 pub fn living(directory: Option<&Path>) -> Vec<(PathBuf, i32)> {
-    let folders = homes(directory).into_iter().filter_map(|home| fs::read_dir(home).ok());
+    let homes = directory.map_or_else(|| homes(None), |only| vec![only.to_path_buf()]);
+    let folders = homes.into_iter().filter_map(|home| fs::read_dir(home).ok());
     folders
         .flat_map(|entries| entries.flatten())
         .map(|entry| entry.path())

@@ -650,7 +650,9 @@ impl Sandbox {
     /// A cluster that was made long ago and that nobody uses.
     fn make_decoy(&self) -> Result<(), DrillError> {
         let decoy = Server { data: self.root().join("cluster/primary"), ..self.server.clone() };
-        decoy.initdb()
+        decoy.initdb()?;
+        let make = ["create-repository", "--cluster", DECOY, "--json"];
+        self.lifeboat(&make).map(drop)
     }
 
     fn append_conf(&self, settings: &str) -> Result<(), DrillError> {
@@ -761,6 +763,7 @@ fn configuration(root: &Path, cluster: &Cluster, setup: &Setup) -> Config {
     let mut clusters = vec![cluster.clone()];
     if setup.decoy {
         clusters.insert(0, decoy(root, &cluster));
+        repositories.push(repository("old", "cluster/primary-backups", PlaceConfig::default()));
     }
     let us = name_of(nix::unistd::geteuid().as_raw());
     Config {
@@ -791,6 +794,7 @@ fn decoy(root: &Path, cluster: &Cluster) -> Cluster {
     decoy.data_directory = root.join("cluster/primary");
     decoy.connection.port = cluster.connection.port.checked_sub(1).unwrap_or(1_024);
     decoy.application = None;
+    decoy.repositories = vec![String::from("old")];
     decoy.probes.clear();
     decoy
 }

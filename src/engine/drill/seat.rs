@@ -92,9 +92,29 @@ impl Seat {
     /// # Errors
     /// Where it cannot be declared, or its runner not be reached.
     pub fn take(sandbox: &Sandbox, scenario: &Scenario) -> Result<Self, DrillError> {
+        Self::take_on(sandbox, scenario, &sandbox.cluster().name)
+    }
+
+    /// As [`Seat::take`], for a cluster of the sandbox's configuration by its name.
+    ///
+    /// # Errors
+    /// As [`Seat::take`].
+    pub fn take_on(
+        sandbox: &Sandbox,
+        scenario: &Scenario,
+        cluster: &str,
+    ) -> Result<Self, DrillError> {
+        let identity = sandbox
+            .config()
+            .cluster(cluster)
+            .and_then(|cluster| discovery::identity(&cluster.data_directory).ok());
         let store = Store::new(&sandbox.state());
         let (_, folder) = store
-            .declare(Timestamp::now(), |id| declaration(sandbox, scenario, id))
+            .declare(Timestamp::now(), |id| Declaration {
+                cluster: cluster.to_owned(),
+                identity: identity.clone(),
+                ..declaration(sandbox, scenario, id)
+            })
             .map_err(|error| DrillError::Engine(error.explanation()))?;
         Self::at(sandbox, &folder)
     }

@@ -152,6 +152,8 @@ pub struct Incident {
     pub prerequisites: BTreeMap<Prerequisite, Answered>,
     /// Set name and checks of the newest integrity verification.
     pub integrity: Option<(String, Vec<Check>)>,
+    /// Base backups that were read in this incident and found damaged.
+    pub damaged_sets: Vec<String>,
     pub reach: Option<Reach>,
     /// When what it gives up was counted.
     pub reach_read: Option<Timestamp>,
@@ -237,6 +239,7 @@ impl Incident {
             probes: Vec::new(),
             prerequisites: BTreeMap::new(),
             integrity: None,
+            damaged_sets: Vec::new(),
             reach: None,
             reach_read: None,
             plan: None,
@@ -316,6 +319,11 @@ impl Incident {
             Event::IntegrityChecked { set, checks } => {
                 let verdict = Verdict::of_all(checks.iter().map(|c| c.verdict));
                 self.integrity = Some((set.clone(), checks.clone()));
+                // Read once more and found whole, it serves again.
+                self.damaged_sets.retain(|damaged| damaged != set);
+                if verdict == Verdict::Failed {
+                    self.damaged_sets.push(set.clone());
+                }
                 let base = self.reach.as_ref().and_then(|reach| reach.base.as_ref());
                 // Only the base that would serve answers for the recovery.
                 if base.is_some_and(|base| base.set == *set) {

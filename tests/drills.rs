@@ -1,0 +1,309 @@
+//! GameDay drills by the real program, without a person: every scenario, every inject alone with
+//! the outcome that its file states, the record of them, and that nothing stays whatever ends one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper of tests fails by panicking"
+)]
+
+use lifeboat::engine::drill::inject::{self, Inject};
+use lifeboat::engine::drill::processes::pids_of;
+use lifeboat::engine::drill::scenario;
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Folders and a configuration that tells the drill to happen there and to be recorded there.
+struct Bench(tempfile::TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        let home = tempfile::tempdir_in("/var/tmp").unwrap();
+        let bench = Self(home);
+        for folder in [bench.0.path().to_path_buf(), bench.boxes(), bench.state()] {
+            if !folder.exists() {
+                fs::create_dir(&folder).unwrap();
+            }
+            fs::set_permissions(&folder, PermissionsExt::from_mode(0o711)).unwrap();
+        }
+        let text = format!(
+            "state_directory = \"{}\"\n[sandbox]\ndirectory = \"{}\"\nscenarios = \"{}\"\n",
+            bench.state().display(),
+            bench.boxes().display(),
+            bench.0.path().join("scenarios").display()
+        );
+        fs::write(bench.config(), text).unwrap();
+        bench
+    }
+
+    fn boxes(&self) -> PathBuf {
+        self.0.path().join("boxes")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.0.path().join("state")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.path().join("lifeboat.toml")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command.arg("--config").arg(self.config()).arg("drill").args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Standard output of a command that succeeds.
+    #[track_caller]
+    fn said(&self, arguments: &[&str]) -> String {
+        let done = self.run(arguments);
+        let error = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    /// A small drill, which has to be verified; its outcome.
+    #[track_caller]
+    fn held(&self, scenario: &str, more: &[&str]) -> Value {
+        let small = [scenario, "--auto", "--json", "--size", "24"];
+        let done = self.run(&[&small[..], more].concat());
+        let error = String::from_utf8_lossy(&done.stderr).into_owned();
+        let outcome: Value = serde_json::from_slice(&done.stdout)
+            .unwrap_or_else(|_| panic!("{scenario} {more:?}: {error}"));
+        assert!(done.status.success(), "{outcome:#}\n{error}");
+        assert_eq!(outcome["outcome"], "VERIFIED", "{outcome:#}");
+        assert_eq!(outcome["reasons"], serde_json::json!([]));
+        assert_eq!(outcome["expected"], outcome["ended"], "{outcome:#}");
+        self.is_clear();
+        outcome
+    }
+
+    #[track_caller]
+    fn is_clear(&self) {
+        assert_eq!(fs::read_dir(self.boxes()).unwrap().count(), 0, "a directory is left");
+        assert_eq!(pids_of(self.0.path()), Vec::<i32>::new(), "a process is left");
+    }
+}
+
+fn verdict<'a>(outcome: &'a Value, id: &str) -> &'a str {
+    let checks = outcome["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["id"] == id);
+    found.unwrap_or_else(|| panic!("no check {id}: {checks:#?}"))["verdict"].as_str().unwrap()
+}
+
+fn until(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(seconds), "{what}: not within {seconds} s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn scenarios_are_listed_shown_and_judged() {
+    let bench = Bench::new();
+    let folder = bench.0.path().join("scenarios");
+    fs::create_dir(&folder).unwrap();
+    let own = include_str!("../assets/scenarios/table-loss.toml")
+        .replace("name = \"table-loss\"", "name = \"monday\"");
+    fs::write(folder.join("monday.toml"), own.replace("public.audit_log", "public.gone")).unwrap();
+    let list = bench.said(&["list"]);
+    for word in ["corruption", "table-loss", "complete-loss", "cross-region", "monday"] {
+        assert!(list.contains(word), "{list}");
+    }
+    assert!(list.contains("cannot be used: ") && list.contains("incident.table"), "{list}");
+    let file = folder.join("monday.toml");
+    let file = file.to_str().unwrap();
+    let refused = bench.run(&["validate", file]);
+    assert_eq!(refused.status.code(), Some(2));
+    fs::write(folder.join("monday.toml"), own).unwrap();
+    assert!(bench.said(&["validate", file]).contains("monday: a scenario that can be held."));
+    let shown = bench.said(&["show", "cross-region"]);
+    for word in ["RTO 60 minutes", "20 MB/s, 80 ms", "key-denied", "disk-too-small"] {
+        assert!(shown.contains(word), "{shown}");
+    }
+    assert!(!shown.contains("damaged-backup"), "one that does not fit: {shown}");
+    // What an inject does is told when the drill is over.
+    let json = bench.said(&["show", "corruption", "--json"]);
+    assert!(!json.contains("was taken away"), "{json}");
+}
+
+#[test]
+fn what_cannot_be_held_is_refused_before_anything_is_made() {
+    let bench = Bench::new();
+    for (arguments, code, word) in [
+        (&["flood", "--auto"][..], 3, "cross-region"),
+        (&["corruption", "--auto", "--inject", "earthquake"], 3, "key-denied"),
+        (&["cross-region", "--auto", "--inject", "damaged-backup"], 2, "does not fit"),
+        (&["corruption", "--auto", "--link-speed", "5"], 2, "no far repository"),
+        (&["corruption"], 2, "terminal"),
+        (&["finding", "7", "text", "--owner", "dba"], 3, "no drill with the number 7"),
+    ] {
+        let done = bench.run(arguments);
+        let error = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(word), "{arguments:?}: {error}");
+    }
+    bench.is_clear();
+}
+
+/// The table comes back by parts while the shop stays open; what was held is recorded.
+#[test]
+fn one_table_comes_back_and_the_drill_is_recorded() {
+    let bench = Bench::new();
+    let junit = bench.0.path().join("drill.xml");
+    let outcome = bench.held("table-loss", &["--junit", junit.to_str().unwrap()]);
+    assert_eq!(outcome["rpo_seconds"], 0.0, "{outcome:#}");
+    for table in ["public.customers", "public.orders", "public.audit_log"] {
+        assert_eq!(verdict(&outcome, &format!("drill-kept:{table}")), "VERIFIED");
+    }
+    assert_eq!(verdict(&outcome, "drill-rows:public.audit_log"), "VERIFIED");
+    let card = &outcome["card"];
+    assert_eq!(card["hypothesis_held"], true);
+    for stage in ["detect", "declare", "decide", "restore"] {
+        assert!(card[format!("{stage}_seconds")].as_f64().is_some(), "{stage}: {card:#}");
+    }
+    let xml = fs::read_to_string(junit).unwrap();
+    assert!(xml.contains("failures=\"0\" errors=\"0\""), "{xml}");
+
+    let history = bench.said(&["history"]);
+    assert!(history.contains("table-loss") && history.contains("VERIFIED"), "{history}");
+    let evidence = bench.state().join("drills/drill-00001");
+    let certificate = fs::read_to_string(evidence.join("certificate.md")).unwrap();
+    assert!(certificate.contains("**VERIFIED**: scenario table-loss"), "{certificate}");
+    assert!(evidence.join("journal.jsonl").exists());
+    bench.said(&[
+        "finding",
+        "1",
+        "Nobody knew the command",
+        "--owner",
+        "dba",
+        "--retest",
+        "2020-01-01",
+    ]);
+    assert!(bench.said(&["findings"]).contains("DUE since 2020-01-01"));
+    bench.said(&["settle", "2", "shown to all"]);
+    assert!(bench.said(&["findings"]).contains("No finding is open."));
+}
+
+/// Asked to end in the middle: the next look finds nothing of it.
+#[test]
+fn an_aborted_drill_leaves_nothing() {
+    let bench = Bench::new();
+    let mut drill = begun(&bench);
+    let abort = bench.said(&["abort"]);
+    assert!(abort.contains("Ended."), "{abort}");
+    let status = drill.wait().unwrap();
+    assert_eq!(status.code(), Some(10));
+    bench.is_clear();
+    assert!(bench.said(&["abort"]).contains("No drill ran."));
+}
+
+/// Killed in the middle: the next start clears what is left, processes, folders and key.
+#[test]
+fn a_killed_drill_is_cleared_by_the_next_start() {
+    let bench = Bench::new();
+    let mut drill = begun(&bench);
+    drill.kill().unwrap();
+    drill.wait().unwrap();
+    let left = fs::read_dir(bench.boxes()).unwrap().next().unwrap().unwrap().path();
+    assert!(left.join("keys/master").exists() && !pids_of(&left).is_empty());
+    let abort = bench.said(&["abort"]);
+    assert!(abort.contains("Cleared away: "), "{abort}");
+    bench.is_clear();
+}
+
+/// A drill whose sandbox has a server with a backup on its way.
+fn begun(bench: &Bench) -> Child {
+    let arguments = ["corruption", "--auto", "--json", "--size", "24"];
+    let child =
+        bench.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let serves = || {
+        let boxes = fs::read_dir(bench.boxes()).unwrap().flatten();
+        boxes.map(|entry| entry.path()).any(|root| {
+            root.join("repository/lifeboat-repository.json").exists()
+                && root.join("cluster/data/postmaster.pid").exists()
+        })
+    };
+    until("the sandbox's server", 60, serves);
+    child
+}
+
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn every_scenario_is_verified() {
+    let bench = Bench::new();
+    for one in scenario::list(None) {
+        let outcome = bench.held(&one.name, &[]);
+        let rto = outcome["rto_seconds"].as_f64().unwrap();
+        assert!(rto <= outcome["rto_target_seconds"].as_f64().unwrap(), "{outcome:#}");
+        eprintln!("{}: RTO {rto:.1} s, RPO {}", one.name, outcome["rpo_seconds"]);
+    }
+}
+
+/// The line counts: the same transfer takes longer over a slower one.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn the_line_to_the_far_repository_has_the_speed_that_was_set() {
+    let bench = Bench::new();
+    let rto = |speed: &str, latency: &str| {
+        let line = ["--link-speed", speed, "--link-latency", latency];
+        bench.held("cross-region", &line)["rto_seconds"].as_f64().unwrap()
+    };
+    let (fast, slow) = (rto("1000", "0"), rto("0.5", "50"));
+    assert!(slow > fast + 5.0, "{fast} s and {slow} s");
+}
+
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn every_inject_alone_ends_as_its_file_says() {
+    let bench = Bench::new();
+    for inject in inject::all() {
+        alone(&bench, &inject);
+    }
+}
+
+fn alone(bench: &Bench, inject: &Inject) {
+    for scenario in ["corruption", "complete-loss"] {
+        if !inject.fits(&scenario::load(scenario).unwrap().incident) {
+            continue;
+        }
+        let outcome = bench.held(scenario, &["--inject", &inject.name]);
+        assert_eq!(outcome["ended"], inject.expected.word(), "{scenario}: {outcome:#}");
+        assert_eq!(outcome["injects"], serde_json::json!([inject.name]));
+    }
+}
+
+/// One that is cheap, in the usual tests: refused with the true reason, and nothing was touched.
+#[test]
+fn a_gap_in_the_archive_is_refused_and_nothing_is_touched() {
+    let bench = Bench::new();
+    let outcome = bench.held("corruption", &["--inject", "archive-gap"]);
+    assert_eq!(outcome["ended"], "refused");
+    let refusal = outcome["refusal"].as_str().unwrap();
+    assert!(refusal.contains("is missing") && refusal.contains("can be reached"), "{refusal}");
+    assert_eq!(verdict(&outcome, "drill-no-step"), "VERIFIED");
+    assert_eq!(verdict(&outcome, "drill-untouched:public.customers"), "VERIFIED");
+}
+
+/// More than it may take: it ends itself.
+#[test]
+fn a_drill_over_its_limit_ends_itself() {
+    let bench = Bench::new();
+    let small = ["corruption", "--auto", "--size", "24", "--disk-limit", "20"];
+    let done = bench.run(&small);
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(10), "{error}");
+    assert!(error.contains("it may take 20"), "{error}");
+    bench.is_clear();
+}
