@@ -17,6 +17,7 @@ pub mod layers;
 pub mod moment;
 pub mod other_point;
 pub mod paint;
+pub mod parts;
 pub mod recovery_point;
 pub mod report;
 pub mod restore;

@@ -7,5 +7,6 @@ mod commands;
 mod fixture;
 mod full;
 mod look;
+mod parts;
 mod random;
 mod snapshots;

@@ -2,7 +2,7 @@
 //! a layer first: the gate, or a question whose default is no.
 
 use super::super::model::{App, Effect};
-use super::{care, cures, go, link, moving, notice, past, plain, run, send, target};
+use super::{care, cures, go, link, moving, notice, parts, past, plain, run, send, target};
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
@@ -108,6 +108,7 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         | Id::NextNamed
         | Id::PreviousNamed => past::perform(app, id),
         Id::ProvePoint => app.view.points.prove = app.view.candidate().map(|c| c.target),
+        Id::Details if asks_for_parts(app) => return parts::rows(app),
         Id::Details => return run::details(app),
         Id::IncidentEscalated => run::answer(app, Prerequisite::IncidentDeclared),
         Id::MaintenanceWindow => run::answer(app, Prerequisite::MaintenanceWindow),
@@ -132,6 +133,9 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::Promote => run::decide(app, Decision::Promote),
         Id::Abandon => run::decide(app, Decision::Abandon),
         Id::SwapIn => run::decide(app, Decision::Promote),
+        Id::OnlyParts => parts::choose(app),
+        Id::LookAtParts => return parts::list(app),
+        Id::CarryParts => parts::ways(app),
         Id::FullRestore => {
             let layer = Layer::Choice(full_restore::choice(&app.view));
             app.view.layers.push(layer);
@@ -153,6 +157,12 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         _ => {}
     }
     Vec::new()
+}
+
+/// The panel with what differs has the keys.
+fn asks_for_parts(app: &App) -> bool {
+    let waits = app.view.incident.as_ref().is_some_and(crate::screens::parts::waits);
+    waits && app.view.panel == 1
 }
 
 fn reader(app: &mut App, title: &str, kind: ReaderKind) {

@@ -86,6 +86,7 @@ pub fn take_point(app: &mut App, target: Target, why: &str) {
         plan_hash: plan.hash.clone(),
         cluster: plan.cluster.clone(),
         point: Some(target),
+        parts: None,
         input: Input::default(),
         error: None,
         scroll: 0,

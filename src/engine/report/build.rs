@@ -214,7 +214,12 @@ fn rpo(incident: &Incident, runbook: &Runbook) -> Objective {
     // Beside an old server that runs on, nothing is known to be complete.
     let in_place = incident.plan.as_ref().is_none_or(|plan| plan.procedure.is_point_in_time());
     let rescued = in_place && step_done("rescue-wal") && step_done("replay");
-    let (actual, how) = if nothing_lost && rescued {
+    let parts = incident.plan.as_ref().is_some_and(|plan| plan.procedure.is_parts());
+    let (actual, how) = if parts {
+        let how = "Production went on: nothing that was committed was given up. Rows of the parts \
+                   are as they were at the recovery point, as far as they were chosen.";
+        (None, how.to_owned())
+    } else if nothing_lost && rescued {
         let how = "No commit after the recovery point is known, and WAL that was not archived was rescued.";
         (Some(0.0), how.to_owned())
     } else if let Some((reached, from)) = reached_time(incident) {
@@ -388,7 +393,7 @@ fn prerequisites(incident: &Incident) -> Vec<PrerequisiteLine> {
             at: answer.map(|a| a.at),
         }
     };
-    Prerequisite::ALL.into_iter().map(line).collect()
+    incident.procedure().prerequisites().iter().copied().map(line).collect()
 }
 
 fn checks(incident: &Incident) -> Vec<CheckGroup> {
