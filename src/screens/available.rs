@@ -178,7 +178,12 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
         Id::Abandon => status == RunStatus::Held,
         Id::GoLater => super::at_target::waits(incident) && !view.busy(MOVING),
         Id::GoEarlier => super::at_target::waits(incident),
-        Id::Validate => status == RunStatus::Finished && !view.busy("validating"),
+        // Of parts the plan itself has compared; the copy to compare with is gone.
+        Id::Validate => {
+            status == RunStatus::Finished
+                && !super::parts::is_chosen(incident)
+                && !view.busy("validating")
+        }
         Id::SignLine | Id::WaiveLine | Id::ReopenLine => {
             let settled = checklist::selected(view)
                 .is_some_and(|item| checklist::is_settled(incident, &item.id));

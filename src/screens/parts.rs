@@ -151,7 +151,8 @@ fn table(view: &View, incident: &Incident, look: &PartsLook, column: &mut Column
     let room = column.width().saturating_sub(2 + figures).max(8);
     let head = ["missing", "changed", "newer"].map(|word| pad_left(word, 11, theme)).concat();
     column.text(Ink::Dim, format!("  {}{head}", pad("table", room, theme)));
-    let visible = usize::from(column.left().saturating_sub(4)).max(1);
+    let differs = look.differences.iter().any(|found| !found.definition.is_empty());
+    let visible = usize::from(column.left().saturating_sub(u16::from(differs))).max(1);
     let at = view.cursor_in(1, count);
     let first = first_row(at, count, visible);
     for i in (first..count).take(visible) {
@@ -179,13 +180,13 @@ fn table(view: &View, incident: &Incident, look: &PartsLook, column: &mut Column
             );
         }
     }
-    if look.differences.iter().any(|found| !found.definition.is_empty()) {
+    if differs {
         column.text(Ink::Dim, "! its definition has changed since (Enter)");
     }
 }
 
 fn keys(view: &View, incident: &Incident, column: &mut Column<'_>) {
-    let mut list = vec![(Id::LookAtParts, "look at something else of the copy")];
+    let mut list = vec![(Id::LookAtParts, "choose what of the copy to look at")];
     if let Some(look) = &incident.parts.look {
         list.insert(0, (Id::CarryParts, "carry over: what, and where to, is asked next"));
         if !look.differences.is_empty() {
@@ -220,7 +221,7 @@ pub fn offers(incident: &Incident, offered: &[Offered]) -> Choice {
         title: String::from("What of the copy is to be looked at?"),
         prompt: String::from(
             "Looking compares it with production, row by row, and writes nothing. What production \
-             lacks stands first. Tables of one database can be taken together, one after the other.",
+             lacks stands first. Of one database + takes a table along, - leaves it out again.",
         ),
         options,
         selected: 0,
@@ -235,7 +236,7 @@ fn named(incident: &Incident, one: &Offered) -> (String, String) {
             format!("{lacks}The whole of it: everything in it, its owner, grants and settings."),
         ),
         Part::Of(wanted) => {
-            let of = format!("database {}", wanted.database);
+            let of = format!("In the database {}.", wanted.database);
             match &wanted.scope {
                 Scope::Tables(names) => {
                     let list: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -247,7 +248,7 @@ fn named(incident: &Incident, one: &Offered) -> (String, String) {
                     (format!("{sign}Table {}", list.join(", ")), format!("{lacks}{of}"))
                 }
                 Scope::Schema(schema) => {
-                    (format!("Schema {schema}"), format!("{lacks}All of its tables; {of}"))
+                    (format!("Schema {schema}"), format!("{lacks}All of its tables. {of}"))
                 }
                 Scope::All => (String::from("All tables"), of),
             }
@@ -544,7 +545,11 @@ impl<'a> Facts<'a> {
 
     fn fact(&mut self, name: &str, value: &str, ink: Ink) {
         let theme = self.view.theme;
-        let parts = text::wrap(value, self.width.saturating_sub(14));
+        let room = self.width.saturating_sub(14);
+        let parts = match value.starts_with('/') {
+            true => vec![text::shorten(value, room, theme.ellipsis())],
+            false => text::wrap(value, room),
+        };
         for (i, part) in parts.into_iter().enumerate() {
             let name = if i == 0 { name } else { "" };
             self.lines.push(vec![

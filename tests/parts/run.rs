@@ -60,8 +60,9 @@ impl<'a> Seat<'a> {
     }
 
     fn answer(&self, client: &Client, command: Command) -> Result<Answer, Explanation> {
-        let asked = tokio::time::timeout(LIMIT, client.request(command.clone()));
-        let answered = self.scene.runtime.block_on(async { asked.await });
+        let asked = client.request(command.clone());
+        let answered =
+            self.scene.runtime.block_on(async { tokio::time::timeout(LIMIT, asked).await });
         answered.unwrap_or_else(|_| panic!("no answer to {command:?}"))
     }
 

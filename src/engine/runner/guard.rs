@@ -68,6 +68,12 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         C::Validate if incident.status == RunStatus::Undoing => {
             return Err(refusal("The run is being put back.", "Validate when that has ended."));
         }
+        C::Validate if incident.procedure().is_parts() => {
+            return Err(refusal(
+                "Only parts were brought back: the plan compared them with its copy, which is gone.",
+                "Look at them in production; the rest of it was not recovered.",
+            ));
+        }
         C::RunCare { item, agreed } => care(incident, item, agreed)?,
         C::Waive { reason, .. } if reason.trim().is_empty() => {
             return Err(refusal("A line is not waived without a reason.", "Write one."));
