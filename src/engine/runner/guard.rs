@@ -427,6 +427,12 @@ fn care(incident: &Incident, item: &str, agreed: &[String]) -> Result<(), Explan
             "The safety list is for after the recovery.",
         ));
     }
+    if incident.procedure().is_parts() {
+        return Err(refusal(
+            "Only parts were brought back: the server went on, and nothing of the safety list is its.",
+            "Sign what people have to do.",
+        ));
+    }
     let proposals = incident.care.get(item).map_or(&[][..], |state| state.proposals());
     aftercare::agreeable(proposals, agreed)
         .map_err(|why| refusal(why, "Look again, then agree to what is proposed then."))
