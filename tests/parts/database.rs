@@ -54,6 +54,7 @@ const ALL: &str = "SELECT concat_ws(' | ', \
 const DATABASES: &str = "SELECT string_agg(datname::text, ' ' ORDER BY datname) FROM pg_database";
 
 #[test]
+#[ignore = "heavy: see make test-kill"]
 fn a_dropped_database_and_dropped_schemas_come_back_whole() {
     let scene = Scene::new();
     scene.sql("CREATE ROLE clerk LOGIN; CREATE ROLE keeper LOGIN PASSWORD 'x'; CREATE ROLE helper");

@@ -51,7 +51,7 @@ impl Prove {
         let Carry::Database { named, .. } = &choice.carry else {
             return begin("database", "The database is there").not_run("None was asked for.");
         };
-        let check = begin(&format!("database:{named}"), &format!("The database {named} is there"));
+        let check = begin(format!("database:{named}"), format!("The database {named} is there"));
         let looked = self.0.runtime.block_on(async {
             let there = session::open_any(&self.0.site.cluster.connection).await?;
             database::exists(&there, named).await
@@ -98,7 +98,7 @@ impl Prove {
                 .carried
                 .iter()
                 .map(|one| {
-                    begin(&format!("counts:{}", one.table), &format!("{} is whole", one.table))
+                    begin(format!("counts:{}", one.table), format!("{} is whole", one.table))
                         .found(format!("{} rows", one.rows))
                         .verified(format!(
                             "Every row was compared with the copy, by content, before {schema} was \
@@ -130,8 +130,8 @@ impl Prove {
                 .collect();
             let words: Vec<&str> = classes.iter().map(|class| class.word()).collect();
             let check = begin(
-                &format!("counts:{}", found.table),
-                &format!("{} is as it was at the point", found.table),
+                format!("counts:{}", found.table),
+                format!("{} is as it was at the point", found.table),
             )
             .expected(format!("no rows {}", words.join(", ")));
             checks.push(match (classes.is_empty(), left.is_empty()) {
@@ -146,11 +146,11 @@ impl Prove {
             });
         }
         for table in &now.absent {
-            let check = begin(&format!("counts:{table}"), &format!("{table} is in production"));
+            let check = begin(format!("counts:{table}"), format!("{table} is in production"));
             checks.push(check.failed("Production lacks it after the commit: somebody removed it."));
         }
         if let (Scope::Schema(schema), true) = (&wanted.scope, checks.is_empty()) {
-            let check = begin(&format!("counts:{schema}"), &format!("{schema} is in production"));
+            let check = begin(format!("counts:{schema}"), format!("{schema} is in production"));
             checks.push(match now.schema_absent {
                 true => check.failed("Production lacks it after the commit."),
                 false => check.verified("It has no tables; its other objects were made."),

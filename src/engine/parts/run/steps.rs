@@ -21,6 +21,9 @@ use jiff::Timestamp;
 /// The note of the transaction that is about to be committed.
 const COMMIT: &str = "parts_commit";
 
+/// What the server says became of a transaction, or why that cannot be learnt.
+type Fate = Result<Status, String>;
+
 /// The plan's steps, in its order.
 ///
 /// # Errors
@@ -321,10 +324,7 @@ impl Step for CarryOver {
 impl CarryOver {
     /// What became of the newest transaction that was about to be committed; `None` where there
     /// was none.
-    fn fate(
-        &self,
-        context: &dyn StepContext,
-    ) -> Result<Option<(Mark, Result<Status, String>)>, Explanation> {
+    fn fate(&self, context: &dyn StepContext) -> Result<Option<(Mark, Fate)>, Explanation> {
         let Some(text) = context.noted(COMMIT) else { return Ok(None) };
         let mark = Mark::parse(&text).ok_or_else(|| {
             Explanation::new(
@@ -362,7 +362,7 @@ fn cancelled() -> PartsError {
     ))
 }
 
-fn not_known(mark: &Mark, told: &Result<Status, String>) -> Explanation {
+fn not_known(mark: &Mark, told: &Fate) -> Explanation {
     let why = match told {
         Ok(Status::UnderWay) => String::from("the server is still at it"),
         Ok(_) => String::from("the server has forgotten it"),
