@@ -90,7 +90,8 @@ test-pg-cases: ## PostgreSQL's own recovery cases against our commands, on every
 test-kill: ## `kill -9` of runner, PostgreSQL and screens in every step, not in some alone; minutes
 	@scripts/ensure-build.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
-	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test kill --test tablespaces -- --include-ignored
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test kill --test tablespaces --test parts -- \
+		--include-ignored
 
 test-cron: ## Jobs of the real pg_cron held and released, which is installed first; two minutes
 	@scripts/ensure-build.sh

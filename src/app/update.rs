@@ -7,6 +7,7 @@ mod care;
 mod cures;
 mod link;
 mod moving;
+mod parts;
 mod past;
 mod people;
 mod run;

@@ -98,6 +98,7 @@ impl Checklist {
                 since.checked_add(SignedDuration::from_secs(seconds)).ok()
             });
             let items = runbook.checklist().iter().filter(|item| item.horizon == horizon);
+            let items = items.filter(|item| applies(item, incident));
             Part {
                 horizon,
                 title: text.map(|t| t.title.clone()).unwrap_or_default(),
@@ -173,6 +174,15 @@ impl Line {
     pub fn is_settled(&self) -> bool {
         matches!(self.state, State::Signed { .. } | State::Waived { .. })
     }
+}
+
+/// Whether a line is one of this incident's: where only parts came back, the server went on, with
+/// its timeline, archive and standbys.
+#[must_use]
+pub fn applies(item: &ChecklistItem, incident: &Incident) -> bool {
+    let shown = |by: &String| by == "report" || by == "counts" || by == "fk";
+    !incident.procedure().is_parts()
+        || (item.executes.is_empty() && item.shown_by.iter().all(shown))
 }
 
 fn since(incident: &Incident) -> Option<Timestamp> {

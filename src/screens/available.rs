@@ -16,6 +16,12 @@ pub const MOVING: &str = "going on to the later point";
 /// The label of a cure that is being carried out.
 pub const CURING: &str = "carrying the cure out";
 
+/// The label of asking the copy beside production.
+pub const LOOKING: &str = "looking at the copy";
+
+/// The label of carrying parts over.
+pub const CARRYING: &str = "carrying over";
+
 /// Whether the command would do something now.
 #[must_use]
 pub fn available(id: Id, view: &View) -> bool {
@@ -41,12 +47,7 @@ pub fn available(id: Id, view: &View) -> bool {
 /// Commands that need a runner at the other end.
 fn needs_live(id: Id) -> bool {
     use Id::{
-        Abandon, Acknowledge, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun,
-        ChangesBefore, ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure,
-        FirstDetected, FullRestore, GiveLine, GoEarlier, GoLater, GoOnRunning, IncidentEscalated,
-        LastKnownGood, MaintenanceWindow, MakePlan, OpenGate, Pause, Promote, ProveLine, PutBack,
-        ReopenLine, RunLine, RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain,
-        SwapIn, Validate, VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
+        Abandon, Acknowledge, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun, CarryParts, ChangesBefore, ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure, FirstDetected, FullRestore, GiveLine, GoEarlier, GoLater, GoOnRunning, IncidentEscalated, LastKnownGood, LookAtParts, MaintenanceWindow, MakePlan, OnlyParts, OpenGate, Pause, Promote, ProveLine, PutBack, ReopenLine, RunLine, RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain, SwapIn, Validate, VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
     };
     let of_people = [
         Id::ApprovePlan,
@@ -73,6 +74,9 @@ fn needs_live(id: Id) -> bool {
             | WaiveLine
             | AskServer
             | CancelRun
+            | CarryParts
+            | LookAtParts
+            | OnlyParts
             | ChangesBefore
             | ChoosePoint
             | CloseIncident
@@ -138,6 +142,7 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
             };
             planning
                 && chosen
+                && incident.procedure().prerequisites().contains(&which)
                 && incident.open_prerequisites().contains(&which)
                 && !(id == Id::VerifyBackup && view.busy("verifying the backup"))
         }
@@ -170,11 +175,30 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
         Id::PutBack => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
         Id::FullRestore => choosing && !view.busy("choosing the point"),
         Id::SwapIn => super::full_restore::waits(incident),
-        Id::Promote => status == RunStatus::Held && !super::full_restore::waits(incident),
+        Id::OnlyParts => choosing && view.candidate().is_some() && !view.busy("choosing the point"),
+        Id::LookAtParts => {
+            super::parts::may_look(incident) && !view.busy(LOOKING) && !view.busy(CARRYING)
+        }
+        Id::CarryParts => {
+            super::parts::waits(incident)
+                && incident.parts.look.is_some()
+                && !view.busy(LOOKING)
+                && !view.busy(CARRYING)
+        }
+        Id::Promote => {
+            let asks_otherwise =
+                super::full_restore::waits(incident) || super::parts::waits(incident);
+            status == RunStatus::Held && !asks_otherwise
+        }
         Id::Abandon => status == RunStatus::Held,
         Id::GoLater => super::at_target::waits(incident) && !view.busy(MOVING),
         Id::GoEarlier => super::at_target::waits(incident),
-        Id::Validate => status == RunStatus::Finished && !view.busy("validating"),
+        // Of parts the plan itself has compared; the copy to compare with is gone.
+        Id::Validate => {
+            status == RunStatus::Finished
+                && !super::parts::is_chosen(incident)
+                && !view.busy("validating")
+        }
         Id::SignLine | Id::WaiveLine | Id::ReopenLine => {
             let settled = checklist::selected(view)
                 .is_some_and(|item| checklist::is_settled(incident, &item.id));

@@ -15,7 +15,7 @@ use super::text;
 use super::theme::Ink;
 use super::view::{Page, View};
 use crate::engine::aftercare;
-use crate::engine::checklist::{Checklist, Line, State};
+use crate::engine::checklist::{Checklist, Line, State, applies};
 use crate::engine::incident::Incident;
 use crate::engine::incident::care::{CareState, Proposal};
 use crate::engine::incident::facts::Verdict;
@@ -33,6 +33,7 @@ pub fn lines(view: &View) -> Vec<&ChecklistItem> {
     Horizon::ALL
         .iter()
         .flat_map(|h| view.runbook.checklist().iter().filter(move |i| i.horizon == *h))
+        .filter(|item| view.incident.as_ref().is_none_or(|i| applies(item, i)))
         .collect()
 }
 

@@ -148,6 +148,9 @@ pub enum Id {
     FullRestore,
     SwapIn,
     Abandon,
+    OnlyParts,
+    LookAtParts,
+    CarryParts,
     ShowLog,
     // Validation, checklist, report
     Validate,
@@ -342,6 +345,9 @@ pub const TABLE: &[Command] = &[
     c(Id::GoLater, Key::Char('L'), 1, Commander, RESTORE, "later", "At the recovery point: go on to a later one. The server is stopped, told and started again; nothing is copied. Shows what happens, then takes the cluster's name."),
     c(Id::GoEarlier, Key::Char('E'), 1, Commander, RESTORE, "earlier", "At the recovery point: go back to an earlier one by a restore anew, which takes from the disk what is equal. Shows the price, then takes the cluster's name."),
     c(Id::OtherTry, Key::Char('o'), 4, Observer, RESTORE, "other try", "Where more points were tried than fit side by side: show the next of them."),
+    c(Id::OnlyParts, Key::Char('p'), 18, Commander, POINT, "only parts", "A partial loss: bring single tables, schemas or databases back while production stays up, from a copy that is recovered beside it. Says when to use it."),
+    c(Id::CarryParts, Key::Char('y'), 1, Commander, RESTORE, "carry over", "Parts: choose how what was looked at is carried over, and where to. Shows what is written, then takes the cluster's name."),
+    c(Id::LookAtParts, Key::Char('k'), 2, Operator, RESTORE, "look at", "Parts: choose a table, a schema or a database of the copy and compare it with production. Writes nothing."),
     c(Id::Abandon, Key::Char('A'), 2, Commander, RESTORE, "abandon", "Give this recovery up at the recovery point. Nothing is deleted. Asks first."),
     c(Id::Cure, Key::Char('f'), 1, Commander, RESTORE, "fix", "A step failed and Lifeboat knows why: carry the proposed cure out, and go on. Shows what it does and asks first."),
     c(Id::OtherCures, Key::Char('F'), 2, Observer, RESTORE, "other fixes", "Everything that mends what failed, each with what it does, costs and risks."),
@@ -393,7 +399,7 @@ pub const TABLE: &[Command] = &[
     c(Id::TakeCommand, Key::Char('T'), 54, Commander, INCIDENT, "take command", "Another commander has the command and cannot hand it over: take it, with a written reason."),
     c(Id::People, Key::Char('@'), 91, Observer, INCIDENT, "people", "Who is at a screen now, who has the command, what waits for whom, and what each role does."),
     c(Id::Briefing, Key::Char('b'), 52, Observer, INCIDENT, "briefing", "What this drill is about."),
-    c(Id::Hint, Key::Char('H'), 53, Operator, INCIDENT, "hint", "The drill's next hint. It is noted and counted."),
+    c(Id::Hint, Key::Char('D'), 53, Operator, INCIDENT, "hint", "The drill's next hint. It is noted and counted."),
     c(Id::GoHome, Key::Char('h'), 60, Observer, INCIDENT, "home", "Back to clusters and incidents. What runs goes on."),
 
     c(Id::Up, Key::Up, 93, Observer, ROWS, "up", "One row up."),

@@ -423,6 +423,9 @@ fn draw_confirm(view: &View, confirm: &Confirm, area: Rect, buf: &mut Buffer) {
 fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     let theme = view.theme;
     let Some(plan) = &incident.plan else { return Vec::new() };
+    if plan.procedure.is_parts() {
+        return super::parts::plan_lines(view, incident, plan, width);
+    }
     let mut out: Vec<Line> = Vec::new();
     let mut fact = |name: &str, value: String, ink: Ink| {
         let value = if value.starts_with('/') {
@@ -555,6 +558,14 @@ fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
             "What you are asked to approve",
             "approve",
             "Enter approves it in your name. Esc leaves it as it is.",
+        ),
+        _ if gate.parts.is_some() => (
+            gate.parts.as_ref().map_or_else(Vec::new, |choice| {
+                super::parts::carry_lines(view, incident, choice, inner_width)
+            }),
+            "Into production: nothing of it has been touched so far",
+            "carry it over",
+            "Enter carries it over. Esc goes back.",
         ),
         Some(target) => {
             let lines = other_point::lines(view, incident, target, inner_width);

@@ -43,7 +43,7 @@ pub fn waits(incident: &Incident) -> bool {
 /// The point that was chosen is a full restore's.
 #[must_use]
 pub fn is_chosen(incident: &Incident) -> bool {
-    incident.reach.as_ref().is_some_and(|reach| !reach.procedure.is_point_in_time())
+    incident.reach.as_ref().is_some_and(|reach| reach.procedure.is_full())
 }
 
 /// Where a plan goes back to, for the gate: of a backup's own end its name and moment.
@@ -60,8 +60,8 @@ pub fn goes_back(plan: &Plan) -> String {
 /// Where a plan goes, with the backup where that is the point.
 #[must_use]
 pub fn point(reach: &Reach) -> String {
-    match (&reach.base, reach.procedure.is_point_in_time()) {
-        (Some(base), false) => format!("{}, {}", base.set, reach.target),
+    match (&reach.base, reach.procedure.is_full()) {
+        (Some(base), true) => format!("{}, {}", base.set, reach.target),
         _ => reach.target.to_string(),
     }
 }

@@ -95,6 +95,9 @@ fn unguarded(view: &View) -> Guide {
             Id::GoOn,
             "A full restore is chosen. Go on to it; Enter here would choose this point instead.",
         ),
+        (Page::RecoveryPoint, Phase::Restore) if super::parts::is_chosen(incident) => {
+            do_it(Id::GoOn, "Only parts are brought back, from the chosen point. Go on to that.")
+        }
         (Page::RecoveryPoint, Phase::Restore) if super::available::may_choose(incident) => {
             let rechoose = view.candidate().map(|c| c.target)
                 != incident.reach.as_ref().map(|r| r.target.clone());
@@ -243,6 +246,20 @@ fn restore(view: &View, incident: &Incident) -> Guide {
             ),
             (None, _) => String::from("Nothing to do: the next step is about to start."),
         }),
+        RunStatus::Held if super::parts::waits(incident) => match &incident.parts.look {
+            _ if view.busy(super::available::LOOKING) => {
+                wait("Comparing the copy with production. Nothing is written.")
+            }
+            None => do_it(
+                Id::LookAtParts,
+                "The copy stands at its point. Choose what of it to look at. Nothing is written.",
+            ),
+            Some(_) => do_it(
+                Id::CarryParts,
+                "Read what differs. Carry over what is right, look at something else (k), or give up (A)?",
+            )
+            .tone(Tone::Attention),
+        },
         RunStatus::Held if super::full_restore::waits(incident) => {
             let question = step.and_then(|s| s.question.as_deref()).unwrap_or("Swap it in?");
             let question = text::clean(question);
@@ -277,6 +294,11 @@ fn restore(view: &View, incident: &Incident) -> Guide {
             )
             .tone(Tone::Attention)
         }
+        RunStatus::Cancelled if super::parts::is_chosen(incident) => do_it(
+            Id::PutBack,
+            "It was given up. Put back: the copy beside production is taken down. Production is as it is.",
+        )
+        .tone(Tone::Attention),
         RunStatus::Cancelled if full => do_it(
             Id::PutBack,
             "The full restore was ended. Put back: the new server is stopped, its files stay.",
@@ -322,6 +344,10 @@ fn failed(incident: &Incident, title: &str) -> Guide {
         .current_step()
         .and_then(|s| s.failure.as_ref())
         .map_or("", |e| if e.next.is_empty() { "" } else { e.next.as_str() });
+    if super::parts::may_look(incident) {
+        let words = format!("Failed: {title}. {next} k looks again and asks anew, r tries again.");
+        return do_it(Id::LookAtParts, words).tone(Tone::Bad);
+    }
     do_it(
         Id::GoOnRunning,
         format!("Failed: {title}. {next} r tries again, U puts everything back."),

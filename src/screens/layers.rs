@@ -4,6 +4,8 @@
 use super::moment::Reading;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{Commit, Moment, Prerequisite, Severity, Target, Topic};
+use crate::engine::incident::parts::{Carry, Part, PartsChoice};
+use crate::engine::parts::roles::Missing;
 use jiff::Timestamp;
 use tui_input::Input;
 
@@ -158,6 +160,12 @@ pub enum Pick {
         set: Option<String>,
         to_end: bool,
     },
+    /// A part of the copy beside production, to look at.
+    Part(Part),
+    /// How what was looked at is carried over.
+    Carry(Carry),
+    /// The same, with what becomes of roles that production lacks.
+    CarryWith(Carry, Missing),
     /// Proposals of an item of the safety list, by their keys.
     Care {
         item: &'static str,
@@ -196,6 +204,12 @@ pub enum Intent {
     Decide(Decision),
     TakeBack(Prerequisite),
     ChooseTarget(Target),
+    /// Bring only parts back, from a copy at that point.
+    ChooseParts {
+        target: Target,
+        database: Option<String>,
+        tables: Vec<String>,
+    },
     /// Accept a cure, by its id.
     Cure(String),
     /// Give this run up, put everything back, and choose another point.
@@ -226,6 +240,8 @@ pub struct Gate {
     pub point: Option<Target>,
     /// A second person approves; nothing begins by it.
     pub approve: bool,
+    /// What is carried over from the copy beside production.
+    pub parts: Option<PartsChoice>,
     pub input: Input,
     pub error: Option<String>,
     pub scroll: usize,

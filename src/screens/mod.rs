@@ -18,6 +18,7 @@ pub mod layers;
 pub mod moment;
 pub mod other_point;
 pub mod paint;
+pub mod parts;
 pub mod people;
 pub mod recovery_point;
 pub mod report;

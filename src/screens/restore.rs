@@ -10,7 +10,7 @@ use super::paint::{Column, first_row, pad};
 use super::theme::Ink;
 use super::view::View;
 use super::widgets::bars;
-use super::{at_target, columns, commands, full_restore, only_panel, split_rows, text};
+use super::{at_target, columns, commands, full_restore, only_panel, parts, split_rows, text};
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Prerequisite};
@@ -35,7 +35,7 @@ pub enum Item {
 #[must_use]
 pub fn items(incident: &Incident) -> Vec<Item> {
     let ahead = matches!(incident.status, RunStatus::Planning | RunStatus::Ready);
-    let before = if ahead { &Prerequisite::ALL[..] } else { &[] };
+    let before = if ahead { incident.procedure().prerequisites() } else { &[] };
     let steps = incident.plan.as_ref().map_or(0, |p| p.steps.len());
     before.iter().map(|p| Item::Prerequisite(*p)).chain((0..steps).map(Item::Step)).collect()
 }
@@ -67,6 +67,7 @@ fn place(incident: &Incident, id: &str) -> Option<usize> {
 pub fn checks(incident: &Incident) -> usize {
     match () {
         () if full_restore::waits(incident) => incident.validation.len(),
+        () if parts::waits(incident) => parts::rows(incident),
         () if at_target::waits(incident) => at_target::rows(incident),
         () => 0,
     }
@@ -147,6 +148,8 @@ fn list(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
         (None, _) => String::new(),
     };
     let title = match (before, full_restore::is_chosen(incident)) {
+        (true, _) if parts::is_chosen(incident) => "Prerequisites and plan of bringing parts back",
+        (false, _) if parts::is_chosen(incident) => "Plan of bringing parts back",
         (true, false) => "Prerequisites and plan",
         (true, true) => "Prerequisites and plan of a full restore",
         (false, false) => "Plan",
@@ -267,7 +270,12 @@ fn beside(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
         full_restore::draw(view, incident, &mut column);
         return;
     }
-    if incident.status == RunStatus::Held {
+    // A look goes on beside the question: its progress is shown instead.
+    if parts::waits(incident) && view.progress.is_none() {
+        parts::draw(view, incident, &mut column);
+        return;
+    }
+    if incident.status == RunStatus::Held && !parts::waits(incident) {
         at_target::draw(view, incident, &mut column);
         return;
     }
@@ -437,6 +445,7 @@ fn live(view: &View, incident: &Incident, progress: &Progress, column: &mut Colu
         "integrity" => String::from("Reading and checking the backup"),
         "survey" => String::from("Reading the archive"),
         "validate" => String::from("Validating"),
+        "parts" => String::from("Looking at the copy"),
         id => incident
             .plan
             .as_ref()

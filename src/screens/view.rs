@@ -166,6 +166,10 @@ pub enum Purpose {
     /// Giving a run up, to restore to an earlier point.
     GiveUp,
     Past(Asked),
+    /// What the copy beside production holds.
+    Parts,
+    /// The rows of a table that differ.
+    Rows,
     Survey,
 }
 

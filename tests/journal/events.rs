@@ -9,8 +9,15 @@ use lifeboat::engine::incident::facts::{
     Actor, BaseSummary, Check, Commit, Forecast, Identity, Moment, Prerequisite, Reach, Role,
     ServerProbe, ServerRole, Severity, SignOff, Target, TargetPoint, Tier, Topic, Try, Verdict,
 };
+use lifeboat::engine::incident::parts::{Carry, Part, PartsChoice, PartsDone, PartsLook};
 use lifeboat::engine::incident::raised::{Because, Raise};
 use lifeboat::engine::incident::trouble::{Adjustments, By, Cure, Evidence, Trouble};
+use lifeboat::engine::parts::compare::{Difference, Prints};
+use lifeboat::engine::parts::database::{Brought, Found};
+use lifeboat::engine::parts::names::Name;
+use lifeboat::engine::parts::roles::Missing;
+use lifeboat::engine::parts::work::{Into, Wanted, Written};
+use lifeboat::engine::parts::{Choice, Scope};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
 use lifeboat::engine::signature::{Found, Kept, Signed};
@@ -20,7 +27,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 60;
+pub const KINDS: usize = 63;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -85,6 +92,9 @@ pub fn number(event: &Event) -> usize {
         Event::CommandTaken { .. } => 57,
         Event::StatusTextWritten { .. } => 58,
         Event::SignOffSigned { .. } => 59,
+        Event::PartsSeen(_) => 60,
+        Event::PartsChosen(_) => 61,
+        Event::PartsCarried(_) => 62,
     }
 }
 
@@ -378,6 +388,86 @@ fn handovers() -> BoxedStrategy<Event> {
     .boxed()
 }
 
+fn part() -> BoxedStrategy<Part> {
+    let scope = prop_oneof![
+        vec((text(), text()), 0..3).prop_map(|names| {
+            Scope::Tables(names.into_iter().map(|(schema, table)| Name { schema, table }).collect())
+        }),
+        text().prop_map(Scope::Schema),
+        Just(Scope::All),
+    ];
+    prop_oneof![
+        text().prop_map(|database| Part::Database { database }),
+        (text(), scope).prop_map(|(database, scope)| Part::Of(Wanted { database, scope })),
+    ]
+    .boxed()
+}
+
+fn carry() -> BoxedStrategy<Carry> {
+    prop_oneof![
+        Just(Carry::Of { into: Into::Side }),
+        any::<[bool; 5]>().prop_map(|[missing, changed, newer, triggers, common_columns]| {
+            let taken = Choice { missing, changed, newer, triggers, common_columns };
+            Carry::Of { into: Into::Place(taken) }
+        }),
+        (text(), option::of(text()))
+            .prop_map(|(named, set_aside)| Carry::Database { named, set_aside }),
+    ]
+    .boxed()
+}
+
+fn parts_look() -> BoxedStrategy<PartsLook> {
+    let difference = (text(), any::<bool>(), any::<[u32; 3]>(), vec(text(), 0..2)).prop_map(
+        |(table, by_key, [missing, changed, newer], definition)| Difference {
+            table,
+            by_key,
+            rows_in_source: 1,
+            rows_in_production: 2,
+            missing: missing.into(),
+            changed: changed.into(),
+            newer: newer.into(),
+            prints: Prints::default(),
+            definition,
+            samples: Vec::new(),
+        },
+    );
+    let whole = (text(), any::<bool>()).prop_map(|(database, in_production)| Found {
+        database,
+        in_production,
+        ..Found::default()
+    });
+    let lists = (vec(difference, 0..3), vec(text(), 0..3), vec(text(), 0..3));
+    (part(), lists, any::<bool>(), option::of(whole))
+        .prop_map(|(part, (differences, absent, missing_roles), schema_absent, whole)| PartsLook {
+            part,
+            differences,
+            absent,
+            schema_absent,
+            missing_roles,
+            whole,
+        })
+        .boxed()
+}
+
+fn parts_choice() -> BoxedStrategy<PartsChoice> {
+    let missing = select(vec![Missing::Ask, Missing::Create, Missing::LeaveOut]);
+    (carry(), missing, text())
+        .prop_map(|(carry, missing_roles, seen)| PartsChoice { carry, missing_roles, seen })
+        .boxed()
+}
+
+fn parts_done() -> BoxedStrategy<PartsDone> {
+    prop_oneof![
+        (option::of(text()), vec(text(), 0..3)).prop_map(|(schema, notes)| {
+            PartsDone::Of(Written { schema, notes, ..Written::default() })
+        }),
+        (text(), any::<u32>()).prop_map(|(database, rows)| {
+            PartsDone::Database(Brought { database, rows: rows.into(), ..Brought::default() })
+        }),
+    ]
+    .boxed()
+}
+
 /// Every kind with every shape of payload.
 pub fn event() -> BoxedStrategy<Event> {
     let severity = select(vec![Severity::Sev1, Severity::Sev2, Severity::Sev3]);
@@ -467,6 +557,11 @@ pub fn event() -> BoxedStrategy<Event> {
         (text(), explanation())
             .prop_map(|(step, explanation)| Event::UndoFailed { step, explanation }),
     ];
+    let parts = prop_oneof![
+        parts_look().prop_map(Event::PartsSeen),
+        parts_choice().prop_map(Event::PartsChosen),
+        parts_done().prop_map(Event::PartsCarried),
+    ];
     let after = prop_oneof![
         checks().prop_map(|checks| Event::ValidationRun { checks }),
         (text(), any::<bool>(), text()).prop_map(|(item, done, evidence)| {
@@ -494,5 +589,6 @@ pub fn event() -> BoxedStrategy<Event> {
         text().prop_map(|level| Event::LevelAcknowledged { level }),
         text().prop_map(|summary| Event::IncidentClosed { summary }),
     ];
-    prop_oneof![3 => assessment, 2 => planning, 4 => steps, 2 => after, 2 => bare].boxed()
+    prop_oneof![3 => assessment, 2 => planning, 4 => steps, 1 => parts, 2 => after, 2 => bare]
+        .boxed()
 }

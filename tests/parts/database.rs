@@ -54,6 +54,7 @@ const ALL: &str = "SELECT concat_ws(' | ', \
 const DATABASES: &str = "SELECT string_agg(datname::text, ' ' ORDER BY datname) FROM pg_database";
 
 #[test]
+#[ignore = "heavy: see make test-kill"]
 fn a_dropped_database_and_dropped_schemas_come_back_whole() {
     let scene = Scene::new();
     scene.sql("CREATE ROLE clerk LOGIN; CREATE ROLE keeper LOGIN PASSWORD 'x'; CREATE ROLE helper");
@@ -111,11 +112,10 @@ fn a_dropped_database_and_dropped_schemas_come_back_whole() {
     );
 
     // One that is there is never touched unasked; asked, it is renamed and stays whole.
-    scene.sql_in("office", "SET default_transaction_read_only = off; TRUNCATE desk.notes");
+    scene.sql_in("office", "BEGIN READ WRITE; TRUNCATE desk.notes; COMMIT");
     let taken = scene.parts(&made).unwrap_err();
     assert!(taken.contains("has a database office already"), "{taken}");
     let emptied = scene.text_in("office", ALL);
-    scene.sql("ALTER TABLE IF EXISTS none OWNER TO clerk");
     let aside = [&made[..], &["--set-aside", "office_emptied"]].concat();
     scene.parts(&aside).unwrap();
     assert_eq!(scene.text_in("office", ALL), before);

@@ -9,6 +9,7 @@
 )]
 
 mod database;
+mod run;
 #[path = "../throwaway/mod.rs"]
 mod throwaway;
 

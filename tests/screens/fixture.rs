@@ -1408,6 +1408,7 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
     add("help", with(Story::pointing(theme, true), &[Key::Char('?')]));
     add("timeline", with(Story::finished(theme, false), &[Key::Char('t')]));
     out.extend(super::full::scenes(theme));
+    out.extend(super::parts::scenes(theme));
     debug_assert!(out.iter().all(|(_, app)| app.view.page != Page::Home || app.open.is_none()));
     out
 }

@@ -20,7 +20,7 @@ use lifeboat::screens::theme::Theme;
 const LIVE: &str = "/var/lib/postgresql/15/orders-prod/main";
 const NEW: &str = "/var/lib/postgresql/15/orders-prod/main-restore";
 
-fn cluster() -> Cluster {
+pub fn cluster() -> Cluster {
     Cluster {
         name: CLUSTER.to_owned(),
         tier: Tier::High,

@@ -2,7 +2,9 @@
 //! a layer first: the gate, or a question whose default is no.
 
 use super::super::model::{App, Effect};
-use super::{care, cures, go, link, moving, notice, past, people, plain, run, send, target};
+use super::{
+    care, cures, go, link, moving, notice, parts, past, people, plain, run, send, target,
+};
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
@@ -109,6 +111,7 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         | Id::NextNamed
         | Id::PreviousNamed => past::perform(app, id),
         Id::ProvePoint => app.view.points.prove = app.view.candidate().map(|c| c.target),
+        Id::Details if asks_for_parts(app) => return parts::rows(app),
         Id::Details => return run::details(app),
         Id::IncidentEscalated => run::answer(app, Prerequisite::IncidentDeclared),
         Id::MaintenanceWindow => run::answer(app, Prerequisite::MaintenanceWindow),
@@ -133,6 +136,9 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::Promote => run::decide(app, Decision::Promote),
         Id::Abandon => run::decide(app, Decision::Abandon),
         Id::SwapIn => run::decide(app, Decision::Promote),
+        Id::OnlyParts => parts::choose(app),
+        Id::LookAtParts => return parts::list(app),
+        Id::CarryParts => parts::ways(app),
         Id::FullRestore => {
             let layer = Layer::Choice(full_restore::choice(&app.view));
             app.view.layers.push(layer);
@@ -171,6 +177,12 @@ fn hint(app: &mut App) -> Vec<Effect> {
     let Some((layer, note)) = drill::next_hint(&app.view) else { return Vec::new() };
     app.view.layers.push(Layer::Reader(layer));
     plain(app, Command::AddNote { topic: Topic::Note, text: note }, "noting the hint")
+}
+
+/// The panel with what differs has the keys.
+fn asks_for_parts(app: &App) -> bool {
+    let waits = app.view.incident.as_ref().is_some_and(crate::screens::parts::waits);
+    waits && app.view.panel == 1
 }
 
 fn reader(app: &mut App, title: &str, kind: ReaderKind) {

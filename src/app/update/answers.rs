@@ -2,9 +2,10 @@
 
 use super::super::model::{App, Effect};
 use super::target::{self as at_point, take_point};
-use super::{actions, care, notice, people, plain, send};
+use super::{actions, care, notice, parts, people, plain, send};
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::facts::{SignOff, Target, TargetPoint};
+use crate::engine::parts::roles::Missing;
 use crate::engine::postgres::Lsn;
 use crate::engine::runner::protocol::{Command, FullRestore};
 use crate::screens::commands::Id;
@@ -104,6 +105,10 @@ fn yes(app: &mut App) -> Vec<Effect> {
             let item = item.to_owned();
             plain(app, Command::RunCare { item, agreed }, "carrying it out")
         }
+        Intent::ChooseParts { target, database, tables } => {
+            let command = Command::ChooseParts { target, database, tables };
+            plain(app, command, "choosing the point")
+        }
         Intent::ChooseTarget(target) => {
             plain(app, Command::ChooseTarget { target }, "choosing the point")
         }
@@ -195,6 +200,15 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
         Pick::Full { set, to_end } => {
             let asked = FullRestore { set, to_end, ..FullRestore::default() };
             plain(app, Command::ChooseFull(asked), "choosing the point")
+        }
+        Pick::Part(part) => parts::look(app, part),
+        Pick::Carry(carry) => {
+            parts::picked(app, &carry, Missing::Ask);
+            Vec::new()
+        }
+        Pick::CarryWith(carry, missing) => {
+            parts::picked(app, &carry, missing);
+            Vec::new()
         }
         Pick::NextCommits => at_point::next_commits(app),
         Pick::GiveUp => {
@@ -313,6 +327,9 @@ fn accept_gate(app: &mut App, mut gate: Gate) -> Vec<Effect> {
     }
     if gate.approve {
         return people::approved(app, gate);
+    }
+    if let Some(choice) = gate.parts.clone() {
+        return parts::carry(app, choice, gate.cluster);
     }
     if let Some(target) = gate.point.clone() {
         return at_point::move_on(app, gate, target);

@@ -239,6 +239,15 @@ fn reply(app: &mut App, waiting: Waiting, result: Result<Answer, Explanation>) -
             }
             Vec::new()
         }
+        (Purpose::Parts, Ok(Answer::Parts(offered))) => {
+            super::parts::listed(app, &offered);
+            Vec::new()
+        }
+        (Purpose::Rows, Ok(Answer::Rows(found))) => {
+            let layer = Layer::Reader(crate::screens::parts::reader(&found));
+            app.view.layers.push(layer);
+            Vec::new()
+        }
         (Purpose::Gate { plan_hash }, Ok(_)) => {
             // The commander typed the name to begin: the gate's plan starts, and no other.
             plain(app, Command::Start { plan_hash }, "starting")

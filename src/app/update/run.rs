@@ -115,6 +115,7 @@ pub fn open_gate(app: &mut App) {
         cluster: plan.cluster.clone(),
         point: None,
         approve: false,
+        parts: None,
         input: Input::default(),
         error: None,
         scroll: 0,
@@ -128,6 +129,9 @@ pub fn start(app: &mut App) {
     };
     let plan = app.view.incident.as_ref().and_then(|i| i.plan.as_ref());
     let stops = match plan.filter(|p| !p.procedure.is_point_in_time()) {
+        Some(plan) if plan.procedure.is_parts() => {
+            "Production is not touched before you choose what is carried over."
+        }
         Some(_) => "The old server is not touched before you decide to swap.",
         None => "The server is stopped in the course of it.",
     };
@@ -204,8 +208,17 @@ fn lost_by_swap(incident: &Incident) -> String {
 pub fn decide(app: &mut App, decision: Decision) {
     let Some(incident) = &app.view.incident else { return };
     let aside = incident.plan.as_ref().map_or("", |p| p.aside.as_str());
-    let full = incident.plan.as_ref().is_some_and(|p| !p.procedure.is_point_in_time());
+    let full = incident.plan.as_ref().is_some_and(|p| p.procedure.is_full());
     let (title, body, yes, no) = match decision {
+        Decision::Abandon if crate::screens::parts::is_chosen(incident) => (
+            "Give this up?",
+            vec![
+                String::from("Nothing is carried over; production stays as it is."),
+                String::from("Afterwards put back (U), which takes the copy beside it down."),
+            ],
+            "give it up",
+            "not yet",
+        ),
         Decision::Promote if full => (
             "Swap the new cluster in?",
             vec![

@@ -87,6 +87,7 @@ pub fn take_point(app: &mut App, target: Target, why: &str) {
         cluster: plan.cluster.clone(),
         point: Some(target),
         approve: false,
+        parts: None,
         input: Input::default(),
         error: None,
         scroll: 0,

@@ -47,6 +47,9 @@ pub struct Found {
     pub unlogged: Vec<String>,
 }
 
+/// How long a session that was told to end may take.
+const LEFT_LIMIT: Duration = Duration::from_secs(60);
+
 /// What is to be brought back, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked<'a> {
@@ -358,8 +361,40 @@ async fn take_back(
     Ok(())
 }
 
+/// Which of two names is that for filling.
+fn asked_name<'a>(from: &'a str, to: &'a str) -> &'a str {
+    if from.starts_with(FILLING) { from } else { to }
+}
+
+/// Ends what is left of programs that filled it: a server may be at their last statement still,
+/// after they were killed. Waits until it is over.
+async fn end_sessions(client: &Client, filling: &str) -> Result<(), PartsError> {
+    let failed = || PartsError::sql("Ending what an attempt before left");
+    let query = "SELECT count(pg_catalog.pg_terminate_backend(pid)) \
+                   FROM pg_catalog.pg_stat_activity WHERE application_name = $1::text";
+    let end = Instant::now() + LEFT_LIMIT;
+    loop {
+        let left: i64 = client
+            .query_one(query, &[&filling])
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(failed())?;
+        if left == 0 {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(PartsError::refused(
+                format!("{left} sessions called {filling} do not end."),
+                "Look at them in pg_stat_activity; run it again once they are gone.",
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Removes the unfinished copy, and never another database: its name says that it is ours.
 async fn drop_filling(there: &Client, filling: &str) -> Result<(), PartsError> {
+    end_sessions(there, filling).await?;
     if !filling.starts_with(FILLING) || !exists(there, filling).await? {
         return Ok(());
     }
@@ -375,6 +410,7 @@ async fn rename_source(sandbox: &Sandbox, from: &str, to: &str) -> Result<(), Pa
         connection.database = String::from("template1");
     }
     let outer = session::open_any(&connection).await?;
+    end_sessions(&outer, asked_name(from, to)).await?;
     if !exists(&outer, from).await? {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use crate::engine::explain::{Explanation, Kind};
 use crate::engine::postgres::child;
 use crate::engine::postgres::discovery::Owner;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,6 +43,11 @@ pub fn whole(
     let (from, into) = (sandbox.program("pg_dump"), sandbox.program("pg_restore"));
     let mut dumping = dump(sandbox, &from, transfer)?;
     let mut restoring = restore(&into, production, maintenance)?;
+    for command in [&mut dumping, &mut restoring] {
+        // By it their sessions are found, where they are left behind.
+        command.env("PGAPPNAME", transfer.database);
+        child::end_with_us(command);
+    }
     let mut source = Running::start(&mut dumping, &from)?;
     let pipe = source.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
     let mut sink = match Running::start(restoring.stdin(pipe), &into) {
@@ -83,7 +88,7 @@ pub fn whole(
     Ok(())
 }
 
-fn dump(sandbox: &Sandbox, program: &PathBuf, what: Transfer<'_>) -> Result<Command, PartsError> {
+fn dump(sandbox: &Sandbox, program: &Path, what: Transfer<'_>) -> Result<Command, PartsError> {
     let failed = PartsError::file(program, "it could not be run");
     let mut command = child::command(program, sandbox.owner()).map_err(failed)?;
     let connection = sandbox.connection();
@@ -106,7 +111,7 @@ fn dump(sandbox: &Sandbox, program: &PathBuf, what: Transfer<'_>) -> Result<Comm
 }
 
 fn restore(
-    program: &PathBuf,
+    program: &Path,
     production: &Connection,
     maintenance: &str,
 ) -> Result<Command, PartsError> {
@@ -128,7 +133,6 @@ fn restore(
             "PGOPTIONS",
             "-c default_transaction_read_only=off -c lock_timeout=15s -c row_security=off",
         )
-        .env("PGAPPNAME", "lifeboat")
         .env("PGCONNECT_TIMEOUT", "20");
     if let Some(passfile) = &production.passfile {
         command.env("PGPASSFILE", passfile);
@@ -159,7 +163,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(command: &mut Command, program: &PathBuf) -> Result<Self, PartsError> {
+    fn start(command: &mut Command, program: &Path) -> Result<Self, PartsError> {
         let mut child = command
             .stderr(Stdio::piped())
             .spawn()

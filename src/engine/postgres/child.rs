@@ -80,6 +80,18 @@ pub fn command(program: impl AsRef<OsStr>, owner: &Owner) -> io::Result<Command>
     Ok(command)
 }
 
+/// Has it killed where this process ends, however that ends. For a program that holds nothing of
+/// its own and must not go on alone. The thread that starts it has to wait for it.
+pub fn end_with_us(command: &mut Command) {
+    // SAFETY: between fork and exec one system call is made and nothing is allocated.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+                .map_err(io::Error::from)
+        });
+    }
+}
+
 /// Runs it to its end, or kills it after `limit`.
 ///
 /// # Errors

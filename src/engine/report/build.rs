@@ -282,7 +282,7 @@ fn prerequisites(incident: &Incident) -> Vec<PrerequisiteLine> {
             at: answer.map(|a| a.at),
         }
     };
-    Prerequisite::ALL.into_iter().map(line).collect()
+    incident.procedure().prerequisites().iter().copied().map(line).collect()
 }
 
 fn checks(incident: &Incident) -> Vec<CheckGroup> {

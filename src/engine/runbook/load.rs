@@ -314,7 +314,13 @@ mod tests {
                 "promote-beside",
                 "decide-swap",
                 "stop-old",
-                "swap"
+                "swap",
+                "parts-restore",
+                "parts-replay",
+                "parts-choose",
+                "parts-carry",
+                "parts-prove",
+                "parts-clear"
             ]
         );
     }

@@ -69,6 +69,12 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         C::Validate if incident.status == RunStatus::Undoing => {
             return Err(refusal("The run is being put back.", "Validate when that has ended."));
         }
+        C::Validate if incident.procedure().is_parts() => {
+            return Err(refusal(
+                "Only parts were brought back: the plan compared them with its copy, which is gone.",
+                "Look at them in production; the rest of it was not recovered.",
+            ));
+        }
         C::RunCare { item, agreed } => care(incident, item, agreed)?,
         C::Waive { reason, .. } if reason.trim().is_empty() => {
             return Err(refusal("A line is not waived without a reason.", "Write one."));
@@ -422,6 +428,12 @@ fn care(incident: &Incident, item: &str, agreed: &[String]) -> Result<(), Explan
         return Err(refusal(
             "The recovered database does not serve yet.",
             "The safety list is for after the recovery.",
+        ));
+    }
+    if incident.procedure().is_parts() {
+        return Err(refusal(
+            "Only parts were brought back: the server went on, and nothing of the safety list is its.",
+            "Sign what people have to do.",
         ));
     }
     let proposals = incident.care.get(item).map_or(&[][..], |state| state.proposals());

@@ -3,6 +3,7 @@
 //! production is [`super::work`]'s and [`super::database`]'s.
 
 pub mod plan;
+mod prove;
 mod steps;
 
 use super::catalog;

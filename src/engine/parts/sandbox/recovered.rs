@@ -154,11 +154,11 @@ impl Sandbox {
         watched: Watched<'_>,
     ) -> Result<(), PartsError> {
         if !self.has_left_recovery() {
-            let rescued = self.rescue(means)?;
             if !self.spool().is_dir() {
                 self.folder(&self.spool())?;
             }
             if !self.runs()? {
+                let rescued = self.rescue(means)?;
                 let fetch = self.fetch_command(means, rescued.as_deref());
                 // To the end of the archive there is no target, and only a standby waits there.
                 let end = aim.target.point == TargetPoint::EndOfArchive;
@@ -196,9 +196,6 @@ impl Sandbox {
     /// WAL that no repository has and production's directory holds, copied here.
     fn rescue(&self, means: &Means<'_>) -> Result<Option<PathBuf>, PartsError> {
         let into = self.home().join("rescued");
-        if into.is_dir() {
-            return Ok(Some(into));
-        }
         let pg_wal = means.cluster.data_directory.join("pg_wal");
         let Ok(control) = control_file::read(&means.cluster.data_directory) else {
             return Ok(None);
