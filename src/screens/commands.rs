@@ -369,7 +369,7 @@ pub const TABLE: &[Command] = &[
     c(Id::WaiveLine, Key::Char('w'), 14, Commander, LIST, "waive", "Settle the selected line without doing it, and say why."),
     c(Id::GiveLine, Key::Char('g'), 15, Operator, LIST, "give to", "Say whose task the selected line is."),
     c(Id::WriteReport, Key::Char('w'), 10, Operator, REPORT, "write report", "Write the report as Markdown, HTML and JSON."),
-    c(Id::StatusText, Key::Char('s'), 11, Communications, REPORT, "for outside", "Write the words for people outside: they stand in the text of `lifeboat messages --public`."),
+    c(Id::StatusText, Key::Char('s'), 52, Communications, REPORT, "for outside", "Write the words for people outside: they stand in the text of `lifeboat messages --public`."),
     c(Id::CloseIncident, Key::Char('C'), 20, Commander, ENDING, "close", "Close the incident with a last sentence."),
 
     c(Id::GoOn, Key::Char('n'), 40, Observer, INCIDENT, "go on", "Go to where the incident stands now."),
