@@ -47,7 +47,13 @@ pub fn available(id: Id, view: &View) -> bool {
 /// Commands that need a runner at the other end.
 fn needs_live(id: Id) -> bool {
     use Id::{
-        Abandon, Acknowledge, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun, CarryParts, ChangesBefore, ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure, FirstDetected, FullRestore, GiveLine, GoEarlier, GoLater, GoOnRunning, IncidentEscalated, LastKnownGood, LookAtParts, MaintenanceWindow, MakePlan, OnlyParts, OpenGate, Pause, Promote, ProveLine, PutBack, ReopenLine, RunLine, RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain, SwapIn, Validate, VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
+        Abandon, Acknowledge, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun, CarryParts,
+        ChangesBefore, ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure,
+        FirstDetected, FullRestore, GiveLine, GoEarlier, GoLater, GoOnRunning, IncidentEscalated,
+        LastKnownGood, LookAtParts, MaintenanceWindow, MakePlan, OnlyParts, OpenGate, Pause,
+        Promote, ProveLine, PutBack, ReopenLine, RunLine, RunProbes, SetSeverity, SignLine,
+        StartRun, StopReading, SurveyAgain, SwapIn, Validate, VerifyBackup, WaiveLine, WhatIsWrong,
+        WriteReport,
     };
     let of_people = [
         Id::ApprovePlan,

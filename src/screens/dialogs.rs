@@ -587,7 +587,10 @@ fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
             gate_lines(view, incident, inner_width),
             "The gate: nothing has been touched so far",
             "begin",
-            "Enter begins the recovery. Esc goes back.",
+            match super::people::waits(view, incident) {
+                true => "It stays closed until somebody else approves. Esc goes back.",
+                false => "Enter begins the recovery. Esc goes back.",
+            },
         ),
     };
     let ask = format!("To {begin}, type the cluster's name: {}", gate.cluster);

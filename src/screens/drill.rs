@@ -20,7 +20,7 @@ pub fn briefing(briefing: &Briefing) -> Reader {
     lines.push((
         Emphasis::Dim,
         String::from(
-            "This is a drill on a throwaway database. Nothing that you do here can reach a real one. b shows this again, H gives a hint, lifeboat drill abort in another terminal ends it; Esc begins.",
+            "This is a drill on a throwaway database. Nothing that you do here can reach a real one. b shows this again, D gives a hint, lifeboat drill abort in another terminal ends it; Esc begins.",
         ),
     ));
     Reader::text("Drill", lines)
@@ -53,7 +53,7 @@ pub fn next_hint(view: &View) -> Option<(Reader, String)> {
     }
     lines.push((
         Emphasis::Dim,
-        String::from("It is noted and counted in the score. H tells the next one; Esc goes on."),
+        String::from("It is noted and counted in the score. D tells the next one; Esc goes on."),
     ));
     Some((Reader::text("Hint", lines), format!("{HINT}{} of {all}: {next}", taken + 1)))
 }

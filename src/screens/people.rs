@@ -100,7 +100,7 @@ pub fn guide(view: &View, incident: &Incident) -> Option<(String, Id)> {
             "{said}Needs an approval, and nobody else is configured for it. W goes on without."
         ),
         _ => format!(
-            "{said}Waits for an approval by {} since {since}. They type: {}",
+            "{said}Asked {since}: an approval by {} is waited for. They type: {}",
             approval::who_may(&asked.what),
             approval::command(incident)
         ),
@@ -158,7 +158,7 @@ pub fn page(view: &View) -> Vec<(Emphasis, String)> {
     lines.push((Emphasis::Plain, String::new()));
     lines.push((Emphasis::Heading, String::from("Who does what")));
     for role in Role::ALL {
-        lines.push((Emphasis::Dim, format!("{:<15} {}", role.word(), does(role))));
+        lines.push((Emphasis::Dim, format!("{}: {}", role.word(), does(role))));
     }
     lines
 }

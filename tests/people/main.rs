@@ -83,6 +83,10 @@ fn ground(home: &Path) -> (Sandbox, Seat) {
     };
     let say = |line: &str| eprintln!("{line}");
     let mut sandbox = Sandbox::create(&options, &Sandbox::make_repository, &say).unwrap();
+    // A configuration and a program where everybody finds them, as on a real machine.
+    let open = || PermissionsExt::from_mode(0o711);
+    fs::set_permissions(sandbox.root(), open()).unwrap();
+    fs::set_permissions(sandbox.program().parent().unwrap(), open()).unwrap();
     let scenario = scenario::load("corruption").unwrap();
     sandbox.back_up().unwrap();
     sandbox.begin_traffic(&scenario.load).unwrap();
@@ -161,7 +165,7 @@ fn the_gate_opens_for_the_commander_once_another_user_has_approved_in_a_terminal
     // The commander's screen says who has to type what, and the gate stays closed.
     let config = config_path(&sandbox);
     let mut commander = Terminal::start(&sandbox.program(), &["--config", &config], &[], (100, 30));
-    commander.wait_for(&format!("lifeboat approve {id}"), LIMIT);
+    commander.wait_for("They type: lifeboat approve", LIMIT);
     commander.press("g");
     commander.wait_for("waits for somebody else", LIMIT);
     commander.press(CLUSTER);

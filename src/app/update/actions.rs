@@ -2,9 +2,7 @@
 //! a layer first: the gate, or a question whose default is no.
 
 use super::super::model::{App, Effect};
-use super::{
-    care, cures, go, link, moving, notice, parts, past, people, plain, run, send, target,
-};
+use super::{care, cures, go, link, moving, notice, parts, past, people, plain, run, send, target};
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
