@@ -82,6 +82,7 @@ pub fn picked(app: &mut App, carry: &Carry, missing: Missing) {
     let gate = Gate {
         plan_hash: plan.hash.clone(),
         cluster: plan.cluster.clone(),
+        approve: false,
         point: None,
         parts: Some(choice),
         input: Input::default(),

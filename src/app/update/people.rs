@@ -27,6 +27,7 @@ pub fn approve(app: &mut App) {
         cluster: plan.cluster.clone(),
         point: None,
         approve: true,
+        parts: None,
         input: Input::default(),
         error: None,
         scroll: 0,

@@ -118,6 +118,7 @@ mod tests {
             }],
             operators: Vec::new(),
             escalation: Default::default(),
+            catalogue: None,
             approval: Default::default(),
             signatures: Default::default(),
             channels: Vec::new(),
