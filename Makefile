@@ -17,7 +17,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-troubles bench lint
+.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-troubles test-report bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -95,6 +95,11 @@ test-troubles: ## Every trouble of a recovery, caused, recognised, cured and ver
 	@scripts/ensure-build.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test troubles -- --include-ignored --test-threads=2
+
+test-report: ## The report in a browser at two widths and in print; what it saw is left in target/report-look
+	@scripts/ensure-build.sh
+	@scripts/ensure-chromium.sh
+	$(CARGO) test --locked --test report -- --include-ignored --nocapture look
 
 bench: ## Speed, as ratios against peers in the same run
 	@scripts/ensure-build.sh

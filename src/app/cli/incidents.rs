@@ -1,18 +1,16 @@
-//! `runner`, `incidents`, `journal verify`, `recovery-report`.
+//! `runner`, `incidents`, `journal verify`.
 
 use super::output;
 use super::runtime;
 use crate::engine::config::Config;
 use crate::engine::desk::Desk;
-use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::journal;
 use crate::engine::incident::store::{self, Listed, Store};
 use crate::engine::notify::messenger::Messenger;
-use crate::engine::report::{self, Report};
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::server::{self, RunnerOptions};
 use crate::engine::runner::spawn;
-use jiff::Timestamp;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -81,33 +79,6 @@ pub(super) fn verify_journal(config: &Config, id: &str) -> Result<ExitCode, Expl
             "After them stand {bytes} bytes of an entry that was being written when the machine \
              or the runner ended; the next runner sets them aside."
         ))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn report(
-    config: &Config,
-    id: &str,
-    output_folder: Option<&Path>,
-    json: bool,
-) -> Result<ExitCode, Explanation> {
-    let store = incidents(config);
-    let folder = store.folder(id).map_err(|e| e.explanation())?;
-    let incident = store.load(id).map_err(|e| e.explanation())?;
-    let verified = journal::verify(&folder.join(journal::FILE)).map_err(|e| e.explanation())?;
-    let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
-    let report =
-        Report::from(&incident, &runbook, Timestamp::now()).with_journal_head(verified.last);
-    if json {
-        let text = report.json().map_err(|error| {
-            Explanation::new(Kind::Internal, format!("The report has no JSON: {error}."), "", "")
-        })?;
-        output::line(&text)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let place = output_folder.map_or_else(|| folder.join("report"), Path::to_owned);
-    for path in report::write(&report, &place).map_err(|e| e.explanation())? {
-        output::line(&path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,7 @@ mod messages;
 mod metrics;
 mod output;
 mod parts;
+mod report;
 mod restore;
 mod restore_full;
 mod schedule;
@@ -124,8 +125,9 @@ fn dispatch(path: Option<&Path>, verb: Verb) -> Result<ExitCode, Explanation> {
         Verb::Decrypt(args) => crypt::decrypt(path, &args),
         Verb::Encrypt(args) => crypt::encrypt(path, &args),
         Verb::Keys(verb) => keys::run(|| loaded(path), verb),
-        Verb::RecoveryReport { incident_id, output, json } => {
-            incidents::report(&loaded(path)?, &incident_id, output.as_deref(), json)
+        Verb::Report(args) => report::report(&loaded(path)?, &args),
+        Verb::RecoveryReport { incident_id, output, names, json } => {
+            report::all(&loaded(path)?, &incident_id, output.as_deref(), names, json)
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
         Verb::Checklist(args) => checklist::checklist(&loaded(path)?, &args),

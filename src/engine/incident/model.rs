@@ -3,9 +3,10 @@
 
 use super::care::{CareState, Held, Reminded, Waived};
 pub use super::clocks::Clocks;
+use super::clocks::Spent;
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
-    Check, Moment, Prerequisite, Reach, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
+    Check, Moment, Prerequisite, Reach, Role, ServerProbe, Severity, SignOff, Topic, Try, Verdict,
 };
 use super::narrate;
 use super::raised::{self, Raised};
@@ -137,6 +138,8 @@ pub struct Incident {
     pub declaration: Declaration,
     pub severity: Option<Severity>,
     pub clocks: Clocks,
+    /// Whose time it was so far.
+    pub spent: Spent,
     pub notes: Vec<(Topic, String)>,
     pub server: Option<ServerProbe>,
     /// The newest result of the cluster's own probes before recovery.
@@ -174,6 +177,8 @@ pub struct Incident {
     /// The safety list's items that were run, by id.
     pub care: BTreeMap<String, CareState>,
     pub reports: Vec<String>,
+    /// Everybody who did something, in the order in which they began, with the role they had last.
+    pub people: Vec<(String, Role)>,
     pub closing: Option<String>,
     pub timeline: Vec<TimelineLine>,
     /// Sequence of the last entry folded in.
@@ -216,6 +221,7 @@ impl Incident {
             declaration: declaration.clone(),
             severity: None,
             clocks: Clocks { declared: Some(first.at), ..Clocks::default() },
+            spent: Spent::default(),
             notes: Vec::new(),
             server: None,
             probes: Vec::new(),
@@ -241,6 +247,7 @@ impl Incident {
             held: Vec::new(),
             care: BTreeMap::new(),
             reports: Vec::new(),
+            people: Vec::new(),
             closing: None,
             timeline: Vec::new(),
             seq: 0,
@@ -264,11 +271,16 @@ impl Incident {
         self.fold(entry);
         let taken_over = matches!(entry.event, Event::RunnerStarted { resumed: true, .. });
         let turn = self.turn();
-        self.clocks.spent.pass(entry.at, turn, taken_over);
+        self.spent.pass(entry.at, turn, taken_over);
     }
 
     fn fold(&mut self, entry: &Entry) {
         let at = entry.at;
+        let (user, role) = (&entry.actor.user, entry.actor.role);
+        match self.people.iter_mut().find(|(known, _)| known == user) {
+            Some(known) => known.1 = role,
+            None => self.people.push((user.clone(), role)),
+        }
         match &entry.event {
             Event::IncidentDeclared(_) | Event::CommandRefused { .. } => {}
             Event::RunnerStarted { .. } => {

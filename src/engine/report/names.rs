@@ -13,9 +13,9 @@ pub struct Roles(BTreeMap<String, String>);
 impl Roles {
     /// People and their roles in the order in which they first acted.
     #[must_use]
-    pub fn of<'a>(people: impl IntoIterator<Item = (&'a str, Role)>) -> Self {
+    pub fn of(people: &[(String, Role)]) -> Self {
         let mut by_role: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
-        for (name, role) in people {
+        for (name, role) in people.iter().map(|(name, role)| (name.as_str(), *role)) {
             let known = by_role.values().any(|names| names.contains(&name));
             // The program itself is nobody's secret.
             if !known && name != "lifeboat" {
@@ -42,9 +42,9 @@ impl Roles {
 
     /// In a sentence of Lifeboat's own that names people.
     fn within(&self, text: &mut String) {
-        let words = text.split(' ').map(|word| {
-            self.0.get(word).map_or_else(|| word.to_owned(), Clone::clone)
-        });
+        let words = text
+            .split(' ')
+            .map(|word| self.0.get(word).map_or_else(|| word.to_owned(), Clone::clone));
         *text = words.collect::<Vec<_>>().join(" ");
     }
 }
@@ -103,7 +103,8 @@ mod tests {
             ("cleo", Role::Operator),
             ("ben", Role::Operator),
         ];
-        let roles = Roles::of(people);
+        let people = people.map(|(name, role)| (name.to_owned(), role));
+        let roles = Roles::of(&people);
         let shown = |name: &str| {
             let mut name = name.to_owned();
             roles.exchange(&mut name);
