@@ -17,7 +17,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-cron test-troubles test-drills bench lint
+.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-cron test-troubles test-drills test-report bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -108,6 +108,11 @@ test-drills: ## Every GameDay scenario, and every inject alone, by the program i
 	@scripts/ensure-build.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test drills -- --include-ignored --test-threads=1
+
+test-report: ## The report in a browser at two widths and in print; what it saw is left in target/report-look
+	@scripts/ensure-build.sh
+	@scripts/ensure-chromium.sh
+	$(CARGO) test --locked --test report -- --include-ignored --nocapture look
 
 bench: ## Speed, as ratios against peers in the same run
 	@scripts/ensure-build.sh

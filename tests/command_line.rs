@@ -415,6 +415,34 @@ fn scheduled(program: &Program, sandbox: &Sandbox) {
     assert!(sandbox.state().join("schedule").is_dir());
 }
 
+/// Each form and record of an incident, its ladder and its reminders.
+fn records(program: &Program, id: &str, work: &Path) {
+    for (form, begins) in [
+        ("md", "# Recovery report "),
+        ("html", "<!DOCTYPE html>"),
+        ("json", "{"),
+        ("postmortem", "# Postmortem "),
+        ("compliance", "# Compliance record "),
+        ("data-loss", "# Data-loss statement "),
+    ] {
+        let told = program.well(&["report", id, "--format", form]);
+        assert!(told.starts_with(begins), "{form}: {told}");
+    }
+    let print = program.run(&["report", id, "--format", "pdf"]);
+    assert!(print.status.success() && print.stdout.starts_with(b"%PDF-"), "{}", said(&print));
+    // What people have written into a draft is not written over.
+    let draft = work.join("postmortem.md").display().to_string();
+    let words = ["report", id, "--format", "postmortem", "--output", &draft];
+    assert_eq!(program.well(&words).trim(), draft);
+    program.fails(6, &["is there already"], &words);
+    let ladder = program.json(&["escalation", id]);
+    assert_eq!(ladder["levels"].as_array().unwrap().len(), 4, "{ladder}");
+    assert!(program.well(&["escalation", id]).contains("nobody is configured for it"));
+    program.fails(6, &["No level was called"], &["escalation", id, "--acknowledge"]);
+    assert!(program.well(&["checklist", "--remind"]).starts_with("Nothing is due"));
+    program.fails(2, &["No incident is named"], &["checklist"]);
+}
+
 fn incidents(program: &Program, sandbox: &Sandbox, work: &Path) {
     assert_eq!(program.json(&["incidents"]), serde_json::json!([]));
     let seat = Seat::take(sandbox, &scenario::load("corruption").unwrap()).unwrap();
@@ -430,8 +458,9 @@ fn incidents(program: &Program, sandbox: &Sandbox, work: &Path) {
         "--output",
         folder.to_str().unwrap(),
     ]);
-    assert_eq!(told.lines().count(), 3);
+    assert_eq!(told.lines().count(), 4);
     assert!(told.lines().all(|path| Path::new(path).is_file()), "{told}");
+    records(program, &id, work);
     // No runner has put an anchor: the chain alone is no pass.
     let verified = program.run(&["journal", "verify", &id]);
     let told = String::from_utf8_lossy(&verified.stdout);

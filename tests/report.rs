@@ -7,11 +7,17 @@
     reason = "a test ends where it fails"
 )]
 
+#[path = "report_forms/look.rs"]
+mod look;
+#[path = "report_forms/records.rs"]
+mod records;
+
 use jiff::{SignedDuration, Timestamp};
 use lifeboat::engine::incident::Incident;
 use lifeboat::engine::incident::event::{Decision, Declaration, Entry, Event};
 use lifeboat::engine::incident::facts::*;
 use lifeboat::engine::incident::past::{Cost, Gap, Landmarks, Picture, RestorePoint, TableLoss};
+use lifeboat::engine::incident::raised::{Because, Raise};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::report::{self, Report};
 use lifeboat::engine::runbook::{Runbook, StepText};
@@ -284,6 +290,38 @@ fn recovered() -> Story {
     story
 }
 
+/// The same, with a level that was called before its time and answered, and a refused command.
+fn escalated() -> Story {
+    let mut story = recovered();
+    let call = |times| {
+        Event::LevelRaised(Raise {
+            level: String::from("2"),
+            who: String::from("Senior site reliability engineer"),
+            contacts: vec![String::from("Rota of the SREs, +49 30 1234567")],
+            because: Because::Forecast,
+            why: String::from("At this rate it serves at 10:26 UTC, 6 min after the RTO."),
+            times,
+        })
+    };
+    let at =
+        story.entries.iter().position(|e| matches!(e.event, Event::RunStarted { .. })).unwrap();
+    let level = String::from("2");
+    let refused = Event::CommandRefused {
+        command: String::from("decide"),
+        reason: String::from("ada is operator here, this needs commander"),
+    };
+    let events = [call(1), call(2), Event::LevelAcknowledged { level }, refused];
+    for (index, event) in events.into_iter().enumerate() {
+        let mut entry = story.entries[at].clone();
+        entry.event = event;
+        story.entries.insert(at + 1 + index, entry);
+    }
+    for (seq, entry) in (1..).zip(&mut story.entries) {
+        entry.seq = seq;
+    }
+    story
+}
+
 #[test]
 fn the_markdown_form_says_everything() {
     insta::assert_snapshot!("markdown", recovered().report().markdown());
@@ -395,20 +433,25 @@ fn the_page_is_well_formed_and_asks_nothing_of_a_network() {
 }
 
 #[test]
-fn writing_gives_three_files_whose_bytes_do_not_change() {
+fn writing_gives_four_files_whose_bytes_do_not_change() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("report");
     let paths = report::write(&recovered().report(), &folder).unwrap();
     let name = |p: &std::path::PathBuf| p.file_name().unwrap().to_str().unwrap().to_owned();
     assert_eq!(
         paths.iter().map(name).collect::<Vec<_>>(),
-        ["INC-20260113-001.md", "INC-20260113-001.json", "INC-20260113-001.html"]
+        [
+            "INC-20260113-001.md",
+            "INC-20260113-001.json",
+            "INC-20260113-001.html",
+            "INC-20260113-001.pdf"
+        ]
     );
     let bytes = || paths.iter().map(|p| std::fs::read(p).unwrap()).collect::<Vec<_>>();
     let first = bytes();
     report::write(&recovered().report(), &folder).unwrap();
     assert_eq!(bytes(), first);
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 4);
 }
 
 #[test]

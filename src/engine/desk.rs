@@ -547,7 +547,9 @@ impl Work for Desk {
     }
 
     fn write_report(&self, incident: &Incident) -> Result<Vec<PathBuf>, Explanation> {
-        let written = report::Report::from(incident, &self.runbook, Timestamp::now());
+        let roles = report::Roles::of(&incident.acted);
+        let written =
+            report::Report::from(incident, &self.runbook, Timestamp::now()).by_role(&roles);
         report::write(&written, &self.site.folder.join("report")).map_err(|e| e.explanation())
     }
 }

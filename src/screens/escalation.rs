@@ -27,7 +27,7 @@ pub fn rows(incident: &Incident) -> u16 {
 /// Draws the line, where there is one; gives the rows that it took.
 pub fn draw(view: &View, incident: &Incident, column: &mut Column<'_>) -> u16 {
     let Some(raised) = unanswered(incident) else { return 0 };
-    let key = if view.role().covers(Role::Operator) { "K: I answer for it" } else { "" };
+    let key = if view.role().covers(Role::Operator) { "K: I answer" } else { "" };
     let raise = &raised.raise;
     let since = text::clock(view.now.duration_since(raised.at).as_secs_f64().max(0.0));
     let times = if raise.times > 1 { format!(" {} times", raise.times) } else { String::new() };

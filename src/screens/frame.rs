@@ -130,7 +130,7 @@ fn header(view: &View, column: &mut Column<'_>) -> u16 {
     let gaps = [theme.glyph(" › ", " > "), "  ", " "];
     let gap = gaps.iter().find(|g| fits(g)).copied().unwrap_or(" ");
     column.spans(phases(view, incident, gap));
-    // The tier's name gives way first, then its RPO, then when it will serve: no figure is cut off.
+    // The tier's name gives way first, then since when, then when it will serve: no figure is cut off.
     let forms = Detail::ALL.map(|detail| clocks(view, incident, detail));
     let fits = |spans: &Vec<Span<'_>>| {
         spans.iter().map(|s| text::width(&s.content)).sum::<usize>() <= column.width()
@@ -277,14 +277,14 @@ enum Detail {
     All,
     /// Without the tier's name.
     Figures,
-    /// Without its RPO.
-    Clocks,
+    /// Without since when, so that when it will serve has room.
+    Ahead,
     /// Without when it will serve.
     Least,
 }
 
 impl Detail {
-    const ALL: [Self; 4] = [Self::All, Self::Figures, Self::Clocks, Self::Least];
+    const ALL: [Self; 4] = [Self::All, Self::Figures, Self::Ahead, Self::Least];
 }
 
 fn clocks(view: &View, incident: &Incident, detail: Detail) -> Vec<Span<'static>> {
@@ -305,13 +305,13 @@ fn clocks(view: &View, incident: &Incident, detail: Detail) -> Vec<Span<'static>
         let seconds = view.now.duration_since(at).as_secs_f64().max(0.0);
         format!("{word} {} ago", text::clock(seconds))
     });
-    spans.push(Span::styled(since, theme.style(Ink::Text)));
-    spans.push(dot());
+    if detail != Detail::Ahead {
+        spans.push(Span::styled(since, theme.style(Ink::Text)));
+        spans.push(dot());
+    }
     let (ink, sign, words) = rto(view, incident, detail < Detail::Least);
     spans.push(Span::styled(format!("{sign} {words}"), theme.style(ink)));
-    // Where nothing is to be told ahead of time, the RPO has the room.
-    let told = outlook(view, incident).is_some_and(|outlook| outlook.short(view.now).is_some());
-    if let Some(tier) = view.tier().filter(|_| detail < Detail::Clocks || !told) {
+    if let Some(tier) = view.tier() {
         spans.push(dot());
         #[allow(clippy::cast_precision_loss, reason = "minutes")]
         let rpo = text::span(tier.rpo_seconds as f64);

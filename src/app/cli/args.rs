@@ -201,13 +201,19 @@ pub enum Verb {
     #[command(subcommand)]
     Keys(Keys),
 
-    /// Writes the report of an incident as Markdown, JSON and HTML.
+    /// An incident's report, or a record made from it, in one form.
+    Report(Report),
+
+    /// Writes the report of an incident as Markdown, JSON, HTML and PDF.
     RecoveryReport {
         #[arg(long, value_name = "INC-…")]
         incident_id: String,
         /// Where to write; the incident's own folder where absent.
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
+        /// People by their names; by role where absent.
+        #[arg(long)]
+        names: bool,
         #[arg(long)]
         json: bool,
     },
@@ -860,6 +866,39 @@ pub struct Approve {
     /// The cluster's name, in place of typing it.
     #[arg(long, value_name = "NAME", requires = "plan")]
     pub cluster: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Report {
+    #[arg(value_name = "INC-…")]
+    pub incident: String,
+    #[arg(long, value_enum, default_value = "md")]
+    pub format: ReportFormat,
+    /// People by their names; by role where absent. What people wrote themselves stays as it is.
+    #[arg(long)]
+    pub names: bool,
+    /// Where to write it; standard output where absent.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// The forms and the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReportFormat {
+    /// The report in Markdown.
+    Md,
+    /// One page with drawings that asks nothing of any network.
+    Html,
+    /// For programs.
+    Json,
+    /// For print.
+    Pdf,
+    /// A draft with the facts filled in, and gaps for people. Markdown.
+    Postmortem,
+    /// Which controls of SOC 2, ISO 22301 and DORA it is evidence for, and which not. Markdown.
+    Compliance,
+    /// What is not in the recovered database, by table. Markdown.
+    DataLoss,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `runner`, `incidents`, `journal verify`, `recovery-report`.
+//! `runner`, `incidents`, `journal verify`.
 
 use super::output;
 use super::runtime;
@@ -13,11 +13,9 @@ use crate::engine::incident::facts::Verdict;
 use crate::engine::incident::journal;
 use crate::engine::incident::store::{self, Listed, Store};
 use crate::engine::notify::messenger::Messenger;
-use crate::engine::report::{self, Report};
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::server::{self, RunnerOptions};
 use crate::engine::runner::spawn;
-use jiff::Timestamp;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -124,33 +122,6 @@ struct Verified<'a> {
     #[serde(flatten)]
     audit: &'a check::Audit,
     signatures: &'a [signatures::Signature],
-}
-
-pub(super) fn report(
-    config: &Config,
-    id: &str,
-    output_folder: Option<&Path>,
-    json: bool,
-) -> Result<ExitCode, Explanation> {
-    let store = incidents(config);
-    let folder = store.folder(id).map_err(|e| e.explanation())?;
-    let incident = store.load(id).map_err(|e| e.explanation())?;
-    let verified = journal::verify(&folder.join(journal::FILE)).map_err(|e| e.explanation())?;
-    let runbook = Runbook::load(config.runbook.as_deref()).map_err(|e| e.explanation())?;
-    let report =
-        Report::from(&incident, &runbook, Timestamp::now()).with_journal_head(verified.last);
-    if json {
-        let text = report.json().map_err(|error| {
-            Explanation::new(Kind::Internal, format!("The report has no JSON: {error}."), "", "")
-        })?;
-        output::line(&text)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let place = output_folder.map_or_else(|| folder.join("report"), Path::to_owned);
-    for path in report::write(&report, &place).map_err(|e| e.explanation())? {
-        output::line(&path.display().to_string())?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn incidents(config: &Config) -> Store {

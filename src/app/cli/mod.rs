@@ -25,6 +25,7 @@ mod metrics;
 mod output;
 mod parts;
 mod readiness;
+mod report;
 mod restore;
 mod restore_full;
 mod schedule;
@@ -162,8 +163,9 @@ fn dispatch(
         Verb::Decrypt(args) => crypt::decrypt(path, &args),
         Verb::Encrypt(args) => crypt::encrypt(path, &args),
         Verb::Keys(verb) => keys::run(|| loaded(path), verb),
-        Verb::RecoveryReport { incident_id, output, json } => {
-            incidents::report(&loaded(path)?, &incident_id, output.as_deref(), json)
+        Verb::Report(args) => report::report(&loaded(path)?, &args),
+        Verb::RecoveryReport { incident_id, output, names, json } => {
+            report::all(&loaded(path)?, &incident_id, output.as_deref(), names, json)
         }
         Verb::Incidents { json } => incidents::list(&loaded(path)?, json),
         Verb::Handover(args) => handover::handover(path, host, &args),

@@ -29,8 +29,6 @@ pub struct Clocks {
     pub validated: Option<Timestamp>,
     /// Every line of the checklist was settled, and the commander closed the incident.
     pub closed: Option<Timestamp>,
-    /// Whose time it was so far.
-    pub spent: Spent,
 }
 
 impl Clocks {
@@ -177,7 +175,7 @@ impl Incident {
     pub fn shares(&self, now: Timestamp) -> Option<Shares> {
         let clocks = &self.clocks;
         let (began, declared) = (clocks.outage_began()?, clocks.declared?);
-        let mut spent = clocks.spent;
+        let mut spent = self.spent;
         if clocks.serving.is_none() {
             spent.add(now, Some(spent.turn));
         }

@@ -4,10 +4,11 @@
 use super::approval::{Approvals, By, Reasoned};
 use super::care::{CareState, Held, Reminded, Waived};
 pub use super::clocks::Clocks;
+use super::clocks::Spent;
 use super::event::{Decision, Declaration, Entry, Event};
 use super::facts::{
-    Check, Moment, Prerequisite, Procedure, Reach, ServerProbe, Severity, SignOff, Topic, Try,
-    Verdict,
+    Check, Moment, Prerequisite, Procedure, Reach, Role, ServerProbe, Severity, SignOff, Topic,
+    Try, Verdict,
 };
 use super::narrate;
 use super::parts::PartsState;
@@ -145,6 +146,8 @@ pub struct Incident {
     pub declaration: Declaration,
     pub severity: Option<Severity>,
     pub clocks: Clocks,
+    /// Whose time it was so far.
+    pub spent: Spent,
     pub notes: Vec<(Topic, String)>,
     pub server: Option<ServerProbe>,
     /// The newest result of the cluster's own probes before recovery.
@@ -192,6 +195,8 @@ pub struct Incident {
     /// Who has the command, what is handed to whom, the words for people outside.
     pub people: People,
     pub reports: Vec<String>,
+    /// Everybody who did something, in the order in which they began, with the role they had last.
+    pub acted: Vec<(String, Role)>,
     pub closing: Option<String>,
     pub timeline: Vec<TimelineLine>,
     /// Sequence of the last entry folded in.
@@ -234,6 +239,7 @@ impl Incident {
             declaration: declaration.clone(),
             severity: None,
             clocks: Clocks { declared: Some(first.at), ..Clocks::default() },
+            spent: Spent::default(),
             notes: Vec::new(),
             server: None,
             probes: Vec::new(),
@@ -264,6 +270,7 @@ impl Incident {
             approvals: Approvals::default(),
             people: People::default(),
             reports: Vec::new(),
+            acted: Vec::new(),
             closing: None,
             timeline: Vec::new(),
             seq: 0,
@@ -287,11 +294,16 @@ impl Incident {
         self.fold(entry);
         let taken_over = matches!(entry.event, Event::RunnerStarted { resumed: true, .. });
         let turn = self.turn();
-        self.clocks.spent.pass(entry.at, turn, taken_over);
+        self.spent.pass(entry.at, turn, taken_over);
     }
 
     fn fold(&mut self, entry: &Entry) {
         let at = entry.at;
+        let (user, role) = (&entry.actor.user, entry.actor.role);
+        match self.acted.iter_mut().find(|(known, _)| known == user) {
+            Some(known) => known.1 = role,
+            None => self.acted.push((user.clone(), role)),
+        }
         match &entry.event {
             Event::IncidentDeclared(_) | Event::CommandRefused { .. } => {}
             Event::RunnerStarted { .. } => {

@@ -1,14 +1,16 @@
 //! From an incident to the report's value. Owns how the figures are computed.
 
 use super::{
-    Against, Base, CheckGroup, FORMAT, Journal, Loss, NoteLine, Objective, Outcome,
-    PrerequisiteLine, Recovery, Report, StepLine, Subject,
+    Against, Base, CallLine, CheckGroup, FORMAT, Journal, Loss, NoteLine, Objective, Outcome,
+    People, PrerequisiteLine, Recovery, Report, StepLine, Subject,
 };
 use crate::engine::checklist::Checklist;
 use crate::engine::incident::Incident;
 use crate::engine::incident::clocks::Figure;
 use crate::engine::incident::facts::{Check, Prerequisite, Topic, Verdict};
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus, Tone};
+use crate::engine::incident::outlook::Outlook;
+use crate::engine::incident::raised::Raised;
 use crate::engine::runbook::Runbook;
 use jiff::Timestamp;
 
@@ -30,6 +32,10 @@ impl Report {
             past: incident.reach.as_ref().and_then(|r| r.cost.picture.as_deref().cloned()),
             marks: incident.marks(),
             shares: incident.shares(now),
+            outlook: {
+                let limit = runbook.tier(incident.declaration.tier).rto_seconds;
+                Outlook::of(incident, limit, None, now)
+            },
             machine_seconds: steps.iter().filter_map(|s| s.machine_seconds).sum(),
             human_seconds: steps.iter().filter_map(|s| s.human_seconds).sum(),
             steps,
@@ -38,6 +44,8 @@ impl Report {
             tries: incident.tries.clone(),
             checklist: Checklist::of(incident, runbook, now),
             approvals: super::approvals::lines(incident),
+            escalation: incident.raised.iter().map(call).collect(),
+            people: People::Names,
             notes: incident.notes.iter().map(|(topic, text)| note(*topic, text)).collect(),
             timeline: incident.timeline.clone(),
             journal: Journal { entries: incident.seq, head: None },
@@ -310,6 +318,19 @@ fn checks(incident: &Incident) -> Vec<CheckGroup> {
             &incident.validation,
         ),
     ]
+}
+
+fn call(raised: &Raised) -> CallLine {
+    let answer = raised.acknowledged.as_ref();
+    CallLine {
+        level: raised.raise.level.clone(),
+        who: raised.raise.who.clone(),
+        at: raised.at,
+        times: raised.raise.times,
+        why: raised.raise.why.clone(),
+        acknowledged: answer.map(|answer| answer.at),
+        acknowledged_by: answer.map(|answer| answer.by.clone()),
+    }
 }
 
 fn note(topic: Topic, text: &str) -> NoteLine {

@@ -92,7 +92,10 @@ pub fn controls(report: &Report) -> Vec<Control> {
         control(
             (dora, "Art. 12(2)"),
             "Backup, restoration and recovery procedures are tested periodically",
-            seen.tested("restored from backup here", "A recovery in an incident is not a periodic test"),
+            seen.tested(
+                "restored from backup here",
+                "A recovery in an incident is not a periodic test",
+            ),
         ),
         control(
             (dora, "Art. 12(3)"),
@@ -157,7 +160,11 @@ impl Seen {
         }
         match &self.drill {
             Some(scenario) => (
-                if self.validation == Verdict::Verified { Standing::Evidence } else { Standing::Part },
+                if self.validation == Verdict::Verified {
+                    Standing::Evidence
+                } else {
+                    Standing::Part
+                },
                 format!(
                     "A drill (scenario {scenario}), {what} and measured; the recovered data: {}. \
                      That tests are repeated is shown by the history of drills alone.",
@@ -166,7 +173,9 @@ impl Seen {
             ),
             None => (
                 Standing::Part,
-                format!("The procedures were carried out and measured. {real}: show drills for that."),
+                format!(
+                    "The procedures were carried out and measured. {real}: show drills for that."
+                ),
             ),
         }
     }

@@ -32,6 +32,7 @@ pub(super) fn render(report: &Report) -> String {
     );
     recovery(&mut page, report);
     steps(&mut page, report);
+    escalation(&mut page, report);
     prerequisites(&mut page, report);
     approvals(&mut page, report);
     points_tried(&mut page, report);
@@ -47,7 +48,8 @@ pub(super) fn render(report: &Report) -> String {
         report.journal.entries,
         html(head)
     );
-    page
+    // In a narrow window a drawing keeps a size that can be read, and scrolls by itself.
+    page.replace("<svg", "<div class=\"scroll\"><svg").replace("</svg>", "</svg></div>")
 }
 
 fn section(page: &mut String, title: &str) {
@@ -183,12 +185,8 @@ fn objectives(page: &mut String, report: &Report) {
     if let Some(shares) = &report.shares {
         page.push_str("<h3>Whose time it was</h3>\n");
         page.push_str(&shares::bar(shares));
-        let cells = |row: Vec<String>| -> Vec<Cell> {
-            let mut row = row.into_iter();
-            let name = Cell::Text(row.next().unwrap_or_default());
-            std::iter::once(name).chain(row.map(Cell::Number)).collect()
-        };
-        let rows = shares::rows(shares).into_iter().map(cells);
+        let rows = shares::rows(shares);
+        let rows = rows.into_iter().map(|row| row.into_iter().map(Cell::Text).collect());
         table(page, &["Part of the downtime", "Time", "Share"], rows);
     }
     section(page, "Data lost");
@@ -314,6 +312,15 @@ fn steps(page: &mut String, report: &Report) {
             "<li>In the runbook:<pre>{}</pre></li></ul></details>",
             html(&step.runbook)
         );
+    }
+}
+
+fn escalation(page: &mut String, report: &Report) {
+    let rows = super::escalation_rows(report);
+    if !rows.is_empty() {
+        section(page, "Escalation");
+        let cells = rows.into_iter().map(|row| row.into_iter().map(Cell::Text).collect());
+        table(page, &super::ESCALATION, cells);
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) fn render(report: &Report) -> String {
     objectives(&mut out, report);
     recovery(&mut out, report);
     steps(&mut out, report);
+    escalation(&mut out, report);
     prerequisites(&mut out, report);
     approvals(&mut out, report);
     points_tried(&mut out, report);
@@ -109,6 +110,9 @@ fn objectives(out: &mut Page, report: &Report) {
     out.line("");
     out.line(&format!("- RPO: {}", md(&report.rpo.how)));
     out.line(&format!("- RTO: {}", md(&report.rto.how)));
+    if let Some(told) = report.outlook.as_ref().and_then(|o| o.warning(report.written)) {
+        out.line(&format!("- Ahead: {}", md(&told)));
+    }
     if let Some(shares) = &report.shares {
         out.line("");
         out.table(&["Part of the downtime", "Time", "Share"], shares::rows(shares));
@@ -237,6 +241,14 @@ fn steps(out: &mut Page, report: &Report) {
         for (name, text) in &step.notes {
             out.line(&format!("- {}: {}", md(name), md(text)));
         }
+    }
+}
+
+fn escalation(out: &mut Page, report: &Report) {
+    let rows = super::escalation_rows(report);
+    if !rows.is_empty() {
+        out.heading("Escalation");
+        out.table(&super::ESCALATION, rows);
     }
 }
 

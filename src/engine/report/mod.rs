@@ -1,16 +1,26 @@
-//! The recovery report: Markdown, JSON and one self-contained HTML page. Owns the report's value
+//! The recovery report: Markdown, JSON, one self-contained HTML page, and PDF; and the records that
+//! are made of the same value: postmortem's draft, compliance record, data-loss statement. Owns the report's value
 //! and its forms; never measures or checks anything anew: what the journal does not say is
 //! "not known".
 
 mod approvals;
+mod block;
 mod build;
 mod chart;
+pub mod controls;
 mod html;
 mod markdown;
+mod names;
+mod outline;
 mod past;
+mod pdf;
+mod postmortem;
 mod shares;
+mod statement;
 mod text;
 mod tried;
+
+pub use names::{People, Roles};
 
 use crate::engine::checklist::Checklist;
 use crate::engine::explain::{Explain, Explanation, Kind};
@@ -19,6 +29,7 @@ pub use crate::engine::incident::clocks::Mark;
 use crate::engine::incident::clocks::Shares;
 use crate::engine::incident::facts::{Check, Commit, Severity, Tier, Try, Verdict};
 use crate::engine::incident::model::{Phase, StepStatus, TimelineLine, Tone};
+use crate::engine::incident::outlook::Outlook;
 use crate::engine::incident::past::{Picture, TableLoss};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -48,6 +59,9 @@ pub struct Report {
     /// The downtime by whose time it was; `None` where the journal does not say when it began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
+    /// The RTO, and when the database will serve, by the plan alone: a report knows no progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
     pub steps: Vec<StepLine>,
     /// Seconds that the steps worked.
     pub machine_seconds: f64,
@@ -63,6 +77,11 @@ pub struct Report {
     /// Approvals of plans by a second person, and what went without.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<approvals::Line>,
+    /// Levels of the escalation ladder that were called.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub escalation: Vec<CallLine>,
+    /// How people stand in it.
+    pub people: People,
     pub notes: Vec<NoteLine>,
     pub timeline: Vec<TimelineLine>,
     pub journal: Journal,
@@ -240,6 +259,19 @@ pub struct CheckGroup {
     pub checks: Vec<Check>,
 }
 
+/// A level of the ladder that was called, by role; how people are reached stays in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CallLine {
+    pub level: String,
+    pub who: String,
+    pub at: Timestamp,
+    /// How often, until somebody answered.
+    pub times: u32,
+    pub why: String,
+    pub acknowledged: Option<Timestamp>,
+    pub acknowledged_by: Option<String>,
+}
+
 /// A free-text answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NoteLine {
@@ -265,6 +297,8 @@ pub enum ReportError {
     Name(String),
     #[error("the report could not be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("the report could not be written as PDF: {0}")]
+    Pdf(String),
 }
 
 impl Explain for ReportError {
@@ -280,6 +314,11 @@ impl Explain for ReportError {
                 Kind::Refused,
                 format!("\"{id}\" is no incident's id, so no report can be named after it."),
                 "Incidents are called INC-YYYYMMDD-NNN.",
+            ),
+            Self::Pdf(error) => (
+                Kind::Internal,
+                format!("The report could not be written as PDF: {error}."),
+                "Use its other forms, and report this as a fault of Lifeboat.",
             ),
             Self::Json(error) => (
                 Kind::Internal,
@@ -315,6 +354,32 @@ impl Report {
         Ok(json)
     }
 
+    /// For print.
+    ///
+    /// # Errors
+    /// Where it cannot be laid out.
+    pub fn pdf(&self) -> Result<Vec<u8>, ReportError> {
+        pdf::render(self)
+    }
+
+    /// The postmortem's draft, with gaps that people fill in. Markdown.
+    #[must_use]
+    pub fn postmortem(&self) -> String {
+        postmortem::markdown(self)
+    }
+
+    /// Which controls it is evidence for, and which not. Markdown.
+    #[must_use]
+    pub fn compliance(&self) -> String {
+        controls::markdown(self)
+    }
+
+    /// What is not in the recovered database, by table. Markdown.
+    #[must_use]
+    pub fn data_loss(&self) -> String {
+        statement::markdown(self)
+    }
+
     /// One page that asks nothing of any network.
     #[must_use]
     pub fn html(&self) -> String {
@@ -322,7 +387,7 @@ impl Report {
     }
 }
 
-/// Writes `<id>.md`, `<id>.json` and `<id>.html` into `folder`, each all or nothing, in the place
+/// Writes `<id>.md`, `<id>.json`, `<id>.html` and `<id>.pdf` into `folder`, each all or nothing, in the place
 /// of earlier ones; gives their paths in that order.
 ///
 /// # Errors
@@ -335,13 +400,35 @@ pub fn write(report: &Report, folder: &Path) -> Result<Vec<PathBuf>, ReportError
     }
     std::fs::create_dir_all(folder)
         .map_err(|source| ReportError::Write { path: folder.to_owned(), source })?;
-    let forms = [("md", report.markdown()), ("json", report.json()?), ("html", report.html())];
+    let forms = [
+        ("md", report.markdown().into_bytes()),
+        ("json", report.json()?.into_bytes()),
+        ("html", report.html().into_bytes()),
+        ("pdf", report.pdf()?),
+    ];
     let mut paths = Vec::with_capacity(forms.len());
     for (extension, content) in forms {
         let path = folder.join(format!("{id}.{extension}"));
-        files::replace(&path, content.as_bytes(), 0o640)
+        files::replace(&path, &content, 0o640)
             .map_err(|source| ReportError::Write { path: path.clone(), source })?;
         paths.push(path);
     }
     Ok(paths)
 }
+
+/// The calls of the ladder as a table's rows.
+fn escalation_rows(report: &Report) -> Vec<Vec<String>> {
+    let row = |call: &CallLine| {
+        let times = if call.times > 1 { format!(", {} times", call.times) } else { String::new() };
+        let answered = match (&call.acknowledged, &call.acknowledged_by) {
+            (Some(at), Some(by)) => format!("{by}, {}", text::moment(*at)),
+            _ => String::from("nobody answered"),
+        };
+        let called = format!("{}{times}", text::moment(call.at));
+        vec![call.level.clone(), call.who.clone(), called, call.why.clone(), answered]
+    };
+    report.escalation.iter().map(row).collect()
+}
+
+/// The header of those rows.
+const ESCALATION: [&str; 5] = ["Level", "Who", "Called (UTC)", "Why", "Answered"];

@@ -4,7 +4,7 @@
 use super::Report;
 use crate::engine::checklist::State;
 use crate::engine::incident::facts::Role;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What stands for each person: `commander`, or `operator 2` where several have the role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,9 +13,9 @@ pub struct Roles(BTreeMap<String, String>);
 impl Roles {
     /// People and their roles in the order in which they first acted.
     #[must_use]
-    pub fn of<'a>(people: impl IntoIterator<Item = (&'a str, Role)>) -> Self {
-        let mut by_role: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
-        for (name, role) in people {
+    pub fn of(people: &[(String, Role)]) -> Self {
+        let mut by_role: HashMap<Role, Vec<&str>> = HashMap::new();
+        for (name, role) in people.iter().map(|(name, role)| (name.as_str(), *role)) {
             let known = by_role.values().any(|names| names.contains(&name));
             // The program itself is nobody's secret.
             if !known && name != "lifeboat" {
@@ -24,10 +24,10 @@ impl Roles {
         }
         let mut all = BTreeMap::new();
         for (role, names) in by_role {
-            let word = format!("{role:?}").to_lowercase();
+            let word = role.word();
             let alone = names.len() == 1;
             for (index, name) in (1..).zip(names) {
-                let shown = if alone { word.clone() } else { format!("{word} {index}") };
+                let shown = if alone { word.to_owned() } else { format!("{word} {index}") };
                 all.insert(name.to_owned(), shown);
             }
         }
@@ -42,10 +42,11 @@ impl Roles {
 
     /// In a sentence of Lifeboat's own that names people.
     fn within(&self, text: &mut String) {
-        let words = text.split(' ').map(|word| {
-            self.0.get(word).map_or_else(|| word.to_owned(), Clone::clone)
-        });
-        *text = words.collect::<Vec<_>>().join(" ");
+        let exchanged = |word: &str| {
+            let name = word.trim_matches(|c: char| !c.is_alphanumeric() && !"-_".contains(c));
+            self.0.get(name).map_or_else(|| word.to_owned(), |role| word.replace(name, role))
+        };
+        *text = text.split(' ').map(exchanged).collect::<Vec<_>>().join(" ");
     }
 }
 
@@ -69,11 +70,15 @@ impl Report {
         }
         for line in &mut self.timeline {
             roles.exchange(&mut line.who);
-            // The one kind of line whose own words name somebody.
-            if line.text.starts_with("Refused: ") {
-                let mut text = line.text.replace('(', "( ");
-                roles.within(&mut text);
-                line.text = text.replace("( ", "(");
+            // The kinds of lines whose own words name somebody.
+            if ["Refused: ", "Hands "].iter().any(|kind| line.text.starts_with(kind)) {
+                roles.within(&mut line.text);
+            }
+        }
+        for line in &mut self.approvals {
+            roles.exchange(&mut line.who);
+            if line.what == "signature" {
+                roles.within(&mut line.text);
             }
         }
         self.people = People::Roles;
@@ -103,7 +108,8 @@ mod tests {
             ("cleo", Role::Operator),
             ("ben", Role::Operator),
         ];
-        let roles = Roles::of(people);
+        let people = people.map(|(name, role)| (name.to_owned(), role));
+        let roles = Roles::of(&people);
         let shown = |name: &str| {
             let mut name = name.to_owned();
             roles.exchange(&mut name);

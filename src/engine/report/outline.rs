@@ -223,13 +223,8 @@ fn people(report: &Report) -> Vec<Block> {
         let at = p.at.map_or_else(|| String::from("-"), moment);
         vec![p.title.clone(), answer.to_owned(), by, at, p.note.clone()]
     });
-    let columns = [
-        ("Prerequisite", 2.0),
-        ("Answer", 1.0),
-        ("Who", 1.0),
-        ("When (UTC)", 1.5),
-        ("Note", 2.0),
-    ];
+    let columns =
+        [("Prerequisite", 2.0), ("Answer", 1.0), ("Who", 1.0), ("When (UTC)", 1.5), ("Note", 2.0)];
     let mut all = vec![Block::heading("Prerequisites"), Block::table(&columns, rows.collect())];
     if !report.notes.is_empty() {
         let notes = report.notes.iter().map(|note| format!("{}: {}", note.topic, note.text));
@@ -262,13 +257,8 @@ fn checks(report: &Report) -> Vec<Block> {
                 check.detail.clone(),
             ]
         });
-        let columns = [
-            ("Check", 2.0),
-            ("Verdict", 1.2),
-            ("Expected", 1.2),
-            ("Found", 1.2),
-            ("Detail", 2.4),
-        ];
+        let columns =
+            [("Check", 2.0), ("Verdict", 1.2), ("Expected", 1.2), ("Found", 1.2), ("Detail", 2.4)];
         all.push(Block::table(&columns, rows.collect()));
     }
     all

@@ -22,7 +22,9 @@ fn blocks(report: &Report) -> Vec<Block> {
         )),
         Block::heading("Summary"),
         Block::text(summary(report)),
-        Block::gap("Two or three sentences for readers who were not there: what users noticed, why."),
+        Block::gap(
+            "Two or three sentences for readers who were not there: what users noticed, why.",
+        ),
         Block::heading("Impact"),
         Block::facts(impact(report)),
         Block::gap("Who was affected, how many, and what it cost. The journal does not know."),
@@ -87,7 +89,12 @@ fn impact(report: &Report) -> Vec<(&'static str, String)> {
         let actual = maybe_duration(objective.actual_seconds);
         let so_far = if objective.ongoing { " so far" } else { "" };
         let limits = objective.against.iter().map(|against| {
-            format!("at most {} ({}): {}", limit(against.target_seconds), against.what, met(against.met))
+            format!(
+                "at most {} ({}): {}",
+                limit(against.target_seconds),
+                against.what,
+                met(against.met)
+            )
         });
         format!("{actual}{so_far}; {}", limits.collect::<Vec<_>>().join("; "))
     };
@@ -172,12 +179,13 @@ fn badly(report: &Report) -> Vec<String> {
         items.push(format!("Step \"{}\" took {} attempts{failure}", step.title, step.attempts));
     }
     for group in &report.checks {
-        let bad = group.checks.iter().filter(|check| {
-            matches!(check.verdict, Verdict::Failed | Verdict::CouldNotVerify)
-        });
-        items.extend(bad.map(|check| {
-            format!("{}: {} {}", group.title, check.title, check.verdict.word())
-        }));
+        let bad = group
+            .checks
+            .iter()
+            .filter(|check| matches!(check.verdict, Verdict::Failed | Verdict::CouldNotVerify));
+        items.extend(
+            bad.map(|check| format!("{}: {} {}", group.title, check.title, check.verdict.word())),
+        );
     }
     for call in &report.escalation {
         let answered = match call.acknowledged {

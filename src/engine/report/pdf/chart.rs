@@ -52,7 +52,7 @@ fn objective(sheet: &mut Sheet<'_>, name: &str, actual: f64, allowed: f64, met: 
 fn shares(sheet: &mut Sheet<'_>, parts: &[(String, f64, Part)]) {
     let top = sheet.frame(30.0);
     let mut x = 0.0;
-    for (_, part, whose) in parts {
+    for (_, part, whose) in parts.iter().filter(|(_, part, _)| *part > 0.0) {
         let width = WIDTH * share(*part, 1.0);
         sheet.fill(x, top, width, 12.0, ink(*whose));
         x += width;

@@ -93,11 +93,6 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// Where the next thing stands.
-    pub(super) fn y(&self) -> f32 {
-        self.y
-    }
-
     /// Text over the whole width, and that much room below it.
     pub(super) fn text(&mut self, text: &str, size: f32, bold: bool, ink: Ink, below: f32) {
         for line in self.fonts.wrap(text, size, bold, WIDTH) {
