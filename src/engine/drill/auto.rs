@@ -13,7 +13,7 @@ use super::seat::Seat;
 use crate::engine::checklist::Checklist;
 use crate::engine::explain::Explain;
 use crate::engine::incident::Incident;
-use crate::engine::incident::event::Decision;
+use crate::engine::incident::event::{Decision, Event};
 use crate::engine::incident::facts::{
     Check, Moment, Prerequisite, Procedure, Severity, SignOff, Target, TargetPoint, Topic, Verdict,
 };
@@ -369,16 +369,8 @@ fn prepare(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillEr
 fn other_base(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
     let reach = seat.incident().reach.clone().ok_or_else(|| stopped(seat.incident()))?;
     if matches!(reach.procedure, Procedure::FullRestore { .. }) {
-        seat.ask(Command::Survey, LONG)?;
-        let used = reach.base.as_ref().map(|base| base.set.clone());
-        let survey = seat.survey();
-        let older = survey.as_ref().and_then(|survey| {
-            let mut sets: Vec<String> = survey.bases.iter().map(|base| base.set.clone()).collect();
-            sets.sort();
-            sets.into_iter().rev().find(|set| used.as_ref().is_none_or(|used| set < used))
-        });
-        let full = FullRestore { set: older, to_end: true, ..FullRestore::default() };
-        return command(play, seat, &Command::ChooseFull(full), LONG, say);
+        // Option B goes to the end from the newest backup alone; Option A from any.
+        return choose_end(play, seat, say);
     }
     let target = reach.target.clone();
     command(play, seat, &Command::ChooseTarget { target }, LONG, say)
@@ -571,9 +563,15 @@ pub fn judge(
         }
     }
     let led_to_the_end = reasons.is_empty();
-    // A table that is brought back has no run whose end is validated: the probes say it.
+    // A table that is brought back has no run whose end is validated: the probes say it, where
+    // they were asked after it.
+    let asked_after = entries.iter().any(|entry| {
+        let asks = matches!(entry.event, Event::ProbesRun { .. } | Event::ValidationRun { .. });
+        asks && moments.back.is_some_and(|back| entry.at >= back)
+    });
     let validation: Vec<Check> = match (&scenario.incident, as_refused) {
         (_, true) => Vec::new(),
+        (Disaster::Table(_), _) if !asked_after => Vec::new(),
         (Disaster::Table(_), _) if incident.validation.is_empty() => incident.probes.clone(),
         _ => incident.validation.clone(),
     };
@@ -655,7 +653,16 @@ pub fn left_off(incident: &Incident, play: &Play<'_>) -> Option<DrillError> {
                 "",
             )))
         }
-        _ => Some(stopped(incident)),
+        (_, RunStatus::Failed) => Some(stopped(incident)),
+        _ => {
+            let how = if begun { "left before its end" } else { "not begun" };
+            Some(DrillError::Engine(Explanation::new(
+                Kind::Cancelled,
+                format!("The recovery was {how}."),
+                "What was done stands in the journal.",
+                "Hold the drill again; H on its screens gives hints.",
+            )))
+        }
     }
 }
 

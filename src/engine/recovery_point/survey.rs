@@ -105,13 +105,21 @@ fn suggestions(landscape: &Landscape, found: &[Found]) -> Vec<Suggestion> {
     }
     out.extend(runbook(landscape));
     let end = Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
-    out.push(Suggestion {
+    let end = Suggestion {
         target: end,
         why: String::from(
             "Everything that was archived or can be rescued: for a lost disk or server, not for bad data.",
         ),
-    });
+    };
+    // Where the data directory is gone, what was done before to its tables did not do that.
+    let at = if is_lost(&landscape.inputs.cluster) { 0 } else { out.len() };
+    out.insert(at, end);
     out
+}
+
+/// Neither the server nor `pg_control` tells anything: all that is known is from a backup.
+fn is_lost(cluster: &super::ClusterFacts) -> bool {
+    cluster.wal_block_size.is_none() && cluster.settings.is_empty() && cluster.current_lsn.is_none()
 }
 
 /// The runbook's own suggestion, or the reachable moment that is nearest to it.
@@ -256,4 +264,30 @@ pub fn warnings(landscape: &Landscape) -> Vec<String> {
         ));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ClusterFacts, PlacesFacts};
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_lost_where_nothing_but_a_backup_tells_of_it() {
+        let of_backup = ClusterFacts {
+            segment_size: 16 << 20,
+            system_identifier: Some(7),
+            timeline: Some(1),
+            settings: Vec::new(),
+            current_lsn: None,
+            binaries_major: None,
+            program_blocks: None,
+            wal_block_size: None,
+            data_directory: std::path::PathBuf::from("/nowhere"),
+            alternative_data_directory: None,
+            places: PlacesFacts::default(),
+        };
+        assert!(is_lost(&of_backup));
+        assert!(!is_lost(&ClusterFacts { wal_block_size: Some(8_192), ..of_backup.clone() }));
+        assert!(!is_lost(&ClusterFacts { current_lsn: Some(Lsn(1)), ..of_backup }));
+    }
 }
