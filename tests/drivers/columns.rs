@@ -93,7 +93,7 @@ fn option_b(stage: &Stage) {
     let new_text = new.display().to_string();
     let make = ["restore-full", "--target", &new_text, "--latest", "--confirm", NAME, "--json"];
     let refused = |words: &str| {
-        let done = stage.try_lifeboat(&make);
+        let done = stage.try_as_operator(&make);
         assert!(!done.ok() && done.said().contains(words), "{words}: {}", done.said());
         assert!(!new.exists() && control::is_held(&stage.data).eq(&false));
         assert_eq!(stage.sql("SELECT count(*) FROM later"), "1", "the old one serves on");
@@ -108,7 +108,7 @@ fn option_b(stage: &Stage) {
             fs::rename(entry.path(), stage.root.path().join("lost-tablespace")).unwrap();
         }
     }
-    let done = stage.try_lifeboat(&make);
+    let done = stage.try_as_operator(&make);
     assert!(done.ok(), "{}", done.said());
     let made: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(made["status"], "held", "{made}");
@@ -117,7 +117,9 @@ fn option_b(stage: &Stage) {
         assert_eq!(stage.sql("SELECT count(*) FROM later"), "1", "the old one serves on");
     }
     let swap = ["restore-full", "--target", &new_text, "--swap", "--confirm", NAME, "--json"];
-    let done: Value = serde_json::from_str(&stage.lifeboat(&swap)).unwrap();
+    let done = stage.try_as_operator(&swap);
+    assert!(done.ok(), "{}", done.said());
+    let done: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(done["status"], "finished", "{done}");
     assert_eq!(stage.rows(), Some(BACKED_UP));
     assert_eq!(stage.sql("SELECT to_regclass('later') IS NULL"), "t");

@@ -423,20 +423,28 @@ impl Stage {
         self.reload_is_taken();
     }
 
-    fn full(&self, arguments: &[&str]) -> serde_json::Value {
+    /// As whoever may start and stop the server under this driver.
+    pub fn try_as_operator(&self, arguments: &[&str]) -> child::Finished {
         let state = self.root.path().join("state");
         fs::create_dir_all(&state).unwrap();
         give_all(&state, &self.operator());
         let mut command =
             child::command(self.root.path().join("lifeboat"), &self.operator()).unwrap();
-        command.arg("--config").arg(&self.config).arg("restore-full").args(arguments);
-        command.args(["--cluster", NAME, "--confirm", NAME, "--json"]);
+        command.arg("--config").arg(&self.config).args(arguments);
         let done = child::run(command, LIMIT).unwrap();
-        let told: serde_json::Value = serde_json::from_str(&done.stdout)
-            .unwrap_or_else(|_| panic!("{arguments:?}: {}", done.said()));
-        // To be ended with the stage.
-        self.runner(&state.join("incidents").join(told["incident"].as_str().unwrap()));
-        told
+        let told = serde_json::from_str::<serde_json::Value>(&done.stdout).unwrap_or_default();
+        if let Some(incident) = told["incident"].as_str() {
+            // To be ended with the stage.
+            self.runner(&state.join("incidents").join(incident));
+        }
+        done
+    }
+
+    fn full(&self, arguments: &[&str]) -> serde_json::Value {
+        let more = ["--cluster", NAME, "--confirm", NAME, "--json"];
+        let done = self.try_as_operator(&[&["restore-full"][..], arguments, &more].concat());
+        serde_json::from_str(&done.stdout)
+            .unwrap_or_else(|_| panic!("{arguments:?}: {}", done.said()))
     }
 
     /// The driver makes the server read its settings again, wherever they are.

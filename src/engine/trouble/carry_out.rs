@@ -301,7 +301,7 @@ pub fn other_base(site: &Site, plan: &Plan, landscape: Landscape) -> Result<Cure
     let proven = reach(&landscape.without(&plan.base.set), &plan.target)?;
     let base = proven.base.clone().filter(|_| good(&proven));
     let Some(base) = base else { return Err(guard::unreachable(&proven)) };
-    if site.running()? {
+    if site.recovered(plan).running()? {
         return Err(unfit("The recovering server still runs."));
     }
     let mut moved = plan.moved_to(&proven).map_err(no_hash)?;

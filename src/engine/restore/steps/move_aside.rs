@@ -197,26 +197,46 @@ fn give_back(
         ..why
     });
     put_spaces_back(places)?;
-    given_up.and(restored)
+    given_up.map(drop).and(restored)
 }
 
 /// Sets what was restored aside: the directory beside itself, or, where it is a mount point, its
-/// content within it. An empty mount point stays.
-fn give_up(new: &Path, is_mount: bool) -> Result<(), Explanation> {
+/// content within it. An empty mount point stays. Gives where it is kept.
+fn give_up(new: &Path, is_mount: bool) -> Result<Option<PathBuf>, Explanation> {
     if !new.exists() {
-        return Ok(());
+        return Ok(None);
     }
     match (is_empty(new)?, is_mount) {
-        (true, true) => Ok(()),
-        (true, false) => fs::remove_dir(new).map_err(|e| io(&e, "remove empty", new)),
+        (true, true) => Ok(None),
+        (true, false) => {
+            fs::remove_dir(new).map_err(|e| io(&e, "remove empty", new))?;
+            Ok(None)
+        }
         (false, true) => {
-            moves::keep_contents(new, &new.join(format!("{}abandoned.{}", places::KEPT, stamp())))
+            let kept = new.join(format!("{}abandoned.{}", places::KEPT, stamp()));
+            moves::keep_contents(new, &kept)?;
+            Ok(Some(kept))
         }
         (false, false) => {
             failpoint::hit("move.one");
-            moves::rename_whole(new, &plan::beside(new, "abandoned", now()))
+            let kept = plan::beside(new, "abandoned", now());
+            moves::rename_whole(new, &kept)?;
+            Ok(Some(kept))
         }
     }
+}
+
+/// Gives up what was restored there and leaves the directory empty, to be filled anew.
+fn emptied(
+    directory: &Path,
+    is_mount: bool,
+    owner: (u32, u32),
+) -> Result<Option<PathBuf>, Explanation> {
+    let kept = give_up(directory, is_mount)?;
+    if !is_mount {
+        make_empty(directory, owner)?;
+    }
+    Ok(kept)
 }
 
 /// Puts the folders of tablespaces back; what was restored or replayed there is set aside. One that
@@ -294,7 +314,15 @@ impl Site {
                 back,
             ));
         }
-        let places = Places { reuse: false, stood: None, ..plan.places.clone() };
+        // Where the directory itself lies is no hindrance: another one that was recovered into, or a
+        // mount point.
+        let places = Places {
+            reuse: false,
+            stood: None,
+            alternative: None,
+            contents: false,
+            ..plan.places.clone()
+        };
         if !places.is_plain() {
             return Err(Explanation::new(
                 Kind::Refused,
@@ -305,10 +333,13 @@ impl Site {
             ));
         }
         let owner = self.owner(plan)?;
-        let abandoned = plan::beside(self.data(), "abandoned", now());
-        moves::rename_whole(self.data(), &abandoned)?;
-        make_empty(self.data(), owner)?;
-        Ok(format!("what was restored so far is kept at {}", abandoned.display()))
+        // Never the damaged one, which stays in its place where another is recovered into.
+        let recovered = self.recovered(plan);
+        let kept = emptied(recovered.data(), live::is_mount(recovered.data()), owner)?;
+        Ok(match kept {
+            Some(kept) => format!("what was restored so far is kept at {}", kept.display()),
+            None => String::from("nothing of it was restored so far"),
+        })
     }
 }
 
@@ -407,6 +438,23 @@ mod tests {
         assert!(ground.names("fresh").iter().all(|name| name.contains(".abandoned.")));
         ground.back(true).unwrap();
         assert!(ground.is_whole());
+    }
+
+    #[test]
+    fn a_copy_that_begins_anew_finds_its_directory_empty_and_what_was_there_is_kept() {
+        let us = crate::engine::postgres::discovery::Owner::current();
+        let again = |is_mount| {
+            let ground = Ground::new();
+            let new = ground.at("new");
+            let kept = emptied(&new, is_mount, (us.uid, us.gid)).unwrap().unwrap();
+            assert!(is_empty(&new).unwrap() && kept.join("global/pg_control").exists());
+            assert_eq!(kept.starts_with(&new), is_mount, "{}", kept.display());
+            // Called again, there is nothing more to keep.
+            assert_eq!(emptied(&new, is_mount, (us.uid, us.gid)).unwrap(), None);
+            assert!(is_empty(&new).unwrap());
+        };
+        again(true);
+        again(false);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::TargetPoint;
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::closed::{self, ClosedServer};
-use crate::engine::postgres::control::{self, StartOptions, StartWait};
+use crate::engine::postgres::control::{self, StartOptions, StartWait, Systemctl};
 use crate::engine::postgres::control_file::{self, ClusterState, ControlFile};
 use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
 use crate::engine::postgres::recovery_watch::RecoveryWatch;
@@ -55,7 +55,15 @@ impl Site {
         match (&self.cluster.control, self.driver()) {
             (_, Ok(driver)) => driver.stays_down().map_err(|e| e.explanation()),
             // So damaged that not even its version can be read; nobody starts it but us.
-            (Control::PgCtl { .. } | Control::PgCtlcluster { .. }, Err(_)) => Ok(true),
+            (
+                Control::PgCtl { .. } | Control::PgCtlcluster { .. } | Control::Command(_),
+                Err(_),
+            ) => Ok(true),
+            // A service would, whatever its directory is; it knows without it.
+            (Control::Systemd { unit: Some(unit), systemctl, .. }, Err(_)) => {
+                let state = Systemctl::new(systemctl.clone()).show(unit);
+                state.map(|state| state.is_down()).map_err(|e| e.explanation())
+            }
             (_, Err(error)) => Err(error),
         }
     }
