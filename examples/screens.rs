@@ -7,6 +7,9 @@ mod fixture;
 #[path = "../tests/screens/full.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 mod full;
+#[path = "../tests/screens/parts.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
+mod parts;
 
 use lifeboat::app::model::Event;
 use lifeboat::app::update::update;
