@@ -218,7 +218,7 @@ fn rpo(incident: &Incident, runbook: &Runbook) -> Objective {
     let (actual, how) = if parts {
         let how = "Production went on: nothing that was committed was given up. Rows of the parts \
                    are as they were at the recovery point, as far as they were chosen.";
-        (None, how.to_owned())
+        (Some(0.0), how.to_owned())
     } else if nothing_lost && rescued {
         let how = "No commit after the recovery point is known, and WAL that was not archived was rescued.";
         (Some(0.0), how.to_owned())
