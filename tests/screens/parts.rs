@@ -265,7 +265,7 @@ fn finished(theme: Theme) -> Story {
     let checks = vec![
         fixture::check(
             "counts:public.orders",
-            "public.orders has what was chosen of the copy",
+            "public.orders is as it was at the point",
             Verdict::Verified,
             "51,312 rows",
             detail,
