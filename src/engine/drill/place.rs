@@ -194,7 +194,11 @@ fn sweep_one(root: &Path) -> Result<Cleared, DrillError> {
     if mark.kept || !ours || !lock_is_free(root) {
         return Ok(Cleared::default());
     }
-    clear(root)
+    match clear(root) {
+        // Another drill that began at the same moment has cleared it.
+        Err(_) if fs::symlink_metadata(root).is_err() => Ok(Cleared::default()),
+        cleared => cleared,
+    }
 }
 
 /// Stops the processes of the marked sandbox at `root` and removes what is the sandbox's.

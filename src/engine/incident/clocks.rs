@@ -226,7 +226,7 @@ impl Incident {
         if self.plan.as_ref().is_some_and(|plan| plan.procedure.is_parts()) {
             let how = "Production went on: nothing that was committed was given up. Rows of the parts \
                        are as they were at the recovery point, as far as they were chosen.";
-            return figure(None, how.to_owned());
+            return figure(Some(0.0), how.to_owned());
         }
         let nothing_lost = self.reach.as_ref().is_some_and(|r| r.lost_commits == Some(0));
         let done = |id: &str| self.steps.iter().any(|s| s.id == id && s.status == StepStatus::Done);

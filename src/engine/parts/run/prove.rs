@@ -131,7 +131,7 @@ impl Prove {
             let words: Vec<&str> = classes.iter().map(|class| class.word()).collect();
             let check = begin(
                 format!("counts:{}", found.table),
-                format!("{} is as it was at the point", found.table),
+                format!("{} has what was chosen of the copy", found.table),
             )
             .expected(format!("no rows {}", words.join(", ")));
             checks.push(match (classes.is_empty(), left.is_empty()) {
