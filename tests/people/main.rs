@@ -57,16 +57,12 @@ fn config_path(sandbox: &Sandbox) -> String {
 fn second_terminal(sandbox: &Sandbox, arguments: &[&str], size: (u16, u16)) -> Terminal {
     let (words, program) = as_second(sandbox, arguments);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    Terminal::start(&program, &words, &[("HOME", "/nonexistent")], size)
+    Terminal::start(&program, &words, &[("HOME", "/")], size)
 }
 
 fn second_says(sandbox: &Sandbox, arguments: &[&str]) -> (bool, String) {
     let (words, program) = as_second(sandbox, arguments);
-    let ran = std::process::Command::new(program)
-        .args(words)
-        .env("HOME", "/nonexistent")
-        .output()
-        .unwrap();
+    let ran = std::process::Command::new(program).args(words).env("HOME", "/").output().unwrap();
     let text = [ran.stdout, ran.stderr].concat();
     (ran.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
