@@ -148,6 +148,7 @@ fn to_plan(seat: &mut Seat, sandbox: &Sandbox) -> String {
 }
 
 #[test]
+#[ignore = "heavy: see make test-people"]
 fn the_gate_opens_for_the_commander_once_another_user_has_approved_in_a_terminal_of_their_own() {
     if !nix::unistd::geteuid().is_root() || !Path::new(SETPRIV).exists() {
         eprintln!("NOT RUN: a second user's terminal needs root and setpriv");
