@@ -17,7 +17,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-cron test-troubles test-drills test-report bench lint
+.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-cron test-troubles test-drills test-report test-people bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -44,6 +44,12 @@ test-s3: ## The S3 store against real servers, which are fetched or built first
 	@scripts/ensure-s3.sh --heavy
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test s3 -- --include-ignored
+
+test-people: ## Commander and approver as two users of this machine, each in a terminal, on a real server; as root
+	@scripts/ensure-build.sh
+	@scripts/ensure-sshd.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test people -- --include-ignored
 
 test-systemd: ## The scheduler's unit under a real systemd in namespaces of its own, as root
 	@scripts/ensure-build.sh

@@ -139,12 +139,21 @@ impl Machine {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(at("sshd.log")).unwrap());
         let sshd = command.spawn().unwrap();
-        let machine = Self { sshd, user: account.name, owner, root };
+        let mut machine = Self { sshd, user: account.name, owner, root };
+        let mut ended = None;
         support::wait_within(LIMIT, "sshd to listen", || {
-            let log = fs::read_to_string(machine.path("sshd.log")).unwrap_or_default();
-            log.contains("Server listening")
+            ended = machine.sshd.try_wait().unwrap();
+            ended.is_some() || machine.log().contains("Server listening")
         });
+        if let Some(status) = ended {
+            eprintln!("NOT RUN: sshd ended at once ({status}): {}", machine.log());
+            return None;
+        }
         Some(machine)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("sshd.log")).unwrap_or_default()
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -124,14 +124,16 @@ fn signed(
 #[derive(Debug)]
 pub(super) enum Door {
     Here(Box<Config>),
-    Far(Far),
+    Far(Box<Far>),
 }
 
 impl Door {
     /// Keys and passwords are not this person's business, and need not be readable for them.
     pub(super) fn open(path: Option<&Path>, host: Option<&Host>) -> Result<Self, Explanation> {
         match host {
-            Some(host) => Far::open(&host.name, &host.program, path).map(Self::Far),
+            Some(host) => {
+                Far::open(&host.name, &host.program, path).map(|far| Self::Far(Box::new(far)))
+            }
             None => {
                 let config = config::load_for_server(path).map_err(|e| e.explanation())?;
                 Ok(Self::Here(Box::new(config)))

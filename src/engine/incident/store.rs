@@ -256,7 +256,7 @@ impl Store {
 }
 
 /// Lets others find the incident of this folder and reach its runner, without letting them list or
-/// read anything else: they may pass through the folders above, as far as those are ours.
+/// read anything else: they may pass through the folders above, as far as those are ours to open.
 ///
 /// # Errors
 /// Where a folder's mode or the name cannot be written.
@@ -266,7 +266,8 @@ pub fn share(folder: &Path) -> io::Result<()> {
     for above in [Some(root), root.parent()].into_iter().flatten() {
         let meta = fs::metadata(above)?;
         let mode = meta.permissions().mode();
-        if meta.uid() == own && mode & 0o011 != 0o011 {
+        // Root's runner may work in a state directory that is the server's user's.
+        if (own == 0 || meta.uid() == own) && mode & 0o011 != 0o011 {
             fs::set_permissions(above, fs::Permissions::from_mode((mode & 0o7777) | 0o011))?;
         }
     }
