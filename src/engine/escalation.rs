@@ -196,7 +196,7 @@ impl Ladder {
             });
         match because {
             Because::Elapsed => {
-                format!("{} min have passed since the declaration.", level.from_minutes)
+                format!("It has lasted {} min since the declaration.", level.from_minutes)
             }
             Because::Breached => {
                 let over = outlook.map_or(now, |outlook| outlook.limit);

@@ -30,7 +30,7 @@ pub fn draw(view: &View, incident: &Incident, column: &mut Column<'_>) -> u16 {
     let key = if view.role().covers(Role::Operator) { "K: I answer" } else { "" };
     let raise = &raised.raise;
     let since = text::clock(view.now.duration_since(raised.at).as_secs_f64().max(0.0));
-    let times = if raise.times > 1 { format!(" {} times", raise.times) } else { String::new() };
+    let times = if raise.times > 1 { format!(" {}x", raise.times) } else { String::new() };
     let why = match raise.because {
         Because::Elapsed => "",
         Because::Breached => ", RTO is over",

@@ -89,7 +89,7 @@ fn what_nobody_acknowledges_is_called_again_and_what_somebody_did_is_not() {
     assert_eq!(third.times, 3);
     assert_eq!(
         third.why,
-        "Nobody has answered since 10:30 UTC. It was called for this: 30 min have passed since \
+        "Nobody has answered since 10:30 UTC. It was called for this: It has lasted 30 min since \
          the declaration."
     );
     tell(&mut incident, "10:51:00", Event::LevelAcknowledged { level: String::from("2") });

@@ -74,7 +74,7 @@ fn summary(report: &Report) -> String {
     let what = if subject.drill.is_some() { "In a drill, the" } else { "The" };
     let severity = subject.severity.map_or("no severity set", |severity| severity.word());
     format!(
-        "{what} cluster {} ({}, tier {}) had this incident: {} ({severity}). {} {}",
+        "{what} cluster {} ({}, tier {}) had this incident: {} ({severity}). {}: {}",
         subject.cluster,
         subject.environment,
         subject.tier_title,
