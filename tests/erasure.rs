@@ -29,9 +29,9 @@ fn shop() -> TestCluster {
          INSERT INTO people SELECT g, g || '@example.org', md5(g::text)::uuid, 'c' || g
            FROM generate_series(1, 50) g;
          INSERT INTO letters SELECT g, g % 50 + 1, 'x' FROM generate_series(1, 100) g;
-         INSERT INTO calls SELECT g, g FROM generate_series(1, 20) g;
-         CREATE DATABASE other",
+         INSERT INTO calls SELECT g, g FROM generate_series(1, 20) g",
     );
+    cluster.sql("CREATE DATABASE other");
     cluster.sql_in("other", "CREATE TABLE t (id bigint, name text); INSERT INTO t SELECT g, 'n' || g FROM generate_series(1, 9) g");
     cluster
 }

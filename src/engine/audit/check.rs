@@ -171,6 +171,9 @@ fn placed(name: String, anchored: Result<Anchored, Explanation>, lines: Option<&
         hashes.len() > 1 || line.is_none_or(|line| !hashes.contains(&line.hash))
     });
     let (verdict, detail) = match (first_wrong, newest) {
+        (Some((seq, _)), _) if *seq > entries => {
+            (Verdict::Failed, format!("entry {seq} is anchored there, and missing"))
+        }
         (Some((seq, _)), _) => {
             (Verdict::Failed, format!("entry {seq} is not what is anchored there"))
         }
