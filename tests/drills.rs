@@ -10,6 +10,7 @@
 
 use lifeboat::engine::drill::inject::{self, Inject};
 use lifeboat::engine::drill::processes::pids_of;
+use lifeboat::engine::drill::sandbox::{Options, Sandbox};
 use lifeboat::engine::drill::scenario;
 use serde_json::Value;
 use std::fs;
@@ -211,6 +212,7 @@ fn an_aborted_drill_leaves_nothing() {
 
 /// Killed in the middle: the next start clears what is left, processes, folders and key.
 #[test]
+#[ignore = "heavy: see make test-drills"]
 fn a_killed_drill_is_cleared_by_the_next_start() {
     let bench = Bench::new();
     let mut drill = begun(&bench);
@@ -284,8 +286,9 @@ fn alone(bench: &Bench, inject: &Inject) {
     }
 }
 
-/// One that is cheap, in the usual tests: refused with the true reason, and nothing was touched.
+/// Refused with the true reason, and nothing was touched.
 #[test]
+#[ignore = "heavy: see make test-drills"]
 fn a_gap_in_the_archive_is_refused_and_nothing_is_touched() {
     let bench = Bench::new();
     let outcome = bench.held("corruption", &["--inject", "archive-gap"]);
@@ -298,6 +301,7 @@ fn a_gap_in_the_archive_is_refused_and_nothing_is_touched() {
 
 /// More than it may take: it ends itself.
 #[test]
+#[ignore = "heavy: see make test-drills"]
 fn a_drill_over_its_limit_ends_itself() {
     let bench = Bench::new();
     let small = ["corruption", "--auto", "--size", "24", "--disk-limit", "20"];
@@ -305,5 +309,53 @@ fn a_drill_over_its_limit_ends_itself() {
     let error = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(10), "{error}");
     assert!(error.contains("it may take 20"), "{error}");
+    bench.is_clear();
+}
+
+/// A throwaway cluster as a configured one: what is there is found, what is taken away is missed.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn readiness_finds_the_key_that_does_not_open() {
+    let bench = Bench::new();
+    let options = Options {
+        size_mb: 8,
+        directory: Some(bench.boxes()),
+        keep: None,
+        seed: 3,
+        programs: None,
+        user: None,
+        lifeboat: PathBuf::from(env!("CARGO_BIN_EXE_lifeboat")),
+    };
+    let sandbox = Sandbox::create(&options, &Sandbox::make_repository, &|_| {}).unwrap();
+    sandbox.back_up().unwrap();
+    let page = || -> Value {
+        let done = Command::new(sandbox.program())
+            .arg("--config")
+            .arg(&sandbox.config().path)
+            .args(["readiness", "--json"])
+            .output()
+            .unwrap();
+        let pages: Value = serde_json::from_slice(&done.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&done.stderr)));
+        pages[0].clone()
+    };
+    let verdict = |page: &Value, id: &str| -> String {
+        let reasons = page["reasons"].as_array().unwrap();
+        let found = reasons.iter().find(|reason| reason["id"] == id).unwrap();
+        found["verdict"].as_str().unwrap().to_owned()
+    };
+    let before = page();
+    for id in ["backup", "keys", "wal", "versions", "space", "transfer"] {
+        assert_eq!(verdict(&before, id), "VERIFIED", "{id}: {before:#}");
+    }
+    for id in ["drill", "scenarios", "tested"] {
+        assert_eq!(verdict(&before, id), "NOT_RUN", "{id}: {before:#}");
+    }
+    let key = sandbox.root().join("keys/master");
+    fs::rename(&key, sandbox.root().join("keys/away")).unwrap();
+    let after = page();
+    assert_eq!(verdict(&after, "keys"), "FAILED", "{after:#}");
+    assert!(after["score"].as_u64() < before["score"].as_u64());
+    sandbox.close().unwrap();
     bench.is_clear();
 }

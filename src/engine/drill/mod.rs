@@ -144,17 +144,21 @@ pub fn prepare(wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill,
         sandbox.switch_and_archive()?;
         sandbox.back_up()?;
     }
-    open_shop(&mut sandbox, &wish, say)?;
+    still_on(&director)?;
+    open_shop(&mut sandbox, &wish, &director, say)?;
     director.strike(When::Incident)?;
     if let Some(link) = wish.link.or(wish.scenario.link) {
         sandbox.lay_line(link)?;
     }
     let struck_at = sandbox.truth().map_or_else(jiff::Timestamp::now, |truth| truth.struck_at);
     sandbox.keep_scenario(&as_told(&wish, struck_at))?;
-    if let Some(why) = director.over() {
-        return Err(DrillError::Over { why });
-    }
+    still_on(&director)?;
     Ok(LiveDrill { wish, director, sandbox })
+}
+
+/// Ends a drill that reached a limit.
+fn still_on(director: &Director) -> Result<(), DrillError> {
+    director.over().map_or(Ok(()), |why| Err(DrillError::Over { why }))
 }
 
 /// The scenario as the person hears of it: where an inject changes the first report, nobody has
@@ -170,7 +174,12 @@ fn as_told(wish: &Wish, struck_at: jiff::Timestamp) -> Scenario {
 }
 
 /// Traffic, and the incident amid it.
-fn open_shop(sandbox: &mut Sandbox, wish: &Wish, say: Say<'_>) -> Result<(), DrillError> {
+fn open_shop(
+    sandbox: &mut Sandbox,
+    wish: &Wish,
+    director: &Director,
+    say: Say<'_>,
+) -> Result<(), DrillError> {
     let load = &wish.scenario.load;
     let rate = load.transactions_per_second;
     say("The shop is open: customers place orders");
@@ -189,6 +198,7 @@ fn open_shop(sandbox: &mut Sandbox, wish: &Wish, say: Say<'_>) -> Result<(), Dri
     match &wish.scenario.incident {
         incident @ (Disaster::Statement(_) | Disaster::Table(_)) => {
             sandbox.let_traffic_run(load.before_incident, rate)?;
+            still_on(director)?;
             sandbox.strike(incident)?;
             sandbox.let_traffic_run(load.after_incident, rate)?;
         }

@@ -36,6 +36,8 @@ use jiff::Timestamp;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -49,6 +51,9 @@ pub const FAR: &str = "far";
 pub const DECOY: &str = "shop-primary";
 /// Megabytes (10^6 bytes) where none are asked for.
 pub const DEFAULT_SIZE_MB: u64 = 500;
+
+/// How long the clearing away may take once the process was asked to end.
+const CLEARING: Duration = Duration::from_secs(60);
 
 /// How a sandbox is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +126,8 @@ pub struct Sandbox {
     seed: u64,
     closed: bool,
     runner_stops_at: Option<&'static str>,
+    /// The process was asked to end: what fails from here on fails because of that.
+    asked: Arc<AtomicBool>,
     /// Clears the sandbox away when the process is asked to end.
     watch: Option<tokio::task::JoinHandle<()>>,
 }
@@ -177,7 +184,12 @@ impl Sandbox {
         let config = configuration(&root, &cluster, setup);
         let cluster = config.cluster(CLUSTER).cloned().unwrap_or(cluster);
         // From here on the guard clears away what there is, whatever fails.
-        let watch = runtime.spawn(clear_on_signal(root.clone(), options.keep.is_some()));
+        let asked = Arc::new(AtomicBool::new(false));
+        let watch = runtime.spawn(clear_on_signal(
+            root.clone(),
+            options.keep.is_some(),
+            Arc::clone(&asked),
+        ));
         let sandbox = Self {
             place,
             keep: options.keep.is_some(),
@@ -191,6 +203,7 @@ impl Sandbox {
             seed: options.seed,
             closed: false,
             runner_stops_at: None,
+            asked,
             watch: Some(watch),
         };
         sandbox.check_space(options.size_mb)?;
@@ -547,6 +560,13 @@ impl Sandbox {
         if std::mem::replace(&mut self.closed, true) {
             return Ok(Cleared::default());
         }
+        if self.watch.is_some() && self.asked.load(Ordering::SeqCst) {
+            // The watch clears the sandbox and ends the process; its exit code is the true one.
+            let begun = Instant::now();
+            while begun.elapsed() < CLEARING {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
         self.leave_signals();
         self.end_traffic();
         if let Some(runtime) = self.runtime.take() {
@@ -672,7 +692,7 @@ impl Drop for Sandbox {
     }
 }
 
-async fn clear_on_signal(root: PathBuf, keep: bool) {
+async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut end)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -683,6 +703,7 @@ async fn clear_on_signal(root: PathBuf, keep: bool) {
         _ = interrupt.recv() => {}
         _ = end.recv() => {}
     }
+    asked.store(true, Ordering::SeqCst);
     let cleared = tokio::task::spawn_blocking(move || {
         if keep { Ok(Cleared::default()) } else { place::clear(&root) }
     });

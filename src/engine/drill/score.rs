@@ -26,6 +26,9 @@ pub struct TableScore {
     pub after: Option<i64>,
 }
 
+/// What was measured: tables, checks, and the seconds of data that were lost, where they are known.
+pub type Measured = (Vec<TableScore>, Vec<Check>, Option<f64>);
+
 /// Compares the recovered cluster with the truth.
 ///
 /// # Errors
@@ -49,10 +52,7 @@ pub fn of(
 ///
 /// # Errors
 /// Where the ledger cannot be read.
-pub fn of_table(
-    sandbox: &Sandbox,
-    truth: &Truth,
-) -> Result<(Vec<TableScore>, Vec<Check>, Option<f64>), DrillError> {
+pub fn of_table(sandbox: &Sandbox, truth: &Truth) -> Result<Measured, DrillError> {
     let ledger = read_ledger(&sandbox.ledger())?;
     let runtime = sandbox.runtime()?;
     let (mut tables, mut checks) = (Vec::new(), Vec::new());
@@ -89,7 +89,7 @@ pub fn of_loss(
     sandbox: &Sandbox,
     truth: &Truth,
     verifybackup: Option<&str>,
-) -> Result<(Vec<TableScore>, Vec<Check>, Option<f64>), DrillError> {
+) -> Result<Measured, DrillError> {
     let ledger = read_ledger(&sandbox.ledger())?;
     let runtime = sandbox.runtime()?;
     let first = runtime.block_on(first_missing(sandbox.server(), truth, &ledger));

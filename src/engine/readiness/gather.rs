@@ -131,10 +131,10 @@ pub fn in_short(page: &Readiness, now: Timestamp) -> String {
     let hours = now.duration_since(page.at).as_hours().max(0);
     let age = match hours {
         0 => String::from("now"),
-        1..48 => format!("{hours} h ago"),
-        _ => format!("{} d ago", hours / 24),
+        1..48 => format!("({hours}h)"),
+        _ => format!("({}d)", hours / 24),
     };
-    format!("ready {}%, {age}", page.score)
+    format!("ready {}% {age}", page.score)
 }
 
 #[cfg(test)]
@@ -152,8 +152,8 @@ mod tests {
         keep(state.path(), &page).unwrap();
         assert_eq!(kept(state.path(), "shop").unwrap(), page);
         let after = |hours| in_short(&page, at + jiff::SignedDuration::from_hours(hours));
-        assert_eq!(after(0), "ready 83%, now");
-        assert_eq!(after(5), "ready 83%, 5 h ago");
-        assert_eq!(after(72), "ready 83%, 3 d ago");
+        assert_eq!(after(0), "ready 83% now");
+        assert_eq!(after(5), "ready 83% (5h)");
+        assert_eq!(after(72), "ready 83% (3d)");
     }
 }
