@@ -351,6 +351,7 @@ fn adjustments() -> BoxedStrategy<Adjustments> {
     (any::<bool>(), vec(text(), 0..2), option::of(any::<u16>()), minimums)
         .prop_map(|(all_repositories, without_libraries, port, minimums)| Adjustments {
             all_repositories,
+            without_repositories: without_libraries.clone(),
             without_libraries,
             port,
             minimums,
