@@ -100,6 +100,8 @@ impl Scene {
             operators: Vec::new(),
             channels: Vec::new(),
             escalation: Default::default(),
+            approval: Default::default(),
+            signatures: Default::default(),
             catalogue: None,
             sandbox: Sandbox::default(),
             path: PathBuf::new(),

@@ -126,6 +126,8 @@ impl Scene {
             operators: vec![],
             channels: Vec::new(),
             escalation: Default::default(),
+            approval: Default::default(),
+            signatures: Default::default(),
             catalogue: None,
             sandbox: Sandbox::default(),
             path: PathBuf::new(),

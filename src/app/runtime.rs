@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// How often the input thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long the input thread has to end: it looks every [`LOOK`].
+const LAST_KEY: Duration = Duration::from_millis(500);
 /// Events that are taken in before a frame is drawn all the same.
 const BATCH: usize = 256;
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,7 +67,11 @@ pub fn run(
     let ended = outside.turn(screen, app, first, &inbox);
     stop.store(true, Ordering::SeqCst);
     watch.abort();
-    let _ = input.join();
+    // A terminal that hung up is never done with being read: its reader ends with the process.
+    let begun = Instant::now();
+    while !input.is_finished() && begun.elapsed() < LAST_KEY {
+        std::thread::park_timeout(LOOK / 10);
+    }
     ended
 }
 

@@ -20,7 +20,7 @@ use lifeboat::engine::parts::work::{Into, Wanted, Written};
 use lifeboat::engine::parts::{Choice, Scope};
 use lifeboat::engine::postgres::Lsn;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
-use lifeboat::engine::signature::{Found, Kept, Signed};
+use lifeboat::engine::signature::{self, Kept, Signed};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -361,9 +361,9 @@ fn adjustments() -> BoxedStrategy<Adjustments> {
 
 fn kept() -> BoxedStrategy<Kept> {
     let found = prop_oneof![
-        text().prop_map(Found::Good),
-        text().prop_map(Found::Unknown),
-        text().prop_map(Found::NotChecked),
+        text().prop_map(signature::Found::Good),
+        text().prop_map(signature::Found::Unknown),
+        text().prop_map(signature::Found::NotChecked),
     ];
     (text(), text(), found)
         .prop_map(|(text, signature, when_taken)| {

@@ -81,7 +81,7 @@ fn people_stand_by_role_unless_names_are_asked_for() {
     let incident =
         lifeboat::engine::incident::Incident::replay(&story.entries).expect("a whole journal");
     let named = story.report();
-    let report = named.clone().by_role(&Roles::of(&incident.people));
+    let report = named.clone().by_role(&Roles::of(&incident.acted));
     assert_eq!((named.people, report.people), (People::Names, People::Roles));
     let forms = [
         report.markdown(),
