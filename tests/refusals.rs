@@ -276,10 +276,14 @@ impl Ground {
     }
 
     fn folder(&self) -> PathBuf {
-        let mut folders: Vec<_> =
-            fs::read_dir(self.sandbox.state().join("incidents")).unwrap().collect();
+        let incidents = fs::read_dir(self.sandbox.state().join("incidents")).unwrap();
+        // Beside them are the sockets that others reach.
+        let mut folders: Vec<_> = incidents
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.join("journal.jsonl").is_file())
+            .collect();
         assert_eq!(folders.len(), 1);
-        folders.remove(0).unwrap().path()
+        folders.remove(0)
     }
 
     fn base_object(&self) -> PathBuf {

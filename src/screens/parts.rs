@@ -385,7 +385,7 @@ fn of_tables(look: &PartsLook) -> Vec<(Pick, String, String)> {
         Pick::Carry(Carry::Of { into: Into::Side }),
         String::from("Beside: into a new schema, whole"),
         String::from(
-            "recovered_… with all rows of the copy; production's tables stay as they are.",
+            "recovered_DATE_TIME with all rows of the copy; production's tables stay as they are.",
         ),
     ));
     all
@@ -485,7 +485,11 @@ pub fn carry_lines(
             }
         }
         Carry::Of { into: Into::Side } => {
-            out.fact("makes", "a new schema recovered_…, with its tables whole", Ink::Attention);
+            out.fact(
+                "makes",
+                "a new schema recovered_DATE_TIME, with its tables whole",
+                Ink::Attention,
+            );
         }
         Carry::Of { into: Into::Place(taken) } => {
             let (missing, changed, newer) = look.counts();

@@ -653,7 +653,8 @@ fn tried(target: Target, time: &str, lsn: u64, orders: (&str, bool)) -> Try {
 
 /// Tells an incident to an [`App`].
 pub struct Story {
-    pub app: App,
+    /// Boxed: a scene after the other would not fit on a thread's stack.
+    pub app: Box<App>,
     seq: u64,
     live: bool,
 }
@@ -661,7 +662,7 @@ pub struct Story {
 impl Story {
     pub fn home(theme: Theme) -> Self {
         let view = View::new(at("14:10:00"), TimeZone::UTC, theme, Runbook::load(None).unwrap());
-        let mut app = App::new(view);
+        let mut app = Box::new(App::new(view));
         app.start(None);
         let mut story = Self { app, seq: 0, live: false };
         story.event(Event::Listed(Ok(listing())));
@@ -1288,8 +1289,8 @@ pub fn briefing() -> Briefing {
 }
 
 /// Every scene by name.
-pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
-    let mut out: Vec<(&'static str, App)> = Vec::new();
+pub fn scenes(theme: Theme) -> Vec<(&'static str, Box<App>)> {
+    let mut out: Vec<(&'static str, Box<App>)> = Vec::new();
     let mut add = |name, story: Story| out.push((name, story.app));
     let with = |mut story: Story, keys: &[Key]| {
         for key in keys {

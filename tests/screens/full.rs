@@ -260,7 +260,7 @@ fn finished(theme: Theme) -> Story {
 }
 
 /// Every scene of Option B by name.
-pub fn scenes(theme: Theme) -> Vec<(&'static str, App)> {
+pub fn scenes(theme: Theme) -> Vec<(&'static str, Box<App>)> {
     fn with(mut story: Story, keys: &[Key]) -> Story {
         for key in keys {
             story.key(*key);

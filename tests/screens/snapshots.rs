@@ -15,7 +15,7 @@ const MONO: Theme = Theme { palette: Palette::Mono, ascii: false };
 const PLAIN: Theme = Theme { palette: Palette::Mono, ascii: true };
 const SIZES: [(u16, u16); 2] = [(80, 24), (160, 45)];
 
-fn scene(name: &str, theme: Theme) -> App {
+fn scene(name: &str, theme: Theme) -> Box<App> {
     fixture::scenes(theme).into_iter().find(|(n, _)| *n == name).unwrap().1
 }
 
