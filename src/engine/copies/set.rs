@@ -80,12 +80,7 @@ pub fn copy_set(
     to.claim_for(descriptor.system_identifier).map_err(&at_target)?;
     meter.set_total(descriptor.stored_bytes);
     import_key(from, to, &descriptor)?;
-    for object in &descriptor.objects {
-        meter.phase(&format!("{} to \"{target}\"", object.name));
-        let written = copy_object(from, to, object, &meter, cancelled)?;
-        copied.bytes += written;
-        copied.kept += usize::from(written == 0);
-    }
+    (copied.bytes, copied.kept) = objects(from, to, &descriptor, &meter, cancelled)?;
     copied.notes = own_wal(from, to, &descriptor, &meter, cancelled)?;
     // Before it can be seen there, so that no cleanup finds it without them; and once more behind
     // that, for one that was placed while it was copied.
@@ -130,13 +125,7 @@ pub fn mend_set(
     }
     meter.set_total(descriptor.stored_bytes);
     import_key(from, to, &descriptor)?;
-    let (mut bytes, mut kept) = (0, 0);
-    for object in &descriptor.objects {
-        meter.phase(&format!("{} in \"{target}\"", object.name));
-        let written = copy_object(from, to, object, &meter, cancelled)?;
-        bytes += written;
-        kept += usize::from(written == 0);
-    }
+    let (bytes, kept) = objects(from, to, &descriptor, &meter, cancelled)?;
     let mut notes = own_wal(from, to, &descriptor, &meter, cancelled)?;
     // A verification that FAILED stands until another says otherwise.
     let now = jiff::Timestamp::now();
@@ -156,6 +145,24 @@ pub fn mend_set(
         seconds: meter.seconds(),
         notes,
     })
+}
+
+/// Every object of the set; the bytes that were written, and the objects that were there.
+fn objects(
+    from: &Repository,
+    to: &Repository,
+    descriptor: &SetDescriptor,
+    meter: &Meter<'_>,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<(u64, usize), CopyError> {
+    let (mut bytes, mut kept) = (0, 0);
+    for object in &descriptor.objects {
+        meter.phase(&format!("{} to \"{}\"", object.name, to.config.name));
+        let written = copy_object(from, to, object, meter, cancelled)?;
+        bytes += written;
+        kept += usize::from(written == 0);
+    }
+    Ok((bytes, kept))
 }
 
 fn holds(from: &Repository, to: &Repository, set: &str) -> Result<(), CopyError> {

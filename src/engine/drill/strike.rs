@@ -41,6 +41,33 @@ pub struct TableState {
     pub recent_digest: String,
 }
 
+/// The shop right before the accident, while the gate is closed.
+struct Before {
+    recent_since: Timestamp,
+    tables: Vec<TableState>,
+    lsn_before: Lsn,
+    struck_at: Timestamp,
+}
+
+async fn before(watcher: &Client) -> Result<Before, DrillError> {
+    let recent_since = Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let mut tables = Vec::new();
+    for table in TABLES {
+        tables.push(state_of(watcher, table, recent_since).await?);
+    }
+    let what = "the incident could not be staged";
+    let lsn: String = watcher
+        .query_one("SELECT pg_current_wal_insert_lsn()::text", &[])
+        .await
+        .map_err(DrillError::sql(what))?
+        .get(0);
+    let lsn_before =
+        lsn.parse().map_err(|error: crate::engine::postgres::lsn::LsnParseError| {
+            DrillError::Sql { what: what.to_owned(), why: error.to_string() }
+        })?;
+    Ok(Before { recent_since, tables, lsn_before, struck_at: Timestamp::now() })
+}
+
 /// Runs the bad statement amid the traffic. Counting and the statement's first record happen
 /// while the gate is closed, so that the figures are exact; its commit comes later, and others
 /// commit in between, as in life.
@@ -52,17 +79,7 @@ pub async fn strike(server: &Server, gate: &Gate, bad: &BadStatement) -> Result<
     let watcher = server.connect("postgres", DATABASE).await?;
     let mut job = server.connect(&bad.role, DATABASE).await?;
     let closed = gate.write().await;
-    let recent_since = Timestamp::now() - jiff::SignedDuration::from_hours(1);
-    let mut tables = Vec::new();
-    for table in TABLES {
-        tables.push(state_of(&watcher, table, recent_since).await?);
-    }
-    let lsn: String = watcher
-        .query_one("SELECT pg_current_wal_insert_lsn()::text", &[])
-        .await
-        .map_err(fail())?
-        .get(0);
-    let struck_at = Timestamp::now();
+    let Before { recent_since, tables, lsn_before, struck_at } = before(&watcher).await?;
     let transaction = job.transaction().await.map_err(fail())?;
     let deleted = transaction.execute(bad.statement.as_str(), &[]).await.map_err(fail())?;
     let xid: i64 = transaction
@@ -79,13 +96,6 @@ pub async fn strike(server: &Server, gate: &Gate, bad: &BadStatement) -> Result<
         (0, Some(before)) => u64::try_from(before.rows).unwrap_or_default(),
         _ => deleted,
     };
-    let lsn_before =
-        lsn.parse().map_err(|error: crate::engine::postgres::lsn::LsnParseError| {
-            DrillError::Sql {
-                what: String::from("the incident could not be staged"),
-                why: error.to_string(),
-            }
-        })?;
     Ok(Truth {
         struck_at,
         committed_at: Timestamp::now(),
@@ -105,29 +115,14 @@ pub async fn strike(server: &Server, gate: &Gate, bad: &BadStatement) -> Result<
 pub async fn lose(server: &Server, gate: &Gate) -> Result<Truth, DrillError> {
     let watcher = server.connect("postgres", DATABASE).await?;
     let closed = gate.write().await;
-    let recent_since = Timestamp::now() - jiff::SignedDuration::from_hours(1);
-    let mut tables = Vec::new();
-    for table in TABLES {
-        tables.push(state_of(&watcher, table, recent_since).await?);
-    }
-    let lsn: String = watcher
-        .query_one("SELECT pg_current_wal_insert_lsn()::text", &[])
-        .await
-        .map_err(DrillError::sql("the incident could not be staged"))?
-        .get(0);
-    let struck_at = Timestamp::now();
+    let Before { recent_since, tables, lsn_before, struck_at } = before(&watcher).await?;
     server.die()?;
     drop(closed);
     Ok(Truth {
         struck_at,
         committed_at: struck_at,
         xid: 0,
-        lsn_before: lsn.parse().map_err(|error: crate::engine::postgres::lsn::LsnParseError| {
-            DrillError::Sql {
-                what: String::from("the incident could not be staged"),
-                why: error.to_string(),
-            }
-        })?,
+        lsn_before,
         deleted: 0,
         damaged_table: String::new(),
         recent_since,
