@@ -185,29 +185,38 @@ fn ours(
     (whole, restored)
 }
 
-/// pgBackRest with its own defaults for gzip, where it is installed.
+/// pgBackRest with its own defaults for each codec, where it is installed.
 fn pgbackrest(cluster: &TestCluster, root: &Path, workers: usize) {
     if Command::new("pgbackrest").arg("version").output().is_err() {
         println!("pgBackRest is not installed: not compared");
         return;
     }
-    let (data, repo) = (cluster.data.display(), root.join("pgbackrest"));
-    let to = root.join("pgbackrest-restored");
-    let common = format!(
-        "PGBACKREST_REPO1_CIPHER_PASS=bench pgbackrest --stanza=bench --pg1-path={data} --pg1-socket-path={} --pg1-port={} \
-         --pg1-user=postgres --repo1-path={} --repo1-cipher-type=aes-256-cbc \
-         --process-max={workers} --compress-type=gz --log-path={} \
-         --lock-path={} --log-level-console=error",
-        cluster.socket.display(),
-        cluster.port,
-        repo.display(),
-        root.display(),
-        root.display()
-    );
-    timed(&format!("{common} --no-online stanza-create"));
-    let made = timed(&format!("{common} --start-fast --no-archive-check --no-archive-copy backup"));
-    let restored = timed(&format!("{common} --pg1-path={} restore", to.display()));
-    let bytes = timed_bytes(&to);
-    line("pgbackrest backup", made, bytes, timed_bytes(&repo));
-    line("pgbackrest restore", restored, bytes, timed_bytes(&repo));
+    for codec in ["gz", "zst"] {
+        let repo = root.join(format!("pgbackrest-{codec}"));
+        let to = root.join(format!("pgbackrest-{codec}-restored"));
+        let file = root.join(format!("pgbackrest-{codec}.conf"));
+        // In a file, each of its commands takes what concerns it and leaves the rest.
+        let text = format!(
+            "[global]\nrepo1-path={}\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=bench\n\
+             process-max={workers}\ncompress-type={codec}\nlog-path={root}\nlock-path={root}\n\
+             log-level-console=error\narchive-check=n\narchive-copy=n\nstart-fast=y\n\n\
+             [bench]\npg1-path={}\npg1-socket-path={}\npg1-port={}\npg1-user=postgres\n",
+            repo.display(),
+            cluster.data.display(),
+            cluster.socket.display(),
+            cluster.port,
+            root = root.display(),
+        );
+        fs::write(&file, text).unwrap();
+        let common = format!("pgbackrest --config={} --stanza=bench", file.display());
+        timed(&format!("{common} --no-online stanza-create"));
+        let made = timed(&format!("{common} backup; sync -f {}", repo.display()));
+        fs::create_dir(&to).unwrap();
+        let restored =
+            timed(&format!("{common} --pg1-path={to} restore; sync -f {to}", to = to.display()));
+        let (bytes, stored) = (timed_bytes(&to), timed_bytes(&repo));
+        line(&format!("pgbackrest backup, {codec}"), made, bytes, stored);
+        line(&format!("pgbackrest restore, {codec}"), restored, bytes, stored);
+        fs::remove_dir_all(&to).unwrap();
+    }
 }
