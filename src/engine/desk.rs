@@ -10,7 +10,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::care::{Care, Reminder};
 use crate::engine::incident::facts::{
-    Check, Commit, Procedure, Reach, ServerProbe, Survey, Target,
+    Check, Commit, Procedure, Reach, ServerProbe, Survey, Target, TargetPoint,
 };
 use crate::engine::incident::parts::{Part, PartsChoice, PartsLook};
 use crate::engine::incident::past::Window;
@@ -193,6 +193,20 @@ impl Desk {
     }
 }
 
+/// Where the recovery ends. One that ends at a break of the log is told to go to the archive's end,
+/// and does not get there: what lies behind the break is given up.
+fn ends(incident: &Incident, plan: &Plan) -> Target {
+    let kept = incident.reach.as_ref().and_then(|reach| reach.last_kept.as_ref());
+    match kept.filter(|_| plan.ends_at.is_some()) {
+        Some(commit) => Target {
+            point: TargetPoint::Lsn(commit.lsn),
+            inclusive: true,
+            timeline: plan.target.timeline,
+        },
+        None => plan.target.clone(),
+    }
+}
+
 fn no_plan() -> Explanation {
     Explanation::new(Kind::Refused, "There is no plan.", "Nothing was changed.", "Make the plan.")
 }
@@ -329,12 +343,17 @@ impl Work for Desk {
 
     fn reach_at_rest(
         &self,
-        _: &Incident,
+        incident: &Incident,
         plan: &Plan,
         asking: &Asking<'_>,
     ) -> Result<Reach, Explanation> {
         self.landscape_anew(plan, asking.report)?
-            .reach_by(&plan.target, &Means::AnyBase, &scanning(asking.report), asking.cancelled)
+            .reach_by(
+                &ends(incident, plan),
+                &Means::AnyBase,
+                &scanning(asking.report),
+                asking.cancelled,
+            )
             .map_err(|e| e.explanation())
     }
 

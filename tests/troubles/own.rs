@@ -2,6 +2,7 @@
 
 use crate::stage::{Stage, until};
 use crate::walk::verified;
+use lifeboat::engine::incident::event::Event;
 use lifeboat::engine::incident::facts::TargetPoint;
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::incident::trouble::{By, LOOK_AGAIN};
@@ -31,10 +32,24 @@ fn a_log_file_that_is_nowhere_ends_the_recovery_before_it() {
     });
     let trouble = stage.cured(&client, "missing-wal", "stop-at-gap");
     assert_eq!(trouble.cures[0].id, "stop-at-gap", "{trouble:#?}");
+    stage.wait(&client, "the question", |incident| incident.status == RunStatus::Held);
+    let told = client.incident().unwrap().reach.clone().unwrap();
+    // What is given up is counted once more beside the question: the log goes on behind the gap.
+    let counted = || {
+        stage.entries().into_iter().find_map(|entry| match entry.event {
+            Event::LossCounted(loss) => Some(loss),
+            Event::StepNoted { name, text, .. } if name == "loss_not_counted" => panic!("{text}"),
+            _ => None,
+        })
+    };
+    until("the count", || counted().is_some());
+    let loss = counted().unwrap();
+    assert_eq!(loss.last_kept, told.last_kept);
+    assert!(told.lost_commits.unwrap() > 0 && loss.commits >= told.lost_commits, "{loss:?}");
     let end = stage.to_the_end(&client);
     let plan = end.plan.unwrap();
     assert_eq!(plan.target.point, TargetPoint::EndOfArchive);
-    assert!(plan.ends_at.is_some() && end.reach.unwrap().lost_commits.unwrap() > 0);
+    assert!(plan.ends_at.is_some() && end.reach.unwrap().lost_commits == loss.commits);
 }
 
 /// The archive is damaged, people bring a good copy, and the full recovery is had.
