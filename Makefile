@@ -17,7 +17,7 @@ SCENARIO ?= corruption
 # The major versions that test-versions runs on.
 VERSIONS ?= 14 15 16 17 18
 
-.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-reach test-pg-cases test-kill test-cron test-troubles test-drills test-report test-people bench lint
+.PHONY: help build drill test test-s3 test-systemd test-versions test-matrix test-drivers test-reach test-pg-cases test-kill test-cron test-troubles test-drills test-report test-people bench lint
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -79,6 +79,12 @@ test-matrix: ## Ways to bring data back: versions, drivers, ciphers and stores, 
 	  LIFEBOAT_MATRIX_ONLY='$(ONLY)' \
 	  $(CARGO) test --locked --test drivers -- --include-ignored every_combination; \
 	cat target/matrix.md
+
+test-drivers: ## Control drivers: Option B, the alternative directory, sudo's rules, a plain user; minutes, as root
+	@scripts/ensure-build.sh
+	@scripts/ensure-sudo.sh
+	@pg=$$(scripts/ensure-postgres.sh); \
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test drivers -- --include-ignored --skip every_combination
 
 test-reach: ## Proof of reach: every verdict against what a server then does, minutes
 	@scripts/ensure-build.sh

@@ -12,6 +12,7 @@
 mod support;
 
 use lifeboat::engine::config;
+use lifeboat::engine::postgres::discovery::{self, Owner};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -265,4 +266,139 @@ fn answers_set_up_a_cluster_that_is_configured_elsewhere_and_archived_by_others(
     assert_eq!(config.clusters[1].repositories, ["local"]);
     assert!(place.cluster.value("SHOW archive_command").contains("archive-wal"));
     place.nothing_is_left_of_the_copy();
+}
+
+/// A cluster as Debian's `pg_createcluster` makes it; gone when dropped.
+struct Debian {
+    major: String,
+    name: String,
+    port: u16,
+    root: tempfile::TempDir,
+}
+
+impl Debian {
+    /// Running; `None` where this machine or user cannot have one, which is said.
+    fn start() -> Option<Self> {
+        let programs = Path::new("/usr/bin/pg_createcluster").exists();
+        let mut found = discovery::all_binaries().into_iter();
+        let own = found.rfind(|one| one.directory.starts_with("/usr/lib/postgresql"));
+        let owner = Owner::named("postgres");
+        let (true, true, Some(own), Ok(owner)) =
+            (programs, nix::unistd::geteuid().is_root(), own, owner)
+        else {
+            println!("NOT RUN: it needs root and a server of Debian's with postgresql-common");
+            return None;
+        };
+        let port = support::free_port();
+        let cluster = Self {
+            major: own.major.to_string(),
+            name: format!("lifeboat-init-{}", std::process::id()),
+            port,
+            root: support::folder(&owner),
+        };
+        let port = port.to_string();
+        let options = ["--locale=C.UTF-8", "--start", "-p", &port, &cluster.major, &cluster.name];
+        cluster.run("pg_createcluster", &options);
+        Some(cluster)
+    }
+
+    #[track_caller]
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let output = Command::new(program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn data(&self) -> PathBuf {
+        Path::new("/var/lib/postgresql").join(&self.major).join(&self.name)
+    }
+
+    /// By the server's user: nobody else may log in.
+    fn as_postgres(&self, words: &[&str]) -> String {
+        let user = ["--reuid=postgres", "--regid=postgres", "--init-groups", "--"];
+        self.run("setpriv", &[&user[..], words].concat())
+    }
+
+    fn value(&self, sql: &str) -> String {
+        let port = self.port.to_string();
+        self.as_postgres(&["psql", "-XAtq", "-p", &port, "-d", "postgres", "-c", sql])
+    }
+
+    fn configuration(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let folder = Path::new("/etc/postgresql").join(&self.major).join(&self.name);
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut all: Vec<(PathBuf, Vec<u8>)> = entries
+            .filter(|path| path.is_file())
+            .map(|path| (path.clone(), fs::read(&path).unwrap()))
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+impl Drop for Debian {
+    fn drop(&mut self) {
+        let mut drop = Command::new("pg_dropcluster");
+        let _ = drop.args(["--stop", &self.major, &self.name]).output();
+        let log = format!("/var/log/postgresql/postgresql-{}-{}.log", self.major, self.name);
+        let _ = fs::remove_file(log);
+    }
+}
+
+/// As the README has it on Debian: root sets up, the server's user runs what comes after.
+#[test]
+#[ignore = "make test-drivers"]
+fn debians_own_cluster_is_set_up_by_root_and_used_by_the_servers_user() {
+    let Some(cluster) = Debian::start() else { return };
+    cluster.value("CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 1000) i");
+    let root = cluster.root.path();
+    let at = |name: &str| root.join(name).display().to_string();
+    let program = at("lifeboat");
+    cluster.run("cp", &[env!("CARGO_BIN_EXE_lifeboat"), &program]);
+    cluster.run("chmod", &["755", &program]);
+    let settings = root.join("settings");
+    fs::create_dir(&settings).unwrap();
+    fs::set_permissions(&settings, fs::Permissions::from_mode(0o755)).unwrap();
+    let config = settings.join("lifeboat.toml");
+    let config_text = config.display().to_string();
+    let before = cluster.configuration();
+    let data = cluster.data().display().to_string();
+    let init = |more: &[&str]| {
+        let (path, proof) = (at("backups/{cluster}"), at(""));
+        let fixed = ["--config", &config_text, "init", "--yes", "--json", "--tier", "high"];
+        let named = ["--cluster-name", "orders", "--data-directory", &data];
+        let places = ["--repository-path", &path, "--proof-directory", &proof];
+        let mut command = Command::new(&program);
+        let output = command.args(fixed).args(named).args(places).args(more).output().unwrap();
+        let told = serde_json::from_slice::<Value>(&output.stdout);
+        (output.status.code(), told.unwrap_or_else(|e| panic!("{e}: {}", said(&output))))
+    };
+    let (code, due) = init(&[]);
+    assert_eq!(code, Some(12), "{due:#}");
+    assert_eq!(due["awaits_restart"], serde_json::json!(["archive_mode"]));
+    let (code, done) = init(&["--restart"]);
+    assert_eq!(code, Some(0), "{done:#}");
+    assert_eq!((&done["complete"], &done["proof"]["verdict"]), (&true.into(), &"VERIFIED".into()));
+    assert_eq!(verdict_of(&done, "rows:postgres/public.orders"), "VERIFIED");
+    assert_eq!(cluster.configuration(), before, "what is in /etc is read and never written");
+
+    // It is Debian's programs that start and stop it, and it is Debian's server still.
+    let read = config::load(Some(&config)).unwrap();
+    let expected = config::Control::PgCtlcluster {
+        version: cluster.major.parse().unwrap(),
+        cluster: cluster.name.clone(),
+        bin_directory: None,
+    };
+    assert_eq!(read.clusters[0].control, expected);
+    cluster.run("pg_ctlcluster", &[&cluster.major, &cluster.name, "restart"]);
+    assert_eq!(cluster.value("SHOW archive_mode"), "on");
+    let lifeboat = |words: &[&str]| {
+        let start = [program.as_str(), "--config", &config_text];
+        cluster.as_postgres(&[&start[..], words].concat())
+    };
+    let status: Value = serde_json::from_str(&lifeboat(&["status", "--json"])).unwrap();
+    assert!(status.to_string().contains("orders"), "{status:#}");
+    lifeboat(&["backup", "--cluster", "orders"]);
+    let listed = lifeboat(&["list-backups", "--cluster", "orders", "--json"]);
+    assert_eq!(listed.matches("\"set-").count(), 2, "{listed}");
 }

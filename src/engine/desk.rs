@@ -10,7 +10,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::care::{Care, Reminder};
 use crate::engine::incident::facts::{
-    Check, Commit, Procedure, Reach, ServerProbe, Survey, Target,
+    Check, Commit, Procedure, Reach, ServerProbe, Survey, Target, TargetPoint,
 };
 use crate::engine::incident::parts::{Part, PartsChoice, PartsLook};
 use crate::engine::incident::past::Window;
@@ -21,7 +21,7 @@ use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::base::delta::{Reuse, Take};
 use crate::engine::restore::full_plan::{self, Ground};
 use crate::engine::restore::steps::{self, Site};
-use crate::engine::restore::{full, places, plan, step_back};
+use crate::engine::restore::{full, places, plan, rights, step_back};
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{FullRestore, Offered, Progress, Unit};
@@ -146,6 +146,15 @@ impl Desk {
         Arc::new(self.site.adjusted_by(&incident.adjustments))
     }
 
+    /// [`Desk::adjusted`], seen from the directory that the step works in.
+    fn ground_of(&self, incident: &Incident, step: &str) -> Arc<Site> {
+        let site = self.adjusted(incident);
+        match &incident.plan {
+            Some(plan) if !steps::is_of_damaged(step) => Arc::new(site.recovered(plan)),
+            _ => site,
+        }
+    }
+
     /// What a recovery that runs can still get at: the archive as it is now and what was rescued,
     /// with the facts of the directory that was set aside.
     fn landscape_anew(&self, plan: &Plan, report: Report<'_>) -> Result<Landscape, Explanation> {
@@ -181,6 +190,20 @@ impl Desk {
             inputs.live = Some(asked.0);
         }
         inputs
+    }
+}
+
+/// Where the recovery ends. One that ends at a break of the log is told to go to the archive's end,
+/// and does not get there: what lies behind the break is given up.
+fn ends(incident: &Incident, plan: &Plan) -> Target {
+    let kept = incident.reach.as_ref().and_then(|reach| reach.last_kept.as_ref());
+    match kept.filter(|_| plan.ends_at.is_some()) {
+        Some(commit) => Target {
+            point: TargetPoint::Lsn(commit.lsn),
+            inclusive: true,
+            timeline: plan.target.timeline,
+        },
+        None => plan.target.clone(),
     }
 }
 
@@ -248,12 +271,9 @@ pub fn open_first(config: &Config, cluster: &Cluster) -> Result<Repository, Expl
     }))
 }
 
-/// Whether the plan recovers in the configured directory: cures look at that one and mend there.
-fn at_home(incident: &Incident) -> bool {
-    incident
-        .plan
-        .as_ref()
-        .is_none_or(|plan| plan.procedure.is_point_in_time() && plan.places.alternative.is_none())
+/// Whether the plan recovers in the damaged cluster's place: cures are made for that.
+fn in_its_place(incident: &Incident) -> bool {
+    incident.plan.as_ref().is_none_or(|plan| plan.procedure.is_point_in_time())
 }
 
 impl Work for Desk {
@@ -323,12 +343,17 @@ impl Work for Desk {
 
     fn reach_at_rest(
         &self,
-        _: &Incident,
+        incident: &Incident,
         plan: &Plan,
         asking: &Asking<'_>,
     ) -> Result<Reach, Explanation> {
         self.landscape_anew(plan, asking.report)?
-            .reach_by(&plan.target, &Means::AnyBase, &scanning(asking.report), asking.cancelled)
+            .reach_by(
+                &ends(incident, plan),
+                &Means::AnyBase,
+                &scanning(asking.report),
+                asking.cancelled,
+            )
             .map_err(|e| e.explanation())
     }
 
@@ -363,6 +388,9 @@ impl Work for Desk {
         let site = &self.site;
         let reach = plan::chosen(incident)?;
         let base = reach.base.as_ref().ok_or_else(plan::no_base)?;
+        if !reach.procedure.is_parts() {
+            rights::require_owner(&site.cluster)?;
+        }
         let (identity, lost) = match site.lost()? {
             None => (site.identity()?, false),
             Some(_) => (full::identity_of(site, base), true),
@@ -477,10 +505,10 @@ impl Work for Desk {
     }
 
     fn recognise(&self, incident: &Incident, step: &str, failure: &Explanation) -> Option<Trouble> {
-        if !at_home(incident) {
+        if !in_its_place(incident) {
             return None;
         }
-        trouble::recognise_at(&self.adjusted(incident), incident, step, failure)
+        trouble::recognise_at(&self.ground_of(incident, step), incident, step, failure)
     }
 
     fn cure(
@@ -490,13 +518,12 @@ impl Work for Desk {
         cure: &Cure,
         report: Report<'_>,
     ) -> Result<Cured, Explanation> {
-        let _ = step;
-        let site = self.adjusted(incident);
+        let site = self.ground_of(incident, step);
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
-        if !at_home(incident) {
+        if !in_its_place(incident) {
             return Err(Explanation::new(
                 Kind::Refused,
-                "Cures work in the configured data directory, and this plan recovers into another.",
+                "Cures work in the damaged cluster's place, and this plan makes a cluster beside it.",
                 "Nothing was touched.",
                 "Mend the cause by hand, then retry the step.",
             ));

@@ -17,6 +17,7 @@ mod servers;
 mod support;
 
 mod columns;
+mod elsewhere;
 mod matrix;
 mod rights;
 mod service;
@@ -75,7 +76,7 @@ fn a_full_restore_comes_into_the_place_of_a_units_server() {
 }
 
 #[test]
-#[ignore = "a part of make test-matrix, for one machine"]
+#[ignore = "make test-drivers"]
 fn a_full_restore_comes_into_the_place_of_a_server_of_debians_and_of_own_commands() {
     for case in [Case::debian(), Some(Case::of(Driver::Command))].into_iter().flatten() {
         let stage = Stage::new(case);

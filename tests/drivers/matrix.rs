@@ -70,6 +70,7 @@ impl Row<'_> {
             settings: settings(self.binaries.major),
             spaces: column.spaces,
             delta: column.delta,
+            ..Case::of(self.driver)
         };
         let begun = Instant::now();
         let ran = catch_unwind(AssertUnwindSafe(|| (column.run)(&Stage::new(case))));

@@ -3,6 +3,7 @@
 use crate::servers::{ID, SECRET, Server, not_run};
 use crate::support::{LIMIT, folder, free_port, server_user, wait_for};
 use lifeboat::engine::config::{self, Cluster};
+use lifeboat::engine::explain::Explanation;
 use lifeboat::engine::incident::event::{Decision, Declaration, Entry, Event};
 use lifeboat::engine::incident::facts::Tier;
 use lifeboat::engine::incident::facts::{
@@ -32,6 +33,8 @@ pub const NAME: &str = "orders";
 pub const ROWS: u64 = 150;
 /// Rows of the table at the backup's end.
 pub const BACKED_UP: u64 = 100;
+/// Room for the cluster and not for a restore, which needs 256 MB more than the backup has.
+const SMALL: &str = "size=240m";
 /// A tablespace and its folder below the root.
 pub const SPACE: &str = "far";
 
@@ -41,6 +44,16 @@ pub enum Driver {
     PgCtlcluster,
     Systemd,
     Command,
+}
+
+/// Who runs Lifeboat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Whoever runs this test; the server's user on Debian's cluster, where nobody else may log in.
+    Us,
+    /// The server's user.
+    Server,
+    Other(Owner),
 }
 
 /// What is tried.
@@ -56,6 +69,11 @@ pub struct Case {
     pub spaces: bool,
     /// A recovery takes equal files from the damaged directory (`delta_restore`).
     pub delta: bool,
+    pub who: Who,
+    /// The unit is spoken to through sudo.
+    pub sudo: bool,
+    /// The data directory's volume cannot hold a restore; an alternative directory is named.
+    pub small: bool,
 }
 
 impl Case {
@@ -69,6 +87,9 @@ impl Case {
             settings: Vec::new(),
             spaces: false,
             delta: false,
+            who: Who::Us,
+            sudo: false,
+            small: false,
         }
     }
 
@@ -90,6 +111,8 @@ impl Case {
 }
 
 pub struct Stage {
+    /// Where the data directory is a small volume; unmounted before its folder goes.
+    mount: Option<Mount>,
     pub root: tempfile::TempDir,
     pub data: PathBuf,
     pub cluster: Cluster,
@@ -102,6 +125,33 @@ pub struct Stage {
     pub target: std::cell::RefCell<Option<Target>>,
     /// The runners' processes: they outlive whoever asks them.
     runners: std::cell::RefCell<Vec<u32>>,
+}
+
+/// A disk in memory, gone when dropped.
+struct Mount(PathBuf);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Puts what is in `data` onto a small volume of its own.
+fn put_on_small_volume(data: &Path) -> Mount {
+    let ran = |command: &mut std::process::Command| {
+        assert!(command.status().unwrap().success(), "{command:?}");
+    };
+    let beside = data.with_extension("before");
+    fs::rename(data, &beside).unwrap();
+    fs::create_dir(data).unwrap();
+    let mut mount = std::process::Command::new("mount");
+    ran(mount.args(["-t", "tmpfs", "-o", SMALL, "lifeboat-test"]).arg(data));
+    let mount = Mount(data.to_owned());
+    // The directory itself too, with its owner and mode.
+    let mut copy = std::process::Command::new("cp");
+    ran(copy.args(["-a", "-T"]).arg(&beside).arg(data));
+    fs::remove_dir_all(&beside).unwrap();
+    mount
 }
 
 impl Stage {
@@ -136,7 +186,8 @@ impl Stage {
         let text = configuration(&case, &root, &data, &host, port, &control, &owner);
         fs::write(&config, text).unwrap();
         let read = config::load(Some(&config)).unwrap_or_else(|error| panic!("{error}"));
-        let stage = Self {
+        let mut stage = Self {
+            mount: None,
             cluster: read.clusters[0].clone(),
             runtime: Runtime::new().unwrap(),
             target: std::cell::RefCell::default(),
@@ -149,6 +200,9 @@ impl Stage {
             root,
         };
         stage.make(port, &host);
+        if stage.case.small {
+            stage.mount = Some(put_on_small_volume(&stage.data));
+        }
         stage.driver().start(&StartOptions::default()).unwrap_or_else(|error| panic!("{error}"));
         stage.lifeboat(&["create-repository", "--cluster", NAME]);
         let mut place = "";
@@ -286,6 +340,19 @@ impl Stage {
     /// An incident with its runner, up to a passed gate. The runner is the server's user on
     /// Debian's cluster, where nobody else may log in, else whoever runs the test.
     pub fn incident(&self) -> (Client, PathBuf) {
+        let (client, folder) = self.before_plan();
+        self.ask(&client, Command::MakePlan);
+        self.pass_gate(&client);
+        (client, folder)
+    }
+
+    pub fn pass_gate(&self, client: &Client) {
+        let plan_hash = client.incident().unwrap().plan.clone().unwrap().hash;
+        self.ask(client, Command::PassGate { plan_hash, cluster: NAME.to_owned() });
+    }
+
+    /// An incident with its runner, whose plan may be made.
+    pub fn before_plan(&self) -> (Client, PathBuf) {
         let (client, folder) = self.declared();
         self.ask(&client, Command::SetSeverity { severity: Severity::Sev2 });
         let at = jiff::Timestamp::now();
@@ -301,9 +368,6 @@ impl Stage {
             self.ask(&client, Command::AnswerPrerequisite { prerequisite, met: true, note });
         }
         self.ask(&client, Command::VerifyIntegrity);
-        self.ask(&client, Command::MakePlan);
-        let plan_hash = client.incident().unwrap().plan.clone().unwrap().hash;
-        self.ask(&client, Command::PassGate { plan_hash, cluster: NAME.to_owned() });
         (client, folder)
     }
 
@@ -324,9 +388,17 @@ impl Stage {
         (self.runner(&folder), folder)
     }
 
-    /// Who runs Lifeboat: the server's user on Debian's cluster, where nobody else may log in.
     fn operator(&self) -> Owner {
-        if self.made.is_some() { self.owner.clone() } else { Owner::current() }
+        match &self.case.who {
+            Who::Us if self.made.is_none() => Owner::current(),
+            Who::Us | Who::Server => self.owner.clone(),
+            Who::Other(other) => other.clone(),
+        }
+    }
+
+    /// The alternative data directory.
+    pub fn elsewhere(&self) -> PathBuf {
+        elsewhere(&self.data)
     }
 
     /// The runner of the incident in `folder`, which is begun where there is none.
@@ -342,10 +414,12 @@ impl Stage {
     }
 
     pub fn ask(&self, client: &Client, command: Command) {
-        let asked = client.request(command.clone());
-        let answer =
-            self.runtime.block_on(async { tokio::time::timeout(LIMIT, asked).await }).unwrap();
-        assert_eq!(answer, Ok(Answer::Done), "{command:?}");
+        assert_eq!(self.answer(client, command.clone()), Ok(Answer::Done), "{command:?}");
+    }
+
+    pub fn answer(&self, client: &Client, command: Command) -> Result<Answer, Explanation> {
+        let asked = client.request(command);
+        self.runtime.block_on(async { tokio::time::timeout(LIMIT, asked).await }).unwrap()
     }
 
     /// The gate is passed; from here on the runner works.
@@ -486,10 +560,15 @@ impl Drop for Stage {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
-        let driver = control::driver(&self.cluster);
-        if let Ok(driver) = driver {
-            let _ = driver.stop(StopMode::Fast, LIMIT);
+        let elsewhere = self.elsewhere();
+        for driver in
+            [control::driver(&self.cluster), control::driver_for(&self.cluster, &elsewhere)]
+        {
+            if let Ok(driver) = driver {
+                let _ = driver.stop(StopMode::Fast, LIMIT);
+            }
         }
+        self.mount = None;
         let Some(name) = &self.made else { return };
         let major = self.case.binaries.major.to_string();
         let mut command = std::process::Command::new("pg_dropcluster");
@@ -506,6 +585,12 @@ impl Drop for Stage {
         let log = format!("/var/log/postgresql/postgresql-{major}-{name}.log");
         let _ = fs::remove_file(log);
     }
+}
+
+fn elsewhere(data: &Path) -> PathBuf {
+    let mut name = data.file_name().unwrap().to_os_string();
+    name.push("-elsewhere");
+    data.with_file_name(name)
 }
 
 /// Runners that commands began, by the incidents' journals.
@@ -555,9 +640,10 @@ fn control(case: &Case, root: &tempfile::TempDir, debian: Option<&str>, owner: &
             let data = root.path().join("data");
             let text = format!("BIN='{bin}'\nDATA='{}'\nUSER_ID='{user}'\n", data.display());
             fs::write(unit.join("unit"), text).unwrap();
+            let sudo = if case.sudo { "\"sudo\", \"-n\", " } else { "" };
             format!(
                 "driver = \"systemd\"\nunit = \"postgresql-test\"\nbin_directory = \"{bin}\"\n\
-                 systemctl = [\"{}\"]\nlog = \"{}/journal\"\n",
+                 systemctl = [{sudo}\"{}\"]\nlog = \"{}/journal\"\n",
                 program.display(),
                 unit.display()
             )
@@ -606,6 +692,11 @@ fn configuration(
         }
     };
     let delta = if case.delta { "delta_restore = true\n" } else { "" };
+    let other = if case.small {
+        format!("alternative_data_directory = \"{}\"\n", elsewhere(data).display())
+    } else {
+        String::new()
+    };
     let cipher = if case.encrypted {
         let key = secret("master.key", "the master key of this test\n");
         format!(
@@ -614,7 +705,8 @@ fn configuration(
     } else {
         String::new()
     };
-    let us = ["root", "postgres"].map(str::to_owned).into_iter().chain(Owner::current().name);
+    let us = ["root", "postgres", "nobody"].map(str::to_owned).into_iter();
+    let us = us.chain(Owner::current().name);
     let mut people: Vec<String> = us.collect();
     people.sort();
     people.dedup();
@@ -625,7 +717,7 @@ fn configuration(
     format!(
         "state_directory = \"{home}/state\"\n\
          [[clusters]]\nname = \"{NAME}\"\ntier = \"standard\"\nenvironment = \"drill\"\n\
-         data_directory = \"{}\"\nrepositories = [\"near\"]\ntables = [\"public.stock\"]\n{delta}\
+         data_directory = \"{}\"\nrepositories = [\"near\"]\ntables = [\"public.stock\"]\n{delta}{other}\
          [clusters.connection]\nhost = \"{}\"\nport = {port}\n\
          [clusters.control]\n{control}\
          [[repositories]]\nname = \"near\"\n[repositories.store]\n{store}{cipher}{people}",

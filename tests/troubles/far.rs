@@ -6,7 +6,7 @@ use crate::proxy::{Deed, Proxy};
 use crate::server::{ID, SECRET, Server};
 use crate::stage::Stage;
 use crate::walk::verified;
-use lifeboat::engine::drill::sandbox::Sandbox;
+use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
 use lifeboat::engine::incident::Incident;
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::incident::trouble::By;
@@ -52,7 +52,10 @@ impl Places {
         let more = names.iter().map(|name| self.repository(name, root)).collect();
         config.insert(String::from("repositories"), toml::Value::Array(more));
         fs::write(path, toml::to_string(&config).unwrap()).unwrap();
-        sandbox.make_repository().unwrap();
+        for name in names {
+            let make = ["create-repository", "--cluster", CLUSTER, "--repository", name];
+            sandbox.lifeboat(&make).unwrap();
+        }
     }
 
     fn repository(&self, name: &str, root: &Path) -> toml::Value {

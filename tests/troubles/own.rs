@@ -2,6 +2,7 @@
 
 use crate::stage::{Stage, until};
 use crate::walk::verified;
+use lifeboat::engine::incident::event::Event;
 use lifeboat::engine::incident::facts::TargetPoint;
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::incident::trouble::{By, LOOK_AGAIN};
@@ -31,10 +32,24 @@ fn a_log_file_that_is_nowhere_ends_the_recovery_before_it() {
     });
     let trouble = stage.cured(&client, "missing-wal", "stop-at-gap");
     assert_eq!(trouble.cures[0].id, "stop-at-gap", "{trouble:#?}");
+    stage.wait(&client, "the question", |incident| incident.status == RunStatus::Held);
+    let told = client.incident().unwrap().reach.clone().unwrap();
+    // What is given up is counted once more beside the question: the log goes on behind the gap.
+    let counted = || {
+        stage.entries().into_iter().find_map(|entry| match entry.event {
+            Event::LossCounted(loss) => Some(loss),
+            Event::StepNoted { name, text, .. } if name == "loss_not_counted" => panic!("{text}"),
+            _ => None,
+        })
+    };
+    until("the count", || counted().is_some());
+    let loss = counted().unwrap();
+    assert_eq!(loss.last_kept, told.last_kept);
+    assert!(told.lost_commits.unwrap() > 0 && loss.commits >= told.lost_commits, "{loss:?}");
     let end = stage.to_the_end(&client);
     let plan = end.plan.unwrap();
     assert_eq!(plan.target.point, TargetPoint::EndOfArchive);
-    assert!(plan.ends_at.is_some() && end.reach.unwrap().lost_commits.unwrap() > 0);
+    assert!(plan.ends_at.is_some() && end.reach.unwrap().lost_commits == loss.commits);
 }
 
 /// The archive is damaged, people bring a good copy, and the full recovery is had.
@@ -236,6 +251,64 @@ impl Drop for Volume {
     fn drop(&mut self) {
         let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+/// Where the data directory's volume is too small, the recovery is in the alternative directory, and
+/// so are its troubles and their cures.
+#[test]
+#[ignore = "make test-troubles"]
+fn troubles_in_the_alternative_directory_are_cured_there() {
+    if !nix::unistd::geteuid().is_root() {
+        println!(
+            "not run: a volume that is too small needs one of its own, which only root can mount"
+        );
+        return;
+    }
+    let mut volume = None;
+    let stage = Stage::made(
+        |sandbox| {
+            let server = sandbox.server();
+            server.stop().unwrap();
+            let before = server.data.with_file_name("data.before");
+            fs::rename(&server.data, &before).unwrap();
+            fs::create_dir(&server.data).unwrap();
+            let made = Volume::over(&server.data).expect("root mounts a volume");
+            let mut copy = std::process::Command::new("cp");
+            let copied = copy.args(["-a", "-T"]).arg(&before).arg(&server.data).status();
+            assert!(copied.unwrap().success());
+            fs::remove_dir_all(&before).unwrap();
+            made.leave_free(Some(230 << 20));
+            volume = Some(made);
+            let config = &sandbox.config().path;
+            let text = fs::read_to_string(config).unwrap();
+            let line = text.lines().find(|l| l.starts_with("data_directory")).unwrap();
+            let other = sandbox.root().join("cluster/elsewhere");
+            let both = format!("{line}\nalternative_data_directory = \"{}\"", other.display());
+            fs::write(config, text.replace(line, &both)).unwrap();
+            server.start(&[]).unwrap();
+        },
+        |_| {},
+    );
+    let other = stage.sandbox.root().join("cluster/elsewhere");
+    let client = stage.spoiled_before("start-recovery", |incident| {
+        let plan = incident.plan.as_ref().unwrap();
+        assert_eq!(plan.places.alternative.as_deref(), Some(other.as_path()));
+        let name = stage.middle_segment(incident);
+        fs::remove_file(stage.archived(&name)).unwrap();
+        // The damaged directory stays where it is, and has it or not.
+        let _ = fs::remove_file(Path::new(&plan.aside).join("pg_wal").join(&name));
+        fs::set_permissions(&other, PermissionsExt::from_mode(0o755)).unwrap();
+    });
+    let rights = stage.cured(&client, "wrong-rights", "own-files");
+    assert!(rights.cures[0].touches.iter().all(|path| Path::new(path).starts_with(&other)));
+    stage.cured(&client, "missing-wal", "stop-at-gap");
+    let end = stage.to_the_end(&client);
+    assert_eq!(end.plan.unwrap().target.point, TargetPoint::EndOfArchive);
+    let mode = fs::metadata(&other).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let directory = other.display().to_string();
+    stage.sandbox.server().run("pg_ctl", &["stop", "-D", &directory, "-m", "fast", "-w"]).unwrap();
+    drop(volume);
 }
 
 #[test]

@@ -320,13 +320,14 @@ fn choose(
     Ok(found.clone())
 }
 
-/// The owner of the cluster's data directory; where that is lost, the user who runs this.
+/// Whose the restored files are: of the user who runs this; where that is root, of the owner of the
+/// cluster's data directory.
 fn owner_for(config: &Config, cluster: &Cluster) -> Result<Owner, Explanation> {
-    if let Ok(owner) = discovery::owner(&cluster.data_directory) {
-        return Ok(owner);
-    }
     if !nix::unistd::geteuid().is_root() {
         return Ok(Owner::current());
+    }
+    if let Ok(owner) = discovery::owner(&cluster.data_directory) {
+        return Ok(owner);
     }
     let name = config.sandbox.user.as_deref().unwrap_or("postgres");
     Owner::named(name).map_err(|e| e.explanation())

@@ -10,7 +10,7 @@ use crate::engine::copies::Availability;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{BaseSummary, Forecast, Reach, Source};
-use crate::engine::postgres::layout;
+use crate::engine::postgres::layout::{self, DebianCluster};
 use crate::engine::recovery_point::reach::needed_space;
 use crate::engine::runbook::{Runbook, StepText};
 use crate::engine::runner::plan::{Cancel, Places, Plan, PlanStep};
@@ -57,6 +57,7 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
     } else {
         kept(cluster, &base, &spaces, now)?
     };
+    rights::require_places(cluster, &places)?;
     // Beside the data directory and not in the incident's folder: the server must get at it.
     let rescue = beside(&cluster.data_directory, "rescued-wal", now);
     let data = places.alternative.as_deref().unwrap_or(&cluster.data_directory);
@@ -299,7 +300,7 @@ impl Draft<'_> {
                              it, and would start {damaged} at boot"
                         )
                     }));
-                    all.push(after_alternative(self.data));
+                    all.push(after_alternative(&self.cluster.control, self.data));
                 }
                 all
             }
@@ -398,13 +399,39 @@ pub(super) fn fills(data: &Path, places: &Places, aside: &str) -> Vec<String> {
     all
 }
 
-/// What is left to do for people where another directory was recovered into.
+/// What is left to do for people where another directory was recovered into: whoever starts the
+/// server at boot has to know it.
 #[must_use]
-pub fn after_alternative(directory: &Path) -> String {
+pub fn after_alternative(control: &Control, directory: &Path) -> String {
+    let debian =
+        |debian: DebianCluster| format!("as data_directory in {}", debian.config_file.display());
+    let keeper = match control {
+        Control::PgCtl { .. } => String::from("in what starts the server at boot"),
+        Control::PgCtlcluster { version, cluster, .. } => {
+            debian(DebianCluster::named(*version, cluster))
+        }
+        Control::Systemd { unit: Some(unit), .. } => match DebianCluster::of_unit(unit) {
+            Some(one) => debian(one),
+            None => {
+                format!("in the unit (systemctl edit {unit}: its PGDATA, or the -D of its start)")
+            }
+        },
+        Control::Systemd { unit: None, .. } => {
+            String::from("in its unit (systemctl edit: its PGDATA, or the -D of its start)")
+        }
+        Control::Command(commands) => {
+            let takes = |words: &[String]| words.iter().any(|w| w.contains("{data_directory}"));
+            match takes(&commands.start) && takes(&commands.stop) {
+                true => String::from(
+                    "in what runs the commands at boot ({data_directory} follows lifeboat.toml)",
+                ),
+                false => String::from("in the programs of start and stop"),
+            }
+        }
+    };
     format!(
-        "afterwards the cluster lives in {}: name it as data_directory in lifeboat.toml and in \
-         what starts the server at boot (the unit's PGDATA or -D, a link), and move it back in a \
-         maintenance window",
+        "afterwards the cluster lives in {}: name it as data_directory in lifeboat.toml and {keeper}, \
+         and restart the server once by it; or move it back in a maintenance window",
         directory.display()
     )
 }

@@ -2,13 +2,16 @@
 //! configure and start, and whether the server's configuration is where the driver takes it. Looked
 //! at when the plan is made, before a byte is touched. Looks only.
 
+mod sudo;
+
 use crate::engine::config::{Cluster, Control};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::postgres::child;
 use crate::engine::postgres::closed::ClosedServer;
-use crate::engine::postgres::control::{self, StartOptions};
+use crate::engine::postgres::control::{self, Call, Purpose, StartOptions};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::{control_file, layout, recovery_settings};
+use crate::engine::runner::plan::Places;
 use rustix::fs::{Access, access};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,8 +30,6 @@ const OF_THE_OWNER: [&str; 8] = [
     "promote",
     "open",
 ];
-/// Steps that start or stop the server.
-const OF_THE_DRIVER: [&str; 3] = ["stop-server", "start-recovery", "open"];
 
 /// What is known of the rights of one step; steps that are not named have them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,25 +63,14 @@ pub struct Ground {
 /// every such step named.
 pub fn check(cluster: &Cluster) -> Result<Ground, Explanation> {
     let data = &cluster.data_directory;
+    require_owner(cluster)?;
     // What a lost directory was is known from the backups alone; its steps say what they lack.
     if !data.join("PG_VERSION").exists() {
         return Ok(Ground { config_file: layout::config_file(cluster), ..Ground::default() });
     }
     let owner = discovery::owner(data).map_err(|e| e.explanation())?;
     let rights = rights(cluster, &Owner::current(), &owner);
-    let lacking: Vec<String> = rights
-        .iter()
-        .filter_map(|right| match &right.finding {
-            Finding::Lacking(why) => Some(format!("{} ({why})", right.step)),
-            Finding::CouldNotVerify(_) => None,
-        })
-        .collect();
-    if !lacking.is_empty() {
-        return Err(refused(
-            format!("{} lacks rights for: {}.", Owner::current(), lacking.join(", ")),
-            advice(cluster, &owner),
-        ));
-    }
+    require(cluster, &rights, &owner)?;
     let config_file = configuration(cluster, &owner)?;
     let driver = control::driver(cluster).map_err(|e| e.explanation())?;
     driver.check().map_err(|e| e.explanation())?;
@@ -95,14 +85,100 @@ pub fn check(cluster: &Cluster) -> Result<Ground, Explanation> {
     Ok(Ground { config_file, unverified: unverified.collect() })
 }
 
+/// Refuses whoever is neither root nor the owner of the data directory. Such a user cannot even look
+/// into it: it would seem to be lost.
+///
+/// # Errors
+/// Names every step.
+pub fn require_owner(cluster: &Cluster) -> Result<(), Explanation> {
+    let data = &cluster.data_directory;
+    match (discovery::owner(data), data.symlink_metadata()) {
+        (Ok(owner), _) => require(cluster, &of_the_owner(&Owner::current(), &owner), &owner),
+        // Gone, and not out of reach.
+        (Err(_), Err(gone)) if gone.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        (Err(error), _) => Err(error.explanation()),
+    }
+}
+
+/// Refuses where places beside the data directory are filled that `us` cannot write to.
+///
+/// # Errors
+/// Names every step.
+pub fn require_places(cluster: &Cluster, places: &Places) -> Result<(), Explanation> {
+    let us = Owner::current();
+    let found = of_places(&us, places);
+    if found.is_empty() {
+        return Ok(());
+    }
+    let owner = discovery::owner(&cluster.data_directory).map_err(|e| e.explanation())?;
+    require(cluster, &found, &owner)
+}
+
+fn require(cluster: &Cluster, rights: &[Right], owner: &Owner) -> Result<(), Explanation> {
+    let lacking: Vec<String> = rights
+        .iter()
+        .filter_map(|right| match &right.finding {
+            Finding::Lacking(why) => Some(format!("{} ({why})", right.step)),
+            Finding::CouldNotVerify(_) => None,
+        })
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(refused(
+        format!("{} lacks rights for: {}.", Owner::current(), lacking.join(", ")),
+        advice(cluster, owner),
+    ))
+}
+
+fn lacking(step: &'static str, why: &str) -> Right {
+    Right { step, finding: Finding::Lacking(why.to_owned()) }
+}
+
+/// What only root and the data directory's owner may do.
+fn of_the_owner(us: &Owner, owner: &Owner) -> Vec<Right> {
+    if us.uid == 0 || us.uid == owner.uid {
+        return Vec::new();
+    }
+    let why = format!("only {owner} and root may");
+    OF_THE_OWNER.iter().map(|step| lacking(step, &why)).collect()
+}
+
+/// What is made beside a directory that is recovered into, and in the folders of tablespaces and
+/// of the WAL.
+fn of_places(us: &Owner, places: &Places) -> Vec<Right> {
+    if us.uid == 0 {
+        return Vec::new();
+    }
+    let beside = |path: &Path| path.parent().map(Path::to_owned);
+    let alternative = places.alternative.as_deref().and_then(beside);
+    let wal = places.wal.as_deref().and_then(beside);
+    let kept = places.kept.iter().filter_map(|space| beside(&space.folder));
+    let spaces = places.spaces.iter().map(|space| space.place.clone());
+    let each = alternative
+        .map(|folder| (["move-aside", "configure-recovery"], folder))
+        .into_iter()
+        .chain(wal.into_iter().chain(spaces).map(|folder| (["restore-base"; 2], folder)))
+        .chain(kept.map(|folder| (["move-aside"; 2], folder)));
+    let mut all = Vec::new();
+    for (steps, folder) in each {
+        // One that is not there is made, in a folder that is.
+        let there = folder.ancestors().find(|path| path.exists()).unwrap_or(&folder);
+        if access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+            let why = format!("{us} cannot write to {}", there.display());
+            all.extend(steps.map(|step| lacking(step, &why)));
+        }
+    }
+    all.dedup();
+    all
+}
+
 /// The rights that are no matter of course for `us`.
 #[must_use]
 pub fn rights(cluster: &Cluster, us: &Owner, owner: &Owner) -> Vec<Right> {
-    let lacking = |step, why: &str| Right { step, finding: Finding::Lacking(why.to_owned()) };
-    let mut all = Vec::new();
-    if us.uid != 0 && us.uid != owner.uid {
-        let why = format!("only {owner} and root may");
-        return OF_THE_OWNER.iter().map(|step| lacking(step, &why)).collect();
+    let mut all = of_the_owner(us, owner);
+    if !all.is_empty() {
+        return all;
     }
     if us.uid != 0
         && let Some(beside) = cluster.data_directory.parent()
@@ -111,56 +187,77 @@ pub fn rights(cluster: &Cluster, us: &Owner, owner: &Owner) -> Vec<Right> {
         let why = format!("{us} cannot write to {}", beside.display());
         all.extend(["rescue-wal", "move-aside", "restore-base"].map(|step| lacking(step, &why)));
     }
-    let driver = driver_rights(&cluster.control, us);
-    all.extend(
-        driver
-            .iter()
-            .flat_map(|finding| OF_THE_DRIVER.map(|step| Right { step, finding: finding.clone() })),
-    );
+    all.extend(of_calls(&calls(cluster), us));
     all
 }
 
-fn driver_rights(control: &Control, us: &Owner) -> Option<Finding> {
-    match control {
-        Control::PgCtl { .. } | Control::PgCtlcluster { .. } => None,
-        Control::Systemd { unit, systemctl, .. } if us.uid != 0 => {
-            Some(systemd_rights(unit.as_deref(), systemctl, us)).flatten()
-        }
-        Control::Systemd { .. } => None,
-        Control::Command(commands) => commands
-            .all()
-            .filter(|_| !commands.shell)
-            .filter_map(|(_, words)| words.first())
-            .filter(|program| program.starts_with('/'))
-            .find(|program| access(program.as_str(), Access::EXEC_OK).is_err())
-            .map(|program| Finding::Lacking(format!("{us} cannot run {program}"))),
+/// Steps that run a driver's program.
+fn steps_of(purpose: Purpose) -> &'static [&'static str] {
+    match purpose {
+        Purpose::Look => &["stop-server", "start-recovery", "open"],
+        Purpose::Stop => &["stop-server", "open"],
+        Purpose::Start => &["start-recovery", "open"],
     }
 }
 
-fn systemd_rights(unit: Option<&str>, systemctl: &[String], us: &Owner) -> Option<Finding> {
-    let unit = unit.unwrap_or("postgresql");
-    let sudo = systemctl.first().is_some_and(|word| Path::new(word).ends_with("sudo"));
-    if sudo {
-        let rest: Vec<&String> =
-            systemctl.iter().skip(1).filter(|word| word.as_str() != "-n").collect();
-        let words = ["--no-ask-password", "--no-block", "stop", unit];
-        let mut command = Command::new(systemctl.first()?);
-        command.args(["-n", "-l"]).args(rest).args(words);
-        return match answers(command) {
-            Some(true) => None,
-            Some(false) => Some(Finding::Lacking(format!("sudo does not let {us} stop {unit}"))),
-            None => Some(Finding::CouldNotVerify(String::from("sudo gave no answer"))),
-        };
+/// Of the programs that a driver runs.
+fn of_calls(calls: &[Call], us: &Owner) -> Vec<Right> {
+    let mut all: Vec<Right> = Vec::new();
+    for call in calls {
+        let Some(finding) = may_run(call, us) else { continue };
+        for step in steps_of(call.purpose) {
+            let right = Right { step, finding: finding.clone() };
+            match all.iter_mut().find(|known| known.step == *step) {
+                None => all.push(right),
+                // One reason of a step is enough, and that it would fail outweighs a doubt.
+                Some(known) if matches!(known.finding, Finding::CouldNotVerify(_)) => {
+                    *known = right
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    all
+}
+
+/// None where there is no driver: making it again says why not.
+fn calls(cluster: &Cluster) -> Vec<Call> {
+    control::driver(cluster).map(|driver| driver.calls()).unwrap_or_default()
+}
+
+/// Why it is no matter of course that `us` may run it.
+fn may_run(call: &Call, us: &Owner) -> Option<Finding> {
+    let (program, rest) = call.words.split_first()?;
+    let is = |name: &str| Path::new(program).ends_with(name);
+    if is("sudo") && us.uid != 0 {
+        return sudo::may_run(program, rest, us);
+    }
+    if is("systemctl") && us.uid != 0 {
+        return polkit(call, us);
+    }
+    if is("sh") && rest.iter().any(|line| line.contains("sudo")) {
+        let what = "what a shell's line asks of sudo cannot be told beforehand";
+        return Some(Finding::CouldNotVerify(what.to_owned()));
+    }
+    let lacks = program.starts_with('/') && access(program.as_str(), Access::EXEC_OK).is_err();
+    lacks.then(|| Finding::Lacking(format!("{us} cannot run {program}")))
+}
+
+/// What polkit lets `us` have systemd do with a unit.
+fn polkit(call: &Call, us: &Owner) -> Option<Finding> {
+    let [.., verb, unit] = call.words.as_slice() else { return None };
+    if call.purpose == Purpose::Look {
+        return None;
     }
     let mut command = Command::new("pkcheck");
     command.args(["--action-id", "org.freedesktop.systemd1.manage-units"]);
-    command.args(["--detail", "unit", unit, "--detail", "verb", "stop"]);
+    command.args(["--detail", "unit", unit, "--detail", "verb", verb]);
     command.args(["--process", &std::process::id().to_string()]);
     match answers(command) {
         Some(true) => None,
-        Some(false) => Some(Finding::Lacking(format!("polkit does not let {us} stop {unit}"))),
+        Some(false) => Some(Finding::Lacking(format!("polkit does not let {us} {verb} {unit}"))),
         None => Some(Finding::CouldNotVerify(format!(
-            "whether {us} may have systemd stop {unit} cannot be asked"
+            "whether {us} may have systemd {verb} {unit} cannot be asked"
         ))),
     }
 }
@@ -171,11 +268,24 @@ fn answers(mut command: Command) -> Option<bool> {
     child::run(command, ASK_LIMIT).ok().map(|finished| finished.ok())
 }
 
+/// What a question was answered with.
+fn told(mut command: Command) -> Option<String> {
+    command.stdin(Stdio::null());
+    let finished = child::run(command, ASK_LIMIT).ok().filter(child::Finished::ok)?;
+    Some(finished.stdout)
+}
+
 fn advice(cluster: &Cluster, owner: &Owner) -> String {
     let mut command = Command::new("sudo");
     command.args(["-n", "-u", &owner.to_string(), "true"]);
-    if answers(command) == Some(true) {
+    if !owner.is_current() && answers(command) == Some(true) {
         return format!("You may become {owner} without a password: sudo -u {owner} lifeboat");
+    }
+    if let Some(rule) = sudo::rule(owner, &calls(cluster)) {
+        return format!(
+            "Run Lifeboat as root, or as {owner} with a rule of sudo's (visudo -f \
+             /etc/sudoers.d/lifeboat): {rule}"
+        );
     }
     match &cluster.control {
         Control::Systemd { .. } => format!(
@@ -263,24 +373,59 @@ mod tests {
         assert_eq!(steps, OF_THE_OWNER);
     }
 
-    #[test]
-    fn a_program_that_cannot_be_run_is_lacking_for_everybody() {
-        let folder = tempfile::tempdir().unwrap();
-        let control = "driver = \"command\"\nstart = [\"/bin/sh\"]\nstop = [\"/nowhere/stop\"]\n";
-        let control: Control = toml::from_str(control).unwrap();
-        let found = rights(&cluster(&folder.path().join("data"), control), &user(0), &user(70));
-        assert_eq!(found.iter().map(|right| right.step).collect::<Vec<_>>(), OF_THE_DRIVER);
-        assert!(matches!(&found[0].finding, Finding::Lacking(why) if why.contains("/nowhere")));
+    fn call(purpose: Purpose, words: &[&str]) -> Call {
+        Call { purpose, words: words.iter().map(|word| (*word).to_owned()).collect() }
     }
 
     #[test]
-    fn what_systemd_permits_an_unprivileged_user_is_asked_and_never_assumed() {
-        let folder = tempfile::tempdir().unwrap();
-        let sudo = "driver = \"systemd\"\nunit = \"postgresql\"\nsystemctl = [\"/nowhere/sudo\"]\n";
-        for control in [Control::unit("postgresql", None), toml::from_str(sudo).unwrap()] {
-            let cluster = cluster(&folder.path().join("data"), control);
-            assert_eq!(rights(&cluster, &user(0), &user(70)), []);
-            assert_eq!(rights(&cluster, &user(70), &user(70)).len(), OF_THE_DRIVER.len());
+    fn a_program_that_cannot_be_run_is_lacking_for_everybody() {
+        let calls = [call(Purpose::Stop, &["/nowhere/stop"]), call(Purpose::Start, &["/bin/sh"])];
+        for us in [user(0), user(70)] {
+            let found = of_calls(&calls, &us);
+            let steps: Vec<&str> = found.iter().map(|right| right.step).collect();
+            assert_eq!(steps, ["stop-server", "open"]);
+            let why = |right: &Right| matches!(&right.finding, Finding::Lacking(why) if why.contains("/nowhere"));
+            assert!(found.iter().all(why), "{found:?}");
         }
+        let shell = [call(Purpose::Start, &["/bin/sh", "-c", "sudo -n /opt/start"])];
+        let found = of_calls(&shell, &user(70));
+        assert!(found.iter().all(|right| matches!(right.finding, Finding::CouldNotVerify(_))));
+        assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn what_sudo_and_systemd_permit_is_asked_and_never_assumed() {
+        // As none is there, none of them answers.
+        for words in [
+            &["/nowhere/sudo", "-n", "systemctl", "stop", "x"][..],
+            &["/nowhere/systemctl", "stop", "x"],
+        ] {
+            let found = of_calls(&[call(Purpose::Stop, words)], &user(70));
+            assert_eq!(found.len(), 2, "{words:?}: {found:?}");
+        }
+        assert_eq!(of_calls(&[call(Purpose::Stop, &["systemctl", "stop", "x"])], &user(0)), []);
+    }
+
+    #[test]
+    fn what_is_made_beside_a_place_needs_the_folder_around_it() {
+        let root = tempfile::tempdir().unwrap();
+        let closed = root.path().join("closed");
+        std::fs::create_dir(&closed).unwrap();
+        let places = |name: &str| Places {
+            alternative: Some(closed.join(name)),
+            wal: Some(root.path().join("wal/main")),
+            ..Places::default()
+        };
+        assert_eq!(of_places(&user(0), &places("new")), []);
+        assert_eq!(of_places(&Owner::current(), &places("new")), []);
+        if nix::unistd::geteuid().is_root() {
+            // Nothing is closed to root.
+            return;
+        }
+        std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o500))
+            .unwrap();
+        let found = of_places(&Owner::current(), &places("new"));
+        let steps: Vec<&str> = found.iter().map(|right| right.step).collect();
+        assert_eq!(steps, ["move-aside", "configure-recovery"]);
     }
 }

@@ -60,7 +60,8 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     .touching(could_go.iter().map(|(path, _)| path.display().to_string()).collect());
     // What it has to be more than, for the look afterwards.
     room.with = free.map(|free| vec![free.to_string()]).unwrap_or_default();
-    let alternative = world.alternative();
+    // The recovery may be there already.
+    let alternative = world.alternative().filter(|other| *other != data);
     let other = by_people(
         "other-disk",
         "Recover on another disk",
@@ -70,8 +71,8 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
                 path.display()
             ),
             None => String::from(
-                "Set alternative_data_directory in the cluster's section of lifeboat.toml, cancel \
-                 (X), put everything back (U) and plan again.",
+                "Name a directory on another disk as alternative_data_directory in the cluster's \
+                 section of lifeboat.toml, cancel (X), put everything back (U) and plan again.",
             ),
         },
     );

@@ -5,7 +5,9 @@
 use super::held;
 use super::pg_ctl::{PgCtl, shell_quoted};
 use super::wait::{self, Helper, Mark};
-use super::{ControlError, Driver, StartOptions, StartWait, Started, StopMode, Stopped};
+use super::{
+    Call, ControlError, Driver, Purpose, StartOptions, StartWait, Started, StopMode, Stopped,
+};
 use crate::engine::config::Commands;
 use crate::engine::postgres::child;
 use crate::engine::postgres::control_file::{self, ClusterState};
@@ -16,6 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const RELOAD_LIMIT: Duration = Duration::from_secs(30);
+/// The limit with which it is told what a command will be.
+const ASKED: Duration = Duration::from_secs(60);
 
 /// A server that its operators' own programs start and stop.
 #[derive(Debug)]
@@ -33,12 +37,8 @@ impl Command {
         Self { commands, cluster: cluster.to_owned(), owner, inner }
     }
 
-    fn process(
-        &self,
-        words: &[String],
-        mode: StopMode,
-        limit: Duration,
-    ) -> Result<Process, ControlError> {
+    /// A command's words as they are run.
+    fn words(&self, words: &[String], mode: StopMode, limit: Duration) -> Vec<String> {
         let text = |path: &Path| path.display().to_string();
         let values = [
             ("{data_directory}", text(self.data_directory())),
@@ -48,15 +48,25 @@ impl Command {
             ("{mode}", mode.word().to_owned()),
             ("{seconds}", limit.as_secs().max(1).to_string()),
         ];
-        let filled: Vec<String> =
-            words.iter().map(|word| fill(word, &values, self.commands.shell)).collect();
-        let (program, arguments) = match filled.split_first() {
-            Some((line, _)) if self.commands.shell => {
-                (String::from("/bin/sh"), vec![String::from("-c"), line.clone()])
-            }
-            Some((program, arguments)) => (program.clone(), arguments.to_vec()),
-            None => (String::new(), Vec::new()),
-        };
+        let filled = words.iter().map(|word| fill(word, &values, self.commands.shell));
+        if self.commands.shell {
+            let shell = ["/bin/sh", "-c"].map(String::from);
+            return shell.into_iter().chain(filled.take(1)).collect();
+        }
+        filled.collect()
+    }
+
+    fn process(
+        &self,
+        words: &[String],
+        mode: StopMode,
+        limit: Duration,
+    ) -> Result<Process, ControlError> {
+        let filled = self.words(words, mode, limit);
+        let (program, arguments) = filled.split_first().map_or_else(
+            || (String::new(), [].as_slice()),
+            |(program, rest)| (program.clone(), rest),
+        );
         let us = Owner::current();
         let user = if self.commands.as_server { &self.owner } else { &us };
         let mut process = child::command(&program, user)
@@ -99,6 +109,17 @@ impl Driver for Command {
 
     fn keeps_settings(&self) -> bool {
         true
+    }
+
+    fn calls(&self) -> Vec<Call> {
+        if self.commands.as_server {
+            return Vec::new();
+        }
+        let call = |purpose, words: &[String]| Call {
+            purpose,
+            words: self.words(words, StopMode::Fast, ASKED),
+        };
+        vec![call(Purpose::Stop, &self.commands.stop), call(Purpose::Start, &self.commands.start)]
     }
 
     fn start(&self, options: &StartOptions) -> Result<Started, ControlError> {

@@ -99,6 +99,21 @@ pub enum Stopped {
     WasDown,
 }
 
+/// What a program is run for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Look,
+    Stop,
+    Start,
+}
+
+/// A program that a driver runs as Lifeboat's own user, word for word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub purpose: Purpose,
+    pub words: Vec<String>,
+}
+
 /// Control of one server. Every method blocks, has a limit, and says what it waited for.
 pub trait Driver: Send + Sync + Debug {
     fn data_directory(&self) -> &Path;
@@ -139,6 +154,12 @@ pub trait Driver: Send + Sync + Debug {
     /// server takes none: a value on the server's own command line would outweigh them.
     fn keeps_settings(&self) -> bool {
         false
+    }
+
+    /// The programs that it runs as Lifeboat's own user to look, stop and start: what somebody else
+    /// may have to permit.
+    fn calls(&self) -> Vec<Call> {
+        Vec::new()
     }
 
     /// Never does more than the mode that was asked for.
@@ -202,16 +223,19 @@ pub fn driver_for(
     data_directory: &Path,
 ) -> Result<Box<dyn Driver>, ControlError> {
     let owner = discovery::owner(data_directory)?;
+    let configured = data_directory == cluster.data_directory;
     let inner = || {
         let named = cluster.control.bin_directory();
         let binaries = discovery::binaries(named, Some(data_directory))?;
-        let log = cluster.control.log().map(Path::to_owned);
+        // A service's log is written by the service, and perhaps by nobody else.
+        let own = configured || matches!(cluster.control, Control::PgCtl { .. });
+        let log = cluster.control.log().filter(|_| own).map(Path::to_owned);
         let log = log.unwrap_or_else(|| default_log(cluster, data_directory));
         let config_file = layout::config_file(cluster);
         let made = PgCtl::new(binaries, owner.clone(), data_directory, log);
         Ok::<_, ControlError>(made.configured_by(config_file))
     };
-    if data_directory != cluster.data_directory {
+    if !configured {
         return Ok(Box::new(inner()?));
     }
     Ok(match &cluster.control {

@@ -7,7 +7,7 @@ use super::held;
 use super::pg_ctl::PgCtl;
 use super::unit::{Systemctl, UnitState};
 use super::wait::{self, Helper, Mark};
-use super::{ControlError, Driver, StartOptions, Started, StopMode, Stopped};
+use super::{Call, ControlError, Driver, Purpose, StartOptions, Started, StopMode, Stopped};
 use crate::engine::postgres::discovery::{Owner, Running};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -91,6 +91,16 @@ impl Driver for Systemd {
         true
     }
 
+    fn calls(&self) -> Vec<Call> {
+        let call = |purpose, verb| Call { purpose, words: self.systemctl.words(verb, &self.unit) };
+        vec![
+            call(Purpose::Look, "show"),
+            call(Purpose::Stop, "stop"),
+            call(Purpose::Start, "start"),
+            call(Purpose::Start, "reset-failed"),
+        ]
+    }
+
     fn start(&self, options: &StartOptions) -> Result<Started, ControlError> {
         if let Running::Yes(_) = self.status()? {
             return Ok(Started::AlreadyRunning);
@@ -103,8 +113,7 @@ impl Driver for Systemd {
             self.systemctl.run("reset-failed", &self.unit, RELOAD_LIMIT)?;
         }
         let log = options.log.as_deref().unwrap_or_else(|| self.log());
-        // Not waited for: a replay may take longer than a unit's limit.
-        let command = self.systemctl.command("start", &["--no-block"], &self.unit)?;
+        let command = self.systemctl.command("start", &self.unit)?;
         let mut helper = Helper::begin(command)?;
         let given_up = || {
             let state = self.unit_state()?;
@@ -136,7 +145,7 @@ impl Driver for Systemd {
         if mode != StopMode::Fast {
             return Err(ControlError::Mode { driver: "systemd", mode });
         }
-        let command = self.systemctl.command("stop", &["--no-block"], &self.unit)?;
+        let command = self.systemctl.command("stop", &self.unit)?;
         let mut helper = Helper::begin(command)?;
         let stopped = if pid.is_some() {
             wait::for_stop(self, &mut helper, mode, limit)?

@@ -20,6 +20,16 @@ const PROPERTIES: &str =
 #[derive(Debug, Clone)]
 pub struct Systemctl(Vec<String>);
 
+/// What stands before a verb. A start and a stop are not waited for here: a replay may take longer
+/// than a unit's limit.
+fn options(verb: &str) -> &'static [&'static str] {
+    match verb {
+        "show" => &[PROPERTIES],
+        "start" | "stop" => &["--no-block"],
+        _ => &[],
+    }
+}
+
 /// What systemd says of a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnitState {
@@ -86,24 +96,27 @@ impl Systemctl {
         PathBuf::from(self.0.first().map_or("systemctl", String::as_str))
     }
 
-    /// A verb about a unit. It never asks for a password: nobody would answer.
-    pub(super) fn command(
-        &self,
-        verb: &str,
-        options: &[&str],
-        unit: &str,
-    ) -> Result<Command, ControlError> {
+    /// The words of a verb about a unit, the program first. It never asks for a password: nobody
+    /// would answer.
+    pub(super) fn words(&self, verb: &str, unit: &str) -> Vec<String> {
+        let program = self.program().display().to_string();
+        let before = self.0.iter().skip(1).cloned();
+        let about = [verb, unit];
+        let own = ["--no-ask-password"].iter().chain(options(verb)).chain(&about);
+        std::iter::once(program).chain(before).chain(own.map(|word| (*word).to_owned())).collect()
+    }
+
+    pub(super) fn command(&self, verb: &str, unit: &str) -> Result<Command, ControlError> {
         let program = self.program();
         let mut command = child::command(&program, &Owner::current())
             .map_err(|source| ControlError::Run { program, source })?;
-        command.args(self.0.iter().skip(1)).arg("--no-ask-password").args(options);
-        command.arg(verb).arg(unit);
+        command.args(self.words(verb, unit).iter().skip(1));
         Ok(command)
     }
 
     /// Has it done and waits until systemd says that it is.
     pub(super) fn run(&self, verb: &str, unit: &str, limit: Duration) -> Result<(), ControlError> {
-        let (ok, said) = Helper::begin(self.command(verb, &[], unit)?)?.finish(limit)?;
+        let (ok, said) = Helper::begin(self.command(verb, unit)?)?.finish(limit)?;
         let (verb, unit) = (verb.to_owned(), unit.to_owned());
         if ok { Ok(()) } else { Err(ControlError::Systemctl { verb, unit, said }) }
     }
@@ -120,7 +133,7 @@ impl Systemctl {
     }
 
     fn look(&self, unit: &str) -> Result<UnitState, ControlError> {
-        let command = self.command("show", &[PROPERTIES], unit)?;
+        let command = self.command("show", unit)?;
         let (ok, said) = Helper::begin(command)?.finish(ASK_LIMIT)?;
         if ok {
             return Ok(UnitState::parse(&said));
@@ -185,6 +198,16 @@ mod tests {
         {
             assert_eq!(service_in(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_verb_is_asked_for_as_sudo_may_have_it_word_for_word() {
+        let sudo = ["sudo", "-n", "/usr/bin/systemctl"].map(String::from).to_vec();
+        let said = |verb| Systemctl::new(sudo.clone()).words(verb, "postgresql").join(" ");
+        let before = "sudo -n /usr/bin/systemctl --no-ask-password";
+        assert_eq!(said("stop"), format!("{before} --no-block stop postgresql"));
+        assert_eq!(said("reload"), format!("{before} reload postgresql"));
+        assert!(said("show").starts_with(&format!("{before} --property=LoadState,")));
     }
 
     #[test]

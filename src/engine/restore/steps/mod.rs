@@ -71,13 +71,17 @@ fn of_full(id: &str, old: &Arc<Site>, new: &Arc<Site>) -> Result<Box<dyn Step>, 
 }
 
 /// The first steps deal with the damaged directory, the others with the one recovered into.
+#[must_use]
+pub fn is_of_damaged(id: &str) -> bool {
+    matches!(id, "confirm-identity" | "rescue-wal" | "stop-server" | "move-aside")
+}
+
 fn by_id(
     id: &str,
     damaged: &Arc<Site>,
     recovered: &Arc<Site>,
 ) -> Result<Box<dyn Step>, Explanation> {
-    let is_damaged = matches!(id, "confirm-identity" | "rescue-wal" | "stop-server" | "move-aside");
-    let site = Arc::clone(if is_damaged { damaged } else { recovered });
+    let site = Arc::clone(if is_of_damaged(id) { damaged } else { recovered });
     Ok(match id {
         "confirm-identity" => Box::new(prepare::ConfirmIdentity(site)),
         "rescue-wal" => Box::new(prepare::RescueWal(site)),
