@@ -148,6 +148,7 @@ impl Town {
              INSERT INTO accounts SELECT n, 1 + n % 500, n FROM generate_series(1, 2000) AS n;
              CREATE UNLOGGED TABLE passing AS SELECT generate_series(1, 9) AS n;
              CREATE MATERIALIZED VIEW known AS SELECT name, email FROM people;
+             ANALYZE;
              CREATE SCHEMA cron;
              CREATE TABLE cron.job (jobid bigint PRIMARY KEY, command text, active boolean);
              INSERT INTO cron.job VALUES (1, 'DELETE FROM public.people', true);
@@ -370,8 +371,8 @@ fn a_table_comes_back_on_a_copy_that_is_masked_and_silent() {
     assert_eq!(bank("SELECT count(*) FROM known WHERE email LIKE '#%'"), "500");
     assert_eq!(
         bank(
-            "SELECT count(*) FROM pg_stats WHERE most_common_vals::text LIKE '%@%'
-        OR histogram_bounds::text LIKE '%@%'"
+            "SELECT count(*) FROM pg_stats WHERE schemaname = 'public' AND (most_common_vals::text LIKE '%@%'
+        OR histogram_bounds::text LIKE '%@%')"
         ),
         "0"
     );

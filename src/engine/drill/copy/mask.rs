@@ -227,14 +227,14 @@ async fn rewrite(
     Ok(rows)
 }
 
-/// Materialized views keep what they were made from.
+/// Materialized views keep what they were made from, in rows and in statistics.
 async fn refresh(session: &Session, masking: &Masking) -> Result<(), DrillError> {
     let views = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
         WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid";
     for row in quiet::rows(session, views).await? {
         let name = Name::new(row.get::<_, String>(0), row.get::<_, String>(1));
-        let sql = format!("REFRESH MATERIALIZED VIEW {0}", name.sql());
+        let sql = format!("REFRESH MATERIALIZED VIEW {0}; ANALYZE {0}", name.sql());
         session.batch_execute(&sql).await.map_err(|error| {
             let why = masking.server_words(&reason(&error)).into_owned();
             refused(&format!("the materialized view {name}: {why}"))
