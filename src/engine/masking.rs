@@ -119,11 +119,16 @@ impl Masking {
         Cow::Owned(told)
     }
 
-    fn rule(&self, table: &str, column: &str) -> Option<&Mask> {
-        let fits = |rule: &&MaskingRule| {
+    /// The rule that holds for a column, and its place among the rules.
+    #[must_use]
+    pub fn rule_of(&self, table: &str, column: &str) -> Option<(usize, &MaskingRule)> {
+        self.rules.iter().enumerate().find(|(_, rule)| {
             is_table(rule, table) && (rule.column == "*" || rule.column == column)
-        };
-        self.rules.iter().find(fits).map(|rule| &rule.rule)
+        })
+    }
+
+    fn rule(&self, table: &str, column: &str) -> Option<&Mask> {
+        self.rule_of(table, column).map(|(_, rule)| &rule.rule)
     }
 }
 

@@ -253,6 +253,44 @@ fn a_cluster_comes_back_from_a_bucket_on_a_bad_day() {
 }
 
 /// On the second implementation, with good luck alone.
+/// A drill on a copy needs no right but to read: the server takes no write, and hears of none.
+#[test]
+#[ignore = "heavy: see make test-s3"]
+fn a_drill_on_a_copy_only_reads_its_bucket() {
+    let (Some(server), Some(closed)) = (Server::rclone(&[]), Server::rclone(&["--read-only"]))
+    else {
+        return;
+    };
+    let town = Town::new(server);
+    town.json(&["create-repository"]);
+    town.cluster.start_server();
+    town.cluster.sql("CREATE TABLE orders AS SELECT n AS id FROM generate_series(1, 999) AS n");
+    town.json(&["backup"]);
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(town.server.folder.path().join("backups/pg"))
+        .arg(closed.folder.path().join("backups"))
+        .status();
+    assert!(copied.unwrap().success());
+    let proxy = Proxy::before(&closed);
+    town.write_config("reading.toml", &proxy.address);
+    let refused = child::run(town.command("reading.toml", &["backup"]), LIMIT).unwrap();
+    assert!(!refused.ok(), "the bucket takes a backup: {}", refused.said());
+
+    let before = proxy.seen().len();
+    let drill =
+        ["drill", "table-loss", "--auto", "--json", "--size", "16", "--from-backup", "shop"];
+    let done = child::run(town.command("reading.toml", &drill), 3 * LIMIT).unwrap();
+    assert!(done.ok(), "{}", done.said());
+    let outcome: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(outcome["outcome"], "VERIFIED", "{outcome:#}");
+    assert_eq!(outcome["copy"]["rows"], 999, "{outcome:#}");
+    let asked = proxy.seen().split_off(before);
+    assert!(asked.len() > 3, "{asked:?}");
+    let reads = |line: &String| line.starts_with("GET ") || line.starts_with("HEAD ");
+    assert!(asked.iter().all(reads), "{asked:#?}");
+}
+
 #[test]
 #[ignore = "heavy: s3s-fs is built first, see make test-s3"]
 fn a_cluster_comes_back_from_s3s_fs_too() {

@@ -258,6 +258,14 @@ pub enum Verb {
     /// A GameDay drill on a throwaway cluster that it makes, breaks and removes.
     Drill(Drill),
 
+    /// Reads a backup for a drill on a copy of it; started by drill.
+    #[command(hide = true)]
+    DrillReader {
+        /// The configuration of the sandbox that it reads for.
+        #[arg(long)]
+        sandbox: PathBuf,
+    },
+
     /// The screens with a drill's briefing; started by drill in its sandbox.
     #[command(hide = true)]
     Screens {
@@ -1071,9 +1079,22 @@ pub struct Drill {
     /// With --auto: one JSON object on standard output.
     #[arg(long, requires = "auto")]
     pub json: bool,
-    /// Megabytes of data in the sandbox.
-    #[arg(long, default_value_t = 500, value_name = "MB", value_parser = clap::value_parser!(u64).range(16..=1_000_000))]
-    pub size: u64,
+    /// Megabytes of the shop's data; 500, or 50 beside a copy, where absent.
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(16..=1_000_000))]
+    pub size: Option<u64>,
+    /// Hold it on a copy of this cluster's backup, which is only read; the shop is made beside what
+    /// was copied.
+    #[arg(long, value_name = "CLUSTER")]
+    pub from_backup: Option<String>,
+    /// The backup to copy; the newest where absent.
+    #[arg(long, value_name = "SET", requires = "from_backup")]
+    pub set: Option<String>,
+    /// Copy from this one of the cluster's repositories alone.
+    #[arg(long, value_name = "NAME", requires = "from_backup")]
+    pub repository: Option<String>,
+    /// The copy is as the cluster was then; as at the end of its backup where absent.
+    #[arg(long, value_name = "TIME", requires = "from_backup")]
+    pub until: Option<String>,
     /// Make the sandbox here and keep it.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,

@@ -9,8 +9,9 @@ use super::args;
 use super::output;
 use crate::engine::config::{self, Config};
 use crate::engine::drill::record::{self, Record};
+use crate::engine::drill::sandbox::DEFAULT_SIZE_MB;
 use crate::engine::drill::scenario::{self, Link};
-use crate::engine::drill::{self, Held, Options, Outcome, Wish, inject, junit, place, user};
+use crate::engine::drill::{self, Held, Options, Outcome, Wish, copy, inject, junit, place, user};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::screens::view::Briefing;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Megabytes beside the data that a drill may take where no limit is given.
 const BESIDE: u64 = 4_000;
+/// Megabytes of the shop beside a copy, where no size is given: it is not what the room is for.
+const BESIDE_A_COPY: u64 = 50;
 /// How long an aborted drill may take to clear itself away.
 const ABORT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -46,20 +49,76 @@ pub(super) fn drill(config: Option<&Path>, args: &args::Drill) -> Result<ExitCod
 
 fn hold(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<ExitCode, Explanation> {
     let mut options = Options::usual().map_err(|e| e.explanation())?;
-    options.size_mb = args.size;
+    options.size_mb = size(args);
     options.seed = args.seed;
     options.keep.clone_from(&args.keep);
     if let Some(real) = real {
         options.directory.clone_from(&real.sandbox.directory);
         options.user.clone_from(&real.sandbox.user);
     }
-    let wish = wish(real, args, name)?;
+    let mut wish = wish(real, args, name)?;
     let book = Book::of(real, args)?;
+    wish.source = source(real, args, &book)?;
     if args.auto {
         alone(args, wish, &options, &book)
     } else {
         live::run(args, wish, &options, &book)
     }
+}
+
+/// Megabytes of the shop.
+fn size(args: &args::Drill) -> u64 {
+    let usual = if args.from_backup.is_some() { BESIDE_A_COPY } else { DEFAULT_SIZE_MB };
+    args.size.unwrap_or(usual)
+}
+
+/// The backup that is to be copied, where one is.
+fn source(
+    real: Option<&Config>,
+    args: &args::Drill,
+    book: &Book,
+) -> Result<Option<copy::Source>, Explanation> {
+    let Some(cluster) = &args.from_backup else { return Ok(None) };
+    let refused =
+        |kind, what: String, next: &str| Explanation::new(kind, what, "Nothing was made.", next);
+    let config = real.ok_or_else(|| {
+        refused(
+            Kind::Config,
+            String::from("Without a configuration it is not known where the backups are."),
+            "Name it with --config.",
+        )
+    })?;
+    if config.cluster(cluster).is_none() {
+        return Err(refused(
+            Kind::NotFound,
+            format!("There is no cluster \"{cluster}\" in the configuration."),
+            "Name one of those in lifeboat.toml.",
+        ));
+    }
+    let until = args.until.as_deref().map(super::time).transpose()?;
+    let kept = [&book.state, &book.junit, &args.keep];
+    Ok(Some(copy::Source {
+        config: config.clone(),
+        cluster: cluster.clone(),
+        set: args.set.clone(),
+        repository: args.repository.clone(),
+        until,
+        keep: kept.into_iter().flatten().cloned().collect(),
+    }))
+}
+
+/// The process that reads the backup for a drill on a copy.
+pub(super) fn read(config: &Config) -> Result<ExitCode, Explanation> {
+    let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    copy::reader::serve(config, &mut input, &mut output).map_err(|error| {
+        Explanation::new(
+            Kind::Internal,
+            format!("The drill could not be heard or answered: {error}."),
+            "The repository was only read.",
+            "This verb is called by lifeboat drill alone.",
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn wish(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<Wish, Explanation> {
@@ -96,8 +155,11 @@ fn wish(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<Wish, E
         }
     }
     wish.limits.time = Duration::from_secs(args.time_limit * 60);
-    let most = args.disk_limit.unwrap_or(args.size * 8 + BESIDE);
-    wish.limits.disk = most.saturating_mul(1_000_000);
+    // How large a copy is, the drill knows once it has looked at the backup.
+    wish.limits.disk = match (args.disk_limit, &args.from_backup) {
+        (None, Some(_)) => u64::MAX,
+        (limit, _) => limit.unwrap_or(size(args) * 8 + BESIDE).saturating_mul(1_000_000),
+    };
     Ok(wish)
 }
 
@@ -198,6 +260,9 @@ fn told(outcome: &Outcome) -> Result<(), Explanation> {
             }
         ))?;
     }
+    if let Some(copy) = &outcome.copy {
+        told_of(copy)?;
+    }
     let card = &outcome.card;
     if outcome.ended == "recovered" {
         output::line(&format!(
@@ -238,6 +303,20 @@ fn told(outcome: &Outcome) -> Result<(), Explanation> {
         }
     }
     Ok(())
+}
+
+/// What a drill on a copy was held on, and which rails stood.
+fn told_of(copy: &copy::Told) -> Result<(), Explanation> {
+    output::line(&format!(
+        "  On a copy of {}, {}: {} databases, {} tables, {} rows",
+        copy.cluster, copy.set, copy.databases, copy.tables, copy.rows
+    ))?;
+    if !copy.masked.is_empty() {
+        output::line(&format!("  Masked: {} columns", copy.masked.len()))?;
+    }
+    copy.rails.iter().filter(|rail| !rail.enforced).try_for_each(|rail| {
+        output::line(&format!("  NOT ENFORCED: {}: {}", rail.rail, rail.detail))
+    })
 }
 
 /// Asks every drill of this user to end, waits until it has cleared itself away, and clears what

@@ -178,6 +178,7 @@ fn dispatch(
             incidents::verify_journal(&loaded(path)?, &incident, cluster.as_deref(), json)
         }
         Verb::Drill(args) => drill::drill(path, &args),
+        Verb::DrillReader { .. } => drill::read(&loaded(path)?),
         Verb::Screens { scenario } => screens(path, Some(&scenario)),
         Verb::Far => far(path),
         Verb::Runner { incident } => incidents::runner(&loaded(path)?, &incident),

@@ -81,6 +81,9 @@ pub struct Outcome {
     pub seconds: f64,
     /// What is left on disk, where the sandbox is kept.
     pub kept: Vec<PathBuf>,
+    /// What the drill was held on a copy of, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<super::copy::Told>,
 }
 
 impl Outcome {
@@ -562,6 +565,10 @@ pub fn judge(
             reasons.push(error.explanation().to_string());
         }
     }
+    if let Some(copied) = sandbox.copied() {
+        let compared = copied.compare(sandbox.server(), sandbox.root());
+        own.extend(sandbox.runtime()?.block_on(compared));
+    }
     let led_to_the_end = reasons.is_empty();
     // A table that is brought back has no run whose end is validated: the probes say it, where
     // they were asked after it.
@@ -569,12 +576,15 @@ pub fn judge(
         let asks = matches!(entry.event, Event::ProbesRun { .. } | Event::ValidationRun { .. });
         asks && moments.back.is_some_and(|back| entry.at >= back)
     });
-    let validation: Vec<Check> = match (&scenario.incident, as_refused) {
+    let mut validation: Vec<Check> = match (&scenario.incident, as_refused) {
         (_, true) => Vec::new(),
         (Disaster::Table(_), _) if !asked_after => Vec::new(),
         (Disaster::Table(_), _) if incident.validation.is_empty() => incident.probes.clone(),
         _ => incident.validation.clone(),
     };
+    if let Some(copied) = sandbox.copied() {
+        copied.put_right(&mut validation);
+    }
     if validation.is_empty() && !as_refused {
         reasons.push(String::from("The recovered cluster was not validated."));
     }
@@ -634,6 +644,7 @@ pub fn judge(
         seed: play.seed,
         seconds: 0.0,
         kept,
+        copy: sandbox.copied().map(super::copy::Copied::told),
     })
 }
 

@@ -10,9 +10,11 @@
 pub mod act;
 pub mod auto;
 pub mod card;
+pub mod copy;
 pub mod director;
 pub mod error;
 pub mod inject;
+pub mod isolation;
 pub mod junit;
 pub mod place;
 pub mod processes;
@@ -54,6 +56,8 @@ pub struct Wish {
     pub limits: Limits,
     /// System identifiers that it must not have.
     pub denied: Vec<u64>,
+    /// The backup that it is held on a copy of; in a cluster of its own where absent.
+    pub source: Option<copy::Source>,
 }
 
 impl Wish {
@@ -72,6 +76,7 @@ impl Wish {
             link: None,
             limits: Limits { time: Duration::from_secs(4 * 3_600), disk: u64::MAX },
             denied: rails::denied(real),
+            source: None,
         })
     }
 
@@ -102,6 +107,8 @@ impl Wish {
             far: self.scenario.link.is_some() || self.scenario.incident == Disaster::Region,
             decoy: self.has("misleading-names"),
             missing_library: self.has("server-wont-start"),
+            source: self.source.clone(),
+            disk: (self.limits.disk != u64::MAX).then_some(self.limits.disk),
         }
     }
 }
@@ -118,18 +125,14 @@ pub struct LiveDrill {
 ///
 /// # Errors
 /// Where any of it fails; the sandbox is cleared away then, unless it is to be kept.
-pub fn prepare(wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
+pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
     let setup = wish.setup();
     let mut sandbox = Sandbox::create_for(options, &setup, &Sandbox::make_repository, say)?;
     let ways_out = rails::ways_out(sandbox.config(), sandbox.root());
     if !ways_out.is_empty() {
         return Err(DrillError::Rail(format!("the sandbox leads out: {}", ways_out.join("; "))));
     }
-    let identity = discovery::identity(&sandbox.cluster().data_directory).ok();
-    let identifier = identity.map(|identity| identity.system_identifier);
-    if let Some(why) = rails::refused(identifier, &wish.denied) {
-        return Err(DrillError::Rail(why));
-    }
+    know_it(&sandbox, &mut wish)?;
     let handle = sandbox.runtime()?.handle().clone();
     let director = Director::begin(sandbox.root(), &wish.injects, wish.limits, handle)?;
     if director.stops_runner() {
@@ -145,6 +148,10 @@ pub fn prepare(wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill,
         sandbox.back_up()?;
     }
     still_on(&director)?;
+    if sandbox.copied().is_some() {
+        say("Counting what was copied, row by row");
+        sandbox.note_copied()?;
+    }
     open_shop(&mut sandbox, &wish, &director, say)?;
     director.strike(When::Incident)?;
     if let Some(link) = wish.link.or(wish.scenario.link) {
@@ -154,6 +161,18 @@ pub fn prepare(wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill,
     sandbox.keep_scenario(&as_told(&wish, struck_at))?;
     still_on(&director)?;
     Ok(LiveDrill { wish, director, sandbox })
+}
+
+/// Refuses a cluster that no drill may touch. A copy has the number of what it was made of, and is
+/// known by where it runs.
+fn know_it(sandbox: &Sandbox, wish: &mut Wish) -> Result<(), DrillError> {
+    if let Some(copied) = sandbox.copied() {
+        wish.limits.disk = wish.limits.disk.min(copied.most_bytes());
+        return copied.guard(sandbox.server(), sandbox.root());
+    }
+    let identity = discovery::identity(&sandbox.cluster().data_directory).ok();
+    let identifier = identity.map(|identity| identity.system_identifier);
+    rails::refused(identifier, &wish.denied).map_or(Ok(()), |why| Err(DrillError::Rail(why)))
 }
 
 /// Ends a drill that reached a limit.

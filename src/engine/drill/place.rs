@@ -9,6 +9,7 @@ use super::error::DrillError;
 use super::processes;
 use super::user::can_enter;
 use crate::engine::postgres::child;
+use crate::engine::postgres::closed::ClosedServer;
 use crate::engine::postgres::discovery::Owner;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File};
@@ -208,6 +209,7 @@ fn sweep_one(root: &Path) -> Result<Cleared, DrillError> {
 pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
     let mark = marked(root)?;
     processes::end_all_of(root, Duration::from_secs(20))?;
+    clear_closed(root)?;
     let mut cleared = Cleared::default();
     for name in ENTRIES {
         remove(&root.join(name))?;
@@ -229,6 +231,50 @@ pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
     }
     cleared.left.extend(others);
     Ok(cleared)
+}
+
+/// A server of the sandbox's that was killed in a recovery leaves its private folder behind.
+fn clear_closed(root: &Path) -> Result<(), DrillError> {
+    let Ok(meta) = root.metadata() else { return Ok(()) };
+    let owner = Owner { uid: meta.uid(), gid: meta.gid(), name: None };
+    let Ok(entries) = fs::read_dir(root.join("cluster")) else { return Ok(()) };
+    let beside = entries.flatten().map(|entry| entry.path());
+    // The data directory itself may be what was lost.
+    for data in beside.chain([root.join("cluster/data")]) {
+        let closed = ClosedServer::of(&data, &owner, 0);
+        let folder = &closed.socket_directory;
+        let ours = folder.symlink_metadata().is_ok_and(|meta| {
+            meta.is_dir() && (meta.uid() == owner.uid || meta.uid() == Owner::current().uid)
+        });
+        if ours {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_name().as_encoded_bytes().starts_with(b".s.PGSQL.") {
+                    remove(&entry.path())?;
+                }
+            }
+            closed.remove().map_err(|error| {
+                DrillError::file(folder, "it could not be removed")(io::Error::other(error))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// What is still there of a sandbox that was cleared away: its folders, processes, sockets.
+#[must_use]
+pub fn traces(root: &Path, socket: &Path) -> Vec<String> {
+    let mut found: Vec<String> = [root, socket]
+        .iter()
+        .filter(|path| path.symlink_metadata().is_ok())
+        .map(|path| path.display().to_string())
+        .collect();
+    found.extend(processes::pids_of(root).iter().map(|pid| format!("process {pid}")));
+    let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    let bound = sockets.lines().filter_map(|line| line.split_whitespace().nth(7));
+    let bound =
+        bound.filter(|path| [root, socket].iter().any(|own| Path::new(path).starts_with(own)));
+    found.extend(bound.map(|path| format!("the socket {path}")));
+    found
 }
 
 /// The drills of this user that run now: their folders, and the processes that hold them. In

@@ -142,7 +142,7 @@ impl Record {
             rto_target_seconds: outcome.rto_target_seconds,
             seconds: outcome.seconds,
             card: outcome.card.clone(),
-            cluster: None,
+            cluster: outcome.copy.as_ref().map(|copy| copy.cluster.clone()),
             journal: evidence.journal.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             held_by: held_by.to_owned(),
@@ -401,6 +401,7 @@ pub(super) mod tests {
             seed: 1,
             seconds: 30.0,
             kept: Vec::new(),
+            copy: None,
         }
     }
 

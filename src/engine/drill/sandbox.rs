@@ -16,6 +16,7 @@
 //!   ledger.jsonl, truth.json      for scoring alone
 //! ```
 
+use super::copy::{self, Copied, Reading, Room};
 use super::error::DrillError;
 use super::place::{self, Cleared, Place};
 use super::scenario::{Disaster, Link, Load, Scenario};
@@ -75,7 +76,7 @@ pub struct Options {
 }
 
 /// What a scenario wants of its sandbox beside the shop.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Setup {
     /// The scenario's name, for its own configuration.
     pub scenario: Option<String>,
@@ -85,6 +86,10 @@ pub struct Setup {
     pub decoy: bool,
     /// A library that the server's configuration names and that is not there.
     pub missing_library: bool,
+    /// The backup that the shop is made in a copy of; a cluster of its own where absent.
+    pub source: Option<copy::Source>,
+    /// Bytes that the drill may take, where that is to hold before a copy is made.
+    pub disk: Option<u64>,
 }
 
 impl Options {
@@ -120,6 +125,7 @@ pub struct Sandbox {
     cluster: Cluster,
     server: Server,
     volume: Volume,
+    copied: Option<Copied>,
     traffic: Option<Traffic>,
     truth: Option<Truth>,
     runtime: Option<Runtime>,
@@ -165,6 +171,19 @@ impl Sandbox {
         }
         let place = Place::make(options.directory.as_deref(), options.keep.as_deref(), &user)?;
         let root = place.root().to_path_buf();
+        // Before there are threads: what is entered here holds for those that come.
+        let reading = match Self::look(options, setup, &place, &user) {
+            Ok(reading) => reading,
+            Err(error) => {
+                // What cannot be cleared is left to the next drill; the reason is told.
+                let _ = place.clear();
+                return Err(error);
+            }
+        };
+        let programs = match &reading {
+            Some(reading) => reading.programs()?,
+            None => programs,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("drill")
@@ -187,16 +206,18 @@ impl Sandbox {
         let asked = Arc::new(AtomicBool::new(false));
         let watch = runtime.spawn(clear_on_signal(
             root.clone(),
-            options.keep.is_some(),
+            // A copy that is interrupted may not be masked yet.
+            options.keep.is_some() && setup.source.is_none(),
             Arc::clone(&asked),
         ));
-        let sandbox = Self {
+        let mut sandbox = Self {
             place,
             keep: options.keep.is_some(),
             config,
             cluster,
             server,
             volume,
+            copied: None,
             traffic: None,
             truth: None,
             runtime: Some(runtime),
@@ -206,9 +227,20 @@ impl Sandbox {
             asked,
             watch: Some(watch),
         };
-        sandbox.check_space(options.size_mb)?;
+        if reading.is_none() {
+            sandbox.check_space(options.size_mb)?;
+        }
         sandbox.furnish(&options.lifeboat)?;
-        sandbox.fill(say)?;
+        match reading {
+            Some(reading) => {
+                if let Err(error) = sandbox.bring(reading, say) {
+                    // Nobody is to look at what may not be masked.
+                    sandbox.keep = false;
+                    return Err(error);
+                }
+            }
+            None => sandbox.fill(say)?,
+        }
         if setup.decoy {
             sandbox.make_decoy()?;
         }
@@ -224,6 +256,40 @@ impl Sandbox {
             sandbox.append_conf("shared_preload_libraries = 'shop_audit'\n")?;
         }
         Ok(sandbox)
+    }
+
+    /// The backup that a drill is to be held on a copy of, where it is.
+    fn look(
+        options: &Options,
+        setup: &Setup,
+        place: &Place,
+        user: &discovery::Owner,
+    ) -> Result<Option<Reading>, DrillError> {
+        let Some(source) = &setup.source else { return Ok(None) };
+        let room = Room {
+            size_mb: options.size_mb,
+            repositories: 1 + u64::from(setup.far),
+            limit: setup.disk,
+        };
+        let reading = copy::begin(source, place, user, &options.lifeboat, room)?;
+        reading.programs()?;
+        Ok(Some(reading))
+    }
+
+    /// What was copied, where the shop stands in a copy.
+    #[must_use]
+    pub fn copied(&self) -> Option<&Copied> {
+        self.copied.as_ref()
+    }
+
+    /// Takes the figures of what was copied, which have to be the same after the recovery.
+    ///
+    /// # Errors
+    /// Where the server cannot be asked.
+    pub fn note_copied(&mut self) -> Result<(), DrillError> {
+        let handle = self.runtime()?.handle().clone();
+        let Some(copied) = &mut self.copied else { return Ok(()) };
+        handle.block_on(copied.note(&self.server))
     }
 
     /// Its folder.
@@ -572,7 +638,18 @@ impl Sandbox {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-        if self.keep { Ok(Cleared::default()) } else { self.place.clear() }
+        if self.keep {
+            return Ok(Cleared::default());
+        }
+        let cleared = self.place.clear()?;
+        match place::traces(self.place.root(), self.place.socket()) {
+            // What is not ours stays, and is told by whoever cleared.
+            left if left.is_empty() || !cleared.left.is_empty() => Ok(cleared),
+            left => Err(DrillError::Refused {
+                path: self.place.root().to_path_buf(),
+                why: format!("it was cleared away, and there is still {}", left.join(", ")),
+            }),
+        }
     }
 
     fn check_space(&self, size_mb: u64) -> Result<(), DrillError> {
@@ -644,9 +721,30 @@ impl Sandbox {
         server.run("initdb", &["--sync-only", "-D", &data]).map(drop)
     }
 
+    /// A copy instead of a cluster of its own, and the shop beside what was copied.
+    fn bring(&mut self, reading: Reading, say: Say<'_>) -> Result<(), DrillError> {
+        let (server, own) = (&self.server, self.settings());
+        let copied = copy::bring(reading, server, self.root(), &own, self.runtime()?, say)?;
+        let (orders, customers) = (self.volume.orders, self.volume.customers);
+        say(&format!("Filling the shop beside it: {customers} customers, {orders} orders"));
+        self.runtime()?.block_on(shop::fill(server, self.volume, self.seed))?;
+        server.stop()?;
+        // The copy did not wait for the disk; the drill begins on durable data.
+        let data = server.data.display().to_string();
+        server.run("initdb", &["--sync-only", "-D", &data])?;
+        copy::settings::write(server, &own)?;
+        copy::settings::offer_histories(server)?;
+        self.copied = Some(copied);
+        Ok(())
+    }
+
     fn configure_server(&self) -> Result<(), DrillError> {
+        self.append_conf(&self.settings())
+    }
+
+    fn settings(&self) -> String {
         let (root, server) = (self.root().display(), &self.server);
-        let settings = format!(
+        format!(
             "\n# The drill's sandbox.\n\
              listen_addresses = ''\n\
              port = {port}\n\
@@ -663,8 +761,7 @@ impl Sandbox {
              log_line_prefix = '%m [%p] %q%u@%d '\n",
             port = server.port,
             socket = server.socket.display(),
-        );
-        self.append_conf(&settings)
+        )
     }
 
     /// A cluster that was made long ago and that nobody uses.

@@ -58,6 +58,19 @@ impl Repository {
         Self::over(store, config, cluster)
     }
 
+    /// As [`Repository::open`], over a store that refuses every write and removal: nothing that is
+    /// done with it can change the place.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub fn open_read_only(
+        config: &RepositoryConfig,
+        cluster: &str,
+    ) -> Result<Self, RepositoryError> {
+        let store = store::slowed(store::open(&config.store, cluster)?, config.place.line);
+        Self::over(store::read_only(store), config, cluster)
+    }
+
     /// Makes a new repository for `cluster`, or opens the one that is there. Made by root, it
     /// belongs to root until its folder is given to the server's user; then what root writes
     /// later is given to that user too.

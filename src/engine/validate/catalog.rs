@@ -126,10 +126,16 @@ pub(super) async fn jobs(
     for table in tables.iter().filter(|table| is_wanted(table)) {
         let expected = expected.get(table.name.as_str()).cloned();
         let name = &table.name;
+        let kind = match table.logged {
+            true => Kind::Count { expected },
+            false => Kind::NotAskable(String::from(
+                "It is unlogged: every recovery brings it back empty, as PostgreSQL means it to.",
+            )),
+        };
         list.push(
             format!("counts:{prefix}{name}"),
             format!("{name}: rows"),
-            Kind::Count { expected },
+            kind,
             format!("SELECT count(*) FROM {name}"),
         );
     }
@@ -143,7 +149,7 @@ pub(super) async fn jobs(
     }
     missing.dedup_by(|a, b| a.id == b.id);
     foreign_keys(session, &mut list).await?;
-    for table in tables.iter().filter(|table| table.created_at) {
+    for table in tables.iter().filter(|table| table.created_at && table.logged) {
         let name = &table.name;
         list.push(
             format!("recent:{prefix}{name}"),
@@ -191,6 +197,8 @@ struct Table {
     created_at: bool,
     /// The first column of the primary key, quoted.
     key: Option<String>,
+    /// Its rows are in the WAL; of others a recovery brings back none.
+    logged: bool,
 }
 
 async fn tables(session: &Session) -> Result<Vec<Table>, Error> {
@@ -202,7 +210,8 @@ async fn tables(session: &Session) -> Result<Vec<Table>, Error> {
                                AND a.atttypid = 'timestamptz'::regtype),
                       (SELECT format('%I', a.attname) FROM pg_index i
                          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
-                        WHERE i.indrelid = c.oid AND i.indisprimary)
+                        WHERE i.indrelid = c.oid AND i.indisprimary),
+                      c.relpersistence = 'p'
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
                  AND c.relpersistence <> 't'
@@ -217,6 +226,7 @@ async fn tables(session: &Session) -> Result<Vec<Table>, Error> {
                 pages: row.try_get(2)?,
                 created_at: row.try_get(3)?,
                 key: row.try_get(4)?,
+                logged: row.try_get(5)?,
             })
         })
         .collect()

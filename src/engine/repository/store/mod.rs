@@ -3,6 +3,7 @@
 
 pub mod counting;
 pub mod posix;
+mod read_only;
 pub mod s3;
 mod slowed;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use read_only::read_only;
 pub use slowed::slowed;
 
 /// The object that says that a place is a repository. A store without it proves nothing: an

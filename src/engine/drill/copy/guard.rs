@@ -1,0 +1,147 @@
+//! Telling a copy from the cluster that it was made of. Both have the same system identifier, so
+//! that number tells nothing: a copy is known by where it runs. Owns the rules, on values that were
+//! gathered before the real places were hidden; see docs/decisions/drill-on-a-copy.md.
+
+use crate::engine::config::{Cluster, Config, Encryption, S3Credentials, StoreConfig};
+use crate::engine::postgres::discovery::{self, Running};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Where a cluster is, as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub name: String,
+    pub data: PathBuf,
+    /// Of the data directory, where it is there: device and inode.
+    pub node: Option<(u64, u64)>,
+    /// Of its postmaster, where one runs.
+    pub pid: Option<i32>,
+    /// Where its server is reached: a folder of sockets or a host, and the port.
+    pub address: (String, u16),
+}
+
+impl Place {
+    /// The place of a configured cluster.
+    #[must_use]
+    pub fn of(cluster: &Cluster) -> Self {
+        let real = cluster.data_directory.canonicalize();
+        let data = real.unwrap_or_else(|_| cluster.data_directory.clone());
+        let node = data.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+        let pid = match discovery::running(&data) {
+            Ok(Running::Yes(postmaster)) => Some(postmaster.pid),
+            _ => None,
+        };
+        let host = Path::new(&cluster.connection.host).canonicalize();
+        let host = host
+            .map_or_else(|_| cluster.connection.host.clone(), |real| real.display().to_string());
+        Self {
+            name: cluster.name.clone(),
+            data,
+            node,
+            pid,
+            address: (host, cluster.connection.port),
+        }
+    }
+}
+
+/// Why the cluster at `ours` may be taken for one of `real`, or may be one; empty where neither is.
+#[must_use]
+pub fn confused(ours: &Place, root: &Path, real: &[Place]) -> Vec<String> {
+    let mut found = Vec::new();
+    if !ours.data.starts_with(root) {
+        found.push(format!("{} is not in the sandbox", ours.data.display()));
+    }
+    if ours.node.is_none() || ours.pid.is_none() {
+        found.push(format!("it is not known where the server of {} runs", ours.data.display()));
+    }
+    for other in real {
+        if ours.data == other.data || ours.node.is_some() && ours.node == other.node {
+            found.push(format!("the copy's data directory is that of \"{}\"", other.name));
+        }
+        if ours.pid.is_some() && ours.pid == other.pid {
+            found.push(format!("the copy's server is that of \"{}\"", other.name));
+        }
+        if ours.address == other.address {
+            found.push(format!("the copy is reached where \"{}\" is", other.name));
+        }
+    }
+    found
+}
+
+/// What a drill on a copy has no business with: data directories, repositories, keys and sockets of
+/// the real clusters. Folders that `keep` lies in are left out: of those only the socket is named.
+#[must_use]
+pub fn real_places(config: &Config, keep: &[PathBuf]) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = Vec::new();
+    for cluster in &config.clusters {
+        all.push(cluster.data_directory.clone());
+        all.extend(cluster.alternative_data_directory.clone());
+        all.extend(cluster.connection.passfile.clone());
+        for connection in std::iter::once(&cluster.connection).chain(&cluster.application) {
+            if connection.host.starts_with('/') {
+                let folder = PathBuf::from(&connection.host);
+                all.push(folder.join(format!(".s.PGSQL.{}", connection.port)));
+                if !keep.iter().any(|needed| needed.starts_with(&folder)) {
+                    all.push(folder);
+                }
+            }
+        }
+    }
+    for repository in &config.repositories {
+        match &repository.store {
+            StoreConfig::File { path } => all.extend(config.clusters.iter().map(|cluster| {
+                PathBuf::from(path.to_string_lossy().replace("{cluster}", &cluster.name))
+            })),
+            StoreConfig::S3(bucket) => {
+                if let S3Credentials::File { path, .. } = &bucket.credentials {
+                    all.push(path.clone());
+                }
+            }
+        }
+        if let Encryption::Aes256Cbc { master_key_file, previous_master_key_file, .. } =
+            &repository.encryption
+        {
+            all.extend(master_key_file.clone());
+            all.extend(previous_master_key_file.clone());
+        }
+    }
+    // Where programs look for a server without being told.
+    all.push(PathBuf::from("/run/postgresql"));
+    // The deepest first: what is hidden as a whole is not looked into any more.
+    all.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(data: &str, inode: u64, pid: i32, port: u16) -> Place {
+        Place {
+            name: String::from("bank"),
+            data: PathBuf::from(data),
+            node: Some((1, inode)),
+            pid: Some(pid),
+            address: (String::from("/run/postgresql"), port),
+        }
+    }
+
+    #[test]
+    fn a_copy_is_known_by_where_it_runs() {
+        let root = Path::new("/var/tmp/lifeboat-drill-1");
+        let real = [place("/srv/bank", 2, 100, 5432)];
+        let ours = place("/var/tmp/lifeboat-drill-1/cluster/data", 3, 200, 40_000);
+        assert_eq!(confused(&ours, root, &real), Vec::<String>::new());
+        let linked = Place { node: Some((1, 2)), ..ours.clone() };
+        assert!(confused(&linked, root, &real)[0].contains("that of \"bank\""));
+        let same = Place { pid: Some(100), ..ours.clone() };
+        assert_eq!(confused(&same, root, &real).len(), 1);
+        let reached = Place { address: real[0].address.clone(), ..ours.clone() };
+        assert_eq!(confused(&reached, root, &real).len(), 1);
+        let outside = Place { data: PathBuf::from("/srv/other"), ..ours.clone() };
+        assert_eq!(confused(&outside, root, &real).len(), 1);
+        let unknown = Place { pid: None, ..ours };
+        assert_eq!(confused(&unknown, root, &real).len(), 1);
+    }
+}

@@ -1,0 +1,117 @@
+//! The settings of a copy's server: the sandbox's own, whole, and none of those that came with the
+//! data. Owns the files in the data directory that decide what a server does.
+
+use super::super::error::DrillError;
+use super::super::server::Server;
+use super::super::user;
+use super::reader::WAL;
+use crate::engine::explain::Explain;
+use crate::engine::files;
+use crate::engine::postgres::control_file::{self, ControlFile};
+use crate::engine::postgres::recovery_settings::quoted;
+use jiff::Timestamp;
+use std::fs;
+use std::path::Path;
+
+/// Replaces the data directory's files; `own` are lines of the sandbox's.
+///
+/// # Errors
+/// Where the control file cannot be read or a file not be written.
+pub fn write(server: &Server, own: &str) -> Result<(), DrillError> {
+    let control = control_file::read(&server.data)
+        .map_err(|error| DrillError::Engine(error.explanation()))?;
+    let mut text = String::from("# The drill's sandbox, on a copy; nothing here came with it.\n");
+    text.push_str(own);
+    text.push_str(&least(&control));
+    text.push_str(QUIET);
+    if server.programs.major >= 17 {
+        // One on login would act before anything else can.
+        text.push_str("event_triggers = off\n");
+    }
+    let file = |name: &str, content: &str| put(server, name, content);
+    file("postgresql.conf", &text)?;
+    // It outweighs every other file, and came with the data.
+    file("postgresql.auto.conf", "")?;
+    file("pg_hba.conf", "local all all trust\n")?;
+    file("pg_ident.conf", "")
+}
+
+/// Has the server recover to where the copy is to begin, by WAL that lies in the sandbox.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub fn recover(server: &Server, root: &Path, until: Option<Timestamp>) -> Result<(), DrillError> {
+    let source = format!("cp \"{}/%f\" \"%p\"", root.join(WAL).display());
+    let source = quoted(&source).map_err(|error| DrillError::Engine(error.explanation()))?;
+    let target = match until {
+        Some(until) => format!("recovery_target_time = '{until}'"),
+        None => String::from("recovery_target = 'immediate'"),
+    };
+    let conf = server.data.join("postgresql.conf");
+    let mut text = fs::read_to_string(&conf)
+        .map_err(DrillError::file(&conf, "the server's settings cannot be read"))?;
+    text.push_str(&format!(
+        "restore_command = {source}\n{target}\nrecovery_target_action = 'promote'\n\
+         recovery_target_timeline = 'current'\narchive_mode = off\nfsync = off\n"
+    ));
+    put(server, "postgresql.conf", &text)?;
+    let standby = server.data.join("standby.signal");
+    if standby.exists() {
+        fs::remove_file(&standby).map_err(DrillError::file(&standby, "it could not be removed"))?;
+    }
+    put(server, "recovery.signal", "")
+}
+
+/// Makes the archiver take the copy's own timeline history, which a server that did not archive
+/// yet at its promotion would keep to itself.
+///
+/// # Errors
+/// Where it cannot be noted.
+pub fn offer_histories(server: &Server) -> Result<(), DrillError> {
+    let wal = server.data.join("pg_wal");
+    let listed = fs::read_dir(&wal).map_err(DrillError::file(&wal, "it cannot be listed"))?;
+    for entry in listed.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".history") {
+            put(server, &format!("pg_wal/archive_status/{name}.ready"), "")?;
+        }
+    }
+    Ok(())
+}
+
+fn put(server: &Server, name: &str, content: &str) -> Result<(), DrillError> {
+    let path = server.data.join(name);
+    files::replace(&path, content.as_bytes(), 0o600)
+        .map_err(DrillError::file(&path, "it could not be written"))?;
+    user::own(&path, &server.user)
+}
+
+/// What a server in recovery may not have less of than the one that wrote the WAL.
+fn least(control: &ControlFile) -> String {
+    let commit_times = if control.track_commit_timestamp { "on" } else { "off" };
+    format!(
+        "max_connections = {}\nmax_worker_processes = {}\nmax_wal_senders = {}\n\
+         max_prepared_transactions = {}\nmax_locks_per_transaction = {}\n\
+         track_commit_timestamp = {commit_times}\n",
+        // The drill's own sessions, whatever the real server had.
+        control.max_connections.max(40),
+        control.max_worker_processes.max(8),
+        control.max_wal_senders.max(10),
+        control.max_prepared_transactions,
+        control.max_locks_per_transaction,
+    )
+}
+
+/// Nothing acts by itself, and nothing is loaded that came with the data.
+const QUIET: &str = "shared_preload_libraries = ''\n\
+    session_preload_libraries = ''\n\
+    local_preload_libraries = ''\n\
+    max_logical_replication_workers = 0\n\
+    primary_conninfo = ''\n\
+    primary_slot_name = ''\n\
+    synchronous_standby_names = ''\n\
+    ssl = off\n\
+    huge_pages = off\n\
+    logging_collector = off\n\
+    log_destination = 'stderr'\n\
+    lc_messages = 'C'\n";
