@@ -81,12 +81,32 @@ pub struct Outcome {
     pub seconds: f64,
     /// What is left on disk, where the sandbox is kept.
     pub kept: Vec<PathBuf>,
+    /// What was enforced on time, disk and processors.
+    pub limits: Vec<String>,
+    /// That nothing of the sandbox is left; empty where it is kept.
+    pub teardown: Vec<Check>,
 }
 
 impl Outcome {
     #[must_use]
     pub fn is_verified(&self) -> bool {
         self.outcome == Verdict::Verified.word()
+    }
+
+    /// Takes in whether the sandbox is gone: a drill that leaves something has not passed.
+    pub fn torn_down(&mut self, proof: Vec<Check>) {
+        for check in proof.iter().filter(|check| check.verdict != Verdict::Verified) {
+            self.reasons.push(format!(
+                "{}: {}. {}",
+                check.title,
+                check.verdict.word(),
+                check.detail
+            ));
+            if self.is_verified() {
+                self.outcome = check.verdict.word();
+            }
+        }
+        self.teardown = proof;
     }
 }
 
@@ -634,6 +654,8 @@ pub fn judge(
         seed: play.seed,
         seconds: 0.0,
         kept,
+        limits: Vec::new(),
+        teardown: Vec::new(),
     })
 }
 
