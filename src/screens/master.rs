@@ -108,7 +108,7 @@ pub fn draw(master: &MasterView, area: Rect, buf: &mut Buffer) {
     } else {
         // What they do gives way first: their own screens show it, too.
         let cues = u16::try_from(master.stage.cues.len()).unwrap_or(u16::MAX);
-        let (above, rest) = super::split_rows(body, (body.height / 3).clamp(4, 8));
+        let (above, rest) = super::split_rows(body, (body.height / 4).clamp(5, 8));
         let wanted = cues.saturating_add(5).min(rest.height.saturating_sub(4));
         let (middle, below) = super::split_rows(rest, wanted);
         participants(master, above, buf);
@@ -141,8 +141,12 @@ fn header(master: &MasterView, area: Rect, buf: &mut Buffer) -> u16 {
     let dot = || Span::styled(format!(" {} ", theme.dot()), theme.style(Ink::Dim));
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
     let limit = stage.time_limit_seconds as f64;
+    let of = match column.width() >= 100 {
+        true => format!(" of {}", text::span(limit)),
+        false => String::new(),
+    };
     let mut spans = vec![Span::styled(
-        format!(" Runs {} of {}", text::clock(since(view, stage.begun)), text::span(limit)),
+        format!(" Runs {}{of}", text::clock(since(view, stage.begun))),
         theme.style(Ink::Text),
     )];
     spans.push(dot());
@@ -191,7 +195,7 @@ fn participants(master: &MasterView, area: Rect, buf: &mut Buffer) {
     let view = &master.view;
     let theme = view.theme;
     let mut column = Column::new(theme, area, buf);
-    column.title(false, "The participants", "what their screens know");
+    column.title(false, "The participants", "");
     let Some(incident) = &view.incident else {
         column.wrapped(Ink::Dim, "No incident is declared yet.", 2, 2);
         return;
@@ -260,7 +264,7 @@ fn injects(master: &MasterView, area: Rect, buf: &mut Buffer) {
     let (view, stage) = (&master.view, &master.stage);
     let theme = view.theme;
     let mut column = Column::new(theme, area, buf);
-    column.title(true, "Injects", "hidden until they strike");
+    column.title(true, "Injects", "");
     if stage.cues.is_empty() {
         column.text(Ink::Dim, "  This drill has none.");
         return;
@@ -316,7 +320,7 @@ fn observed(master: &MasterView, area: Rect, buf: &mut Buffer) {
     let theme = view.theme;
     let mut column = Column::new(theme, area, buf);
     let waits = match stage.untold {
-        0 => String::from("for the record; not shown to them"),
+        0 => String::new(),
         count => format!("{count} to be told once there is an incident"),
     };
     column.title(false, "Observed", &waits);
