@@ -5,6 +5,7 @@ pub mod dialer;
 pub mod far;
 pub mod keys;
 pub mod link;
+pub mod master;
 pub mod model;
 pub mod runtime;
 pub mod terminal;

@@ -53,6 +53,8 @@ pub enum Effect {
     /// Clear the window before the next frame.
     Redraw,
     Quit,
+    /// Leave, and have the drill ended and cleared away.
+    AbortDrill,
 }
 
 /// How far the way back to an earlier point is.

@@ -35,6 +35,8 @@ pub enum Ending {
     Signal,
     /// The terminal is gone.
     TerminalGone,
+    /// The operator ends the drill.
+    Aborted,
 }
 
 /// What arrives in the queue.
@@ -61,8 +63,14 @@ pub fn run(
 ) -> io::Result<Ending> {
     let (queue, inbox) = channel();
     let stop = Arc::new(AtomicBool::new(false));
-    let input = read_input(queue.clone(), Arc::clone(&stop));
-    let watch = signals.spawn(watch_signals(queue.clone()));
+    let (keys, ends) = (queue.clone(), queue.clone());
+    let input = read_input(Arc::clone(&stop), move |event| {
+        keys.send(event.map_or(Inner::End(Ending::TerminalGone), Inner::Event)).is_ok()
+    });
+    let watch = signals.spawn(async move {
+        until_signal().await;
+        let _ = ends.send(Inner::End(Ending::Signal));
+    });
     let mut outside = Outside { queue, dialer: Arc::clone(dialer), wire: None, unsent: Vec::new() };
     let ended = outside.turn(screen, app, first, &inbox);
     stop.store(true, Ordering::SeqCst);
@@ -95,8 +103,8 @@ impl Outside {
         // The first frame comes before anything is asked for.
         app.view.size = screen.size()?;
         draw(screen, app)?;
-        if self.perform(screen, first)? {
-            return Ok(Ending::Left);
+        if let Some(ending) = self.perform(screen, first)? {
+            return Ok(ending);
         }
         let mut ticked = Instant::now();
         loop {
@@ -117,8 +125,8 @@ impl Outside {
             if ticked.elapsed() >= SECOND {
                 ticked = Instant::now();
                 let effects = update(app, Event::Tick(Timestamp::now()));
-                if self.perform(screen, effects)? {
-                    return Ok(Ending::Left);
+                if let Some(ending) = self.perform(screen, effects)? {
+                    return Ok(ending);
                 }
             }
             draw(screen, app)?;
@@ -144,19 +152,18 @@ impl Outside {
             }
             Inner::Event(event) => {
                 let effects = update(app, event);
-                if self.perform(screen, effects)? {
-                    return Ok(Some(Ending::Left));
-                }
+                return self.perform(screen, effects);
             }
         }
         Ok(None)
     }
 
-    /// Performs effects; true where the operator leaves.
-    fn perform(&mut self, screen: &mut Screen, effects: Vec<Effect>) -> io::Result<bool> {
+    /// Performs effects; how it ends, where the operator leaves.
+    fn perform(&mut self, screen: &mut Screen, effects: Vec<Effect>) -> io::Result<Option<Ending>> {
         for effect in effects {
             match effect {
-                Effect::Quit => return Ok(true),
+                Effect::Quit => return Ok(Some(Ending::Left)),
+                Effect::AbortDrill => return Ok(Some(Ending::Aborted)),
                 Effect::Redraw => screen.clear()?,
                 Effect::Detach => {
                     self.wire = None;
@@ -182,7 +189,7 @@ impl Outside {
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn spawn(&self, work: impl FnOnce(&dyn Dialer, &Sender<Inner>) + Send + 'static) {
@@ -214,7 +221,11 @@ fn draw(screen: &mut Screen, app: &App) -> io::Result<()> {
     })
 }
 
-fn read_input(queue: Sender<Inner>, stop: Arc<AtomicBool>) -> JoinHandle<()> {
+/// Reads the terminal until `stop` is set or `take` says no; `None` where the terminal is gone.
+pub(super) fn read_input(
+    stop: Arc<AtomicBool>,
+    take: impl Fn(Option<Event>) -> bool + Send + 'static,
+) -> JoinHandle<()> {
     std::thread::spawn(move || {
         while !stop.load(Ordering::SeqCst) {
             let read = match term::poll(LOOK) {
@@ -228,29 +239,27 @@ fn read_input(queue: Sender<Inner>, stop: Arc<AtomicBool>) -> JoinHandle<()> {
                 Ok(term::Event::Resize(columns, rows)) => Some(Event::Resize(columns, rows)),
                 Ok(_) => None,
                 Err(_) => {
-                    let _ = queue.send(Inner::End(Ending::TerminalGone));
+                    take(None);
                     return;
                 }
             };
-            if let Some(event) = event
-                && queue.send(Inner::Event(event)).is_err()
-            {
+            if event.is_some() && !take(event) {
                 return;
             }
         }
     })
 }
 
-async fn watch_signals(queue: Sender<Inner>) {
+/// Ends when a signal asks this process to; never where signals cannot be listened to.
+pub(super) async fn until_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
     let [Ok(mut terminate), Ok(mut hangup), Ok(mut interrupt)] = kinds.map(signal) else {
-        return;
+        return std::future::pending().await;
     };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}
         _ = interrupt.recv() => {}
     }
-    let _ = queue.send(Inner::End(Ending::Signal));
 }

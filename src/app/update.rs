@@ -155,6 +155,7 @@ fn on_key(app: &mut App, key: Key) -> Vec<Effect> {
     match command.id {
         Id::Interrupt => return actions::quit(app),
         Id::Redraw => return vec![Effect::Redraw],
+        Id::AbortDrill if available(Id::AbortDrill, &app.view) => return actions::abort_drill(app),
         _ => {}
     }
     if !matches!(context, Context::Page(_) | Context::Past) {

@@ -134,10 +134,17 @@ fn left(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
 }
 
 fn tier(view: &View, incident: &Incident, column: &mut Column<'_>) {
-    let tier = view.runbook.tier(incident.declaration.tier);
+    let (tier, targets) = (view.runbook.tier(incident.declaration.tier), view.targets_of(incident));
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
-    let (rpo, rto) = (text::span(tier.rpo_seconds as f64), text::span(tier.rto_seconds as f64));
-    column.title(false, &format!("{} tier", tier.title), &tier.use_cases);
+    let (rpo, rto) = (
+        targets.rpo_seconds.map(|rpo| text::span(rpo as f64)),
+        text::span(targets.rto_seconds as f64),
+    );
+    match incident.declaration.drill {
+        Some(_) => column.title(false, "This drill", "its own targets"),
+        None => column.title(false, &format!("{} tier", tier.title), &tier.use_cases),
+    }
+    let rpo = rpo.unwrap_or_else(|| String::from("none"));
     column.text(Ink::Text, format!("  RPO {rpo}: how much data may be lost"));
     column.text(Ink::Text, format!("  RTO {rto}: how long it may be down"));
 }

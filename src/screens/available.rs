@@ -32,7 +32,7 @@ pub fn available(id: Id, view: &View) -> bool {
         },
         Id::Declare => !view.listing.clusters.is_empty(),
         Id::NextPanel | Id::PreviousPanel => view.page.panels().len() > 1,
-        Id::Briefing => view.briefing.is_some(),
+        Id::Briefing | Id::AbortDrill => view.briefing.is_some(),
         Id::Hint => view.link == Link::Live && drill::hints_left(view),
         _ => match (&view.incident, needs_live(id)) {
             (None, true) => false,

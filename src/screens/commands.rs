@@ -54,6 +54,8 @@ pub enum Context {
     Confirm,
     Gate,
     Commits,
+    /// A game master's window on a drill.
+    Master,
 }
 
 /// The commands by name.
@@ -175,6 +177,13 @@ pub enum Id {
     AnswerHandover,
     TakeCommand,
     StatusText,
+    // A drill, and its game master
+    AbortDrill,
+    ReleaseInject,
+    UndoInject,
+    Observe,
+    GiveHint,
+    TellThem,
     // Layers
     LayerClose,
     LayerUp,
@@ -246,6 +255,20 @@ const ROWS: &[C] = &[
     C::Page(Page::Validation),
     C::Page(Page::Checklist),
     C::Page(Page::Report),
+    C::Master,
+];
+const MASTER: &[C] = &[C::Master];
+/// Screens that belong to nobody in particular.
+const WINDOWS: &[C] = &[
+    C::Page(Page::Home),
+    C::Page(Page::Assessment),
+    C::Page(Page::RecoveryPoint),
+    C::Past,
+    C::Page(Page::Restore),
+    C::Page(Page::Validation),
+    C::Page(Page::Checklist),
+    C::Page(Page::Report),
+    C::Master,
 ];
 const PAGES: &[C] = &[
     C::Page(Page::Home),
@@ -273,6 +296,7 @@ const ANYWHERE: &[C] = &[
     C::Confirm,
     C::Gate,
     C::Commits,
+    C::Master,
 ];
 const LAYERS: &[C] = &[C::Reader, C::Line, C::Moment, C::Choice, C::Confirm, C::Gate, C::Commits];
 const MOVING: &[C] = &[C::Reader, C::Moment, C::Choice, C::Gate, C::Commits];
@@ -345,7 +369,7 @@ pub const TABLE: &[Command] = &[
     c(Id::GoLater, Key::Char('L'), 1, Commander, RESTORE, "later", "At the recovery point: go on to a later one. The server is stopped, told and started again; nothing is copied. Shows what happens, then takes the cluster's name."),
     c(Id::GoEarlier, Key::Char('E'), 1, Commander, RESTORE, "earlier", "At the recovery point: go back to an earlier one by a restore anew, which takes from the disk what is equal. Shows the price, then takes the cluster's name."),
     c(Id::OtherTry, Key::Char('o'), 4, Observer, RESTORE, "other try", "Where more points were tried than fit side by side: show the next of them."),
-    c(Id::OnlyParts, Key::Char('p'), 18, Commander, POINT, "only parts", "A partial loss: bring single tables, schemas or databases back while production stays up, from a copy that is recovered beside it. Says when to use it."),
+    c(Id::OnlyParts, Key::Char('p'), 11, Commander, POINT, "only parts", "A partial loss: bring single tables, schemas or databases back while production stays up, from a copy that is recovered beside it. Says when to use it."),
     c(Id::CarryParts, Key::Char('y'), 1, Commander, RESTORE, "carry over", "Parts: choose how what was looked at is carried over, and where to. Shows what is written, then takes the cluster's name."),
     c(Id::LookAtParts, Key::Char('k'), 2, Operator, RESTORE, "look at", "Parts: choose a table, a schema or a database of the copy and compare it with production. Writes nothing."),
     c(Id::Abandon, Key::Char('A'), 2, Commander, RESTORE, "abandon", "Give this recovery up at the recovery point. Nothing is deleted. Asks first."),
@@ -410,11 +434,17 @@ pub const TABLE: &[Command] = &[
     c(Id::Last, Key::End, 93, Observer, ROWS, "last", "The last row."),
     c(Id::NextPanel, Key::Tab, 55, Observer, PAGES, "next panel", "The next panel takes the arrow keys; in a small window it is the one shown."),
     c(Id::PreviousPanel, Key::BackTab, 94, Observer, PAGES, "panel before", "The panel before."),
-    c(Id::Help, Key::Char('?'), 80, Observer, PAGES, "help", "This page."),
-    c(Id::Quit, Key::Char('q'), 81, Observer, PAGES, "quit", "Leave Lifeboat. What runs goes on."),
+    c(Id::ReleaseInject, Key::Char('r'), 1, Observer, MASTER, "release", "Game master: let the selected inject strike, at its moment or, where that is past, at once. Asks first."),
+    c(Id::UndoInject, Key::Char('u'), 2, Observer, MASTER, "undo", "Game master: undo the selected inject, as others would who were told; the participants hear of it. Asks first."),
+    c(Id::Observe, Key::Char('o'), 3, Observer, MASTER, "observe", "Game master: note what you saw, with the time. The participants see it when the drill is over."),
+    c(Id::GiveHint, Key::Char('g'), 4, Observer, MASTER, "give hint", "Game master: give the participants the next hint. It is counted. Asks first."),
+    c(Id::TellThem, Key::Char('t'), 5, Observer, MASTER, "tell them", "Game master: tell the participants something, as somebody who calls them. It stands in their journal."),
+    c(Id::Help, Key::Char('?'), 80, Observer, WINDOWS, "help", "This page."),
+    c(Id::Quit, Key::Char('q'), 81, Observer, WINDOWS, "quit", "Leave Lifeboat. What runs goes on."),
 
     c(Id::Interrupt, Key::Ctrl('c'), 95, Observer, ANYWHERE, "quit", "Leave Lifeboat, from anywhere. What runs goes on."),
     c(Id::Redraw, Key::Ctrl('l'), 95, Observer, ANYWHERE, "redraw", "Draw the window anew."),
+    c(Id::AbortDrill, Key::Ctrl('x'), 95, Observer, ANYWHERE, "abort drill", "In a drill: end it and clear its sandbox away, from anywhere. Asks first."),
 
     c(Id::Yes, Key::Char('y'), 1, Observer, &[C::Confirm], "yes", "Do it."),
     c(Id::No, Key::Char('n'), 2, Observer, &[C::Confirm], "no", "Leave everything as it is."),
@@ -489,11 +519,17 @@ pub fn help(page: Page) -> Vec<(String, Vec<&'static Command>)> {
             String::from("In dialogs"),
             TABLE
                 .iter()
-                .filter(|c| !c.on.iter().any(|x| matches!(x, C::Page(_) | C::Past)))
+                .filter(|c| !c.on.iter().any(|x| matches!(x, C::Page(_) | C::Past | C::Master)))
                 .collect(),
         ),
     ]);
     groups
+}
+
+/// The keys of a game master's window, for its help.
+#[must_use]
+pub fn of_master() -> Vec<&'static Command> {
+    TABLE.iter().filter(|c| c.on.contains(&Context::Master)).collect()
 }
 
 /// The table as Markdown, for the documentation.
@@ -519,6 +555,11 @@ pub fn markdown() -> String {
     );
     for c in TABLE.iter().filter(|c| c.on == PAST) {
         out.push_str(&format!("| `{}` | {} | {} |\n", c.key, c.help, who(c.role)));
+    }
+    out.push('\n');
+    out.push_str("### Game master\n\n| key | what it does |\n|---|---|\n");
+    for c in TABLE.iter().filter(|c| c.on == MASTER) {
+        out.push_str(&format!("| `{}` | {} |\n", c.key, c.help));
     }
     out.push('\n');
     out.push_str("### Everywhere\n\n| key | what it does | who |\n|---|---|---|\n");

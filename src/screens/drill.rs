@@ -20,7 +20,7 @@ pub fn briefing(briefing: &Briefing) -> Reader {
     lines.push((
         Emphasis::Dim,
         String::from(
-            "This is a drill on a throwaway database. Nothing that you do here can reach a real one. b shows this again, D gives a hint, lifeboat drill abort in another terminal ends it; Esc begins.",
+            "This is a drill on a throwaway database. Nothing that you do here can reach a real one. b shows this again, D gives a hint, Ctrl+x ends the drill at any time; Esc begins.",
         ),
     ));
     Reader::text("Drill", lines)
@@ -63,9 +63,8 @@ pub fn next_hint(view: &View) -> Option<(Reader, String)> {
 pub fn result(view: &View) -> Option<Vec<(bool, String)>> {
     let incident = view.incident.as_ref()?;
     incident.declaration.drill.as_ref()?;
-    let tier = view.runbook.tier(incident.declaration.tier);
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
-    let limit = tier.rto_seconds as f64;
+    let limit = view.targets_of(incident).rto_seconds as f64;
     let rto = incident.clocks.serving.and_then(|_| incident.clocks.rto_seconds(view.now))?;
     let verdict = crate::engine::incident::facts::Verdict::overall(
         incident.validation.iter().map(|c| c.verdict),

@@ -311,21 +311,24 @@ fn clocks(view: &View, incident: &Incident, detail: Detail) -> Vec<Span<'static>
     }
     let (ink, sign, words) = rto(view, incident, detail < Detail::Least);
     spans.push(Span::styled(format!("{sign} {words}"), theme.style(ink)));
-    if let Some(tier) = view.tier() {
+    let name = match (detail, view.tier()) {
+        (Detail::All, _) if incident.declaration.drill.is_some() => String::from("this drill, "),
+        (Detail::All, Some(tier)) => format!("{} tier, ", tier.title),
+        _ => String::new(),
+    };
+    if let Some(rpo) = view.targets_of(incident).rpo_seconds {
         spans.push(dot());
         #[allow(clippy::cast_precision_loss, reason = "minutes")]
-        let rpo = text::span(tier.rpo_seconds as f64);
-        let name =
-            if detail == Detail::All { format!("{} tier, ", tier.title) } else { String::new() };
+        let rpo = text::span(rpo as f64);
         spans.push(Span::styled(format!("{name}RPO {rpo}"), theme.style(Ink::Text)));
     }
     spans
 }
 
-/// What is known of when the database serves, against the tier's RTO.
+/// What is known of when the database serves, against the RTO.
 #[must_use]
 pub fn outlook(view: &View, incident: &Incident) -> Option<Outlook> {
-    let limit = view.runbook.tier(incident.declaration.tier).rto_seconds;
+    let limit = view.targets_of(incident).rto_seconds;
     Outlook::of(incident, limit, view.progress.as_ref(), view.now)
 }
 
@@ -430,12 +433,12 @@ fn draw_bar(view: &View, area: Rect, buf: &mut Buffer) {
         column.text(ink, format!(" {sign} {}", text::clean(&notice.text)));
         return;
     }
-    column.spans(bar_spans(view, usize::from(area.width)));
+    column.spans(key_bar(&commands::bar(view), theme, usize::from(area.width)));
 }
 
-fn bar_spans(view: &View, width: usize) -> Vec<Span<'static>> {
-    let theme = view.theme;
-    let list = commands::bar(view);
+/// Keys and their words, as many as fit.
+#[must_use]
+pub fn key_bar(list: &[&commands::Command], theme: Theme, width: usize) -> Vec<Span<'static>> {
     let cost = |c: &commands::Command| text::width(&format!("{}", c.key)) + c.label.len() + 3;
     // The last ones (help, quit, back) keep their place; those before fill what is left.
     let fixed: usize = list.iter().filter(|c| c.rank >= 80).map(|c| cost(c)).sum();

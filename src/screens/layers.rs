@@ -2,6 +2,7 @@
 //! takes the keys, in `app::update`, and `dialogs` draws them.
 
 use super::moment::Reading;
+use crate::engine::drill::master::Wants;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{Commit, Moment, Prerequisite, Severity, Target, Topic};
 use crate::engine::incident::parts::{Carry, Part, PartsChoice};
@@ -101,6 +102,10 @@ pub enum LinePurpose {
     Lsn,
     Xid,
     Name,
+    /// What a game master saw.
+    Observe,
+    /// What a game master tells the participants.
+    Say,
 }
 
 #[derive(Debug, Clone)]
@@ -212,6 +217,10 @@ pub enum Intent {
     },
     /// Accept a cure, by its id.
     Cure(String),
+    /// What a game master asks of a drill.
+    Give(Wants),
+    /// End the drill and clear it away.
+    AbortDrill,
     /// Give this run up, put everything back, and choose another point.
     Earlier,
     /// Carry out proposals of an item of the safety list.

@@ -15,6 +15,7 @@ pub mod full_restore;
 pub mod guide;
 pub mod home;
 pub mod layers;
+pub mod master;
 pub mod moment;
 pub mod other_point;
 pub mod paint;

@@ -136,7 +136,7 @@ fn price_of_earlier(
         );
         fact("takes", words, Ink::Strong);
         #[allow(clippy::cast_precision_loss, reason = "a clock in seconds")]
-        let limit = view.tier().map(|tier| tier.rto_seconds as f64);
+        let limit = view.targets().map(|targets| targets.rto_seconds as f64);
         let left = incident.clocks.rto_seconds(view.now).zip(limit);
         if let Some((gone, rto)) = left {
             let end = forecast.total();

@@ -436,17 +436,25 @@ fn cost(view: &View, area: Rect, buf: &mut Buffer) {
 /// What is lost, in the RPO's light.
 fn lost(view: &View, reach: &Reach) -> (Ink, String) {
     let commits = reach.lost_commits.map(text::count);
-    let tier = view.tier().map_or(0, |t| t.rpo_seconds);
+    let limit = view.targets().and_then(|targets| targets.rpo_seconds);
+    let whose = match view.incident.as_ref().and_then(|i| i.declaration.drill.as_ref()) {
+        Some(_) => "the drill's",
+        None => "the tier's",
+    };
     match (commits, reach.lost_seconds) {
         (Some(commits), Some(seconds)) => {
             #[allow(clippy::cast_precision_loss, reason = "minutes")]
-            let over = seconds > tier as f64;
-            let note = if over { "! beyond the tier's RPO" } else { "within the tier's RPO" };
+            let over = limit.is_some_and(|limit| seconds > limit as f64);
+            let note = match (over, limit) {
+                (true, _) => format!(" (! beyond {whose} RPO)"),
+                (false, Some(_)) => format!(" (within {whose} RPO)"),
+                (false, None) => String::new(),
+            };
             let ink = if over { Ink::Attention } else { Ink::Good };
             let edges = [&reach.last_kept, &reach.first_lost];
             let folded = edges.into_iter().flatten().any(|commit| commit.stands_for > 1);
             let about = if folded { "about " } else { "" };
-            (ink, format!("{about}{commits} commits, the last {} ({note})", text::span(seconds)))
+            (ink, format!("{about}{commits} commits, the last {}{note}", text::span(seconds)))
         }
         (Some(commits), None) => (Ink::Text, format!("{commits} commits")),
         (None, Some(seconds)) => (Ink::Text, format!("the last {}", text::span(seconds))),
@@ -474,7 +482,7 @@ fn duration(view: &View, forecast: &Forecast) -> (Ink, String) {
     let incident = view.incident.as_ref();
     let elapsed = incident.and_then(|i| i.clocks.rto_seconds(view.now)).unwrap_or(0.0);
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
-    let limit = view.tier().map_or(0.0, |t| t.rto_seconds as f64);
+    let limit = view.targets().map_or(0.0, |t| t.rto_seconds as f64);
     let (ink, note) = if elapsed + total.1 <= limit {
         (Ink::Good, "within the RTO")
     } else if elapsed + total.0 <= limit {

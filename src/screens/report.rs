@@ -92,12 +92,14 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
         (Ink::Text, text::clean(&parts.join(", ")))
     };
     rows.push(fact("reached", reached.0, reached.1));
-    let tier = view.runbook.tier(incident.declaration.tier);
+    let targets = view.targets_of(incident);
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
-    let limits = (tier.rpo_seconds as f64, tier.rto_seconds as f64);
+    let limits = (targets.rpo_seconds.map(|rpo| rpo as f64), targets.rto_seconds as f64);
     if let Some(lost) = incident.actual_rpo().seconds {
-        let (ink, sign) = held(theme, lost <= limits.0);
-        let words = format!("{sign} {} of {} allowed", text::span(lost), text::span(limits.0));
+        let (ink, sign) = held(theme, limits.0.is_none_or(|limit| lost <= limit));
+        let allowed =
+            limits.0.map_or_else(String::new, |limit| format!(" of {} allowed", text::span(limit)));
+        let words = format!("{sign} {}{allowed}", text::span(lost));
         rows.push(fact("RPO (data lost)", ink, words));
     }
     if let Some(lost) = incident.reach.as_ref().and_then(|r| r.lost_commits) {

@@ -501,7 +501,7 @@ pub use crate::engine::incident::outlook::remaining;
 fn in_time(view: &View, incident: &Incident, range: (f64, f64)) -> (Ink, String) {
     let elapsed = incident.clocks.rto_seconds(view.now).unwrap_or(0.0);
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
-    let limit = view.tier().map_or(f64::INFINITY, |t| t.rto_seconds as f64);
+    let limit = view.targets().map_or(f64::INFINITY, |t| t.rto_seconds as f64);
     let (ink, note) = if elapsed + range.1 <= limit {
         (Ink::Good, "within the RTO")
     } else if elapsed + range.0 <= limit {

@@ -211,6 +211,15 @@ pub struct Briefing {
     pub objective: String,
     /// Told one by one, on request.
     pub hints: Vec<String>,
+    pub targets: Targets,
+}
+
+/// What an incident is measured by, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Targets {
+    /// `None` where no loss of data is too much.
+    pub rpo_seconds: Option<u64>,
+    pub rto_seconds: u64,
 }
 
 /// Everything that a screen may look at.
@@ -314,6 +323,29 @@ impl View {
     #[must_use]
     pub fn tier(&self) -> Option<&TierTarget> {
         self.incident.as_ref().map(|i| self.runbook.tier(i.declaration.tier))
+    }
+
+    /// What the open incident is measured by: in a drill the scenario's targets, else the tier's.
+    #[must_use]
+    pub fn targets(&self) -> Option<Targets> {
+        self.incident.as_ref().map(|incident| self.targets_of(incident))
+    }
+
+    #[must_use]
+    pub fn targets_of(&self, incident: &Incident) -> Targets {
+        let declared = &incident.declaration;
+        let drill = declared.drill.as_ref().and_then(|name| match &self.briefing {
+            Some(briefing) => Some(briefing.targets),
+            // Who looks on from another window knows the runbook's scenarios.
+            None => self
+                .runbook
+                .scenario(name)
+                .map(|one| Targets { rpo_seconds: one.rpo_seconds, rto_seconds: one.rto_seconds }),
+        });
+        drill.unwrap_or_else(|| {
+            let tier = self.runbook.tier(declared.tier);
+            Targets { rpo_seconds: Some(tier.rpo_seconds), rto_seconds: tier.rto_seconds }
+        })
     }
 
     /// Whether an answer to something of that purpose is awaited.

@@ -35,6 +35,38 @@ fn write(story: &mut Story, text: &str) -> Vec<Command> {
     sent(story.key(Key::Enter))
 }
 
+/// From anywhere: over a dialog, in a text field, without a line to the runner; in a drill alone.
+#[test]
+fn a_drill_is_aborted_by_one_key_and_a_yes() {
+    let abort = |s: &mut Story| {
+        s.key(Key::Ctrl('x'));
+        s.key(Key::Char('y'))
+    };
+    let mut s = Story::declared(THEME, true);
+    assert_eq!(abort(&mut s), [Effect::AbortDrill], "over the briefing");
+    s.key(Key::Esc);
+    s.key(Key::Char('a'));
+    s.keys("half a note");
+    s.key(Key::Ctrl('x'));
+    s.key(Key::Ctrl('x'));
+    s.key(Key::Char('n'));
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Line(_))), "back in the note");
+    assert_eq!(abort(&mut s), [Effect::AbortDrill]);
+    s.app.view.link = Link::Lost {
+        since: at("14:10:00"),
+        why: String::new(),
+        attempts: 1,
+        next_try: at("14:10:05"),
+    };
+    assert_eq!(abort(&mut s), [Effect::AbortDrill]);
+    let mut s = Story::home(THEME);
+    s.app.view.briefing = Some(fixture::briefing());
+    assert_eq!(abort(&mut s), [Effect::AbortDrill], "before anything is declared");
+    let mut s = Story::declared(THEME, false);
+    s.key(Key::Ctrl('x'));
+    assert!(s.app.view.layers.is_empty(), "in earnest there is nothing to abort so");
+}
+
 #[test]
 fn home_opens_and_declares() {
     let mut s = Story::home(THEME);

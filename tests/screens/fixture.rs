@@ -23,7 +23,7 @@ use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
 use lifeboat::engine::runner::protocol::{Answer, Command, Message, Progress, Unit};
 use lifeboat::screens::commands::Key;
 use lifeboat::screens::theme::Theme;
-use lifeboat::screens::view::{Briefing, ClusterRow, IncidentRow, Listing, Page, View};
+use lifeboat::screens::view::{Briefing, ClusterRow, IncidentRow, Listing, Page, Targets, View};
 
 pub const INCIDENT: &str = "INC-20261122-001";
 pub const CLUSTER: &str = "orders-prod";
@@ -1285,6 +1285,7 @@ pub fn briefing() -> Briefing {
             "Bring the orders back. Lose at most 5 minutes of data (RPO), be back within 15 minutes (RTO).",
         ),
         hints: Vec::new(),
+        targets: Targets { rpo_seconds: Some(300), rto_seconds: 900 },
     }
 }
 

@@ -7,6 +7,7 @@ mod commands;
 mod fixture;
 mod full;
 mod look;
+mod master;
 mod parts;
 mod people;
 mod random;

@@ -1079,6 +1079,10 @@ pub struct Drill {
     /// With --auto: one JSON object on standard output.
     #[arg(long, requires = "auto")]
     pub json: bool,
+    /// With a game master, who attaches by lifeboat drill master from a terminal of their own and
+    /// releases the injects; all that fit and can wait, where none is named.
+    #[arg(long, conflicts_with = "auto")]
+    pub facilitated: bool,
     /// Megabytes of the shop's data; 500, or 50 beside a copy, where absent.
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(16..=1_000_000))]
     pub size: Option<u64>,
@@ -1116,12 +1120,22 @@ pub struct Drill {
     /// Ends the drill where its sandbox takes more; eight times the size where absent.
     #[arg(long, value_name = "MB")]
     pub disk_limit: Option<u64>,
+    /// Processors that the drill may take, such as 1.5; all but one where absent, of two or fewer all.
+    #[arg(long, value_name = "N", value_parser = processors)]
+    pub cpu_limit: Option<f64>,
     /// Also write the outcome as JUnit's XML.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
     /// Keep the record of drills in this folder, not in the configuration's state directory.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
+}
+
+fn processors(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(count) if (0.1..=4_096.0).contains(&count) => Ok(count),
+        _ => Err(String::from("write a number of processors from 0.1 on, such as 1.5")),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -1190,6 +1204,14 @@ pub enum DrillVerb {
 
     /// Ends every drill of yours that runs now, and clears what ended ones left.
     Abort,
+
+    /// The game master's screen on a facilitated drill of yours: what the participants see, the
+    /// injects, observations.
+    Master {
+        /// The drill's sandbox, where several run.
+        #[arg(value_name = "DIR")]
+        sandbox: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

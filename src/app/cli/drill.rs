@@ -4,6 +4,7 @@
 
 mod books;
 mod live;
+mod master;
 
 use super::args;
 use super::output;
@@ -11,10 +12,12 @@ use crate::engine::config::{self, Config};
 use crate::engine::drill::record::{self, Record};
 use crate::engine::drill::sandbox::DEFAULT_SIZE_MB;
 use crate::engine::drill::scenario::{self, Link};
-use crate::engine::drill::{self, Held, Options, Outcome, Wish, copy, inject, junit, place, user};
+use crate::engine::drill::{
+    self, Held, Options, Outcome, Wish, cast, copy, cpu, inject, junit, place, user,
+};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
-use crate::screens::view::Briefing;
+use crate::screens::view::{Briefing, Targets};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
@@ -36,6 +39,9 @@ pub(super) fn drill(config: Option<&Path>, args: &args::Drill) -> Result<ExitCod
     };
     match (&args.verb, &args.scenario) {
         (Some(args::DrillVerb::Abort), _) => abort(real.as_ref()),
+        (Some(args::DrillVerb::Master { sandbox }), _) => {
+            master::attend(real.as_ref(), sandbox.as_deref())
+        }
         (Some(verb), _) => books::run(real.as_ref(), verb),
         (None, Some(name)) => hold(real.as_ref(), args, name),
         (None, None) => Err(Explanation::new(
@@ -59,6 +65,10 @@ fn hold(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<ExitCod
     let mut wish = wish(real, args, name)?;
     let book = Book::of(real, args)?;
     wish.source = source(real, args, &book)?;
+    cpu::sweep();
+    // Held to the end; what the drill starts inherits it.
+    let limit = cpu::limit(args.cpu_limit.unwrap_or_else(|| cpu::usual(cpu::there())));
+    limit.words().clone_into(&mut wish.cpu);
     if args.auto {
         alone(args, wish, &options, &book)
     } else {
@@ -129,6 +139,14 @@ fn wish(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<Wish, E
             name => inject::load(name),
         };
         one.and_then(|one| wish.add(one)).map_err(|e| e.explanation())?;
+    }
+    wish.facilitated = args.facilitated;
+    if args.facilitated && args.inject.is_empty() {
+        // All that a game master can hold back; what is never released never happens.
+        let offered = inject::all().into_iter().filter(cast::can_wait);
+        for one in offered.filter(|one| one.fits(&wish.scenario.incident)).collect::<Vec<_>>() {
+            wish.add(one).map_err(|e| e.explanation())?;
+        }
     }
     if args.link_speed.is_some() || args.link_latency.is_some() {
         let Some(own) = wish.scenario.link else {
@@ -205,9 +223,11 @@ impl Book {
             return Ok(());
         };
         let by = user::name_of(nix::unistd::geteuid().as_raw());
-        let one = Record::of(&held.outcome, mode, &held.evidence, &by);
-        let (line, folder) = record::keep(state, one, &held.outcome.checks, &held.evidence)
-            .map_err(|e| e.explanation())?;
+        let mut one = Record::of(&held.outcome, mode, &held.evidence, &by);
+        one.facilitation.clone_from(&held.facilitation);
+        let all = [&held.outcome.checks[..], &held.outcome.teardown].concat();
+        let (line, folder) =
+            record::keep(state, one, &all, &held.evidence).map_err(|e| e.explanation())?;
         output::warn(&format!("recorded as drill {}, evidence in {}", line.seq, folder.display()));
         Ok(())
     }
@@ -296,6 +316,10 @@ fn told(outcome: &Outcome) -> Result<(), Explanation> {
         card.wrong_turns.len(),
     ))?;
     card.wrong_turns.iter().try_for_each(|turn| output::line(&format!("    {turn}")))?;
+    output::line(&format!("  Limits: {}", outcome.limits.join("; ")))?;
+    for check in &outcome.teardown {
+        output::line(&format!("  {}: {} {}", check.title, check.verdict.word(), check.detail))?;
+    }
     for name in &outcome.injects {
         if let Ok(one) = inject::load(name) {
             output::line(&format!("  Inject \"{}\": {}", one.title, one.what))?;
@@ -346,8 +370,12 @@ fn abort(real: Option<&Config>) -> Result<ExitCode, Explanation> {
         ));
     }
     let swept = place::sweep(directory.as_deref()).map_err(|e| e.explanation())?;
+    cpu::sweep();
     for gone in &swept.removed {
         output::line(&format!("Cleared away: {}", gone.display()))?;
+    }
+    for check in &swept.proof {
+        output::line(&format!("  {}: {} {}", check.title, check.verdict.word(), check.detail))?;
     }
     output::line(if living.is_empty() { "No drill ran." } else { "Ended." })?;
     Ok(ExitCode::SUCCESS)
@@ -362,13 +390,16 @@ pub(super) fn briefing(name: &str, config: &Config) -> Result<Briefing, Explanat
     } else {
         scenario::load(name).map_err(|e| e.explanation())?
     };
-    let lifeboat =
-        format!("{} --config {}", root.join("bin/lifeboat").display(), config.path.display());
+    let hints = scenario.hints_in(root);
     Ok(Briefing {
         title: scenario.title,
         story: scenario.briefing.lines().map(str::to_owned).collect(),
         objective: scenario.objective,
-        hints: scenario.hints.iter().map(|hint| hint.replace("{lifeboat}", &lifeboat)).collect(),
+        hints,
+        targets: Targets {
+            rpo_seconds: scenario.rpo_seconds.map(|seconds| seconds as u64),
+            rto_seconds: scenario.rto_seconds as u64,
+        },
     })
 }
 

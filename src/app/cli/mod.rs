@@ -41,6 +41,7 @@ pub use args::Cli;
 
 use crate::app::far::{self as other_side, FarRunners};
 use crate::app::link::Dialer;
+use crate::app::runtime::Ending;
 use crate::app::{dialer, tui};
 use crate::engine::config::{self, Cluster, Config, RepositoryConfig};
 use crate::engine::desk;
@@ -201,6 +202,10 @@ fn screens(path: Option<&Path>, scenario: Option<&str>) -> Result<ExitCode, Expl
         theme: None,
     };
     let exit = tui::run(&config, runbook, start).map_err(|e| e.explanation())?;
+    if exit.ending == Ending::Aborted {
+        // Whoever holds the drill clears it away.
+        return Ok(ExitCode::from(Kind::Cancelled.exit_code()));
+    }
     output::line(&exit.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

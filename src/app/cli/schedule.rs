@@ -4,11 +4,12 @@ use super::args::{InstallUnits, Schedule};
 use super::output;
 use super::vigil;
 use crate::engine::audit::keeper;
-use crate::engine::config::Config;
+use crate::engine::config::{Cluster, Config};
 use crate::engine::desk;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::moments;
 use crate::engine::notify::messenger;
+use crate::engine::readiness::gather;
 use crate::engine::runbook::Runbook;
 use crate::engine::schedule::jobs::Everyday;
 use crate::engine::schedule::run::{Alone, Scheduler, Stop, Told};
@@ -25,6 +26,9 @@ use std::time::Duration;
 const MESSAGES_EVERY: Duration = Duration::from_secs(30);
 const ANCHORS_EVERY: Duration = Duration::from_secs(60);
 const CATALOGUE_EVERY: Duration = Duration::from_secs(60);
+/// The first page comes when what was due at the start is likely done.
+const READINESS_FIRST: Duration = Duration::from_secs(60);
+const READINESS_EVERY: Duration = Duration::from_secs(3_600);
 
 pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Explanation> {
     let clusters = match &args.cluster {
@@ -47,6 +51,7 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
         scheduler.pass(&Timestamp::now, &|| stop.asked())?;
         keeper::bring_left(config);
         feed_catalogue(config, runtime.handle());
+        keep_readiness(config, &clusters, &runbook, runtime.handle());
         return Ok(if scheduler.sound() {
             ExitCode::SUCCESS
         } else {
@@ -56,12 +61,13 @@ pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Exp
     let messages = left_messages(config, &runbook, &stop);
     let anchors = left_anchors(config, &stop);
     let catalogue = left_rows(config, &stop, runtime.handle());
+    let pages = readiness_pages(config, &clusters, &runbook, &stop, runtime.handle());
     let ended = scheduler.run(&stop);
     stop.ask();
     // Its deliveries have a limit of their own.
     let _ = messages.map(std::thread::JoinHandle::join);
     // A repository that hangs is not waited for: nothing of an anchor is half done.
-    drop((anchors, catalogue));
+    drop((anchors, catalogue, pages));
     ended?;
     Ok(ExitCode::SUCCESS)
 }
@@ -111,6 +117,42 @@ fn left_rows(
         }
     };
     std::thread::Builder::new().name(String::from("catalogue")).spawn(follow).ok()
+}
+
+/// Keeps what a recovery would meet for the home screen, now and then.
+fn readiness_pages(
+    config: &Config,
+    clusters: &[Cluster],
+    runbook: &Runbook,
+    stop: &Arc<Stop>,
+    runtime: &tokio::runtime::Handle,
+) -> Option<std::thread::JoinHandle<()>> {
+    let (config, clusters, runbook) = (config.clone(), clusters.to_vec(), runbook.clone());
+    let (stop, runtime) = (Arc::clone(stop), runtime.clone());
+    let follow = move || {
+        let mut wait = READINESS_FIRST;
+        while !stop.wait(wait) {
+            keep_readiness(&config, &clusters, &runbook, &runtime);
+            wait = READINESS_EVERY;
+        }
+    };
+    std::thread::Builder::new().name(String::from("readiness")).spawn(follow).ok()
+}
+
+/// A page that cannot be kept is no job's failure: the home screen tells the age of the last one.
+fn keep_readiness(
+    config: &Config,
+    clusters: &[Cluster],
+    runbook: &Runbook,
+    runtime: &tokio::runtime::Handle,
+) {
+    for cluster in clusters {
+        let page = gather::readiness(config, cluster, runbook, runtime);
+        if let Err(error) = gather::keep(&config.state_directory(), &page) {
+            let name = &cluster.name;
+            output::warn(&format!("the readiness page of {name} could not be kept: {error}"));
+        }
+    }
 }
 
 /// What is wrong with the catalogue is no job's failure: `catalogue status` tells it.

@@ -247,6 +247,20 @@ pub fn quit(app: &mut App) -> Vec<Effect> {
     Vec::new()
 }
 
+/// Asks whether to end the drill: over whatever dialog is open, and without a runner.
+pub fn abort_drill(app: &mut App) -> Vec<Effect> {
+    let is_asked = |l: &Layer| matches!(l, Layer::Confirm(c) if c.intent == Intent::AbortDrill);
+    if app.view.layers.last().is_some_and(is_asked) {
+        return Vec::new();
+    }
+    let body = vec![
+        String::from("The sandbox goes away with all that is in it: server, backups, incident."),
+        String::from("An aborted drill is not scored. Leaving with q scores it as it stands."),
+    ];
+    confirm(app, "Abort the drill?", body, "abort it", "go on", Intent::AbortDrill);
+    Vec::new()
+}
+
 fn go_home(app: &mut App) -> Vec<Effect> {
     app.open = None;
     app.attaching = false;

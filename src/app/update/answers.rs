@@ -101,6 +101,9 @@ fn yes(app: &mut App) -> Vec<Effect> {
             plain(app, Command::Cure { cure, cluster: None }, crate::screens::available::CURING)
         }
         Intent::Earlier => at_point::give_up(app),
+        Intent::AbortDrill => vec![Effect::AbortDrill],
+        // A game master's own window asks for it; see `app::master`.
+        Intent::Give(_) => Vec::new(),
         Intent::Care { item, agreed } => {
             let item = item.to_owned();
             plain(app, Command::RunCare { item, agreed }, "carrying it out")
@@ -396,6 +399,8 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
         }
         LinePurpose::StatusText => plain(app, Command::WriteStatusText { text }, "writing it down"),
         LinePurpose::Close => plain(app, Command::Close { summary: text }, "closing"),
+        // Of a game master's own window; see `app::master`.
+        LinePurpose::Observe | LinePurpose::Say => Vec::new(),
         LinePurpose::Cure { cure } => {
             let command = Command::Cure { cure, cluster: Some(text) };
             plain(app, command, crate::screens::available::CURING)

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Free bytes that a volume has where it is too small.
 const LITTLE: u64 = 4_000_000;
+/// Names the WAL file that can be lost.
+const GAP: &str = "gap";
 
 /// The parts of a sandbox that injects act on.
 #[derive(Debug, Clone)]
@@ -50,6 +52,7 @@ impl Ground {
         match inject {
             "key-denied" => rename(&self.key(), &self.away("master")),
             "repository-down" => rename(&self.repository(), &self.away("repository")),
+            "archive-gap" => self.lose_wal(),
             "damaged-backup" => self.damage_newest_backup(),
             "disk-too-small" => place::pretend_free(&self.root, Some(LITTLE)),
             "commander-absent" => self.set_role(Role::Operator),
@@ -75,6 +78,38 @@ impl Ground {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The WAL file that is to be lost, which the server has parted with.
+    ///
+    /// # Errors
+    /// Where it cannot be noted.
+    pub fn mark_gap(&self, name: &str) -> Result<(), DrillError> {
+        let path = self.away(GAP);
+        make_folder_of(&path)?;
+        files::create(&path, name.as_bytes(), 0o600)
+            .map_err(DrillError::file(&path, "it could not be written"))
+    }
+
+    /// Takes the marked WAL file out of the archive.
+    fn lose_wal(&self) -> Result<(), DrillError> {
+        let mark = self.away(GAP);
+        let name = fs::read_to_string(&mark).map_err(DrillError::file(&mark, "it is not there"))?;
+        let folder = self.repository().join("wal-archive").join(name.get(..16).unwrap_or(&name));
+        let listed =
+            fs::read_dir(&folder).map_err(DrillError::file(&folder, "it cannot be listed"))?;
+        let mut taken = false;
+        for path in listed.flatten().map(|entry| entry.path()) {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if file.starts_with(&format!("{name}.")) {
+                rename(&path, &self.away(&file))?;
+                taken = true;
+            }
+        }
+        if taken {
+            return Ok(());
+        }
+        Err(DrillError::Refused { path: folder, why: format!("it does not hold {name}") })
     }
 
     /// Flips bytes in the middle of the largest object of the newest set.
@@ -146,12 +181,17 @@ pub fn write_config(path: &Path, config: &Config) -> Result<(), DrillError> {
         .map_err(fail("it could not be written"))
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), DrillError> {
-    if let Some(folder) = to.parent()
-        && !folder.is_dir()
-    {
-        place::make_private(folder).map_err(DrillError::file(folder, "it could not be made"))?;
+fn make_folder_of(path: &Path) -> Result<(), DrillError> {
+    match path.parent() {
+        Some(folder) if !folder.is_dir() => {
+            place::make_private(folder).map_err(DrillError::file(folder, "it could not be made"))
+        }
+        _ => Ok(()),
     }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), DrillError> {
+    make_folder_of(to)?;
     fs::rename(from, to).map_err(DrillError::file(from, "it could not be moved"))
 }
 
@@ -195,6 +235,21 @@ mod tests {
         assert!(damaged("base-20250102-000000.tar.gz.enc"));
         assert!(!damaged("base-20250101-000000.tar.gz.enc"));
         assert!(!damaged("base-20250102-000000.manifest.json.enc"));
+    }
+
+    #[test]
+    fn a_wal_file_that_was_marked_is_lost_from_the_archive_and_no_other() {
+        let (_folder, ground) = ground();
+        let name = |number: u32| format!("0000000100000000000000{number:02X}");
+        let archive = ground.repository().join("wal-archive/0000000100000000");
+        fs::create_dir_all(&archive).unwrap();
+        let file = |number| archive.join(format!("{}.gz.enc", name(number)));
+        (1..4).for_each(|number| fs::write(file(number), "wal").unwrap());
+        assert!(ground.strike("archive-gap").is_err(), "none was marked");
+        ground.mark_gap(&name(2)).unwrap();
+        assert!(file(2).exists(), "not before it strikes");
+        ground.strike("archive-gap").unwrap();
+        assert_eq!([1, 2, 3].map(|number| file(number).exists()), [true, false, true]);
     }
 
     #[test]

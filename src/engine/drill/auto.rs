@@ -84,12 +84,32 @@ pub struct Outcome {
     /// What the drill was held on a copy of, where it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy: Option<super::copy::Told>,
+    /// What was enforced on time, disk and processors.
+    pub limits: Vec<String>,
+    /// That nothing of the sandbox is left; empty where it is kept.
+    pub teardown: Vec<Check>,
 }
 
 impl Outcome {
     #[must_use]
     pub fn is_verified(&self) -> bool {
         self.outcome == Verdict::Verified.word()
+    }
+
+    /// Takes in whether the sandbox is gone: a drill that leaves something has not passed.
+    pub fn torn_down(&mut self, proof: Vec<Check>) {
+        for check in proof.iter().filter(|check| check.verdict != Verdict::Verified) {
+            self.reasons.push(format!(
+                "{}: {}. {}",
+                check.title,
+                check.verdict.word(),
+                check.detail
+            ));
+            if self.is_verified() {
+                self.outcome = check.verdict.word();
+            }
+        }
+        self.teardown = proof;
     }
 }
 
@@ -645,6 +665,8 @@ pub fn judge(
         seconds: 0.0,
         kept,
         copy: sandbox.copied().map(super::copy::Copied::told),
+        limits: Vec::new(),
+        teardown: Vec::new(),
     })
 }
 

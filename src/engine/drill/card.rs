@@ -57,12 +57,15 @@ impl Moments {
             .detected
             .filter(|at| *at >= truth.struck_at && declared.is_none_or(|d| *at <= d))
             .or(declared);
+        // By the screens an event says it, by the command line a note does.
         let parts = entries.iter().filter(|entry| match &entry.event {
+            Event::PartsCarried(_) => true,
             Event::NoteAdded { topic: Topic::Note, text } => text.contains(PARTS_DONE),
             _ => false,
         });
         let parts_back = parts.map(|entry| entry.at).next_back();
         let begun = entries.iter().find(|entry| match &entry.event {
+            Event::PartsChosen(_) => true,
             Event::NoteAdded { topic: Topic::Note, text } => text.ends_with(" goes ahead"),
             _ => false,
         });
@@ -117,7 +120,9 @@ fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<f64> {
     Some(to?.duration_since(from?).as_secs_f64().max(0.0))
 }
 
-fn hints(entries: &[Entry]) -> u32 {
+/// Hints that were taken, or given by a game master.
+#[must_use]
+pub fn hints(entries: &[Entry]) -> u32 {
     let taken = entries.iter().filter(
         |entry| matches!(&entry.event, Event::NoteAdded { text, .. } if text.starts_with(HINT) && text.contains(" of ")),
     );
@@ -127,7 +132,7 @@ fn hints(entries: &[Entry]) -> u32 {
 /// A failed step is no wrong turn: what fails is the machine. What somebody took back is one.
 fn wrong_turns(entries: &[Entry]) -> Vec<String> {
     let mut found = Vec::new();
-    let mut choices = 0_u32;
+    let (mut choices, mut carried) = (0_u32, 0_u32);
     for entry in entries {
         match &entry.event {
             Event::CommandRefused { command, reason } => {
@@ -141,6 +146,12 @@ fn wrong_turns(entries: &[Entry]) -> Vec<String> {
             }
             Event::TargetMoved { reach, .. } => {
                 found.push(format!("At the target another point was chosen: {}", reach.target));
+            }
+            Event::PartsChosen(_) => {
+                carried += 1;
+                if carried > 1 {
+                    found.push(String::from("Parts were carried over more than once"));
+                }
             }
             Event::RunCancelled { .. } => found.push(String::from("The run was cancelled")),
             Event::UndoStarted => found.push(String::from("The run was put back")),

@@ -1,11 +1,16 @@
 //! The director of a drill: lets injects strike at their moment, has others undo them once they
 //! were noticed, and ends a drill that takes too long or too much room. Owns one thread that looks
 //! at the sandbox's processes and at the incident's journal, as somebody at the back of the room
-//! would; it commands nothing of the recovery.
+//! would; it commands nothing of the recovery. In a facilitated drill it holds injects back until a
+//! game master releases them, and undoes none by itself: that is the game master's then.
 
 use super::act::Ground;
+use super::card;
+use super::cast::{Cast, Cue, Standing};
 use super::error::DrillError;
+use super::floor::{Deed, Floor, Programme};
 use super::inject::{Inject, When};
+use super::master::{Desk, Facilitation, Played};
 use super::processes;
 use crate::engine::incident::event::Event;
 use crate::engine::incident::facts::Topic;
@@ -14,6 +19,7 @@ use crate::engine::incident::store::Store;
 use crate::engine::runner::client::Client;
 use crate::engine::runner::protocol::Command;
 use crate::engine::runner::spawn;
+use jiff::Timestamp;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
@@ -27,6 +33,8 @@ pub const STOPS_AT: &str = "stop@step.restore-base.before";
 /// Whoever holds the drill has so long to end it, before this process is asked to.
 const GRACE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a game master's words wait where no runner could be reached.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
 /// How often the sandbox's size is added up.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
@@ -50,6 +58,8 @@ struct Shared {
     ground: Ground,
     injects: Vec<Inject>,
     limits: Limits,
+    /// A game master releases the injects that can wait.
+    held: bool,
     begun: Instant,
     scene: Mutex<Scene>,
     changed: Condvar,
@@ -57,19 +67,25 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Scene {
-    struck: Vec<String>,
+    cast: Cast,
     /// When an inject was noticed.
     noticed: Vec<(String, Instant)>,
-    relieved: Vec<String>,
     /// Undo at once what was struck, instead of when it is due.
     hurry: bool,
+    /// What a game master wants undone now.
+    cure: Vec<String>,
+    /// Where a game master can come in.
+    floor: Option<Floor>,
+    /// Not before then is the next thing told.
+    tell_at: Option<Instant>,
     stop: bool,
     failure: Option<String>,
     over: Option<String>,
 }
 
 impl Director {
-    /// Begins. `runtime` serves the notes to the incident.
+    /// Begins. `runtime` serves the notes to the incident; `held`: a game master releases the
+    /// injects that can wait.
     ///
     /// # Errors
     /// Where no thread can be started.
@@ -77,14 +93,17 @@ impl Director {
         root: &Path,
         injects: &[Inject],
         limits: Limits,
+        held: bool,
         runtime: Handle,
     ) -> Result<Self, DrillError> {
+        let cast = Cast::of(injects, held, Timestamp::now());
         let shared = Arc::new(Shared {
             ground: Ground { root: root.to_path_buf() },
             injects: injects.to_vec(),
             limits,
+            held,
             begun: Instant::now(),
-            scene: Mutex::default(),
+            scene: Mutex::new(Scene { cast, ..Scene::default() }),
             changed: Condvar::new(),
         });
         let ours = Arc::clone(&shared);
@@ -93,6 +112,39 @@ impl Director {
             .spawn(move || ours.direct(&runtime))
             .map_err(DrillError::file(root, "no director could be started"))?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// From now on a game master can come in.
+    ///
+    /// # Errors
+    /// Where their folder cannot be made.
+    pub fn let_master_in(&self, programme: Programme) -> Result<(), DrillError> {
+        let desk = Desk::of(&self.shared.ground.root);
+        desk.furnish()?;
+        let begun = Timestamp::now() - self.shared.begun.elapsed();
+        let limit = self.shared.limits.time.as_secs();
+        let mut floor = Floor::new(desk, programme, begun, limit);
+        let mut scene = self.shared.scene();
+        floor.show(&scene.cast, scene.over.as_deref())?;
+        scene.floor = Some(floor);
+        Ok(())
+    }
+
+    /// What a game master did and saw; `None` where none could come in.
+    #[must_use]
+    pub fn facilitation(&self) -> Option<Facilitation> {
+        let scene = self.shared.scene();
+        let floor = scene.floor.as_ref()?;
+        Some(Facilitation {
+            injects: scene.cast.cues().iter().map(Played::of).collect(),
+            observations: floor.observations().to_vec(),
+        })
+    }
+
+    /// The injects that the drill is judged by.
+    #[must_use]
+    pub fn in_play(&self) -> Vec<Inject> {
+        self.shared.scene().cast.in_play()
     }
 
     /// Whether a runner has to be stopped at the restore for an inject.
@@ -106,17 +158,16 @@ impl Director {
     /// # Errors
     /// Where one could not be done.
     pub fn strike(&self, when: When) -> Result<(), DrillError> {
-        for inject in self.shared.injects.iter().filter(|inject| inject.strikes == when) {
-            self.shared.ground.strike(&inject.name)?;
-            self.shared.scene().struck.push(inject.name.clone());
-        }
-        Ok(())
+        let due = self.shared.scene().cast.due(when);
+        due.iter().try_for_each(|name| self.shared.let_one_strike(name))
     }
 
     /// What struck so far, by name.
     #[must_use]
     pub fn struck(&self) -> Vec<String> {
-        self.shared.scene().struck.clone()
+        let scene = self.shared.scene();
+        let struck = scene.cast.cues().iter().filter(|cue| cue.struck.is_some());
+        struck.map(|cue| cue.inject.name.clone()).collect()
     }
 
     /// Why the drill has to end, where it has.
@@ -135,15 +186,8 @@ impl Director {
     #[must_use]
     pub fn relieve(&self, limit: Duration) -> bool {
         let mut scene = self.shared.scene();
-        let wanted: Vec<String> = self
-            .shared
-            .injects
-            .iter()
-            .filter(|inject| inject.relief.is_some() && scene.struck.contains(&inject.name))
-            .map(|inject| inject.name.clone())
-            .collect();
-        let open = |scene: &Scene| wanted.iter().any(|name| !scene.relieved.contains(name));
-        if wanted.is_empty() || !open(&scene) {
+        let open = |scene: &Scene| scene.cast.cues().iter().any(can_be_relieved);
+        if !open(&scene) {
             return false;
         }
         scene.hurry = true;
@@ -176,7 +220,7 @@ impl Shared {
 
     fn direct(&self, runtime: &Handle) {
         let mut measured = Instant::now();
-        let mut over: Option<Instant> = None;
+        let (mut over, mut asked): (Option<Instant>, bool) = (None, false);
         loop {
             if self.scene().stop {
                 return;
@@ -186,61 +230,129 @@ impl Shared {
                 over = None;
                 let _ = kill(Pid::this(), Signal::SIGTERM);
             }
-            if let Err(error) = self.let_strike().and_then(|()| self.let_relieve(runtime)) {
+            let done = self.let_strike().and_then(|()| self.let_relieve(runtime));
+            if let Err(error) = done.and_then(|()| self.serve_master(runtime)) {
                 self.scene().failure.get_or_insert(error.to_string());
             }
             if let Some(why) = self.limit(&mut measured) {
-                let mut scene = self.scene();
-                if scene.over.is_none() {
-                    scene.over = Some(why);
-                    over = Some(Instant::now());
-                }
+                self.scene().over.get_or_insert(why);
+            }
+            if self.scene().over.is_some() && !asked {
+                asked = true;
+                over = Some(Instant::now());
             }
             self.changed.notify_all();
             std::thread::sleep(LOOK_EVERY);
         }
     }
 
-    /// A runner that stands still was stopped for us.
+    fn let_one_strike(&self, name: &str) -> Result<(), DrillError> {
+        // Struck once, whatever comes of it.
+        self.scene().cast.struck(name, Timestamp::now());
+        self.ground.strike(name)
+    }
+
+    /// A runner that stands still was stopped for us. What was released behind its moment strikes
+    /// now.
     fn let_strike(&self) -> Result<(), DrillError> {
+        let mut done = Ok(());
+        if self.scene().floor.is_some() {
+            let overdue = self.scene().cast.overdue();
+            for name in overdue {
+                done = done.and(self.let_one_strike(&name));
+            }
+        }
         if !self.injects.iter().any(|inject| inject.strikes == When::Restore) {
-            return Ok(());
+            return done;
         }
         for pid in processes::runners_of(&self.ground.root) {
             if !processes::is_stopped(pid) {
                 continue;
             }
-            let mut done = Ok(());
-            for inject in self.injects.iter().filter(|inject| inject.strikes == When::Restore) {
-                if self.scene().struck.contains(&inject.name) {
-                    continue;
-                }
-                done = done.and(self.ground.strike(&inject.name));
-                self.scene().struck.push(inject.name.clone());
+            let due = {
+                let mut scene = self.scene();
+                scene.cast.begin_restore();
+                scene.cast.due(When::Restore)
+            };
+            for name in due {
+                done = done.and(self.let_one_strike(&name));
             }
             go_on(pid);
-            done?;
         }
-        Ok(())
+        done
     }
 
     fn let_relieve(&self, runtime: &Handle) -> Result<(), DrillError> {
         for inject in self.injects.iter().filter(|inject| inject.relief.is_some()) {
-            let (open, hurry) = {
+            let (open, now) = {
                 let scene = self.scene();
-                let struck = scene.struck.contains(&inject.name);
-                (struck && !scene.relieved.contains(&inject.name), scene.hurry)
+                let cue = scene.cast.cues().iter().find(|cue| cue.inject.name == inject.name);
+                (cue.is_some_and(can_be_relieved), scene.hurry || scene.cure.contains(&inject.name))
             };
-            if !open || !(hurry || self.is_due(inject)) {
+            if !open || !(now || (!self.held && self.is_due(inject))) {
                 continue;
             }
             self.ground.relieve(&inject.name)?;
-            self.scene().relieved.push(inject.name.clone());
-            if let Some(text) = &inject.relief {
-                self.tell(runtime, text);
+            let mut scene = self.scene();
+            scene.cast.cured(&inject.name, Timestamp::now());
+            let Some(text) = &inject.relief else { continue };
+            match &mut scene.floor {
+                Some(floor) => floor.tell(text),
+                None => {
+                    drop(scene);
+                    let _ = self.tell(runtime, text);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Carries out what the game master asked for, and shows them how the drill stands.
+    fn serve_master(&self, runtime: &Handle) -> Result<(), DrillError> {
+        let Some(desk) = self.scene().floor.as_ref().map(|floor| floor.desk.clone()) else {
+            return Ok(());
+        };
+        let orders = desk.take();
+        let hints = if orders.is_empty() { 0 } else { self.hints_told() };
+        for order in orders {
+            let mut scene = self.scene();
+            let Scene { floor: Some(floor), cast, .. } = &mut *scene else { continue };
+            match floor.obey(cast, order, hints, Timestamp::now()) {
+                Some(Deed::Cure(name)) => scene.cure.push(name),
+                Some(Deed::End(why)) => {
+                    scene.over.get_or_insert(why);
+                }
+                None => {}
+            }
+        }
+        self.tell_what_waits(runtime);
+        let mut scene = self.scene();
+        let Scene { floor, cast, over, .. } = &mut *scene;
+        floor.as_mut().map_or(Ok(()), |floor| floor.show(cast, over.as_deref()))
+    }
+
+    /// Hints that stand in the incident's journal, whoever asked for them.
+    fn hints_told(&self) -> usize {
+        let folder = newest_incident(&self.ground.root);
+        let entries = folder.and_then(|folder| journal::read(&folder).ok());
+        let hints = entries.map_or(0, |reading| card::hints(&reading.entries));
+        usize::try_from(hints).unwrap_or(usize::MAX)
+    }
+
+    fn tell_what_waits(&self, runtime: &Handle) {
+        let next = {
+            let scene = self.scene();
+            let wait = scene.tell_at.is_some_and(|at| Instant::now() < at);
+            let next = scene.floor.as_ref().and_then(Floor::next_to_tell);
+            next.filter(|_| !wait).map(str::to_owned)
+        };
+        let Some(text) = next else { return };
+        let told = self.tell(runtime, &text);
+        let mut scene = self.scene();
+        scene.tell_at = (!told).then(|| Instant::now() + TELL_AGAIN);
+        if let (true, Some(floor)) = (told, &mut scene.floor) {
+            floor.was_told();
+        }
     }
 
     /// Whether it was noticed long enough ago.
@@ -264,9 +376,10 @@ impl Shared {
         false
     }
 
-    /// A line in the incident: somebody calls the room. Lost where no runner listens.
-    fn tell(&self, runtime: &Handle, text: &str) {
-        let Some(folder) = newest_incident(&self.ground.root) else { return };
+    /// A line in the incident: somebody calls the room. False where no incident or no runner is
+    /// there to be told.
+    fn tell(&self, runtime: &Handle, text: &str) -> bool {
+        let Some(folder) = newest_incident(&self.ground.root) else { return false };
         let mut command = std::process::Command::new(self.ground.root.join("bin/lifeboat"));
         command.arg("runner").arg("--incident").arg(&folder);
         command.arg("--config").arg(self.ground.root.join("lifeboat.toml"));
@@ -274,12 +387,13 @@ impl Shared {
         let told = spawn::ensure_runner_with(command, &folder, Duration::from_secs(20))
             .ok()
             .and_then(|socket| Client::connect_blocking(runtime, &socket).ok());
-        if let Some(client) = told {
-            let note = Command::AddNote { topic: Topic::Note, text: text.to_owned() };
-            let asked = client.request(note);
-            let limit = Duration::from_secs(10);
-            let _ = runtime.block_on(async { tokio::time::timeout(limit, asked).await });
-        }
+        let Some(client) = told else { return false };
+        let note = Command::AddNote { topic: Topic::Note, text: text.to_owned() };
+        let asked = client.request(note);
+        let limit = Duration::from_secs(10);
+        // A refusal, or an answer that is late, comes of an order that was taken: not once more.
+        let _ = runtime.block_on(async { tokio::time::timeout(limit, asked).await });
+        true
     }
 
     fn failpoint(&self) -> &'static str {
@@ -308,6 +422,11 @@ impl Shared {
             )
         })
     }
+}
+
+/// It struck, and others can undo it.
+fn can_be_relieved(cue: &Cue) -> bool {
+    cue.inject.relief.is_some() && cue.standing() == Standing::Struck
 }
 
 /// The newest incident of the sandbox at `root`.
@@ -353,7 +472,8 @@ mod tests {
         std::fs::write(folder.path().join("keys/master"), "secret").unwrap();
         let injects = [inject::load("key-denied").unwrap()];
         let director =
-            Director::begin(folder.path(), &injects, limits(), runtime.handle().clone()).unwrap();
+            Director::begin(folder.path(), &injects, limits(), false, runtime.handle().clone())
+                .unwrap();
         assert!(director.stops_runner());
         assert!(!director.relieve(Duration::from_secs(1)), "nothing struck yet");
         director.strike(When::Restore).unwrap();
@@ -370,12 +490,56 @@ mod tests {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let limits = Limits { time: Duration::ZERO, ..limits() };
         let director =
-            Director::begin(folder.path(), &[], limits, runtime.handle().clone()).unwrap();
+            Director::begin(folder.path(), &[], limits, false, runtime.handle().clone()).unwrap();
         let begun = Instant::now();
         while director.over().is_none() {
             assert!(begun.elapsed() < Duration::from_secs(30));
             std::thread::sleep(Duration::from_millis(10));
         }
         assert!(!director.stops_runner());
+    }
+
+    /// The orders come by files, and so they do without any window.
+    #[test]
+    fn what_a_game_master_holds_back_strikes_and_is_undone_at_their_word() {
+        use crate::engine::drill::master::{Order, Wants};
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        std::fs::create_dir(folder.path().join("keys")).unwrap();
+        let key = folder.path().join("keys/master");
+        std::fs::write(&key, "secret").unwrap();
+        let injects = [inject::load("key-denied").unwrap()];
+        let handle = runtime.handle().clone();
+        let director = Director::begin(folder.path(), &injects, limits(), true, handle).unwrap();
+        director.strike(When::Restore).unwrap();
+        assert_eq!(director.struck(), Vec::<String>::new(), "held back");
+        assert_eq!(director.facilitation(), None);
+        let scenario = crate::engine::drill::scenario::load("corruption").unwrap();
+        let (struck_at, truth) = (Timestamp::now(), String::new());
+        director.let_master_in(Programme { scenario, struck_at, truth }).unwrap();
+        // As when a recovery passed the place: from here on it strikes at once.
+        director.shared.scene().cast.begin_restore();
+        let desk = Desk::of(folder.path());
+        let give = |wants| desk.order(&Order { by: String::from("ann"), wants }).unwrap();
+        let until = |what: &str, holds: &dyn Fn() -> bool| {
+            let begun = Instant::now();
+            while !holds() {
+                assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        give(Wants::Observe { text: String::from("They read the report aloud") });
+        give(Wants::Release { inject: String::from("key-denied") });
+        until("the key goes", &|| !key.exists() && director.struck() == ["key-denied"]);
+        give(Wants::Cure { inject: String::from("key-denied") });
+        until("the key comes back", &|| key.exists());
+        give(Wants::Abort);
+        until("the drill is over", &|| director.over().is_some());
+        let kept = director.facilitation().unwrap();
+        assert_eq!(kept.observations.len(), 1);
+        let played = &kept.injects[0];
+        assert!(played.released <= played.struck && played.struck.is_some(), "{played:?}");
+        assert_eq!(director.in_play().len(), 1);
+        assert_eq!(director.failure(), None);
     }
 }

@@ -10,12 +10,16 @@
 pub mod act;
 pub mod auto;
 pub mod card;
+pub mod cast;
 pub mod copy;
+pub mod cpu;
 pub mod director;
 pub mod error;
+pub mod floor;
 pub mod inject;
 pub mod isolation;
 pub mod junit;
+pub mod master;
 pub mod place;
 pub mod processes;
 pub mod rails;
@@ -27,6 +31,7 @@ pub mod seat;
 pub mod server;
 pub mod shop;
 pub mod strike;
+pub mod teardown;
 pub mod traffic;
 pub mod user;
 
@@ -40,7 +45,9 @@ use crate::engine::incident::store::Store;
 use crate::engine::postgres::discovery;
 use crate::engine::runbook::Runbook;
 use director::{Director, Limits, STOPS_AT};
+use floor::Programme;
 use inject::{Inject, When};
+use master::Facilitation;
 use sandbox::Setup;
 use scenario::{Disaster, Link, Scenario};
 use seat::Seat;
@@ -58,6 +65,10 @@ pub struct Wish {
     pub denied: Vec<u64>,
     /// The backup that it is held on a copy of; in a cluster of its own where absent.
     pub source: Option<copy::Source>,
+    /// A game master comes in, and releases the injects that can wait.
+    pub facilitated: bool,
+    /// What is enforced of the processors, in words.
+    pub cpu: String,
 }
 
 impl Wish {
@@ -77,6 +88,8 @@ impl Wish {
             limits: Limits { time: Duration::from_secs(4 * 3_600), disk: u64::MAX },
             denied: rails::denied(real),
             source: None,
+            facilitated: false,
+            cpu: String::from("all processors"),
         })
     }
 
@@ -99,6 +112,17 @@ impl Wish {
 
     fn has(&self, inject: &str) -> bool {
         self.injects.iter().any(|one| one.name == inject)
+    }
+
+    /// What ends the drill or holds it back, in words.
+    #[must_use]
+    pub fn rails(&self) -> Vec<String> {
+        let mut rails = vec![format!("{} minutes", self.limits.time.as_secs() / 60)];
+        if self.limits.disk < u64::MAX {
+            rails.push(format!("{} MB of disk", self.limits.disk / 1_000_000));
+        }
+        rails.push(self.cpu.clone());
+        rails
     }
 
     fn setup(&self) -> Setup {
@@ -126,6 +150,7 @@ pub struct LiveDrill {
 /// # Errors
 /// Where any of it fails; the sandbox is cleared away then, unless it is to be kept.
 pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
+    say(&format!("Limits: {}", wish.rails().join("; ")));
     let setup = wish.setup();
     let mut sandbox = Sandbox::create_for(options, &setup, &Sandbox::make_repository, say)?;
     let ways_out = rails::ways_out(sandbox.config(), sandbox.root());
@@ -134,7 +159,8 @@ pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDr
     }
     know_it(&sandbox, &mut wish)?;
     let handle = sandbox.runtime()?.handle().clone();
-    let director = Director::begin(sandbox.root(), &wish.injects, wish.limits, handle)?;
+    let (injects, limits) = (&wish.injects, wish.limits);
+    let director = Director::begin(sandbox.root(), injects, limits, wish.facilitated, handle)?;
     if director.stops_runner() {
         sandbox.stop_runner_at(Some(STOPS_AT));
     }
@@ -230,7 +256,7 @@ fn open_shop(
         }
     }
     if let Some(name) = lost {
-        sandbox.lose_wal(&name)?;
+        sandbox.part_with_wal(&name)?;
     }
     Ok(())
 }
@@ -241,6 +267,10 @@ fn open_shop(
 /// As [`prepare`].
 pub fn prepare_live(wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
     let mut live = prepare(wish, options, say)?;
+    if let (true, Some(truth)) = (live.wish.facilitated, live.sandbox.truth()) {
+        let programme = Programme::of(&live.wish.scenario, truth, live.sandbox.root());
+        live.director.let_master_in(programme)?;
+    }
     live.sandbox.leave_signals();
     Ok(live)
 }
@@ -251,6 +281,8 @@ pub struct Held {
     pub outcome: Outcome,
     /// The incident's journal and reports, read before the sandbox went.
     pub evidence: record::Evidence,
+    /// What a game master did and saw, where one could come in.
+    pub facilitation: Option<Facilitation>,
 }
 
 /// The whole drill without a person, from making the sandbox to clearing it away.
@@ -274,10 +306,10 @@ pub fn run(wish: Wish, options: &Options, say: Say<'_>) -> Result<Held, DrillErr
     let outcome = auto::run_auto(&mut sandbox, &play, &mut seat, say);
     drop(seat);
     drop(director);
-    let outcome = outcome?;
+    let mut outcome = Outcome { limits: wish.rails(), ..outcome? };
     let evidence = record::Evidence::of(sandbox.root());
-    sandbox.close()?;
-    Ok(Held { outcome, evidence })
+    outcome.torn_down(sandbox.close()?.proof);
+    Ok(Held { outcome, evidence, facilitation: None })
 }
 
 /// Scores a drill that a person led, as it stands now. `None` where no incident was declared.
@@ -292,9 +324,11 @@ pub fn conclude(live: &mut LiveDrill, seed: u64) -> Result<Option<Held>, DrillEr
         .load(&id)
         .map_err(|error| DrillError::Engine(error.explanation()))?;
     let runbook = Runbook::load(None).map_err(|error| DrillError::Engine(error.explanation()))?;
+    // What a game master never released is nothing to be judged by.
+    let in_play = live.director.in_play();
     let play = Play {
         scenario: &live.wish.scenario,
-        injects: &live.wish.injects,
+        injects: &in_play,
         director: &live.director,
         runbook: &runbook,
         seed,
@@ -302,6 +336,7 @@ pub fn conclude(live: &mut LiveDrill, seed: u64) -> Result<Option<Held>, DrillEr
     let begun = incident.clocks.declared;
     let ended = auto::judge(&live.sandbox, &play, &incident, auto::left_off(&incident, &play))?;
     let seconds = begun.map_or(0.0, |at| jiff::Timestamp::now().duration_since(at).as_secs_f64());
-    let outcome = Outcome { seconds, ..ended };
-    Ok(Some(Held { outcome, evidence: record::Evidence::of(live.sandbox.root()) }))
+    let outcome = Outcome { seconds, limits: live.wish.rails(), ..ended };
+    let evidence = record::Evidence::of(live.sandbox.root());
+    Ok(Some(Held { outcome, evidence, facilitation: live.director.facilitation() }))
 }

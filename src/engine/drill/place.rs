@@ -7,7 +7,9 @@
 
 use super::error::DrillError;
 use super::processes;
+use super::teardown::Traces;
 use super::user::can_enter;
+use crate::engine::incident::facts::Check;
 use crate::engine::postgres::child;
 use crate::engine::postgres::closed::ClosedServer;
 use crate::engine::postgres::discovery::Owner;
@@ -21,7 +23,7 @@ use std::time::Duration;
 const MARK: &str = ".lifeboat-sandbox.json";
 const PREFIX: &str = "lifeboat-drill-";
 /// What a sandbox holds at its top; anything else there is not ours and stays.
-const ENTRIES: [&str; 13] = [
+const ENTRIES: [&str; 14] = [
     "away",
     "bin",
     "cluster",
@@ -29,6 +31,7 @@ const ENTRIES: [&str; 13] = [
     "keys",
     "ledger.jsonl",
     "lifeboat.toml",
+    "master",
     "repository",
     "scenario.toml",
     "socket",
@@ -71,6 +74,8 @@ pub struct Cleared {
     pub removed: Vec<PathBuf>,
     /// What was in one and is not ours; it was left there.
     pub left: Vec<PathBuf>,
+    /// That nothing else is left; one after the other, where several were cleared.
+    pub proof: Vec<Check>,
 }
 
 impl Place {
@@ -179,6 +184,7 @@ pub fn sweep(directory: Option<&Path>) -> Result<Cleared, DrillError> {
                 Ok(cleared) => {
                     all.removed.extend(cleared.removed);
                     all.left.extend(cleared.left);
+                    all.proof.extend(cleared.proof);
                 }
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -208,6 +214,8 @@ fn sweep_one(root: &Path) -> Result<Cleared, DrillError> {
 /// Where `root` does not bear its mark, a process does not end, or a file cannot be removed.
 pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
     let mark = marked(root)?;
+    let sockets = mark.socket.clone().unwrap_or_else(|| root.join("socket"));
+    let traces = Traces::of(root, &sockets);
     processes::end_all_of(root, Duration::from_secs(20))?;
     clear_closed(root)?;
     let mut cleared = Cleared::default();
@@ -230,6 +238,7 @@ pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
         cleared.removed.push(root.to_path_buf());
     }
     cleared.left.extend(others);
+    cleared.proof = traces.gone(&cleared.left);
     Ok(cleared)
 }
 
@@ -290,11 +299,18 @@ pub fn living(directory: Option<&Path>) -> Vec<(PathBuf, i32)> {
             path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
         })
         .filter_map(|root| {
-            let mark = read_mark(&root)?;
-            let ours = mark.maker == nix::unistd::geteuid().as_raw() && mark.path == root;
-            (ours && !lock_is_free(&root)).then_some((root, mark.pid?))
+            let pid = holder_of(&root)?;
+            Some((root, pid))
         })
         .collect()
+}
+
+/// The process that holds the drill at `root`; `None` where none does any more.
+#[must_use]
+pub fn holder_of(root: &Path) -> Option<i32> {
+    let mark = read_mark(root)?;
+    let ours = mark.maker == nix::unistd::geteuid().as_raw() && mark.path == root;
+    (ours && !lock_is_free(root)).then_some(mark.pid?)
 }
 
 /// From now on the volume of the sandbox at `root` has no more than `free` bytes, or what it has.

@@ -66,6 +66,15 @@ pub fn is_stopped(pid: i32) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
 }
 
+/// The terminal of a process, by the kernel's number; `None` where it has none.
+#[must_use]
+pub fn terminal_of(pid: i32) -> Option<i64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // State, parent, group, session, terminal.
+    let number: i64 = stat.rsplit(") ").next()?.split(' ').nth(4)?.parse().ok()?;
+    (number != 0).then_some(number)
+}
+
 struct Process {
     pid: i32,
     server: bool,

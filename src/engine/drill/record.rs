@@ -6,11 +6,13 @@ use super::auto::Outcome;
 use super::card::Card;
 use super::director::newest_incident;
 use super::error::DrillError;
+use super::master::Facilitation;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::Check;
 use crate::engine::ledger::{self, LedgerError, Line};
 use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -43,7 +45,7 @@ pub enum Entry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub scenario: String,
-    /// `auto` or `live`.
+    /// `auto`, `live` or `facilitated`.
     pub mode: String,
     /// VERIFIED, FAILED or COULD NOT VERIFY.
     pub outcome: String,
@@ -67,6 +69,9 @@ pub struct Record {
     pub version: String,
     /// The operating-system user.
     pub held_by: String,
+    /// What a game master did and saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facilitation: Option<Facilitation>,
 }
 
 /// What a drill taught, and who sees to it.
@@ -146,6 +151,7 @@ impl Record {
             journal: evidence.journal.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             held_by: held_by.to_owned(),
+            facilitation: None,
         }
     }
 
@@ -336,6 +342,9 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
     for check in checks {
         let _ = writeln!(out, "- {}: {}", check.verdict.word(), check.title.replace('\n', " "));
     }
+    if let Some(facilitation) = &record.facilitation {
+        out.push_str(&observed(facilitation));
+    }
     let _ = write!(
         out,
         "\n## By what it can be told\n\n\
@@ -346,6 +355,30 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
         record.incident,
         record.journal.as_deref().unwrap_or("none"),
     );
+    out
+}
+
+/// What a game master released, and what they saw.
+fn observed(facilitation: &Facilitation) -> String {
+    let mut out = String::from("\n## The game master\n\n");
+    let clock = |at: Option<Timestamp>| {
+        at.map_or_else(|| String::from("-"), |at| at.strftime("%H:%M:%S").to_string())
+    };
+    if !facilitation.injects.is_empty() {
+        out.push_str("| inject | released | struck | undone (UTC) |\n|---|---|---|---|\n");
+    }
+    for one in &facilitation.injects {
+        let (released, struck) = (clock(one.released), clock(one.struck));
+        let _ = writeln!(out, "| {} | {released} | {struck} | {} |", one.name, clock(one.cured));
+    }
+    if facilitation.observations.is_empty() {
+        out.push_str("\nNo observation was noted.\n");
+        return out;
+    }
+    out.push_str("\nObserved (UTC):\n\n");
+    for one in &facilitation.observations {
+        let _ = writeln!(out, "- {} {}: {}", clock(Some(one.at)), one.by, one.text);
+    }
     out
 }
 
@@ -402,7 +435,19 @@ pub(super) mod tests {
             seconds: 30.0,
             kept: Vec::new(),
             copy: None,
+            limits: Vec::new(),
+            teardown: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_drill_that_leaves_something_has_not_passed() {
+        let mut outcome = outcome("VERIFIED");
+        let check = outcome.checks[0].clone();
+        outcome.torn_down(vec![check.clone()]);
+        assert!(outcome.is_verified());
+        outcome.torn_down(vec![Check { verdict: Verdict::Failed, ..check }]);
+        assert_eq!((outcome.outcome, outcome.reasons.len()), ("FAILED", 1));
     }
 
     fn held(word: &'static str, rto: f64) -> Record {
@@ -446,6 +491,26 @@ pub(super) mod tests {
         settle(state.path(), number, "reached at once", "root").unwrap();
         assert!(settle(state.path(), number, "again", "root").is_err());
         assert_eq!(open_findings(&history(state.path()).unwrap(), None), []);
+    }
+
+    #[test]
+    fn what_a_game_master_saw_stands_in_the_record_and_in_the_certificate() {
+        use crate::engine::drill::master::{Observation, Played};
+        let at = Timestamp::from_second(1_800_000_000).unwrap();
+        let (name, by) = (String::from("key-denied"), String::from("ann"));
+        let facilitation = Facilitation {
+            injects: vec![Played { name, released: Some(at), struck: Some(at), cured: None }],
+            observations: vec![Observation { at, by, text: String::from("Nobody read it aloud") }],
+        };
+        let record = Record { facilitation: Some(facilitation), ..held("VERIFIED", 1.0) };
+        let state = tempfile::tempdir().unwrap();
+        let (_, folder) = keep(state.path(), record.clone(), &[], &Evidence::default()).unwrap();
+        let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
+        for line in ["| key-denied | 08:00:00 | 08:00:00 | - |", "- 08:00:00 ann: Nobody read it"] {
+            assert!(text.contains(line), "{text}");
+        }
+        let lines = history(state.path()).unwrap();
+        assert_eq!(drills(&lines).next().unwrap().1, &record);
     }
 
     #[test]

@@ -10,12 +10,14 @@
 //!   repository/        base backups and WAL
 //!   far/               where the scenario has one: a second repository, at the end of a line
 //!   away/              what a disaster or an inject took away
+//!   master/            where a drill has a game master: theirs alone
 //!   state/             incidents
 //!   socket/            the server's sockets; there is no port on the network
 //!   lifeboat.toml
 //!   ledger.jsonl, truth.json      for scoring alone
 //! ```
 
+use super::act::Ground;
 use super::copy::{self, Copied, Reading, Room};
 use super::error::DrillError;
 use super::place::{self, Cleared, Place};
@@ -168,6 +170,9 @@ impl Sandbox {
         let swept = place::sweep(options.directory.as_deref())?;
         for gone in &swept.removed {
             say(&format!("Cleared away what an earlier drill left: {}", gone.display()));
+        }
+        for check in &swept.proof {
+            say(&format!("  {}: {} {}", check.title, check.verdict.word(), check.detail));
         }
         let place = Place::make(options.directory.as_deref(), options.keep.as_deref(), &user)?;
         let root = place.root().to_path_buf();
@@ -500,11 +505,12 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Takes a WAL file out of the archive, once the server has no use for its own any more.
+    /// The server parts with a WAL file of its own, so that its loss from the archive makes a gap:
+    /// from now on the inject does. See `drill::act`.
     ///
     /// # Errors
-    /// Where the server does not part with it, or it is not in the archive.
-    pub fn lose_wal(&self, name: &str) -> Result<(), DrillError> {
+    /// Where the server does not part with it.
+    pub fn part_with_wal(&self, name: &str) -> Result<(), DrillError> {
         self.runtime()?.block_on(async {
             let client = self.server.connect("postgres", DATABASE).await?;
             let done = client.batch_execute("CHECKPOINT").await;
@@ -517,25 +523,7 @@ impl Sandbox {
                 why: String::from("the server still keeps it, so that no gap can be made there"),
             });
         }
-        let folder =
-            self.root().join("repository/wal-archive").join(name.get(..16).unwrap_or(name));
-        let listed =
-            fs::read_dir(&folder).map_err(DrillError::file(&folder, "it cannot be listed"))?;
-        let mut taken = false;
-        for path in listed.flatten().map(|entry| entry.path()) {
-            let named = path
-                .file_name()
-                .is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}.")));
-            if named {
-                fs::remove_file(&path)
-                    .map_err(DrillError::file(&path, "it could not be removed"))?;
-                taken = true;
-            }
-        }
-        if taken {
-            return Ok(());
-        }
-        Err(DrillError::Refused { path: folder, why: format!("it does not hold {name}") })
+        Ground { root: self.root().to_path_buf() }.mark_gap(name)
     }
 
     /// From now on the far repository is at the end of this line.
@@ -806,6 +794,7 @@ async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>) {
     });
     // What could not be cleared is left to the next drill; the process ends all the same.
     let _ = cleared.await;
+    super::cpu::leave();
     std::process::exit(i32::from(Kind::Cancelled.exit_code()));
 }
 

@@ -16,8 +16,10 @@ const SCENARIOS: [(&str, &str); 4] = [
     ("cross-region", include_str!("../../../assets/scenarios/cross-region.toml")),
 ];
 /// Words of the command line, which no scenario can be named.
-const RESERVED: [&str; 8] =
-    ["list", "show", "validate", "history", "finding", "findings", "abort", "help"];
+const RESERVED: [&str; 10] = [
+    "list", "show", "validate", "history", "finding", "findings", "settle", "abort", "master",
+    "help",
+];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +54,16 @@ pub struct Scenario {
     #[serde(default)]
     pub link: Option<Link>,
     pub incident: Disaster,
+}
+
+impl Scenario {
+    /// The hints as they are told in the sandbox at `root`.
+    #[must_use]
+    pub fn hints_in(&self, root: &Path) -> Vec<String> {
+        let (program, config) = (root.join("bin/lifeboat"), root.join("lifeboat.toml"));
+        let lifeboat = format!("{} --config {}", program.display(), config.display());
+        self.hints.iter().map(|hint| hint.replace("{lifeboat}", &lifeboat)).collect()
+    }
 }
 
 /// How a drill is to end.

@@ -46,8 +46,8 @@ pub(super) fn run(real: Option<&Config>, verb: &DrillVerb) -> Result<ExitCode, E
             output::line(&format!("Finding {finding} is settled."))?;
             Ok(ExitCode::SUCCESS)
         }
-        // Its own function's: it ends drills.
-        DrillVerb::Abort => Ok(ExitCode::SUCCESS),
+        // Their own functions': one ends drills, the other attends one.
+        DrillVerb::Abort | DrillVerb::Master { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -139,7 +139,7 @@ fn history(state: &Path, json: bool) -> Result<ExitCode, Explanation> {
             format!("  with {}", one.injects.join(", "))
         };
         output::line(&format!(
-            "{:>4}  {:.0}  {:<16} {:<4}  {:<16} RPO {:>8}  RTO {:>8}  hints {}{with}",
+            "{:>4}  {:.0}  {:<16} {:<11}  {:<16} RPO {:>8}  RTO {:>8}  hints {}{with}",
             line.seq,
             line.at,
             one.scenario,

@@ -6,7 +6,7 @@ use super::{Book, code, tell, told};
 use crate::app::cli::args;
 use crate::app::cli::output;
 use crate::engine::drill::director::STOPS_AT;
-use crate::engine::drill::{self, LiveDrill, Options, Wish};
+use crate::engine::drill::{self, Held, LiveDrill, Options, Wish};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::runner::failpoint;
 use nix::sys::signal::{Signal, kill};
@@ -37,12 +37,21 @@ pub(super) fn run(
     let begun = Instant::now();
     let say = |text: &str| tell(begun, text);
     let mut live = drill::prepare_live(wish, options, &say).map_err(|e| e.explanation())?;
+    if live.wish.facilitated {
+        say("A game master attends from another terminal: lifeboat drill master");
+    }
     let asked = watch_for_end(&live)?;
     let screens = show(&live, &asked);
-    let ended = live.director.over().or_else(|| {
+    let aborted = i32::from(Kind::Cancelled.exit_code());
+    let by_key = screens.as_ref().is_ok_and(|status| status.code() == Some(aborted));
+    let ended = live
+        .director
+        .over()
+        .or_else(|| by_key.then(|| String::from("The drill was aborted from its screens.")));
+    let ended = ended.or_else(|| {
         asked.load(Ordering::SeqCst).then(|| String::from("The drill was ended from outside."))
     });
-    let held = match &ended {
+    let mut held = match &ended {
         Some(_) => Ok(None),
         None => drill::conclude(&mut live, args.seed),
     };
@@ -50,6 +59,9 @@ pub(super) fn run(
     drop(director);
     let (kept, root) = (sandbox.is_kept(), sandbox.root().to_path_buf());
     let cleared = sandbox.close().map_err(|e| e.explanation())?;
+    if let Ok(Some(held)) = &mut held {
+        held.outcome.torn_down(cleared.proof);
+    }
     if kept {
         output::line(&format!("The sandbox stays in {}.", root.display()))?;
         output::line(&format!(
@@ -78,11 +90,21 @@ pub(super) fn run(
     })?;
     if let Some(held) = held.map_err(|e| e.explanation())? {
         told(&held.outcome)?;
-        book.keep(&held, "live")?;
+        observed(&held)?;
+        book.keep(&held, if args.facilitated { "facilitated" } else { "live" })?;
         return Ok(code(&held.outcome));
     }
     output::line("No incident was declared: there is nothing to score.")?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+/// What a game master noted, now that all may know.
+fn observed(held: &Held) -> Result<(), Explanation> {
+    let Some(facilitation) = &held.facilitation else { return Ok(()) };
+    output::line(&format!("  Observed by the game master: {}", facilitation.observations.len()))?;
+    facilitation.observations.iter().try_for_each(|one| {
+        output::line(&format!("    {} {}", one.at.strftime("%H:%M:%S"), one.text))
+    })
 }
 
 /// Set once somebody asks this process to end.

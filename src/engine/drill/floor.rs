@@ -1,0 +1,249 @@
+//! The floor of a facilitated drill: what a game master asked for and noted so far. Owns what
+//! becomes of an order, on values; whoever directs carries out what has to be done in the sandbox.
+
+use super::card::HINT;
+use super::cast::Cast;
+use super::error::DrillError;
+use super::master::{ANSWERS, Answered, Desk, LONGEST, Observation, Order, Stage, Wants};
+use super::scenario::Scenario;
+use super::strike::Truth;
+use jiff::Timestamp;
+use std::path::Path;
+
+/// What a game master is to know from the beginning.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Programme {
+    pub scenario: Scenario,
+    pub struck_at: Timestamp,
+    /// What really happened, in a sentence.
+    pub truth: String,
+}
+
+impl Programme {
+    #[must_use]
+    pub fn of(scenario: &Scenario, truth: &Truth, root: &Path) -> Self {
+        let what = match scenario.incident.statement() {
+            Some(bad) => format!(
+                "{} ran \"{}\": {} rows of {} are gone.",
+                bad.role, bad.statement, truth.deleted, bad.table
+            ),
+            None => scenario.first_report.clone() + ".",
+        };
+        let scenario = Scenario { hints: scenario.hints_in(root), ..scenario.clone() };
+        Self { scenario, struck_at: truth.struck_at, truth: what }
+    }
+}
+
+/// What is to be done in the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    Cure(String),
+    End(String),
+}
+
+#[derive(Debug)]
+pub struct Floor {
+    pub desk: Desk,
+    programme: Programme,
+    begun: Timestamp,
+    time_limit_seconds: u64,
+    observations: Vec<Observation>,
+    /// What the participants are to be told, the first one first.
+    untold: Vec<String>,
+    answers: Vec<Answered>,
+    shown: Option<Stage>,
+}
+
+impl Floor {
+    #[must_use]
+    pub fn new(
+        desk: Desk,
+        programme: Programme,
+        begun: Timestamp,
+        time_limit_seconds: u64,
+    ) -> Self {
+        Self {
+            desk,
+            programme,
+            begun,
+            time_limit_seconds,
+            observations: Vec::new(),
+            untold: Vec::new(),
+            answers: Vec::new(),
+            shown: None,
+        }
+    }
+
+    #[must_use]
+    pub fn observations(&self) -> &[Observation] {
+        &self.observations
+    }
+
+    /// What becomes of an order. `hints`: how many stand in the incident's journal.
+    pub fn obey(
+        &mut self,
+        cast: &mut Cast,
+        (name, order): (String, Order),
+        hints: usize,
+        now: Timestamp,
+    ) -> Option<Deed> {
+        let mut deed = None;
+        let done = match order.wants {
+            Wants::Release { inject } => cast.release(&inject, now),
+            Wants::Cure { inject } => cast.may_cure(&inject).map(|()| {
+                deed = Some(Deed::Cure(inject));
+            }),
+            Wants::Observe { text } => short(&text).map(|text| {
+                self.observations.push(Observation { at: now, by: order.by, text });
+            }),
+            Wants::Say { text } => short(&text).map(|text| self.untold.push(text)),
+            Wants::Hint => self.hint(hints),
+            Wants::Abort => {
+                deed = Some(Deed::End(String::from("The game master ended the drill.")));
+                Ok(())
+            }
+        };
+        self.answers.push(Answered { order: name, refused: done.err() });
+        let old = self.answers.len().saturating_sub(ANSWERS);
+        self.answers.drain(..old);
+        deed
+    }
+
+    fn hint(&mut self, told: usize) -> Result<(), String> {
+        let waiting = self.untold.iter().filter(|text| text.starts_with(HINT)).count();
+        let hints = &self.programme.scenario.hints;
+        let next = told + waiting;
+        let hint = hints.get(next).ok_or_else(|| String::from("Every hint was given."))?;
+        // As the screens' own: counted alike, and their next one comes behind it.
+        self.untold.push(format!("{HINT}{} of {}: {hint}", next + 1, hints.len()));
+        Ok(())
+    }
+
+    /// Something that the participants are to hear.
+    pub fn tell(&mut self, text: &str) {
+        self.untold.push(text.to_owned());
+    }
+
+    /// What they are to be told next.
+    #[must_use]
+    pub fn next_to_tell(&self) -> Option<&str> {
+        self.untold.first().map(String::as_str)
+    }
+
+    /// It was told.
+    pub fn was_told(&mut self) {
+        if !self.untold.is_empty() {
+            self.untold.remove(0);
+        }
+    }
+
+    /// Shows the windows what changed.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn show(&mut self, cast: &Cast, over: Option<&str>) -> Result<(), DrillError> {
+        let stage = self.stage(cast, over);
+        if self.shown.as_ref() != Some(&stage) {
+            self.desk.show(&stage)?;
+            self.shown = Some(stage);
+        }
+        Ok(())
+    }
+
+    fn stage(&self, cast: &Cast, over: Option<&str>) -> Stage {
+        let Programme { scenario, struck_at, truth } = &self.programme;
+        Stage {
+            scenario: scenario.name.clone(),
+            title: scenario.title.clone(),
+            hypothesis: scenario.hypothesis.trim().to_owned(),
+            truth: truth.clone(),
+            begun: self.begun,
+            struck_at: *struck_at,
+            time_limit_seconds: self.time_limit_seconds,
+            rto_seconds: scenario.rto_seconds,
+            rpo_seconds: scenario.rpo_seconds,
+            hints: scenario.hints.clone(),
+            cues: cast.cues().to_vec(),
+            observations: self.observations.clone(),
+            untold: self.untold.len(),
+            answers: self.answers.clone(),
+            over: over.map(str::to_owned),
+        }
+    }
+}
+
+/// One line of text, and not too much of it.
+fn short(text: &str) -> Result<String, String> {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = clean.trim();
+    match clean.chars().count() {
+        0 => Err(String::from("There is no text.")),
+        count if count > LONGEST => Err(format!("At most {LONGEST} characters.")),
+        _ => Ok(clean.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::drill::{inject, scenario};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn floor(root: &Path) -> Floor {
+        let scenario = scenario::load("corruption").unwrap();
+        let programme =
+            Programme { scenario, struck_at: at(0), truth: String::from("Rows are gone.") };
+        let desk = Desk::of(root);
+        desk.furnish().unwrap();
+        Floor::new(desk, programme, at(0), 60)
+    }
+
+    fn obey(floor: &mut Floor, cast: &mut Cast, wants: Wants) -> (Option<Deed>, Option<String>) {
+        let order = Order { by: String::from("ann"), wants };
+        let deed = floor.obey(cast, (String::from("1"), order), 1, at(30));
+        (deed, floor.answers.last().unwrap().refused.clone())
+    }
+
+    #[test]
+    fn orders_are_obeyed_or_refused_and_all_of_it_is_shown() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut floor, injects) = (floor(root.path()), [inject::load("disk-too-small").unwrap()]);
+        let mut cast = Cast::of(&injects, true, at(0));
+        floor.show(&cast, None).unwrap();
+        let name = || String::from("disk-too-small");
+        let told = obey(&mut floor, &mut cast, Wants::Cure { inject: name() });
+        assert!(told.1.unwrap().contains("has not struck"), "first things first");
+        assert_eq!(obey(&mut floor, &mut cast, Wants::Release { inject: name() }), (None, None));
+        cast.struck(&name(), at(31));
+        let cured = obey(&mut floor, &mut cast, Wants::Cure { inject: name() });
+        assert_eq!(cured, (Some(Deed::Cure(name())), None));
+        let text = String::from("Nobody\nlooked at the free space");
+        assert_eq!(obey(&mut floor, &mut cast, Wants::Observe { text }), (None, None));
+        assert!(obey(&mut floor, &mut cast, Wants::Observe { text: String::new() }).1.is_some());
+        let ended = obey(&mut floor, &mut cast, Wants::Abort).0;
+        assert!(matches!(ended, Some(Deed::End(_))));
+        floor.show(&cast, Some("It is over.")).unwrap();
+        // A window that is opened anew sees all that went before.
+        let stage = Desk::of(root.path()).look().unwrap();
+        assert_eq!(stage.observations.len(), 1);
+        assert_eq!(stage.observations[0].text, "Nobody looked at the free space");
+        assert_eq!(stage.cues[0].released, Some(at(30)));
+        assert_eq!(stage.over.as_deref(), Some("It is over."));
+    }
+
+    #[test]
+    fn a_hint_goes_behind_those_that_were_taken_and_is_told_once() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut floor, mut cast) = (floor(root.path()), Cast::default());
+        // One stands in the journal: taken by the participants themselves.
+        assert_eq!(obey(&mut floor, &mut cast, Wants::Hint), (None, None));
+        assert!(floor.next_to_tell().unwrap().starts_with("Hint 2 of 3: "));
+        assert_eq!(obey(&mut floor, &mut cast, Wants::Hint), (None, None));
+        assert!(obey(&mut floor, &mut cast, Wants::Hint).1.unwrap().contains("Every hint"));
+        floor.was_told();
+        assert!(floor.next_to_tell().unwrap().starts_with("Hint 3 of 3: "));
+    }
+}
