@@ -6,14 +6,17 @@ use crate::servers::not_run;
 use crate::stage::{BACKED_UP, Case, Driver, NAME, Stage};
 use crate::support::LIMIT;
 use lifeboat::engine::config;
+use lifeboat::engine::incident::Incident;
 use lifeboat::engine::incident::event::Decision;
 use lifeboat::engine::incident::facts::{Target, TargetPoint, Verdict};
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::postgres::control::{self, StartOptions, StopMode};
 use lifeboat::engine::postgres::{control_file, discovery};
+use lifeboat::engine::runner::client::Client;
 use lifeboat::engine::runner::protocol::Command;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 #[test]
 #[ignore = "make test-drivers"]
@@ -39,15 +42,54 @@ fn own_commands_go_on_in_the_alternative_directory() {
     of(Some(Case::of(Driver::Command)));
 }
 
-fn of(case: Option<Case>) {
-    let Some(case) = case else { return };
+/// Given up at the earlier point: the old server runs again where it never left, and both directories
+/// of the recovery are kept.
+#[test]
+#[ignore = "make test-drivers"]
+fn what_was_restored_there_is_put_aside_and_the_old_server_runs_again() {
+    let Some(stage) = ground(Some(Case::of(Driver::Systemd))) else { return };
+    let (client, _) = stage.incident();
+    stage.start(&client);
+    stage.until(&client, "the target", |incident| incident.status == RunStatus::Held);
+    let back = go_back(&stage, &client);
+    let stood = back.plan.clone().unwrap().places.stood.unwrap();
+    stage.ask(&client, Command::Decide { decision: Decision::Abandon });
+    stage.until(&client, "the end", |incident| incident.status == RunStatus::Cancelled);
+    stage.ask(&client, Command::Undo);
+    stage.until(&client, "all to be put back", |incident| incident.status == RunStatus::Undone);
+    assert_eq!(stage.rows(), None, "the table is lost again");
+    assert_eq!(stage.sql("SELECT count(*) FROM later"), "1");
+    assert_eq!(stage.sql("SHOW data_directory"), stage.data.display().to_string());
+    assert!(!stage.elsewhere().exists(), "it is free for another recovery");
+    assert!(stood.kept.join("global/pg_control").exists());
+    stage.driver().check().unwrap();
+}
+
+/// A cluster on a volume that is too small, with a point before the accident's other work.
+fn ground(case: Option<Case>) -> Option<Stage> {
+    let case = case?;
     if !nix::unistd::geteuid().is_root() {
         not_run("only root can mount a volume that is too small");
-        return;
+        return None;
     }
     let stage = Stage::new(Case { small: true, ..case });
     stage.sql("SELECT pg_create_restore_point('backed_up')");
     stage.lose_a_table();
+    Some(stage)
+}
+
+/// From the target back to the earlier point.
+fn go_back(stage: &Stage, client: &Client) -> Arc<Incident> {
+    let point = TargetPoint::Name(String::from("backed_up"));
+    let target = Target { point, inclusive: true, timeline: None };
+    stage.ask(client, Command::MoveTarget { target, cluster: NAME.to_owned() });
+    stage.until(client, "the earlier point", |incident| {
+        incident.tries.len() == 2 && incident.status == RunStatus::Held
+    })
+}
+
+fn of(case: Option<Case>) {
+    let Some(stage) = ground(case) else { return };
     let (client, _) = stage.incident();
     let plan = client.incident().unwrap().plan.clone().unwrap();
     let new = stage.elsewhere();
@@ -74,12 +116,7 @@ fn of(case: Option<Case>) {
     let damaged = control_file::read(&stage.data).unwrap();
 
     // What stands at the later point is kept beside the alternative directory.
-    let point = TargetPoint::Name(String::from("backed_up"));
-    let target = Target { point, inclusive: true, timeline: None };
-    stage.ask(&client, Command::MoveTarget { target, cluster: NAME.to_owned() });
-    let back = stage.until(&client, "the earlier point", |incident| {
-        incident.tries.len() == 2 && incident.status == RunStatus::Held
-    });
+    let back = go_back(&stage, &client);
     is_recovering();
     let places = back.plan.clone().unwrap().places;
     let stood = places.stood.unwrap();
