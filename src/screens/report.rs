@@ -155,6 +155,11 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     if let Some(plan) = &incident.plan {
         rows.push(Row::Title(String::from("Kept")));
         rows.push(fact("damaged directory", Ink::Text, text::clean(&plan.aside)));
+        // Whoever sees that commits are lost sees here that they need not stay so.
+        if !plan.aside.is_empty() {
+            let command = format!("lifeboat salvage --incident {}", incident.declaration.id);
+            rows.push(fact("what is only in it", Ink::Text, command));
+        }
         rows.push(fact("rescued log", Ink::Text, text::clean(&plan.rescue)));
     }
     if let Some(result) = drill::result(view) {
