@@ -41,10 +41,8 @@ impl Server {
             return Ok(finished.stdout);
         }
         let mut output = last_lines(&finished.said());
-        if program == "pg_ctl"
-            && let Ok(log) = fs::read_to_string(&self.log)
-        {
-            output = format!("{output}; its log ends: {}", last_lines(&log));
+        if program == "pg_ctl" && self.log.is_file() {
+            output = format!("{output}; its log ends: {}", self.log_end());
         }
         Err(DrillError::Program { program: program.to_owned(), output })
     }
@@ -83,6 +81,21 @@ impl Server {
             arguments.extend(["-o", &options]);
         }
         self.run("pg_ctl", &arguments).map(drop)
+    }
+
+    /// Starts the server and waits for nothing: a replay takes as long as it takes.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub fn begin(&self) -> Result<(), DrillError> {
+        let (data, log) = (self.data.display().to_string(), self.log.display().to_string());
+        self.run("pg_ctl", &["start", "-W", "-s", "-D", &data, "-l", &log]).map(drop)
+    }
+
+    /// What its log ends with.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        last_lines(&fs::read_to_string(&self.log).unwrap_or_default())
     }
 
     /// Stops the server with a checkpoint and waits until it is gone.

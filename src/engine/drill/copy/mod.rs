@@ -45,6 +45,8 @@ use std::time::{Duration, Instant};
 
 /// How long the copy may replay.
 const REPLAY: Duration = Duration::from_secs(24 * 3_600);
+/// A server that is not seen for so long has ended: it did not come up, or its replay failed.
+const GONE: Duration = Duration::from_secs(10);
 /// Megabytes beside everything that can be counted: programs, logs, WAL that is kept.
 const BESIDE_MB: u64 = 1_000;
 /// What stands behind the name of a thing of the copy's that the drill needs itself.
@@ -307,9 +309,9 @@ pub fn bring(
     settings::write(server, own)?;
     settings::recover(server, root, reading.source.until)?;
     say("Starting the copy: closed to everybody, archiving nothing");
-    server.start(&[])?;
+    server.begin()?;
     let known = known(server, &reading.source);
-    runtime.block_on(out_of_recovery(&known))?;
+    runtime.block_on(out_of_recovery(server, &known))?;
     let quiet = runtime.block_on(quiet::switch_off(&known))?;
     let as_postgres = inside(server, "postgres");
     let cluster = reading.source.config.cluster(&reading.source.cluster);
@@ -396,10 +398,17 @@ fn inside(server: &Server, database: &str) -> Connection {
 }
 
 /// Waits for the promotion that follows the replay.
-async fn out_of_recovery(known: &Connection) -> Result<(), DrillError> {
+async fn out_of_recovery(server: &Server, known: &Connection) -> Result<(), DrillError> {
     let as_postgres = Connection { user: String::from("postgres"), ..known.clone() };
-    let begun = Instant::now();
+    let (begun, mut alive) = (Instant::now(), Instant::now());
     loop {
+        if matches!(discovery::running(&server.data), Ok(discovery::Running::Yes(_))) {
+            alive = Instant::now();
+        }
+        if alive.elapsed() > GONE {
+            let output = format!("it ended in its replay; its log ends: {}", server.log_end());
+            return Err(DrillError::Program { program: String::from("the copy's server"), output });
+        }
         for connection in [known, &as_postgres] {
             let Ok(session) = crate::engine::parts::session::open_any(connection).await else {
                 continue;

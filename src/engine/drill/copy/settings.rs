@@ -7,8 +7,9 @@ use super::super::user;
 use super::reader::WAL;
 use crate::engine::explain::Explain;
 use crate::engine::files;
+use crate::engine::incident::facts::TargetPoint;
 use crate::engine::postgres::control_file::{self, ControlFile};
-use crate::engine::postgres::recovery_settings::quoted;
+use crate::engine::postgres::recovery_settings::{quoted, target_setting};
 use jiff::Timestamp;
 use std::fs;
 use std::path::Path;
@@ -43,16 +44,18 @@ pub fn write(server: &Server, own: &str) -> Result<(), DrillError> {
 pub fn recover(server: &Server, root: &Path, until: Option<Timestamp>) -> Result<(), DrillError> {
     let source = format!("cp \"{}/%f\" \"%p\"", root.join(WAL).display());
     let source = quoted(&source).map_err(|error| DrillError::Engine(error.explanation()))?;
-    let target = match until {
-        Some(until) => format!("recovery_target_time = '{until}'"),
-        None => String::from("recovery_target = 'immediate'"),
+    let target = match target_setting(&until.map_or(TargetPoint::EndOfBase, TargetPoint::Time)) {
+        (Some(name), value) => format!("{name} = '{value}'"),
+        (None, _) => String::new(),
     };
     let conf = server.data.join("postgresql.conf");
     let mut text = fs::read_to_string(&conf)
         .map_err(DrillError::file(&conf, "the server's settings cannot be read"))?;
     text.push_str(&format!(
         "restore_command = {source}\n{target}\nrecovery_target_action = 'promote'\n\
-         recovery_target_timeline = 'current'\narchive_mode = off\nfsync = off\n"
+         recovery_target_timeline = 'current'\narchive_mode = off\nfsync = off\n\
+         # A server that takes questions meanwhile would stop where the log raises a limit.\n\
+         hot_standby = off\n"
     ));
     put(server, "postgresql.conf", &text)?;
     let standby = server.data.join("standby.signal");
