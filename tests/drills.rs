@@ -381,9 +381,36 @@ fn a_killed_drill_is_cleared_by_the_next_start() {
     bench.is_clear();
 }
 
+/// Held to one processor, it and its server with it.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn a_drill_takes_no_more_processors_than_it_may() {
+    let bench = Bench::new();
+    let mut drill = begun_with(&bench, &["--cpu-limit", "1"]);
+    let file = bench.sandbox().join("cluster/data/postmaster.pid");
+    let mut server = 0_i32;
+    until("the server's number", 60, || {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        server = text.lines().next().and_then(|line| line.parse().ok()).unwrap_or_default();
+        server > 0
+    });
+    let of = |file: &str| fs::read_to_string(format!("/proc/{server}/{file}")).unwrap();
+    let status = of("status");
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let one = !allowed.contains(['-', ',']);
+    assert!(one || of("cgroup").contains("lifeboat-drill-"), "{allowed}");
+    bench.said(&["abort"]);
+    assert_eq!(drill.wait().unwrap().code(), Some(10));
+    bench.is_clear();
+}
+
 /// A drill whose sandbox has a server with a backup on its way.
 fn begun(bench: &Bench) -> Child {
-    let arguments = ["corruption", "--auto", "--json", "--size", "24"];
+    begun_with(bench, &[])
+}
+
+fn begun_with(bench: &Bench, more: &[&str]) -> Child {
+    let arguments = [&["corruption", "--auto", "--json", "--size", "24"], more].concat();
     let child =
         bench.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let serves = || {

@@ -52,8 +52,12 @@ fn a_drill_is_aborted_by_one_key_and_a_yes() {
     s.key(Key::Char('n'));
     assert!(matches!(s.app.view.layers.last(), Some(Layer::Line(_))), "back in the note");
     assert_eq!(abort(&mut s), [Effect::AbortDrill]);
-    s.app.view.link =
-        Link::Lost { since: at("14:10:00"), why: String::new(), attempts: 1, next_try: at("14:10:05") };
+    s.app.view.link = Link::Lost {
+        since: at("14:10:00"),
+        why: String::new(),
+        attempts: 1,
+        next_try: at("14:10:05"),
+    };
     assert_eq!(abort(&mut s), [Effect::AbortDrill]);
     let mut s = Story::home(THEME);
     s.app.view.briefing = Some(fixture::briefing());

@@ -19,7 +19,8 @@ const PLAIN: Theme = Theme { palette: Palette::Mono, ascii: true };
 
 /// One inject waits, one was released, one struck, one was undone.
 fn stage() -> Stage {
-    let names = ["archive-gap", "key-denied", "repository-down", "damaged-backup", "disk-too-small"];
+    let names =
+        ["archive-gap", "key-denied", "repository-down", "damaged-backup", "disk-too-small"];
     let mut cast = Cast::of(&names.map(|name| inject::load(name).unwrap()), true, at("14:00:00"));
     for name in &names[1..] {
         cast.release(name, at("14:08:00")).unwrap();
@@ -37,7 +38,9 @@ fn stage() -> Stage {
         scenario: String::from("corruption"),
         title: String::from("Recent data corruption"),
         hypothesis: String::from("The orders come back."),
-        truth: String::from("app_maintenance ran \"DELETE FROM public.orders WHERE is_test OR created_at > now() - interval '1 hour'\": 1258 rows of public.orders are gone."),
+        truth: String::from(
+            "app_maintenance ran \"DELETE FROM public.orders WHERE is_test OR created_at > now() - interval '1 hour'\": 1258 rows of public.orders are gone.",
+        ),
         begun: at("14:00:00"),
         struck_at: at("14:05:00"),
         time_limit_seconds: 14_400,
