@@ -8,16 +8,24 @@
     reason = "a helper of tests fails by panicking"
 )]
 
+mod terminal;
+
 use lifeboat::engine::drill::inject::{self, Inject};
-use lifeboat::engine::drill::processes::pids_of;
+use lifeboat::engine::drill::processes::{pids_of, runners_of};
 use lifeboat::engine::drill::sandbox::{Options, Sandbox};
 use lifeboat::engine::drill::scenario;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use terminal::Terminal;
+
+/// For what a screen answers.
+const SOON: Duration = Duration::from_secs(30);
+/// Making or clearing a sandbox, or reading its archive, on a busy machine.
+const LONG: Duration = Duration::from_secs(180);
 
 /// Folders and a configuration that tells the drill to happen there and to be recorded there.
 struct Bench(tempfile::TempDir);
@@ -64,6 +72,18 @@ impl Bench {
         self.command(arguments).output().unwrap()
     }
 
+    /// The command in a terminal.
+    fn terminal(&self, arguments: &[&str]) -> Terminal {
+        let config = self.config();
+        let all = [&["--config", config.to_str().unwrap(), "drill"], arguments].concat();
+        Terminal::start(Path::new(env!("CARGO_BIN_EXE_lifeboat")), &all, &[], (80, 24))
+    }
+
+    /// The one sandbox there is.
+    fn sandbox(&self) -> PathBuf {
+        fs::read_dir(self.boxes()).unwrap().next().unwrap().unwrap().path()
+    }
+
     /// Standard output of a command that succeeds.
     #[track_caller]
     fn said(&self, arguments: &[&str]) -> String {
@@ -85,6 +105,12 @@ impl Bench {
         assert_eq!(outcome["outcome"], "VERIFIED", "{outcome:#}");
         assert_eq!(outcome["reasons"], serde_json::json!([]));
         assert_eq!(outcome["expected"], outcome["ended"], "{outcome:#}");
+        for part in ["processes", "folders", "sockets", "credentials"] {
+            let gone = outcome["teardown"].as_array().unwrap().iter().any(|check| {
+                check["id"] == format!("teardown-{part}") && check["verdict"] == "VERIFIED"
+            });
+            assert!(gone, "{part}: {outcome:#}");
+        }
         self.is_clear();
         outcome
     }
@@ -210,6 +236,132 @@ fn an_aborted_drill_leaves_nothing() {
     assert!(bench.said(&["abort"]).contains("No drill ran."));
 }
 
+/// Declares an incident in the participants' screens and leaves the briefing.
+fn declare(screen: &mut Terminal) {
+    screen.press("d");
+    screen.wait_for("Declare an incident on shop", SOON);
+    screen.press("Orders are missing\r");
+    screen.wait_for("This is a drill", SOON);
+    screen.press("\x1b");
+    // A key that comes right behind Esc would be one with Alt.
+    screen.wait_until("the briefing to close", SOON, |text| !text.contains("This is a drill"));
+    screen.wait_for("Say how bad it is.", SOON);
+}
+
+/// Participants and a game master, each in a terminal: what is released strikes, what is seen is
+/// kept, the master's window can be killed, and nothing of it is in the participants' screens.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn a_game_master_leads_a_drill_from_a_window_of_their_own() {
+    let bench = Bench::new();
+    let none = bench.run(&["master"]);
+    assert_eq!(none.status.code(), Some(3));
+    let mut people = bench.terminal(&["corruption", "--facilitated", "--size", "24"]);
+    people.wait_for("Select it and declare an", LONG);
+    // Not without a terminal: a program releases nothing.
+    assert_eq!(bench.run(&["master"]).status.code(), Some(2));
+    let mut master = bench.terminal(&["master"]);
+    let shown = master.wait_for("No incident is declared yet.", SOON);
+    assert!(shown.contains("GAME MASTER") && shown.contains("rows of public.orders are gone"));
+    assert_eq!(shown.matches("waiting").count(), 5, "{shown}");
+
+    // The last one of the list, the disk; no lets it wait.
+    master.press("\x1b[F");
+    master.wait_for("▸ ○ waiting             disk-too-small", SOON);
+    master.press("r");
+    master.wait_for("Release disk-too-small?", SOON);
+    master.press("n");
+    master.wait_until("no", SOON, |text| !text.contains("Release disk-too-small?"));
+    assert_eq!(master.text().matches("waiting").count(), 5);
+    master.press("r");
+    master.wait_for("Release disk-too-small?", SOON);
+    master.press("y");
+    master.wait_for("! struck", SOON);
+    master.press("o");
+    master.wait_for("What do you see?", SOON);
+    master.press("They read the report aloud\r");
+    master.wait_for(" They read the report aloud", SOON);
+    let window = master.pid();
+    master.kill();
+    assert!(!pids_of(&bench.sandbox()).contains(&window), "the window is no part of the drill");
+
+    // Attached again, all that went before is there.
+    let mut master = bench.terminal(&["master"]);
+    let shown = master.wait_for(" They read the report aloud", SOON);
+    assert!(shown.contains("! struck") && shown.matches("waiting").count() == 4, "{shown}");
+    master.press("g");
+    master.wait_for("Give this hint?", SOON);
+    master.press("y");
+    master.wait_for("1 to be told once there is an incident", SOON);
+    assert!(people.text().contains("Select it and declare an"), "nothing is seen of it");
+
+    // The hint waited for the incident; the disk is met when the proof is read.
+    declare(&mut people);
+    people.wait_for("Note: Hint 1 of 3", LONG);
+    master.wait_for("hints 1 of 3", SOON);
+    people.press("2");
+    people.wait_for("CANNOT BE REACHED. Only 4 MB are free", LONG);
+    master.press("\x1b[F");
+    master.wait_for("u undoes it", SOON);
+    master.press("u");
+    master.wait_for("Undo disk-too-small?", SOON);
+    master.press("y");
+    master.wait_for("✓ cured", SOON);
+    people.wait_for("The storage team: the volume has been", LONG);
+    for word in ["GAME MASTER", "disk-too-small", "They read"] {
+        assert!(!people.text().contains(word), "{word}: {}", people.text());
+    }
+
+    // Left as it stands: scored by what was released, and kept with what was seen.
+    people.press("q");
+    people.wait_for("recorded as drill 1", LONG);
+    assert!(!people.wait_end(LONG), "a recovery that was not begun has not passed");
+    master.wait_for("The drill is over.", LONG);
+    assert!(master.wait_end(SOON));
+    assert!(bench.said(&["history"]).contains("facilitated"));
+    let evidence = bench.state().join("drills/drill-00001");
+    let certificate = fs::read_to_string(evidence.join("certificate.md")).unwrap();
+    assert!(certificate.contains(": They read the report aloud"), "{certificate}");
+    assert!(certificate.contains("| key-denied | - | - | - |"), "{certificate}");
+    assert!(certificate.contains("Hints used: 1."), "{certificate}");
+    let disk = certificate.lines().find(|line| line.starts_with("| disk-too-small"));
+    assert_eq!(disk.unwrap().matches(':').count(), 6, "three times of day: {certificate}");
+    bench.is_clear();
+}
+
+/// Over a dialog with half a note in it, and with its runner killed.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn one_key_and_a_yes_end_a_drill_from_anywhere() {
+    let bench = Bench::new();
+    let mut people = bench.terminal(&["corruption", "--size", "24"]);
+    people.wait_for("Select it and declare an", LONG);
+    declare(&mut people);
+    people.press("a");
+    people.wait_for("It is written into the journal", SOON);
+    people.press("half a no");
+    for pid in runners_of(&bench.sandbox()) {
+        // One that ended meanwhile is as good.
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+    }
+    people.press("\x18");
+    people.wait_for("Abort the drill?", SOON);
+    people.press("n");
+    people.wait_until("back in the note", SOON, |text| {
+        !text.contains("Abort the drill?") && text.contains("half a no")
+    });
+    people.press("\x18");
+    people.wait_for("Abort the drill?", SOON);
+    people.press("y");
+    people.wait_for("The sandbox is gone", LONG);
+    people.wait_for("aborted from its screens", SOON);
+    assert!(!people.wait_end(SOON));
+    bench.is_clear();
+}
+
 /// Killed in the middle: the next start clears what is left, processes, folders and key.
 #[test]
 #[ignore = "heavy: see make test-drills"]
@@ -218,16 +370,47 @@ fn a_killed_drill_is_cleared_by_the_next_start() {
     let mut drill = begun(&bench);
     drill.kill().unwrap();
     drill.wait().unwrap();
-    let left = fs::read_dir(bench.boxes()).unwrap().next().unwrap().unwrap().path();
+    let left = bench.sandbox();
     assert!(left.join("keys/master").exists() && !pids_of(&left).is_empty());
     let abort = bench.said(&["abort"]);
     assert!(abort.contains("Cleared away: "), "{abort}");
+    for part in ["No process", "folders are gone", "No socket or port", "keys and passwords"] {
+        let told = abort.lines().any(|line| line.contains(part) && line.contains(": VERIFIED"));
+        assert!(told, "{part}: {abort}");
+    }
+    bench.is_clear();
+}
+
+/// Held to one processor, it and its server with it.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn a_drill_takes_no_more_processors_than_it_may() {
+    let bench = Bench::new();
+    let mut drill = begun_with(&bench, &["--cpu-limit", "1"]);
+    let file = bench.sandbox().join("cluster/data/postmaster.pid");
+    let mut server = 0_i32;
+    until("the server's number", 60, || {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        server = text.lines().next().and_then(|line| line.parse().ok()).unwrap_or_default();
+        server > 0
+    });
+    let of = |file: &str| fs::read_to_string(format!("/proc/{server}/{file}")).unwrap();
+    let status = of("status");
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let one = !allowed.contains(['-', ',']);
+    assert!(one || of("cgroup").contains("lifeboat-drill-"), "{allowed}");
+    bench.said(&["abort"]);
+    assert_eq!(drill.wait().unwrap().code(), Some(10));
     bench.is_clear();
 }
 
 /// A drill whose sandbox has a server with a backup on its way.
 fn begun(bench: &Bench) -> Child {
-    let arguments = ["corruption", "--auto", "--json", "--size", "24"];
+    begun_with(bench, &[])
+}
+
+fn begun_with(bench: &Bench, more: &[&str]) -> Child {
+    let arguments = [&["corruption", "--auto", "--json", "--size", "24"], more].concat();
     let child =
         bench.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let serves = || {

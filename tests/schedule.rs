@@ -266,6 +266,12 @@ fn what_is_due_is_done_once_and_a_failure_is_tried_again() {
     assert!(of(&told, "done", "said")[0].1.contains("copied to \"far\""), "{told:#?}");
     assert!(of(&told, "done", "said")[2].1.contains("2 sets VERIFIED"), "{told:#?}");
 
+    // What a recovery would meet was kept for the home screen at the end of the first run.
+    let kept = fs::read(scene.root.join("state/readiness/test.json")).unwrap();
+    let ready: Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(ready["cluster"], "test");
+    assert!(ready["reasons"].as_array().unwrap().iter().any(|one| one["id"] == "backup"));
+
     // All is done: nothing more, and the page says so.
     assert_eq!(scene.once(0), Vec::<Value>::new());
     let page = scene.status(0);

@@ -193,7 +193,11 @@ fn identity(view: &View, incident: &Incident, columns: usize) -> Vec<Span<'stati
         Some(id) => (
             (id.host.clone(), id.data_directory.clone()),
             format!("system {}", id.system_identifier),
-            server_role(id.role),
+            // What was down before the recovery serves since.
+            match (id.role, incident.clocks.serving) {
+                (ServerRole::Down, Some(_)) => "SERVES",
+                (role, _) => server_role(role),
+            },
         ),
         None => {
             let row = view.listing.clusters.iter().find(|c| c.name == d.cluster);
@@ -210,7 +214,7 @@ fn identity(view: &View, incident: &Incident, columns: usize) -> Vec<Span<'stati
     let colon = if host.is_empty() { "" } else { ":" };
     let dir_room = room.saturating_sub(text::width(&host) + colon.len());
     let directory = text::shorten(&place.1, dir_room, theme.ellipsis());
-    let role_ink = if role == "PRIMARY" { Ink::Good } else { Ink::Attention };
+    let role_ink = if matches!(role, "PRIMARY" | "SERVES") { Ink::Good } else { Ink::Attention };
     let dim = theme.style(Ink::Dim);
     vec![
         Span::styled(format!(" {host}{colon}{directory}"), theme.style(Ink::Text)),

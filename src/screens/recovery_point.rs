@@ -454,6 +454,10 @@ fn lost(view: &View, reach: &Reach) -> (Ink, String) {
             let edges = [&reach.last_kept, &reach.first_lost];
             let folded = edges.into_iter().flatten().any(|commit| commit.stands_for > 1);
             let about = if folded { "about " } else { "" };
+            if commits == "0" && matches!(reach.target.point, TargetPoint::EndOfArchive) {
+                // What only the server had is in no log that was read.
+                return (ink, String::from("nothing that was archived or can be rescued"));
+            }
             (ink, format!("{about}{commits} commits, the last {}{note}", text::span(seconds)))
         }
         (Some(commits), None) => (Ink::Text, format!("{commits} commits")),

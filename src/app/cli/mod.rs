@@ -206,7 +206,10 @@ fn screens(path: Option<&Path>, scenario: Option<&str>) -> Result<ExitCode, Expl
         // Whoever holds the drill clears it away.
         return Ok(ExitCode::from(Kind::Cancelled.exit_code()));
     }
-    output::line(&exit.to_string())?;
+    // Of a drill nothing stays open.
+    if scenario.is_none() {
+        output::line(&exit.to_string())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

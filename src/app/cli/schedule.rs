@@ -9,7 +9,7 @@ use crate::engine::desk;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::moments;
 use crate::engine::notify::messenger;
-use crate::engine::readiness::gather;
+use crate::engine::readiness::{Readiness, gather};
 use crate::engine::runbook::Runbook;
 use crate::engine::schedule::jobs::Everyday;
 use crate::engine::schedule::run::{Alone, Scheduler, Stop, Told};
@@ -28,6 +28,7 @@ const ANCHORS_EVERY: Duration = Duration::from_secs(60);
 const CATALOGUE_EVERY: Duration = Duration::from_secs(60);
 /// The first page comes when what was due at the start is likely done.
 const READINESS_FIRST: Duration = Duration::from_secs(60);
+const READINESS_LOOK: Duration = Duration::from_secs(60);
 const READINESS_EVERY: Duration = Duration::from_secs(3_600);
 
 pub(super) fn schedule(config: &Config, args: &Schedule) -> Result<ExitCode, Explanation> {
@@ -133,22 +134,31 @@ fn readiness_pages(
         let mut wait = READINESS_FIRST;
         while !stop.wait(wait) {
             keep_readiness(&config, &clusters, &runbook, &runtime);
-            wait = READINESS_EVERY;
+            wait = READINESS_LOOK;
         }
     };
     std::thread::Builder::new().name(String::from("readiness")).spawn(follow).ok()
 }
 
-/// A page that cannot be kept is no job's failure: the home screen tells the age of the last one.
+/// Makes pages that are an hour old anew. One that cannot be kept is no job's failure: the home
+/// screen tells the age of the last one.
 fn keep_readiness(
     config: &Config,
     clusters: &[Cluster],
     runbook: &Runbook,
     runtime: &tokio::runtime::Handle,
 ) {
+    let state = config.state_directory();
+    let is_new = |page: &Readiness| {
+        let age = Timestamp::now().duration_since(page.at);
+        age.unsigned_abs() < READINESS_EVERY
+    };
     for cluster in clusters {
+        if gather::kept(&state, &cluster.name).as_ref().is_some_and(is_new) {
+            continue;
+        }
         let page = gather::readiness(config, cluster, runbook, runtime);
-        if let Err(error) = gather::keep(&config.state_directory(), &page) {
+        if let Err(error) = gather::keep(&state, &page) {
             let name = &cluster.name;
             output::warn(&format!("the readiness page of {name} could not be kept: {error}"));
         }

@@ -236,6 +236,19 @@ mod tests {
         assert_eq!(Moments::of(&incident, &entries, &truth()).rto_seconds(), Some(100.0));
     }
 
+    /// Parts that the screens brought back say so by an event, not by a note.
+    #[test]
+    fn parts_of_the_screens_end_the_restore() {
+        use crate::engine::incident::parts::PartsDone;
+        use crate::engine::parts::work::Written;
+        let (carried, applied, notes) = (Vec::new(), Vec::new(), Vec::new());
+        let done = PartsDone::Of(Written { schema: None, carried, applied, notes });
+        let entries = journal(vec![entry(130, Event::PartsCarried(done))]);
+        let incident = Incident::replay(&entries).unwrap();
+        let moments = Moments::of(&incident, &entries, &truth());
+        assert_eq!((moments.back, moments.rto_seconds()), (Some(at(130)), Some(70.0)));
+    }
+
     #[test]
     fn a_detection_outside_the_incident_counts_from_the_declaration() {
         let wrong = Event::MomentStated { moment: Moment::FirstDetected, at: at(-10_800) };

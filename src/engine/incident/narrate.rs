@@ -97,9 +97,9 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         }
         Event::LossCounted(loss) => (
             match (loss.commits, loss.seconds) {
-                (Some(0), _) => {
-                    String::from("Counted with the server stopped: nothing is given up")
-                }
+                (Some(0), _) => String::from(
+                    "Counted with the server stopped: nothing that was archived or rescued is given up",
+                ),
                 (Some(commits), Some(seconds)) => format!(
                     "Counted with the server stopped: {commits} commits of the last {seconds:.0} s \
                      are given up"

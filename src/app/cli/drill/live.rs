@@ -53,8 +53,12 @@ pub(super) fn run(
     });
     let mut held = match &ended {
         Some(_) => Ok(None),
-        None => drill::conclude(&mut live, args.seed),
+        None => {
+            say("Comparing what is there with what was there before the incident");
+            drill::conclude(&mut live, args.seed)
+        }
     };
+    say("Clearing the sandbox away");
     let LiveDrill { director, sandbox, .. } = live;
     drop(director);
     let (kept, root) = (sandbox.is_kept(), sandbox.root().to_path_buf());

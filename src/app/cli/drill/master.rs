@@ -64,8 +64,9 @@ fn the_one(
     named: Option<&Path>,
 ) -> Result<(PathBuf, i32, Stage), Explanation> {
     let living = match named {
-        Some(root) => {
-            place::holder_of(root).map(|pid| (root.to_path_buf(), pid)).into_iter().collect()
+        Some(named) => {
+            let root = named.canonicalize().unwrap_or_else(|_| named.to_path_buf());
+            place::holder_of(&root).map(|pid| (root, pid)).into_iter().collect()
         }
         None => place::living(directory),
     };
