@@ -171,6 +171,7 @@ impl Desk {
             site.cluster.data_directory = PathBuf::from(&plan.aside);
         }
         let mut inputs = gather::inputs(&site.config, &site.cluster, None);
+        inputs.cluster.has_begun = true;
         inputs.cluster.binaries_major = site.binaries().ok().map(|binaries| binaries.major);
         inputs.rescue = Some(PathBuf::from(&plan.rescue)).filter(|folder| folder.is_dir());
         Landscape::build(inputs, &scanning(report), &|| false).map_err(|e| e.explanation())
