@@ -155,6 +155,14 @@ impl Desk {
         }
     }
 
+    /// The same ground once the plan is done: in the directory that was recovered into, while it is
+    /// there.
+    fn afterwards(site: Arc<Site>, incident: &Incident) -> Arc<Site> {
+        let there = |plan: &&Plan| plan.places.alternative.as_deref().is_some_and(Path::is_dir);
+        let plan = incident.plan.as_ref().filter(|plan| plan.procedure.is_point_in_time());
+        plan.filter(there).map_or(site.clone(), |plan| Arc::new(site.recovered(plan)))
+    }
+
     /// What a recovery that runs can still get at: the archive as it is now and what was rescued,
     /// with the facts of the directory that was set aside.
     fn landscape_anew(&self, plan: &Plan, report: Report<'_>) -> Result<Landscape, Explanation> {
@@ -163,6 +171,7 @@ impl Desk {
             site.cluster.data_directory = PathBuf::from(&plan.aside);
         }
         let mut inputs = gather::inputs(&site.config, &site.cluster, None);
+        inputs.cluster.has_begun = true;
         inputs.cluster.binaries_major = site.binaries().ok().map(|binaries| binaries.major);
         inputs.rescue = Some(PathBuf::from(&plan.rescue)).filter(|folder| folder.is_dir());
         Landscape::build(inputs, &scanning(report), &|| false).map_err(|e| e.explanation())
@@ -538,7 +547,8 @@ impl Work for Desk {
     }
 
     fn validate(&self, incident: &Incident, report: Report<'_>) -> Result<Vec<Check>, Explanation> {
-        self.adjusted(incident).validate(incident, &self.runtime, report)
+        let site = Self::afterwards(self.adjusted(incident), incident);
+        site.validate(incident, &self.runtime, report)
     }
 
     fn care(
@@ -549,7 +559,8 @@ impl Work for Desk {
         report: Report<'_>,
     ) -> Result<Care, Explanation> {
         let connection = self.site.cluster.connection.clone();
-        let ward = Ward::new(&self.site, incident, connection, &self.runtime, report);
+        let site = Self::afterwards(Arc::clone(&self.site), incident);
+        let ward = Ward::new(&site, incident, connection, &self.runtime, report);
         aftercare::run(&ward, item, agreed)
     }
 

@@ -132,6 +132,13 @@ fn of(case: Option<Case>) {
     assert_eq!(stage.sql("SHOW data_directory"), new.display().to_string());
     assert!(!control::is_held(&new), "no setting of the recovery stays");
     assert_eq!(control_file::read(&stage.data).unwrap(), damaged, "nobody wrote to it");
+    // What comes after a recovery looks at the server that was recovered, before anything is changed.
+    stage.ask(&client, Command::Validate);
+    stage.ask(&client, Command::RunCare { item: String::from("archiving"), agreed: Vec::new() });
+    let looked = stage.until(&client, "the look at the archive", |incident| {
+        incident.care.get("archiving").is_some_and(|care| care.last.is_some())
+    });
+    assert_eq!(looked.care["archiving"].verdict(), Verdict::Verified, "{:#?}", looked.care);
     drop(client);
     kept_there_from_now_on(&stage, &new);
 }

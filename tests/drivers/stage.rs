@@ -561,12 +561,10 @@ impl Drop for Stage {
             }
         }
         let elsewhere = self.elsewhere();
-        for driver in
-            [control::driver(&self.cluster), control::driver_for(&self.cluster, &elsewhere)]
-        {
-            if let Ok(driver) = driver {
-                let _ = driver.stop(StopMode::Fast, LIMIT);
-            }
+        let drivers =
+            [control::driver(&self.cluster), control::driver_for(&self.cluster, &elsewhere)];
+        for driver in drivers.into_iter().flatten() {
+            let _ = driver.stop(StopMode::Fast, LIMIT);
         }
         self.mount = None;
         let Some(name) = &self.made else { return };

@@ -110,6 +110,7 @@ fn from_newest_set(config: &Config, cluster: &Cluster) -> ClusterFacts {
         wal_block_size: None,
         data_directory: cluster.data_directory.clone(),
         alternative_data_directory: None,
+        has_begun: false,
         places: PlacesFacts::default(),
     }
 }

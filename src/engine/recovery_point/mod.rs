@@ -67,6 +67,9 @@ pub struct ClusterFacts {
     pub wal_block_size: Option<u32>,
     pub data_directory: PathBuf,
     pub alternative_data_directory: Option<PathBuf>,
+    /// A recovery of it has begun: what it fills is filled, wholly or in part, and room for all of it
+    /// is no question any more.
+    pub has_begun: bool,
     pub places: PlacesFacts,
 }
 
@@ -104,6 +107,7 @@ impl ClusterFacts {
             wal_block_size: Some(control.wal_block_size),
             data_directory,
             alternative_data_directory: None,
+            has_begun: false,
             places: PlacesFacts::default(),
         }
     }

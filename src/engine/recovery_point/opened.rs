@@ -232,10 +232,21 @@ pub fn has_several_places(set: &OpenedSet, cluster: &ClusterFacts) -> bool {
         || cluster.places.live.as_ref().is_some_and(|live| live.wal.is_some())
 }
 
+/// As [`room`], of a recovery that has begun.
+#[must_use]
+pub fn room_is_taken() -> Check {
+    let text =
+        String::from("The recovery has begun: its step says so where the room is not enough.");
+    check("space", "Room for the restore beside the damaged data", Verdict::Verified, text)
+}
+
 /// Room on every volume that the restore writes to. `total` is the backup's bytes, tablespaces
 /// included.
 #[must_use]
 pub fn room(set: &OpenedSet, cluster: &ClusterFacts, total: u64) -> Check {
+    if cluster.has_begun {
+        return room_is_taken();
+    }
     let title = "Room for the restore beside the damaged data";
     let in_spaces: u64 = set.tablespaces.iter().map(|space| space.size).sum();
     let needed = needed_space(total.saturating_sub(in_spaces));
@@ -348,6 +359,7 @@ mod tests {
             wal_block_size: wal,
             data_directory: PathBuf::from("/"),
             alternative_data_directory: None,
+            has_begun: false,
             places: PlacesFacts::default(),
         }
     }
@@ -463,6 +475,9 @@ mod tests {
         assert_eq!(verdict(1 << 60, (1 << 60) + 1), Verdict::Failed);
         assert_eq!(verdict(0, 1 << 60), Verdict::Failed);
         // Whatever is free there, the two together are what is compared.
+        let begun = ClusterFacts { has_begun: true, ..at(&data) };
+        let found = room(&set(&[]), &begun, 1 << 50);
+        assert_eq!(found.verdict, Verdict::Verified, "what it fills is filled: {}", found.detail);
         let found = room(&set(&[(root.path(), 1 << 50)]), &at(&data), 1 << 50);
         assert!(found.detail.matches("are needed").count() == 1, "{found:?}");
     }

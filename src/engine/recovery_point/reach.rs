@@ -101,6 +101,7 @@ pub(super) fn with_base(target: &Target, base: &BaseSummary, ground: &Ground<'_>
     checks.push(same_version(base, ground.cluster));
     checks.push(match ground.goes_on_from {
         Some(from) => no_copy(from),
+        None if ground.cluster.has_begun => super::opened::room_is_taken(),
         None => space(base, ground.cluster),
     });
     let stop = position.as_ref().map_or(trace.scan.end, |p| p.stop);

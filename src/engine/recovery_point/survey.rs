@@ -284,6 +284,7 @@ mod tests {
             wal_block_size: None,
             data_directory: std::path::PathBuf::from("/nowhere"),
             alternative_data_directory: None,
+            has_begun: false,
             places: PlacesFacts::default(),
         };
         assert!(is_lost(&of_backup));
