@@ -305,7 +305,7 @@ mod tests {
             partition: true,
             columns: vec![column(true, true)],
         };
-        let mut of = |table: &Table, rule| {
+        let of = |table: &Table, rule| {
             let mut used = BTreeSet::new();
             let found = wanted(table, &Masking::of(&[rule]), "s", &mut used).unwrap();
             (found.len(), used.len())
