@@ -261,9 +261,13 @@ fn a_game_master_leads_a_drill_from_a_window_of_their_own() {
     // Not without a terminal: a program releases nothing.
     assert_eq!(bench.run(&["master"]).status.code(), Some(2));
     let mut master = bench.terminal(&["master"]);
-    let shown = master.wait_for("No incident is declared yet.", SOON);
-    assert!(shown.contains("GAME MASTER") && shown.contains("rows of public.orders are gone"));
-    assert_eq!(shown.matches("waiting").count(), 5, "{shown}");
+    let five_wait = |text: &str| text.matches("waiting").count() == 5;
+    master.wait_until("the injects, none of them released", SOON, |text| {
+        text.contains("GAME MASTER")
+            && text.contains("rows of public.orders are gone")
+            && text.contains("No incident is declared yet.")
+            && five_wait(text)
+    });
 
     // The last one of the list, the disk; no lets it wait.
     master.press("\x1b[F");
@@ -271,8 +275,9 @@ fn a_game_master_leads_a_drill_from_a_window_of_their_own() {
     master.press("r");
     master.wait_for("Release disk-too-small?", SOON);
     master.press("n");
-    master.wait_until("no", SOON, |text| !text.contains("Release disk-too-small?"));
-    assert_eq!(master.text().matches("waiting").count(), 5);
+    master.wait_until("it waits on", SOON, |text| {
+        !text.contains("Release disk-too-small?") && five_wait(text)
+    });
     master.press("r");
     master.wait_for("Release disk-too-small?", SOON);
     master.press("y");
@@ -280,15 +285,23 @@ fn a_game_master_leads_a_drill_from_a_window_of_their_own() {
     master.press("o");
     master.wait_for("What do you see?", SOON);
     master.press("They read the report aloud\r");
-    master.wait_for(" They read the report aloud", SOON);
+    // Among the observations, with its time, and no longer in the field where it was typed.
+    let noted = |text: &str| {
+        text.lines().any(|line| {
+            let time = line.trim_start().split_once(' ').filter(|(time, _)| time.contains(':'));
+            time.is_some_and(|(_, text)| text.trim_end() == "They read the report aloud")
+        })
+    };
+    master.wait_until("the observation", SOON, noted);
     let window = master.pid();
     master.kill();
     assert!(!pids_of(&bench.sandbox()).contains(&window), "the window is no part of the drill");
 
     // Attached again, all that went before is there.
     let mut master = bench.terminal(&["master"]);
-    let shown = master.wait_for(" They read the report aloud", SOON);
-    assert!(shown.contains("! struck") && shown.matches("waiting").count() == 4, "{shown}");
+    master.wait_until("what went before", SOON, |text| {
+        noted(text) && text.contains("! struck") && text.matches("waiting").count() == 4
+    });
     master.press("g");
     master.wait_for("Give this hint?", SOON);
     master.press("y");

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tui_input::{Input, InputRequest};
 
 /// How often the drill is looked at.
@@ -338,8 +338,12 @@ impl Window {
         inbox: &Receiver<Option<Event>>,
     ) -> io::Result<Ending> {
         self.master.view.size = screen.size()?;
+        let mut looked = None;
         loop {
-            self.refresh(root);
+            if looked.is_none_or(|at: Instant| at.elapsed() >= LOOK) {
+                self.refresh(root);
+                looked = Some(Instant::now());
+            }
             let master = &self.master;
             screen.draw(|frame| {
                 let area = frame.area();
@@ -347,11 +351,18 @@ impl Window {
             })?;
             match inbox.recv_timeout(LOOK) {
                 Ok(Some(event)) => {
-                    if self.take(screen, event)? {
-                        return Ok(Ending::Left);
+                    // All that came meanwhile, and then one frame.
+                    let mut next = Some(Some(event));
+                    while let Some(came) = next {
+                        // None: the terminal is gone, or a signal came.
+                        let Some(event) = came else { return Ok(Ending::Left) };
+                        if self.take(screen, event)? {
+                            return Ok(Ending::Left);
+                        }
+                        next = inbox.try_recv().ok();
                     }
                 }
-                // The terminal is gone, or a signal came: the drill goes on.
+                // The drill goes on.
                 Ok(None) | Err(RecvTimeoutError::Disconnected) => return Ok(Ending::Left),
                 Err(RecvTimeoutError::Timeout) => {}
             }
