@@ -7,6 +7,7 @@ pub mod keys;
 pub mod link;
 pub mod model;
 pub mod runtime;
+pub mod signing;
 pub mod terminal;
 pub mod tui;
 pub mod update;
