@@ -354,7 +354,8 @@ fn the_scheduler_reminds_of_lines_that_are_due_while_nobody_looks() {
     };
     let posted = || {
         let all = http.got("/hook");
-        all.iter().any(|one| String::from_utf8_lossy(&one.body).contains("alerts-enabled"))
+        all.iter()
+            .any(|one| String::from_utf8_lossy(&one.body).contains("OVERDUE: Monitoring alerts"))
     };
     let until = Instant::now() + Duration::from_secs(150);
     while !(told("alerts-enabled") && posted()) && Instant::now() < until {

@@ -468,7 +468,7 @@ mod tests {
         assert_eq!(verdict(&incident, "database-accessible"), Some(Verdict::NotRun));
         assert_eq!(verdict(&incident, "alerts-enabled"), None);
         incident.validation = vec![
-            check("application", Verdict::Verified),
+            check("application:connection", Verdict::Verified),
             check("counts:public.orders", Verdict::Verified),
             check("counts:public.customers", Verdict::Verified),
         ];

@@ -372,7 +372,7 @@ pub const TABLE: &[Command] = &[
     c(Id::Validate, Key::Char('v'), 11, Operator, CHECKS, "run again", "Run all checks again. They only read, but for ANALYZE."),
     c(Id::CheckDetails, Key::Enter, 10, Observer, CHECKS, "details", "Show the selected check in full."),
     c(Id::SignLine, Key::Enter, 10, Operator, LIST, "sign", "Sign the selected line: say what you saw."),
-    c(Id::EvidenceLine, Key::Char('e'), 11, Operator, LIST, "with evidence", "Sign the selected line with a file, by its digest, or with what a command says. The command is shown before it runs, and what it said before you sign."),
+    c(Id::EvidenceLine, Key::Char('e'), 15, Operator, LIST, "evidence", "Sign the selected line with a file, by its digest, or with what a command says. The command is shown before it runs, and what it said before you sign."),
     c(Id::ReopenLine, Key::Char('o'), 11, Operator, LIST, "reopen", "Take a signature back and say why."),
     c(Id::RunLine, Key::Char('x'), 12, Operator, LIST, "run", "Run the selected line of the safety list: look, and say what is proposed. Changes no data."),
     c(Id::AgreeLine, Key::Char('y'), 9, Operator, LIST, "proposed", "Show what the selected line proposes, and carry out what you agree to. Asks first."),
