@@ -49,7 +49,7 @@ test-people: ## Commander and approver as two users of this machine, each in a t
 	@scripts/ensure-build.sh
 	@scripts/ensure-sshd.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
-	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test people -- --include-ignored
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test people --test messages -- --include-ignored
 
 test-systemd: ## The scheduler's unit under a real systemd in namespaces of its own, as root
 	@scripts/ensure-build.sh

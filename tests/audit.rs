@@ -1,5 +1,5 @@
-//! The journal's evidence: anchors in every repository, each way of tampering named by the program
-//! and by a script in another language, and a repository that is away.
+//! The journal's evidence: anchors in every repository and signatures of people, each way of
+//! tampering named by the program and by a script in another language, and a repository that is away.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -7,10 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat::engine::audit::keeper;
 use lifeboat::engine::audit::lines::hash;
 use lifeboat::engine::config::{self, Config};
+use lifeboat::engine::incident::approval::Given;
 use lifeboat::engine::incident::event::{Declaration, Event};
-use lifeboat::engine::incident::facts::{Actor, Role, Tier, Topic};
+use lifeboat::engine::incident::facts::{Actor, Role, SignOff, Tier, Topic};
 use lifeboat::engine::incident::journal::{FILE, Journal};
 use lifeboat::engine::repository::Repository;
+use lifeboat::engine::signature::{self, Found, Kept, Signed};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,7 @@ impl Stage {
                  path = \"{root}/{name}\"\n"
             );
         }
+        text += &format!("[signatures]\nallowed_signers = \"{root}/allowed_signers\"\n");
         fs::write(home.path().join("lifeboat.toml"), text).unwrap();
         let config = config::load(Some(&home.path().join("lifeboat.toml"))).unwrap();
         for name in NAMES {
@@ -118,7 +121,9 @@ impl Stage {
         let mut command = Command::new("python3");
         command
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verify_journal.py"))
-            .arg(self.journal());
+            .arg(self.journal())
+            .arg("--allowed-signers")
+            .arg(self.home.path().join("allowed_signers"));
         for name in NAMES {
             command.arg("--anchors").arg(self.anchors(name));
         }
@@ -265,4 +270,120 @@ fn without_any_anchor_the_chain_alone_is_no_pass() {
     let (code, audit) = stage.verify();
     assert_eq!((code, &audit["chain"]), (12, &"VERIFIED".into()), "{audit:#}");
     assert!(audit["places"].as_array().unwrap().iter().all(|p| p["verdict"] == "NOT_RUN"));
+}
+
+/// A key pair of its own: the private key's path and the public line.
+fn key(folder: &Path, name: &str) -> (PathBuf, String) {
+    let path = folder.join(name);
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+        .arg(&path)
+        .status();
+    assert!(made.unwrap().success());
+    let public = fs::read_to_string(path.with_extension("pub")).unwrap();
+    (path, public)
+}
+
+/// The text of those lines, signed now.
+fn signed(key: &Path, namespace: &str, lines: &[String]) -> Signed {
+    signature::sign(key, namespace, signature::text(lines, Timestamp::now())).unwrap()
+}
+
+#[test]
+fn a_signature_that_is_forged_altered_or_somebody_elses_is_named_by_both() {
+    if Command::new("ssh-keygen").arg("-?").output().is_err() {
+        eprintln!("NOT RUN: signing needs ssh-keygen");
+        return;
+    }
+    let stage = Stage::new();
+    let folder = tempfile::tempdir().unwrap();
+    let ((anna, anna_public), (bea, bea_public)) =
+        (key(folder.path(), "anna"), key(folder.path(), "bea"));
+    let (strange, _) = key(folder.path(), "strange");
+    let list = format!("anna {anna_public}bea {bea_public}");
+    fs::write(stage.home.path().join("allowed_signers"), list).unwrap();
+
+    let plan = "c0ffee00c0ffee00";
+    let approval = |plan: &str| signature::approval(INCIDENT, "shop", plan, "anna");
+    let sign = SignOff {
+        item: String::from("alerts-enabled"),
+        done: true,
+        // One line in what is signed, whatever was typed.
+        evidence: String::from("seen: \"all\" is\ngreen \u{1}\t\u{e4}\u{1f600}"),
+    };
+    let sign_off = signature::sign_off(INCIDENT, &sign, "anna");
+    let by = |approved: Signed, checked: Signed| {
+        let when_taken = Found::NotChecked(String::from("in a test"));
+        let kept = |signed| Kept { signed, when_taken: when_taken.clone() };
+        fs::remove_file(stage.journal()).unwrap();
+        stage.write_journal();
+        stage.append(vec![
+            Event::ApprovalGiven(Given {
+                plan_hash: plan.to_owned(),
+                until: Timestamp::now(),
+                signed: Some(kept(approved)),
+            }),
+            Event::ChecklistSigned(sign.clone()),
+            Event::SignOffSigned { item: sign.item.clone(), kept: kept(checked) },
+        ]);
+    };
+    let approve = |key: &Path, plan: &str| signed(key, signature::APPROVAL, &approval(plan));
+    let check = |key: &Path| signed(key, signature::CHECKLIST, &sign_off);
+    // The entry that both name, how they end, and words that both use of it.
+    let named = |name: &str, entry: u64, code: i32, words: &str| {
+        let (ended, told) = stage.verify();
+        let found = told["signatures"].as_array().map(|all| {
+            let own = all.iter().find(|one| one["entry"] == entry).unwrap();
+            assert_eq!(own["counts"], code == 0, "{name}: {own}");
+            own["found"].as_str().unwrap().to_owned()
+        });
+        let told = found.unwrap_or_else(|| told.to_string());
+        assert!(
+            ended == if code == 0 { 12 } else { code } && told.contains(words),
+            "{name}: {ended} {told}"
+        );
+        let Some((ended, told)) = stage.script() else { return };
+        let verdict = match code {
+            0 => "VERIFIED",
+            4 => "FAILED",
+            _ => "COULD NOT VERIFY",
+        };
+        let line = told.lines().find(|line| line.contains(&format!(": entry {entry},")));
+        let line = line.unwrap_or_else(|| panic!("{name}: {told}"));
+        assert!(line.starts_with(verdict) && line.contains(words), "{name}: {told}");
+        assert_eq!(ended, if code == 0 { 12 } else { code }, "{name}: {told}");
+    };
+
+    by(approve(&anna, plan), check(&anna));
+    named("good", 13, 0, "SHA256:");
+    named("good", 15, 0, "SHA256:");
+    let good: Vec<String> =
+        fs::read_to_string(stage.journal()).unwrap().lines().map(str::to_owned).collect();
+
+    by(approve(&anna, "another plan"), check(&anna));
+    named("for another plan", 13, 4, "another text");
+    by(approve(&bea, plan), check(&anna));
+    named("by somebody else", 13, 4, "by the key of bea, not of anna");
+    by(approve(&anna, plan), check(&strange));
+    named("by nobody known", 15, 12, "SHA256:");
+    by(approve(&anna, plan), signed(&anna, signature::APPROVAL, &sign_off));
+    named("for another purpose", 15, 4, "");
+
+    // Altered afterwards by somebody who makes the chain anew: no hash tells, the signature does.
+    let altered = |name: &str, from: &str, to: &str, entries: &[usize], named_entry: u64| {
+        let mut lines = good.clone();
+        for at in entries {
+            assert!(lines[at - 1].contains(from), "{name}: {}", lines[at - 1]);
+            lines[at - 1] = lines[at - 1].replace(from, to);
+        }
+        let text: String = chained(&lines).iter().map(|line| format!("{line}\n")).collect();
+        fs::write(stage.journal(), text).unwrap();
+        named(name, named_entry, 4, "");
+    };
+    altered("another plan", plan, "deadbeefdeadbeef", &[13], 13);
+    altered("other evidence", "green", "red", &[14], 15);
+    altered("other evidence, text and all", "green", "red", &[14, 15], 15);
+    altered("another line", "alerts-enabled", "jobs", &[14, 15], 15);
+    altered("another person", "\"user\":\"anna\"", "\"user\":\"bea\"", &[13], 13);
+    altered("another person, text and all", "anna", "bea", &[13], 13);
 }

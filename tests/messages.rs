@@ -307,3 +307,71 @@ fn a_channel_can_be_tried_and_outsiders_get_plain_words() {
     assert!(text.starts_with("INVESTIGATING: we see a problem with orders since "), "{text}");
     assert!(!text.contains("alice"), "{text}");
 }
+
+/// Nobody has a window open and no runner is alive: the scheduler wakes one, which reminds.
+#[test]
+#[ignore = "half a minute: see make test-people"]
+fn the_scheduler_reminds_of_lines_that_are_due_while_nobody_looks() {
+    let http = Server::start();
+    let mails: Arc<Mutex<Vec<String>>> = Arc::default();
+    let scene = Scene::new(http.port, mail_server(Arc::clone(&mails)));
+    let root = scene.root.path().display().to_string();
+    let runbook = scene.root.path().join("runbook.toml");
+    fs::write(&runbook, "[[horizons]]\nid = \"hour\"\nseconds = 8\n").unwrap();
+    let config = scene.root.path().join("lifeboat.toml");
+    let text = format!(
+        "runbook = \"{}\"\n{}\n[[clusters]]\nname = \"orders\"\ntier = \"high\"\n\
+         environment = \"production\"\ndata_directory = \"{root}/data\"\n\
+         repositories = [\"local\"]\n[clusters.connection]\nhost = \"{root}\"\n\
+         [clusters.control]\ndriver = \"pg_ctl\"\n[[repositories]]\nname = \"local\"\n\
+         [repositories.store]\nkind = \"file\"\npath = \"{root}/repository\"\n",
+        runbook.display(),
+        fs::read_to_string(&config).unwrap()
+    );
+    fs::write(&config, text).unwrap();
+    scene.journal(Event::StepFinished { step: String::from("open") });
+    assert!(http.got("/hook").is_empty());
+
+    let mut scheduler = Command::new(env!("CARGO_BIN_EXE_lifeboat"))
+        .env_remove("http_proxy")
+        .env_remove("HTTP_PROXY")
+        .env_remove("ALL_PROXY")
+        .arg("--config")
+        .arg(&config)
+        .arg("schedule")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let told = |what: &str| {
+        let entries = lifeboat::engine::incident::journal::read(&scene.folder).unwrap().entries;
+        entries.iter().any(|entry| match &entry.event {
+            Event::ChecklistReminded(reminder) => {
+                reminder.overdue.iter().chain(&reminder.soon).any(|line| line == what)
+            }
+            _ => false,
+        })
+    };
+    let posted = || {
+        let all = http.got("/hook");
+        all.iter()
+            .any(|one| String::from_utf8_lossy(&one.body).contains("OVERDUE: Monitoring alerts"))
+    };
+    let until = Instant::now() + Duration::from_secs(150);
+    while !(told("alerts-enabled") && posted()) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let end = |pid: i32| {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+    };
+    end(i32::try_from(scheduler.id()).unwrap());
+    scheduler.wait().unwrap();
+    let runner = fs::read(scene.folder.join("runner.json")).ok();
+    let runner = runner.and_then(|told| serde_json::from_slice::<Value>(&told).ok());
+    if let Some(pid) = runner.as_ref().and_then(|told| told["pid"].as_i64()) {
+        end(i32::try_from(pid).unwrap());
+    }
+    assert!(told("alerts-enabled"), "no runner was woken to remind");
+    assert!(posted(), "{:?}", http.got("/hook"));
+}

@@ -276,7 +276,7 @@ fn recovered() -> Story {
         .tell(Event::RunFinished)
         .tell(Event::ValidationRun {
             checks: vec![
-                check("application", Verdict::Verified),
+                check("application:connection", Verdict::Verified),
                 check("counts:public.orders", Verdict::Verified),
                 check("fk:orders_customer_id_fkey", Verdict::Verified),
             ],

@@ -315,6 +315,9 @@ fn monitoring_gets_the_same(scene: &Scene) {
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/monitoring/lifeboat-alerts.yml");
     promtool(&["check", "rules", rules], "");
     every_figure_of_the_assets_is_told(&told);
+    let near = "lifeboat_anchors_owed_entries{cluster=\"test\",repository=\"near\"}";
+    assert_eq!(figure(&told, near), Some(0.0), "{told}");
+    owed_anchors_are_an_alarm_once_they_last(&scene.root, rules);
 
     // A repository that is away: it says so, and nothing else of it is told.
     fs::rename(scene.root.join("far"), scene.root.join("far away")).unwrap();
@@ -339,6 +342,30 @@ fn monitoring_gets_the_same(scene: &Scene) {
     assert!(answers("/", "HTTP/1.1 404"));
     running.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(running.ended(), Some(0));
+}
+
+/// By Prometheus' own test of rules.
+fn owed_anchors_are_an_alarm_once_they_last(root: &Path, rules: &str) {
+    let test = root.join("owed.yml");
+    let series = "lifeboat_anchors_owed_entries{cluster=\"test\",repository=\"far\"}";
+    fs::write(
+        &test,
+        format!(
+            "rule_files: [{rules}]\nevaluation_interval: 1m\ntests:\n- interval: 1m\n  \
+             input_series:\n  - {{series: '{series}', values: '0x9 3x60 0x60'}}\n  \
+             alert_rule_test:\n  \
+             - {{eval_time: 30m, alertname: LifeboatAnchorsOwed, exp_alerts: []}}\n  \
+             - eval_time: 45m\n    alertname: LifeboatAnchorsOwed\n    exp_alerts:\n    \
+             - exp_labels: {{severity: ticket, cluster: test, repository: far}}\n      \
+             exp_annotations:\n        \
+             summary: 'test: far is owed anchors of a journal'\n        \
+             description: 'Until it has them, a changed journal would not show there: lifeboat \
+             journal verify; the scheduler brings them once the repository answers.'\n  \
+             - {{eval_time: 90m, alertname: LifeboatAnchorsOwed, exp_alerts: []}}\n"
+        ),
+    )
+    .unwrap();
+    promtool(&["test", "rules", &text(&test)], "");
 }
 
 /// The value behind the name and labels.

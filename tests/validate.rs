@@ -11,8 +11,10 @@
 mod support;
 
 use lifeboat::engine::assess;
+use lifeboat::engine::config::masking::{Mask, MaskingRule};
 use lifeboat::engine::config::{Cluster, Connection, Probe};
 use lifeboat::engine::incident::facts::{Check, ServerRole, Verdict};
+use lifeboat::engine::masking::HIDDEN;
 use lifeboat::engine::validate::{self, Expectations, Limits, Rows, Subject};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -237,6 +239,7 @@ async fn probes_read_only_and_say_what_they_could_not_ask() {
         expect: Some(String::from("1")),
         at_least: None,
         at_most: None,
+        mask: None,
     };
     let mut config = cluster.config();
     let defaults = assess::run_probes(&config).await;
@@ -259,6 +262,29 @@ async fn probes_read_only_and_say_what_they_could_not_ask() {
         assert_eq!(check.verdict, *verdict, "{sql}: {}", check.detail);
     }
     assert_eq!(cluster.value("SELECT count(*) FROM t"), "1");
+
+    // What a rule hides is judged, and not told: by the column that the server says it is, by the
+    // answer's name, by the probe's own word.
+    cluster.sql("CREATE TABLE people (id int, email text)");
+    cluster.sql("INSERT INTO people VALUES (1, 'ada@example.org')");
+    let rule = Mask::Hide;
+    let (table, column) = (String::from("public.people"), String::from("email"));
+    config.masking = vec![MaskingRule { table, column, rule }];
+    let sql = [
+        "SELECT email FROM people",
+        "SELECT p.email AS found FROM people p",
+        "SELECT max(email) AS email FROM people",
+        "SELECT max(email) FROM people",
+    ];
+    let ada = |sql: &&str| Probe { expect: Some(String::from("ada@example.org")), ..probe(sql) };
+    config.probes = sql.iter().map(ada).collect();
+    config.probes[3].mask = Some(Mask::Constant(String::from("somebody")));
+    let checks = assess::run_probes(&config).await;
+    let words = serde_json::to_string(&checks).unwrap();
+    assert!(!words.contains("ada"), "{words}");
+    let found: Vec<_> = checks.iter().map(|check| check.found.as_deref().unwrap()).collect();
+    assert_eq!(found, [HIDDEN, HIDDEN, HIDDEN, "somebody"]);
+    assert!(checks.iter().all(|check| check.verdict == Verdict::Verified), "{words}");
     cluster.stop_server("fast");
     let checks = assess::run_probes(&config).await;
     assert!(checks.iter().all(|check| check.verdict == Verdict::CouldNotVerify));

@@ -1,23 +1,29 @@
 #!/usr/bin/env python3
-"""Checks an incident's journal without Lifeboat: its chain, and the anchors kept in repositories.
+"""Checks an incident's journal without Lifeboat: its chain, the anchors kept in repositories, and
+the signatures that people gave with their SSH keys.
 
-    verify_journal.py journal.jsonl [--anchors FOLDER]...
+    verify_journal.py journal.jsonl [--anchors FOLDER]... [--allowed-signers FILE]
 
-FOLDER is a repository's `anchors/INC-...`, or a copy of those objects. Nothing but Python's standard
-library is needed, nothing is changed, and nothing of Lifeboat is used: whoever doubts the program
-can read these lines instead.
+FOLDER is a repository's `anchors/INC-...`, or a copy of those objects. FILE is OpenSSH's list of
+whose key is whose; its principals are the users that the journal names. Nothing but Python's standard
+library is needed, for signatures OpenSSH's `ssh-keygen` too; nothing is changed, and nothing of
+Lifeboat is used: whoever doubts the program can read these lines instead.
 
-Ends with 0 where the chain holds and every entry is anchored in every folder given, 4 where the
-journal is not what was written (the first wrong entry is named), 12 where something could not be
-compared, and 2 where it was called wrongly.
+Ends with 0 where the chain holds, every entry is anchored in every folder given and every signature
+is by that person's key; 4 where the journal is not what was written or signed (the wrong entry is
+named), 12 where something could not be compared, and 2 where it was called wrongly.
 """
 
 import argparse
+import datetime
 import hashlib
 import json
+import os
 import pathlib
 import re
+import subprocess
 import sys
+import tempfile
 
 NAME = re.compile(r"^(\d{10,})-([0-9a-f]{64})\.json$")
 
@@ -109,10 +115,121 @@ def check_anchors(lines, known):
     return None
 
 
+# How far a signature's own time may be from its entry's.
+FRESH = datetime.timedelta(minutes=10)
+
+
+def moment(text):
+    """An RFC 3339 time; digits beyond microseconds are of no matter here."""
+    text = re.sub(r"(\.\d{6})\d+", r"\1", text.replace("Z", "+00:00"))
+    if "." in text:
+        whole, rest = text.split(".", 1)
+        digits = re.match(r"\d+", rest)[0]
+        text = f"{whole}.{digits:0<6}{rest[len(digits):]}"
+    return datetime.datetime.fromisoformat(text)
+
+
+def signed_entries(entries):
+    """What was signed, made anew from what the journal's entries say: number, user, what it is for,
+    its name, the lines that had to be signed, and the signature that is kept."""
+    first = entries[0]["data"]
+    head = [f"incident: {first['id']}"]
+    sign = None
+    for entry in entries:
+        user, kind, data = entry["actor"]["user"], entry["kind"], entry.get("data") or {}
+        if kind == "checklist_signed":
+            sign = (user, data)
+        elif kind == "approval_given" and data.get("signed"):
+            lines = ["Lifeboat: I approve this plan.", *head, f"cluster: {first['cluster']}"]
+            lines += [f"plan: {data['plan_hash']}", f"user: {user}"]
+            name = f"the approval of plan {data['plan_hash'][:8]}"
+            yield entry, user, "lifeboat@approval", name, lines, data["signed"]
+        elif kind == "sign_off_signed":
+            lines = []
+            # It belongs to the sign-off of that person and line right before it.
+            if sign and sign[0] == user and sign[1]["item"] == data["item"]:
+                own = sign[1]
+                lines = ["Lifeboat: I sign this line of the checklist.", *head]
+                lines += [f"line: {own['item']}", f"done: {str(own['done']).lower()}"]
+                lines += [f"evidence: {json.dumps(own['evidence'], ensure_ascii=False)}"]
+                lines += [f"user: {user}"]
+            name = f"checklist line {data['item']}"
+            yield entry, user, "lifeboat@checklist", name, lines, data["kept"]
+
+
+def keygen(arguments, message):
+    return subprocess.run(
+        ["ssh-keygen", "-Y", *arguments],
+        input=message.encode(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
+        check=False,
+    )
+
+
+def check_signature(entry, user, namespace, lines, kept, allowed):
+    """VERIFIED, FAILED or COULD NOT VERIFY, and why."""
+    at = moment(entry["at"])
+    # When it was signed stands nowhere else than in the text that was signed.
+    when = kept["text"].rsplit("\nat: ", 1)[-1].strip()
+    try:
+        if abs(moment(when) - at) > FRESH:
+            return "FAILED", f"it was made at {when}, not when the entry was written"
+    except (ValueError, TypeError):
+        return "FAILED", "it names no time"
+    message = "\n".join([*lines, f"at: {when}"]) + "\n"
+    if message != kept["text"]:
+        return "FAILED", "another text was signed than what the journal says"
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "signature")
+        file.write_text(kept["signature"])
+        fits = keygen(["check-novalidate", "-n", namespace, "-s", file], message)
+        if fits.returncode != 0:
+            return "FAILED", "the signature does not fit the text: " + words(fits)
+        # Keys come and go: what counts is the list as of that moment.
+        then = "-Overify-time=" + at.astimezone(datetime.timezone.utc).strftime("%Y%m%d%H%M%S")
+        whose = ["-s", file, then, "-f", allowed]
+        good = keygen(["verify", "-n", namespace, "-I", user, *whose], message)
+        if good.returncode == 0:
+            return "VERIFIED", words(good)
+        found = keygen(["find-principals", *whose], message)
+        others = found.stdout.decode(errors="replace").split() if found.returncode == 0 else []
+        if others and user not in others and not any(set(one) & set("*?!") for one in others):
+            return "FAILED", f"it is by the key of {', '.join(others)}, not of {user}"
+        return "COULD NOT VERIFY", f"{allowed} has no such key of {user}: {words(fits)}"
+
+
+def words(ran):
+    return " ".join(ran.stdout.decode(errors="replace").split())
+
+
+def check_signatures(lines, allowed):
+    """Tells of each signature; how bad it is: 0, 4 or 12."""
+    entries = [json.loads(line) for line in lines]
+    found = list(signed_entries(entries)) if entries else []
+    if not found:
+        print("No signature with an SSH key is in it")
+        return 0
+    if allowed is None:
+        print(f"NOT RUN: {len(found)} signatures; no --allowed-signers was given")
+        return 12
+    verdicts = set()
+    for entry, user, namespace, name, text, kept in found:
+        try:
+            verdict, why = check_signature(entry, user, namespace, text, kept, allowed)
+        except OSError as error:
+            verdict, why = "COULD NOT VERIFY", str(error)
+        print(f"{verdict}: entry {entry['seq']}, {name} by {user}: {why}")
+        verdicts.add(verdict)
+    return 4 if "FAILED" in verdicts else 0 if verdicts == {"VERIFIED"} else 12
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("journal", type=pathlib.Path)
     parser.add_argument("--anchors", type=pathlib.Path, action="append", default=[])
+    parser.add_argument("--allowed-signers", type=pathlib.Path)
     given = parser.parse_args()
 
     incomplete = not given.anchors
@@ -160,7 +277,8 @@ def main():
         incomplete |= newest < len(lines)
     if not given.anchors:
         print("NOT RUN: no anchors were given; a tail that was cut off would not show")
-    return 12 if incomplete else 0
+    signatures = check_signatures(lines, given.allowed_signers)
+    return signatures if signatures == 4 else 12 if incomplete else signatures
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ pub mod link;
 pub mod master;
 pub mod model;
 pub mod runtime;
+pub mod signing;
 pub mod terminal;
 pub mod tui;
 pub mod update;

@@ -5,6 +5,7 @@ use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::runner::protocol::Command;
 use crate::screens::commands::Key;
+use crate::screens::layers::Source;
 use crate::screens::view::{Listing, Page, View};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -24,6 +25,18 @@ pub enum Event {
     AttachFailed {
         generation: u64,
         explanation: Explanation,
+    },
+    /// A command whose signature was made, or why it was not.
+    Signed {
+        id: u64,
+        generation: u64,
+        command: Command,
+        unsigned: Option<Unsigned>,
+    },
+    /// What a line is to be signed with was gathered.
+    Evidence {
+        item: String,
+        gathered: Result<String, Explanation>,
     },
     /// From the link of that generation; one of an older link is dropped.
     Link {
@@ -50,11 +63,33 @@ pub enum Effect {
         id: u64,
         command: Command,
     },
+    /// Sign the lines with the person's key, for a command that is sent then.
+    Sign {
+        id: u64,
+        generation: u64,
+        command: Command,
+        namespace: &'static str,
+        lines: Vec<String>,
+        user: String,
+    },
+    /// Read a file, or run a command as the person at the screen.
+    Gather {
+        item: String,
+        from: Source,
+    },
     /// Clear the window before the next frame.
     Redraw,
     Quit,
     /// Leave, and have the drill ended and cleared away.
     AbortDrill,
+}
+
+/// Why a command goes without a signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsigned {
+    /// The person has a key, and it did not sign.
+    pub failed: bool,
+    pub why: String,
 }
 
 /// How far the way back to an earlier point is.
@@ -82,6 +117,8 @@ pub struct App {
     pub surveyed: bool,
     /// Show the briefing once the incident is up.
     pub brief: bool,
+    /// Approvals and sign-offs are signed with the person's key, where that can be.
+    pub signs: bool,
     /// The operator agreed to give the run up for an earlier point: it is put back when it ended.
     pub leading_back: Option<Back>,
 }
@@ -99,6 +136,7 @@ impl App {
             incoming_findings: BTreeMap::new(),
             surveyed: false,
             brief: false,
+            signs: false,
             leading_back: None,
         }
     }

@@ -4,10 +4,12 @@
 use super::keys;
 use super::link::{Dialer, Incoming, Wire};
 use super::model::{App, Effect, Event};
+use super::signing;
 use super::terminal::Screen;
 use super::update::update;
 use crate::engine::explain::Explanation;
 use crate::engine::runner::protocol::Command;
+use crate::engine::signer::Signer;
 use crate::screens;
 use crossterm::event as term;
 use jiff::Timestamp;
@@ -58,6 +60,7 @@ pub fn run(
     screen: &mut Screen,
     app: &mut App,
     dialer: &Arc<dyn Dialer>,
+    signer: Signer,
     first: Vec<Effect>,
     signals: &tokio::runtime::Handle,
 ) -> io::Result<Ending> {
@@ -71,7 +74,8 @@ pub fn run(
         until_signal().await;
         let _ = ends.send(Inner::End(Ending::Signal));
     });
-    let mut outside = Outside { queue, dialer: Arc::clone(dialer), wire: None, unsent: Vec::new() };
+    let (dialer, signer) = (Arc::clone(dialer), Arc::new(signer));
+    let mut outside = Outside { queue, dialer, signer, wire: None, unsent: Vec::new() };
     let ended = outside.turn(screen, app, first, &inbox);
     stop.store(true, Ordering::SeqCst);
     watch.abort();
@@ -87,6 +91,7 @@ pub fn run(
 struct Outside {
     queue: Sender<Inner>,
     dialer: Arc<dyn Dialer>,
+    signer: Arc<Signer>,
     wire: Option<(u64, Box<dyn Wire>)>,
     /// Sent before the link was handed over.
     unsent: Vec<(u64, Command)>,
@@ -173,6 +178,19 @@ impl Outside {
                     Some((_, wire)) => wire.send(id, command),
                     None => self.unsent.push((id, command)),
                 },
+                Effect::Sign { id, generation, command, namespace, lines, user } => {
+                    let signer = Arc::clone(&self.signer);
+                    self.spawn(move |_, queue| {
+                        let made = signing::made(&signer, namespace, &lines, &user, command);
+                        let (command, unsigned) = made;
+                        let event = Event::Signed { id, generation, command, unsigned };
+                        let _ = queue.send(Inner::Event(event));
+                    });
+                }
+                Effect::Gather { item, from } => self.spawn(move |_, queue| {
+                    let gathered = signing::gathered(&from);
+                    let _ = queue.send(Inner::Event(Event::Evidence { item, gathered }));
+                }),
                 Effect::List => {
                     self.spawn(|dialer, queue| {
                         let _ = queue.send(Inner::Event(Event::Listed(dialer.list())));

@@ -9,6 +9,7 @@ use crate::engine::config::Config;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::model::RunStatus;
 use crate::engine::runbook::Runbook;
+use crate::engine::signer::Signer;
 use crate::screens::theme::Theme;
 use crate::screens::view::{Briefing, View};
 use jiff::Timestamp;
@@ -106,10 +107,13 @@ pub fn run_with(
     let mut view = View::new(Timestamp::now(), TimeZone::system(), theme, runbook);
     view.listing.clusters = clusters(config);
     view.briefing = start.briefing;
+    let signer =
+        Signer::of(|name| std::env::var_os(name), config.signatures.allowed_signers.clone());
     let mut app = App::new(view);
+    app.signs = signer.is_set_up();
     let first = app.start(start.incident);
     let mut screen = Screen::take().map_err(TuiError::Terminal)?;
-    let ended = runtime::run(&mut screen, &mut app, dialer, first, signals);
+    let ended = runtime::run(&mut screen, &mut app, dialer, signer, first, signals);
     drop(screen);
     let incident = app.open.clone().map(|id| {
         let status = app.view.incident.as_ref().map(|i| i.status);

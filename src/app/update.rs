@@ -11,6 +11,7 @@ mod parts;
 mod past;
 mod people;
 mod run;
+mod signing;
 mod target;
 
 use super::model::{App, Effect, Event};
@@ -59,6 +60,13 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
         }
         Event::AttachFailed { generation, explanation } => {
             link::attach_failed(app, generation, &explanation);
+            Vec::new()
+        }
+        Event::Signed { id, generation, command, unsigned } => {
+            signing::signed(app, id, generation, command, unsigned)
+        }
+        Event::Evidence { item, gathered } => {
+            signing::gathered(app, &item, gathered);
             Vec::new()
         }
         Event::Link { generation, incoming } => link::incoming(app, generation, incoming),

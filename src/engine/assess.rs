@@ -4,12 +4,13 @@
 use crate::engine::config::{Cluster, Connection, Probe};
 use crate::engine::explain::Explain;
 use crate::engine::incident::facts::{Check, ServerProbe};
+use crate::engine::masking::Masking;
 use crate::engine::postgres::connect::{self, ConnectOptions, Session};
 use crate::engine::postgres::discovery;
 use crate::engine::validate::check::{Begun, begin};
 use jiff::Timestamp;
 use std::time::Duration;
-use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::{Column, SimpleQueryMessage};
 
 /// A probe's statement may take this long.
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
@@ -73,23 +74,39 @@ pub async fn run_probes_on(connection: &Connection, cluster: &Cluster) -> Vec<Ch
     if cluster.probes.is_empty() {
         return defaults(connection, cluster).await;
     }
+    let masking = Masking::of(&cluster.masking);
     let mut checks = Vec::with_capacity(cluster.probes.len());
     for probe in &cluster.probes {
-        checks.push(run_probe(connection, probe).await);
+        checks.push(run_probe(connection, probe, &masking).await);
     }
     checks
 }
 
-async fn run_probe(connection: &Connection, probe: &Probe) -> Check {
+async fn run_probe(connection: &Connection, probe: &Probe, masking: &Masking) -> Check {
     let begun = begin(format!("probe:{}", probe.name), &probe.name);
-    let begun = match expectation(probe) {
-        Some(text) => begun.expected(text),
-        None => begun,
-    };
-    match value(connection, probe.database.as_deref(), &probe.sql).await {
-        Ok(value) => judge(begun, probe, &value),
-        Err(reason) => begun.could_not_verify(format!("The probe could not be run: {reason}")),
+    match answer(connection, probe.database.as_deref(), &probe.sql).await {
+        Ok(answer) => judge(begun, probe, &answer, masking),
+        Err(reason) => {
+            let reason = masking.server_words(&reason);
+            let why = format!("The probe could not be run: {reason}");
+            // Which column it would have been is not known, nor whether what is expected shows it.
+            match expectation(probe).filter(|_| masking.is_empty() && probe.mask.is_none()) {
+                Some(text) => begun.expected(text),
+                None => begun,
+            }
+            .could_not_verify(why)
+        }
     }
+}
+
+/// What a probe was answered.
+#[derive(Debug, Default)]
+struct Answer {
+    value: String,
+    /// The answer's column as the query names it.
+    name: String,
+    /// `schema.table` and the column that it is, where it is one.
+    origin: Option<(String, String)>,
 }
 
 fn expectation(probe: &Probe) -> Option<String> {
@@ -102,8 +119,18 @@ fn expectation(probe: &Probe) -> Option<String> {
     }
 }
 
-fn judge(begun: Begun, probe: &Probe, value: &str) -> Check {
-    let begun = begun.found(value);
+/// Judges the answer itself, and shows of it what the rules let be shown.
+fn judge(begun: Begun, probe: &Probe, answer: &Answer, masking: &Masking) -> Check {
+    let origin = answer.origin.as_ref().map(|(table, column)| (table.as_str(), column.as_str()));
+    let mask = probe.mask.as_ref().or_else(|| masking.of_answer(origin, &answer.name));
+    let value = answer.value.as_str();
+    let begun = begun.found(masking.shown(mask, value));
+    // What is expected to be equal to a hidden value would tell it. Bounds do not.
+    let begun = match expectation(probe) {
+        Some(text) if probe.expect.is_some() => begun.expected(masking.shown(mask, &text)),
+        Some(text) => begun.expected(text),
+        None => begun,
+    };
     if let Some(expect) = &probe.expect {
         return if expect == value {
             begun.verified("It is as expected.")
@@ -132,11 +159,11 @@ fn judge(begun: Begun, probe: &Probe, value: &str) -> Check {
 }
 
 /// One value of one row as text.
-async fn value(
+async fn answer(
     connection: &Connection,
     database: Option<&str>,
     sql: &str,
-) -> Result<String, String> {
+) -> Result<Answer, String> {
     let mut options = ConnectOptions::default().read_only().statement_limit(Some(PROBE_LIMIT));
     options.database = database.map(ToOwned::to_owned);
     let session =
@@ -145,9 +172,10 @@ async fn value(
     session.batch_execute("BEGIN READ ONLY").await.map_err(told)?;
     // Preparing refuses a text of several statements, which could end the transaction.
     let statement = session.prepare(sql).await.map_err(told)?;
-    if statement.columns().len() != 1 {
+    let [column] = statement.columns() else {
         return Err(format!("it gives {} columns, not one", statement.columns().len()));
-    }
+    };
+    let origin = origin(&session, column).await.map_err(told)?;
     let rows: Vec<Option<String>> = session
         .simple_query(sql)
         .await
@@ -159,10 +187,33 @@ async fn value(
         })
         .collect();
     match rows.as_slice() {
-        [Some(value)] => Ok(value.clone()),
+        [Some(value)] => {
+            Ok(Answer { value: value.clone(), name: column.name().to_owned(), origin })
+        }
         [None] => Err(String::from("the answer is NULL")),
         rows => Err(format!("it gives {} rows, not one", rows.len())),
     }
+}
+
+/// The table's column that an answer's column is; `None` where it is computed.
+async fn origin(
+    session: &Session,
+    column: &Column,
+) -> Result<Option<(String, String)>, tokio_postgres::Error> {
+    let (Some(table), Some(number)) = (column.table_oid(), column.column_id()) else {
+        return Ok(None);
+    };
+    let row = session
+        .query_opt(
+            "SELECT n.nspname || '.' || c.relname, a.attname::text \
+               FROM pg_catalog.pg_attribute a \
+               JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+              WHERE a.attrelid = $1 AND a.attnum = $2",
+            &[&table, &number],
+        )
+        .await?;
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
 }
 
 async fn defaults(connection: &Connection, cluster: &Cluster) -> Vec<Check> {
@@ -266,6 +317,7 @@ async fn recent_rows(session: &Session) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::config::masking::{Mask, MaskingRule};
     use crate::engine::incident::facts::Verdict;
 
     fn verdict(
@@ -281,8 +333,48 @@ mod tests {
             expect: expect.map(String::from),
             at_least: least,
             at_most: most,
+            mask: None,
         };
-        judge(begin("p", "p"), &probe, value).verdict
+        let answer = Answer { value: value.to_owned(), ..Answer::default() };
+        judge(begin("p", "p"), &probe, &answer, &Masking::default()).verdict
+    }
+
+    #[test]
+    fn a_masked_answer_is_judged_as_it_is_and_shown_as_the_rules_say() {
+        let rule = |column: &str, rule| MaskingRule {
+            table: String::from("public.people"),
+            column: column.to_owned(),
+            rule,
+        };
+        let masking = Masking::of(&[rule("email", Mask::Hide), rule("name", Mask::Hash)]);
+        let told = |name: &str, expect: Option<&str>, mask: Option<Mask>| {
+            let probe = Probe {
+                name: String::from("p"),
+                database: None,
+                sql: String::new(),
+                expect: expect.map(String::from),
+                at_least: None,
+                at_most: None,
+                mask,
+            };
+            let value = String::from("ada@example.org");
+            let answer = Answer { value, name: name.to_owned(), origin: None };
+            let check = judge(begin("p", "p"), &probe, &answer, &masking);
+            let words = serde_json::to_string(&check).unwrap();
+            (check, words)
+        };
+        let (good, words) = told("email", Some("ada@example.org"), None);
+        assert_eq!(good.verdict, Verdict::Verified);
+        assert!(!words.contains("ada") && !words.contains("example"), "{words}");
+        let (hashed, words) = told("name", Some("ada@example.org"), None);
+        assert_eq!(hashed.found, hashed.expected, "equal values are seen to be equal");
+        assert!(!words.contains("ada"), "{words}");
+        // A value that was computed has no column: the probe itself says how it is shown.
+        let (shown, _) = told("max", None, None);
+        assert_eq!(shown.found.as_deref(), Some("ada@example.org"));
+        let (hidden, words) = told("max", Some("bob"), Some(Mask::Hide));
+        assert_eq!(hidden.verdict, Verdict::Failed);
+        assert!(!words.contains("ada") && !words.contains("bob"), "{words}");
     }
 
     #[test]

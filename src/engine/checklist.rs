@@ -6,6 +6,7 @@ use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Check, Verdict};
 use crate::engine::incident::model::{RunStatus, Signed};
+use crate::engine::restore::steps::ERASURE_LIST;
 use crate::engine::runbook::{ChecklistItem, Horizon, Proof, Runbook};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -180,6 +181,11 @@ impl Line {
 /// its timeline, archive and standbys.
 #[must_use]
 pub fn applies(item: &ChecklistItem, incident: &Incident) -> bool {
+    // The journal says whether there is a list of what must not come back.
+    if item.executes == aftercare::erasure::ID {
+        return incident.noted(ERASURE_LIST).is_some()
+            || incident.care.contains_key(&item.executes);
+    }
     let shown = |by: &String| by == "report" || by == "counts" || by == "fk";
     !incident.procedure().is_parts()
         || (item.executes.is_empty() && item.shown_by.iter().all(shown))
@@ -462,7 +468,7 @@ mod tests {
         assert_eq!(verdict(&incident, "database-accessible"), Some(Verdict::NotRun));
         assert_eq!(verdict(&incident, "alerts-enabled"), None);
         incident.validation = vec![
-            check("application", Verdict::Verified),
+            check("application:connection", Verdict::Verified),
             check("counts:public.orders", Verdict::Verified),
             check("counts:public.customers", Verdict::Verified),
         ];

@@ -20,6 +20,8 @@ pub struct Masking {
     rules: Vec<MaskingRule>,
     /// New for every value of this type: a hash that was seen once is no help in guessing.
     salt: hmac::Key,
+    /// Whether there was any randomness for it.
+    salted: bool,
 }
 
 impl std::fmt::Debug for Masking {
@@ -39,7 +41,6 @@ impl Masking {
     #[must_use]
     pub fn of(rules: &[MaskingRule]) -> Self {
         let mut salt = [0; 32];
-        // Without randomness there is no salt, and a hash without one can be guessed.
         let salted = getrandom::fill(&mut salt).is_ok();
         let name = |table: &str| match Name::parse(table) {
             Ok(name) if table != "*" => name.to_string(),
@@ -50,13 +51,10 @@ impl Masking {
             .map(|rule| MaskingRule {
                 table: name(&rule.table),
                 column: rule.column.clone(),
-                rule: match &rule.rule {
-                    Mask::Hash if !salted => Mask::Hide,
-                    other => other.clone(),
-                },
+                rule: rule.rule.clone(),
             })
             .collect();
-        Self { rules, salt: hmac::Key::new(hmac::HMAC_SHA256, &salt) }
+        Self { rules, salt: hmac::Key::new(hmac::HMAC_SHA256, &salt), salted }
     }
 
     #[must_use]
@@ -79,8 +77,16 @@ impl Masking {
     /// What is shown of a value. `table` is `schema.table` without quotes, `column` to the letter.
     #[must_use]
     pub fn value<'v>(&self, table: &str, column: &str, value: &'v str) -> Cow<'v, str> {
-        match self.rule(table, column) {
+        self.shown(self.rule(table, column), value)
+    }
+
+    /// What is shown of a value by that rule.
+    #[must_use]
+    pub fn shown<'v>(&self, mask: Option<&Mask>, value: &'v str) -> Cow<'v, str> {
+        match mask {
             None => Cow::Borrowed(value),
+            // Without a salt a hash can be guessed.
+            Some(Mask::Hash) if !self.salted => Cow::Borrowed(HIDDEN),
             Some(Mask::Hide) => Cow::Borrowed(HIDDEN),
             Some(Mask::Hash) => {
                 let hash = hmac::sign(&self.salt, value.as_bytes());
@@ -94,6 +100,17 @@ impl Masking {
             }
             Some(Mask::Constant(text)) => Cow::Owned(text.clone()),
         }
+    }
+
+    /// The rule for a column of a query's answer: by the table's column that it is, where the server
+    /// can tell (`origin`), else by its name, whichever table a rule with that name is for: rather
+    /// one too many is hidden than one too few. What a query has computed under another name has no
+    /// rule here.
+    #[must_use]
+    pub fn of_answer(&self, origin: Option<(&str, &str)>, name: &str) -> Option<&Mask> {
+        let own = origin.and_then(|(table, column)| self.rule(table, column));
+        let named = || self.rules.iter().find(|rule| rule.column == name).map(|rule| &rule.rule);
+        own.or_else(named)
     }
 
     /// A server's words about a statement that failed. Where there is a rule at all, the values
@@ -192,6 +209,22 @@ mod tests {
         assert!(all.touches("any.other") && all.masks("Odd.Table", "a"));
         assert!(!all.masks("public.people", "name"));
         assert!(Masking::default().is_empty() && !Masking::default().touches("public.people"));
+    }
+
+    #[test]
+    fn an_answer_is_masked_by_what_it_is_and_else_by_its_name() {
+        let all = Masking::of(&[
+            rule("public.people", "email", Mask::Hide),
+            rule("public.people", "*", Mask::Hash),
+            rule("crm.contacts", "phone", Mask::KeepFirst(2)),
+        ]);
+        let of = |origin, name| all.of_answer(origin, name).cloned();
+        assert_eq!(of(Some(("public.people", "email")), "x"), Some(Mask::Hide), "renamed");
+        assert_eq!(of(Some(("public.people", "name")), "name"), Some(Mask::Hash));
+        assert_eq!(of(None, "email"), Some(Mask::Hide), "computed, and named so");
+        assert_eq!(of(Some(("public.view", "phone")), "phone"), Some(Mask::KeepFirst(2)));
+        assert_eq!(of(Some(("public.orders", "total")), "total"), None);
+        assert_eq!(of(None, "max"), None);
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub mod runbook;
 pub mod runner;
 pub mod schedule;
 pub mod signature;
+pub mod signer;
 pub mod status;
 pub mod trouble;
 pub mod validate;

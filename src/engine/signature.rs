@@ -140,8 +140,30 @@ pub fn text(lines: &[String], at: Timestamp) -> String {
 /// # Errors
 /// Where the program is absent or does not sign.
 pub fn sign(key: &Path, namespace: &str, text: String) -> Result<Signed, SignError> {
+    signed(key, namespace, text, |_| ())
+}
+
+/// As [`sign`], and asks nothing: the terminal shows a screen. A key with a passphrase signs only
+/// where the agent holds it.
+///
+/// # Errors
+/// As [`sign`].
+pub fn sign_unasked(key: &Path, namespace: &str, text: String) -> Result<Signed, SignError> {
+    signed(key, namespace, text, |command| {
+        child::without_terminal(command);
+        command.env("SSH_ASKPASS_REQUIRE", "never").env_remove("DISPLAY");
+    })
+}
+
+fn signed(
+    key: &Path,
+    namespace: &str,
+    text: String,
+    prepare: impl Fn(&mut Command),
+) -> Result<Signed, SignError> {
     let mut command = Command::new(PROGRAM);
     command.args(["-Y", "sign", "-q", "-n", namespace, "-f"]).arg(key);
+    prepare(&mut command);
     let said = fed(command, &text, SIGN_LIMIT).map_err(SignError::Run)?;
     if !said.ok() {
         return Err(SignError::Refused { key: key.to_owned(), said: said.said() });
@@ -195,31 +217,46 @@ fn checked(
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(signed.signature.as_bytes())?;
     file.flush()?;
-    let itself = |mode: &str| {
-        let mut command = Command::new(PROGRAM);
-        command.args(["-Y", mode, "-n", namespace, "-s"]).arg(file.path());
-        command
-    };
     // Whether it fits the text at all, by whatever key.
-    let fits = fed(itself("check-novalidate"), &signed.text, VERIFY_LIMIT)?;
+    let mut fits = itself_of("check-novalidate", file.path());
+    fits.args(["-n", namespace]);
+    let fits = fed(fits, &signed.text, VERIFY_LIMIT)?;
     if !fits.ok() {
         return Ok(Found::Bad(one_line(&fits.said())));
     }
-    let mut command = itself("verify");
+    let mut command = itself_of("verify", file.path());
     // Keys come and go: what counts is the list as of that moment.
-    command.env("TZ", "UTC").arg(format!("-Overify-time={}", at.strftime("%Y%m%d%H%M%S")));
-    command.args(["-I", user, "-f"]).arg(allowed);
+    let then = format!("-Overify-time={}", at.strftime("%Y%m%d%H%M%S"));
+    command.env("TZ", "UTC").arg(&then).args(["-n", namespace, "-I", user, "-f"]).arg(allowed);
     let known = fed(command, &signed.text, VERIFY_LIMIT)?;
     let key = |said: &Finished| {
         let all = said.said();
         let key = all.split_once(" with ").map_or(all.as_str(), |(_, key)| key);
         one_line(key)
     };
-    Ok(if known.ok() {
-        Found::Good(key(&known))
-    } else {
-        Found::Unknown(format!("{} for {user} in {}", key(&fits), allowed.display()))
-    })
+    if known.ok() {
+        return Ok(Found::Good(key(&known)));
+    }
+    // One that the list has for somebody else is no forgotten key: something is wrong.
+    let mut whose = itself_of("find-principals", file.path());
+    whose.env("TZ", "UTC").arg(&then).arg("-f").arg(allowed);
+    let whose = fed(whose, &signed.text, VERIFY_LIMIT)?;
+    let others: Vec<&str> = match whose.ok() {
+        true => whose.stdout.split_whitespace().collect(),
+        false => Vec::new(),
+    };
+    let pattern = |one: &&str| one.contains(['*', '?', '!']);
+    if others.is_empty() || others.contains(&user) || others.iter().any(pattern) {
+        let list = allowed.display();
+        return Ok(Found::Unknown(format!("{} for {user} in {list}", key(&fits))));
+    }
+    Ok(Found::Bad(format!("it is by the key of {}, not of {user}", others.join(", "))))
+}
+
+fn itself_of(mode: &str, signature: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(["-Y", mode, "-s"]).arg(signature);
+    command
 }
 
 fn one_line(text: &str) -> String {

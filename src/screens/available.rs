@@ -49,11 +49,11 @@ fn needs_live(id: Id) -> bool {
     use Id::{
         Abandon, Acknowledge, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun, CarryParts,
         ChangesBefore, ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure,
-        FirstDetected, FullRestore, GiveLine, GoEarlier, GoLater, GoOnRunning, IncidentEscalated,
-        LastKnownGood, LookAtParts, MaintenanceWindow, MakePlan, OnlyParts, OpenGate, Pause,
-        Promote, ProveLine, PutBack, ReopenLine, RunLine, RunProbes, SetSeverity, SignLine,
-        StartRun, StopReading, SurveyAgain, SwapIn, Validate, VerifyBackup, WaiveLine, WhatIsWrong,
-        WriteReport,
+        EvidenceLine, FirstDetected, FullRestore, GiveLine, GoEarlier, GoLater, GoOnRunning,
+        IncidentEscalated, LastKnownGood, LookAtParts, MaintenanceWindow, MakePlan, OnlyParts,
+        OpenGate, Pause, Promote, ProveLine, PutBack, ReopenLine, RunLine, RunProbes, SetSeverity,
+        SignLine, StartRun, StopReading, SurveyAgain, SwapIn, Validate, VerifyBackup, WaiveLine,
+        WhatIsWrong, WriteReport,
     };
     let of_people = [
         Id::ApprovePlan,
@@ -92,6 +92,7 @@ fn needs_live(id: Id) -> bool {
             | FirstDetected
             | FullRestore
             | GoEarlier
+            | EvidenceLine
             | GoLater
             | GoOnRunning
             | IncidentEscalated
@@ -205,7 +206,7 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
                 && !super::parts::is_chosen(incident)
                 && !view.busy("validating")
         }
-        Id::SignLine | Id::WaiveLine | Id::ReopenLine => {
+        Id::SignLine | Id::EvidenceLine | Id::WaiveLine | Id::ReopenLine => {
             let settled = checklist::selected(view)
                 .is_some_and(|item| checklist::is_settled(incident, &item.id));
             settled == (id == Id::ReopenLine)

@@ -72,6 +72,14 @@ pub enum LinePurpose {
     Reopen {
         item: String,
     },
+    /// The path of a file that a line is signed with.
+    EvidenceFile {
+        item: String,
+    },
+    /// The command whose words a line is signed with.
+    EvidenceCommand {
+        item: String,
+    },
     Waive {
         item: String,
     },
@@ -171,6 +179,14 @@ pub enum Pick {
     Carry(Carry),
     /// The same, with what becomes of roles that production lacks.
     CarryWith(Carry, Missing),
+    /// A line is signed with a file: which is asked next.
+    EvidenceFile {
+        item: String,
+    },
+    /// A line is signed with what a command says: which is asked next.
+    EvidenceCommand {
+        item: String,
+    },
     /// Proposals of an item of the safety list, by their keys.
     Care {
         item: &'static str,
@@ -223,11 +239,28 @@ pub enum Intent {
     AbortDrill,
     /// Give this run up, put everything back, and choose another point.
     Earlier,
+    /// Run a command, for a line of the checklist.
+    Gather {
+        item: String,
+        from: Source,
+    },
+    /// Sign a line with what was gathered.
+    SignEvidence {
+        item: String,
+        evidence: String,
+    },
     /// Carry out proposals of an item of the safety list.
     Care {
         item: &'static str,
         agreed: Vec<String>,
     },
+}
+
+/// Where evidence comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    File(String),
+    Command(String),
 }
 
 #[derive(Debug, Clone)]

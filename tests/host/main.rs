@@ -31,6 +31,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_lifeboat");
 /// A machine behind ssh, which is this one under the name `db1`.
 struct Machine {
     sshd: Child,
+    program: PathBuf,
     root: tempfile::TempDir,
     owner: Owner,
     user: String,
@@ -62,6 +63,32 @@ fn runners(state: &Path) -> Vec<i32> {
 fn sshd_program() -> Option<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/openssh/usr/sbin/sshd");
     [PathBuf::from("/usr/sbin/sshd"), own].into_iter().find(|path| path.exists())
+}
+
+/// Begins to listen, with a log of its own.
+fn sshd(program: &Path, owner: &Owner, root: &Path) -> Child {
+    let mut command = child::command(program, owner).unwrap();
+    command.args(["-D", "-e", "-f"]).arg(root.join("sshd_config"));
+    let beside = program.parent().unwrap().join("../lib/x86_64-linux-gnu");
+    command.env("LD_LIBRARY_PATH", beside);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(fs::File::create(root.join("sshd.log")).unwrap());
+    command.spawn().unwrap()
+}
+
+/// The ssh processes that a process has begun and that go on.
+fn ssh_of(parent: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).unwrap().flatten();
+    let children = threads.filter_map(|one| fs::read_to_string(one.path().join("children")).ok());
+    let pids: Vec<i32> = children
+        .flat_map(|all| {
+            all.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+        })
+        .collect();
+    let is_ssh = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "ssh")
+    };
+    pids.into_iter().filter(is_ssh).collect()
 }
 
 fn keygen(path: &Path) -> String {
@@ -132,24 +159,35 @@ impl Machine {
         for name in ["host_key", "lifeboat.toml", "authorized"] {
             child::give(&at(name), &owner).unwrap();
         }
-        let mut command = child::command(&program, &owner).unwrap();
-        command.args(["-D", "-e", "-f"]).arg(at("sshd_config"));
-        let beside = program.parent().unwrap().join("../lib/x86_64-linux-gnu");
-        command.env("LD_LIBRARY_PATH", beside);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(fs::File::create(at("sshd.log")).unwrap());
-        let sshd = command.spawn().unwrap();
-        let mut machine = Self { sshd, user: account.name, owner, root };
-        let mut ended = None;
-        support::wait_within(LIMIT, "sshd to listen", || {
-            ended = machine.sshd.try_wait().unwrap();
-            ended.is_some() || machine.log().contains("Server listening")
-        });
-        if let Some(status) = ended {
+        let sshd = sshd(&program, &owner, root.path());
+        let mut machine = Self { sshd, program, user: account.name, owner, root };
+        if let Some(status) = machine.listens() {
             eprintln!("NOT RUN: sshd ended at once ({status}): {}", machine.log());
             return None;
         }
         Some(machine)
+    }
+
+    /// Waits until it listens; how it ended where it does not.
+    fn listens(&mut self) -> Option<std::process::ExitStatus> {
+        let mut ended = None;
+        support::wait_within(LIMIT, "sshd to listen", || {
+            ended = self.sshd.try_wait().unwrap();
+            ended.is_some() || self.log().contains("Server listening")
+        });
+        ended
+    }
+
+    /// Lets nobody in any more; who is in stays.
+    fn close(&mut self) {
+        self.sshd.kill().unwrap();
+        self.sshd.wait().unwrap();
+    }
+
+    /// Lets people in again.
+    fn open(&mut self) {
+        self.sshd = sshd(&self.program, &self.owner, self.root.path());
+        assert_eq!(self.listens(), None, "{}", self.log());
     }
 
     fn log(&self) -> String {
@@ -277,4 +315,56 @@ fn what_stands_in_the_way_is_told_with_the_way_out() {
         .unwrap();
     let text = String::from_utf8_lossy(&nowhere.stderr).into_owned();
     assert!(text.contains("ssh could not be run") && text.contains("openssh-client"), "{text}");
+}
+
+#[test]
+fn a_connection_that_is_cut_is_told_and_made_again_and_the_runner_goes_on() {
+    let Some(mut machine) = Machine::start() else { return };
+    let config = machine.config();
+    let ssh_config = machine.ssh_config();
+    let arguments = ["--host", "db1", "--host-program", PROGRAM, "--config", &config];
+    let environment = [("LIFEBOAT_SSH_CONFIG", ssh_config.as_str())];
+    let mut screen = Terminal::start(Path::new(PROGRAM), &arguments, &environment, (100, 30));
+    screen.wait_for("orders", LIMIT);
+    screen.press("d");
+    screen.wait_for("Declare an incident on orders", LIMIT);
+    screen.press("Orders are missing\r");
+    screen.wait_for(&format!("{} (commander)", machine.user), LIMIT);
+    let before = runners(&machine.path("state"));
+    assert_eq!(before.len(), 1);
+
+    // Nobody gets in any more, and the line that there is is cut.
+    machine.close();
+    let cut = ssh_of(screen.pid());
+    assert!(!cut.is_empty());
+    for pid in cut {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    screen.wait_for("Lost the runner", LIMIT);
+    // It tries by itself, and says why that fails. Keys that need the runner send nothing.
+    screen.wait_for("does not reach db1", LIMIT);
+    screen.press("s");
+    screen.wait_for("Not connected to the runner", LIMIT);
+    let told = |entries: &[Entry]| {
+        entries.iter().filter(|one| matches!(one.event, Event::SeveritySet { .. })).count()
+    };
+    assert_eq!(told(&machine.entries()), 0);
+    let alive = |pid: i32| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok();
+    assert!(alive(before[0]), "the runner ended with somebody's connection");
+
+    machine.open();
+    screen.wait_until("the line to be back", LIMIT, |text| !text.contains("Lost the runner"));
+    support::wait_within(LIMIT, "the severities", || {
+        if screen.text().contains("SEV-1") {
+            return true;
+        }
+        screen.press("s");
+        false
+    });
+    screen.press("\r");
+    support::wait_within(LIMIT, "the severity in the journal", || told(&machine.entries()) == 1);
+    assert_eq!(runners(&machine.path("state")), before, "the same runner all the time");
+    screen.press("q");
+    assert!(screen.wait_end(LIMIT));
 }

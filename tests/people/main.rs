@@ -125,6 +125,42 @@ fn key(home: &Path) -> (PathBuf, String) {
     (path, public)
 }
 
+/// An ssh-agent of the second user that has taken their key over from the disk.
+struct Agent {
+    process: std::process::Child,
+    socket: PathBuf,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Agent {
+    fn with_the_key_alone(home: &Path) -> Self {
+        let (key, _) = key(home);
+        let socket = home.join("second/agent");
+        let second = |program: &str| {
+            let mut command = std::process::Command::new(SETPRIV);
+            command.args(["--reuid", SECOND, "--regid", "nogroup", "--clear-groups", program]);
+            command.env("HOME", "/").env("SSH_AUTH_SOCK", &socket);
+            command
+        };
+        let mut agent = second("ssh-agent");
+        agent.args(["-D", "-a"]).arg(&socket).stdout(std::process::Stdio::null());
+        let agent = Self { process: agent.spawn().unwrap(), socket: socket.clone() };
+        let until = std::time::Instant::now() + LIMIT;
+        while !second("ssh-add").arg("-q").arg(&key).status().unwrap().success() {
+            assert!(std::time::Instant::now() < until, "the agent takes no key");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        fs::remove_file(&key).unwrap();
+        agent
+    }
+}
+
 fn to_plan(seat: &mut Seat, sandbox: &Sandbox) -> String {
     let struck_at = sandbox.truth().unwrap().struck_at;
     let target = Target { point: TargetPoint::Time(struck_at), inclusive: true, timeline: None };
@@ -179,18 +215,38 @@ fn the_gate_opens_for_the_commander_once_another_user_has_approved_in_a_terminal
     let told: serde_json::Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{told}"));
     assert!(well && told["plan_hash"] == *hash && told["approval"] == "waiting", "{told}");
     assert_eq!(told["you"], SECOND);
-    let mut approver = {
-        let (key, _) = key(home.path());
-        let arguments = ["approve", "--key", key.to_str().unwrap()];
-        second_terminal(&sandbox, &arguments, (100, 50))
-    };
-    let shown = approver.wait_for("type the cluster's name", LIMIT);
+    let mut reader = second_terminal(&sandbox, &["approve"], (100, 50));
+    let shown = reader.wait_for("type the cluster's name", LIMIT);
     for words in ["goes back to", "stays kept", "1. ", &hash, "asked by      root"] {
         assert!(shown.contains(words), "{words}:\n{shown}");
     }
+    reader.press("\r");
+    reader.wait_for("Nothing was approved", LIMIT);
+    assert!(!reader.wait_end(LIMIT));
+
+    // Approved at the screen, signed by the agent: the key itself is on no disk any more.
+    let agent = Agent::with_the_key_alone(home.path());
+    let socket = agent.socket.to_str().unwrap().to_owned();
+    let environment = [("HOME", "/"), ("SSH_AUTH_SOCK", socket.as_str())];
+    let (words, program) = as_second(&sandbox, &[]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut approver = Terminal::start(&program, &words, &environment, (100, 50));
+    approver.wait_for("approve", LIMIT);
+    approver.wait_for("nobody (approver)", LIMIT);
+    approver.press("V");
+    approver.wait_for("stays kept", LIMIT);
     approver.press(&format!("{CLUSTER}\r"));
-    approver.wait_for("Approved by nobody", LIMIT);
-    assert!(approver.wait_end(LIMIT));
+    let given = || {
+        let entries = journal::read(&folder).unwrap().entries;
+        entries.iter().any(|entry| matches!(entry.event, Event::ApprovalGiven(_)))
+    };
+    let until = std::time::Instant::now() + LIMIT;
+    while !given() {
+        assert!(std::time::Instant::now() < until, "not approved:\n{}", approver.text());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!approver.text().contains("Not signed"), "{}", approver.text());
+    approver.press("q");
 
     // Signed with that person's key, and found good by whoever verifies the journal.
     let verified = std::process::Command::new(sandbox.program())

@@ -65,6 +65,24 @@ fn the_compliance_record_says_what_it_is_no_evidence_for() {
 }
 
 #[test]
+fn the_compliance_record_for_programs_says_the_same() {
+    let report = recovered().report();
+    let record: serde_json::Value =
+        serde_json::from_str(&report.compliance_json().unwrap()).unwrap();
+    let told = record["controls"].as_array().unwrap();
+    let known = controls(&report);
+    assert_eq!(told.len(), known.len());
+    for (told, known) in told.iter().zip(&known) {
+        assert_eq!(*told, serde_json::to_value(known).unwrap());
+    }
+    let of = |clause: &str| told.iter().find(|one| one["clause"] == clause).unwrap();
+    assert_eq!(of("8.5")["standing"], "not_evidence");
+    assert_eq!(of("A1.3")["standing"], "part");
+    assert_eq!(record["rto_seconds"].as_f64(), report.rto.actual_seconds);
+    assert_eq!(record["journal_head"].as_str(), report.journal.head.as_deref());
+}
+
+#[test]
 fn the_data_loss_is_stated_by_table_and_what_is_not_known_is_said() {
     insta::assert_snapshot!("data-loss", with_tables(recovered()).data_loss());
     let unknown = recovered().with_reach(|reach| {
@@ -89,6 +107,7 @@ fn people_stand_by_role_unless_names_are_asked_for() {
         report.json().unwrap(),
         report.postmortem(),
         report.compliance(),
+        report.compliance_json().unwrap(),
         report.data_loss(),
     ];
     let names = |form: &str| form.split(|c: char| !c.is_alphanumeric()).any(|word| word == "ada");

@@ -1109,9 +1109,32 @@ impl Story {
                 ],
             }),
         );
-        let at = s.app.view.runbook.checklist().iter().position(|i| i.id == "sequences").unwrap();
+        let lines = lifeboat::screens::checklist::lines(&s.app.view);
+        let at = lines.iter().position(|i| i.id == "sequences").unwrap();
         s.app.view.cursors.insert((Page::Checklist, 0), at);
         s.tick("14:25:00");
+        s
+    }
+
+    /// The command that is evidence is written, and shown before it runs.
+    pub fn asking(theme: Theme) -> Self {
+        let mut s = Self::ending(theme);
+        [Key::Char('e'), Key::Down, Key::Enter].into_iter().for_each(|key| drop(s.key(key)));
+        s.keys("curl -fsS https://shop.example/health");
+        s.key(Key::Enter);
+        s
+    }
+
+    /// What it said is shown before it is signed.
+    pub fn gathered(theme: Theme) -> Self {
+        let mut s = Self::asking(theme);
+        s.key(Key::Char('y'));
+        let rows: Vec<String> = (1..=14).map(|n| format!("service {n}: up")).collect();
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let command = "`curl -fsS https://shop.example/health`";
+        let said = format!("{command} ended well (output sha256 {digest}): {}", rows.join("\n"));
+        let item = String::from("database-accessible");
+        s.event(Event::Evidence { item, gathered: Ok(said) });
         s
     }
 
@@ -1404,6 +1427,9 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, Box<App>)> {
     );
     add("checklist", Story::ending(theme));
     add("sign", with(Story::ending(theme), &[Key::Enter]));
+    add("checklist_evidence", with(Story::ending(theme), &[Key::Char('e')]));
+    add("checklist_evidence_command", Story::asking(theme));
+    add("checklist_evidence_shown", Story::gathered(theme));
     add("checklist_safety", Story::caring(theme));
     add("checklist_agree", with(Story::caring(theme), &[Key::Char('y'), Key::Enter]));
     add("report", Story::reported(theme));

@@ -3,13 +3,15 @@
 
 use super::fixture::{CLUSTER, Story, at};
 use super::look;
-use lifeboat::app::model::Effect;
+use lifeboat::app::model::{Effect, Event, Unsigned};
 use lifeboat::engine::incident::approval::{Asked, Given};
 use lifeboat::engine::incident::event::Event as J;
-use lifeboat::engine::incident::facts::Role;
+use lifeboat::engine::incident::facts::{Role, SignOff};
 use lifeboat::engine::runner::protocol::{Command, Message, Present};
+use lifeboat::engine::signature;
 use lifeboat::screens::commands::{self, Id, Key};
 use lifeboat::screens::guide::guide;
+use lifeboat::screens::layers::{Layer, Source};
 use lifeboat::screens::theme::{Palette, Theme};
 
 const DARK: Theme = Theme { palette: Palette::Dark, ascii: false };
@@ -211,4 +213,77 @@ fn a_handover_is_offered_answered_and_leaves_the_keys_to_one() {
     list.key(Key::Enter);
     let given = write(&mut list, "eve");
     assert!(matches!(&given[..], [Command::HandOver { task: Some(_), .. }]), "{given:?}");
+}
+
+#[test]
+fn what_is_approved_or_signed_off_goes_through_the_persons_key_and_never_waits_for_it() {
+    let mut s = waiting().seen_by("ben", Role::Approver);
+    s.app.signs = true;
+    s.key(Key::Char('V'));
+    s.keys(CLUSTER);
+    let effects = s.key(Key::Enter);
+    let [Effect::Sign { id, generation, command, namespace, lines, user }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    let declaration = s.app.view.incident.as_ref().unwrap().declaration.clone();
+    let expected = signature::approval(&declaration.id, CLUSTER, &hash(&s), "ben");
+    assert_eq!((*namespace, user.as_str()), (signature::APPROVAL, "ben"));
+    assert_eq!(*lines, expected);
+    assert!(s.app.view.layers.is_empty(), "the screen goes on while it is signed");
+    let made = |id, generation, command: &Command, unsigned| Event::Signed {
+        id,
+        generation,
+        command: command.clone(),
+        unsigned,
+    };
+    // Without a signature it goes all the same: what that means is the runner's policy.
+    let failed = Some(Unsigned { failed: true, why: String::from("no passphrase is asked for") });
+    let sent = s.event(made(*id, *generation, command, failed));
+    assert_eq!(sent, [Effect::Send { id: *id, command: command.clone() }]);
+    let Some(Layer::Reader(reader)) = s.app.view.layers.last() else { panic!("it says why") };
+    assert!(format!("{reader:?}").contains("no passphrase is asked for"));
+    // Of a link that is gone nothing is sent by the next one.
+    assert_eq!(s.event(made(*id, generation + 1, command, None)), []);
+    assert!(s.app.view.notice.as_ref().unwrap().text.contains("nothing was sent"));
+
+    let mut s = Story::ending(DARK);
+    s.app.signs = true;
+    s.key(Key::Enter);
+    s.key(Key::Ctrl('u'));
+    s.keys("seen");
+    let effects = s.key(Key::Enter);
+    let [Effect::Sign { namespace, lines, command: Command::Sign(_), .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(*namespace, signature::CHECKLIST);
+    assert!(lines.contains(&String::from("evidence: \"seen\"")), "{lines:?}");
+}
+
+#[test]
+fn evidence_is_a_file_or_what_a_command_says_and_is_shown_before_it_is_signed() {
+    let mut s = Story::ending(DARK);
+    s.key(Key::Char('e'));
+    s.key(Key::Enter);
+    s.keys("/srv/shot.png");
+    let item = lifeboat::screens::checklist::selected(&s.app.view).unwrap().id.clone();
+    let from = Source::File(String::from("/srv/shot.png"));
+    assert_eq!(s.key(Key::Enter), [Effect::Gather { item: item.clone(), from }]);
+    let evidence = String::from("file /srv/shot.png (3 bytes, sha256 ab)");
+    assert_eq!(s.event(Event::Evidence { item: item.clone(), gathered: Ok(evidence.clone()) }), []);
+    let sign = SignOff { item: item.clone(), done: true, evidence };
+    assert_eq!(sent(s.key(Key::Char('y'))), [Command::Sign(sign)]);
+
+    // A command is run only once it was shown, and a no runs nothing.
+    let mut s = Story::asking(DARK);
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Confirm(_))));
+    assert_eq!(s.key(Key::Char('n')), []);
+    let mut s = Story::asking(DARK);
+    let line = String::from("curl -fsS https://shop.example/health");
+    let from = Source::Command(line);
+    assert_eq!(s.key(Key::Char('y')), [Effect::Gather { item, from }]);
+    let mut s = Story::gathered(DARK);
+    let signed = sent(s.key(Key::Char('y')));
+    let [Command::Sign(sign)] = &signed[..] else { panic!("{signed:?}") };
+    // All of it is signed, also what the question had no room for.
+    assert!(sign.evidence.contains("service 14: up") && sign.done);
 }

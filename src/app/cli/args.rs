@@ -905,6 +905,8 @@ pub enum ReportFormat {
     Postmortem,
     /// Which controls of SOC 2, ISO 22301 and DORA it is evidence for, and which not. Markdown.
     Compliance,
+    /// The same for programs. JSON.
+    ComplianceJson,
     /// What is not in the recovered database, by table. Markdown.
     DataLoss,
 }

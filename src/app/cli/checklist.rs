@@ -106,8 +106,8 @@ fn command(act: &ChecklistAct, runbook: &Runbook) -> Result<Command, Explanation
     };
     Ok(match act {
         ChecklistAct::Sign { line, evidence, file, command, .. } => {
-            let evidence =
-                evidence::gather(evidence.as_deref(), file.as_deref(), command.as_deref())?;
+            let command = command.as_deref().map(|command| (command, evidence::From::Shell));
+            let evidence = evidence::gather(evidence.as_deref(), file.as_deref(), command)?;
             Command::Sign(SignOff { item: known(line)?, done: true, evidence })
         }
         ChecklistAct::Reopen { line, reason } => {

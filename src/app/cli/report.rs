@@ -25,6 +25,7 @@ pub(super) fn report(config: &Config, asked: &Asked) -> Result<ExitCode, Explana
         ReportFormat::Pdf => report.pdf().map_err(|e| e.explanation())?,
         ReportFormat::Postmortem => report.postmortem().into_bytes(),
         ReportFormat::Compliance => report.compliance().into_bytes(),
+        ReportFormat::ComplianceJson => words(report.compliance_json())?.into_bytes(),
         ReportFormat::DataLoss => report.data_loss().into_bytes(),
     };
     match &asked.output {
@@ -102,7 +103,11 @@ fn of(config: &Config, id: &str, names: bool) -> Result<(PathBuf, Report), Expla
 }
 
 fn json(report: &Report) -> Result<String, Explanation> {
-    report.json().map_err(|error| {
+    words(report.json())
+}
+
+fn words(json: Result<String, serde_json::Error>) -> Result<String, Explanation> {
+    json.map_err(|error| {
         Explanation::new(Kind::Internal, format!("The report has no JSON: {error}."), "", "")
     })
 }

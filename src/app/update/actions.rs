@@ -147,6 +147,7 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::Validate => return plain(app, Command::Validate, "validating"),
         Id::CheckDetails => check_details(app),
         Id::SignLine => sign(app),
+        Id::EvidenceLine => super::signing::evidence(app),
         Id::ReopenLine => reopen(app),
         Id::RunLine => return care::run(app),
         Id::AgreeLine => care::agree(app),

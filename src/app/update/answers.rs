@@ -2,7 +2,7 @@
 
 use super::super::model::{App, Effect};
 use super::target::{self as at_point, take_point};
-use super::{actions, care, notice, parts, people, plain, send};
+use super::{actions, care, notice, parts, people, plain, send, signing};
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::facts::{SignOff, Target, TargetPoint};
 use crate::engine::parts::roles::Missing;
@@ -11,7 +11,8 @@ use crate::engine::runner::protocol::{Command, FullRestore};
 use crate::screens::commands::Id;
 use crate::screens::dialogs;
 use crate::screens::layers::{
-    Gate, Intent, Layer, LineInput, LinePurpose, MomentPurpose, Pick, ReaderKind, TargetKind,
+    Gate, Intent, Layer, LineInput, LinePurpose, MomentPurpose, Pick, ReaderKind, Source,
+    TargetKind,
 };
 use crate::screens::moment::Reading;
 use crate::screens::recovery_point;
@@ -99,6 +100,10 @@ fn yes(app: &mut App) -> Vec<Effect> {
         }
         Intent::Cure(cure) => {
             plain(app, Command::Cure { cure, cluster: None }, crate::screens::available::CURING)
+        }
+        Intent::Gather { item, from } => signing::gather(app, item, from),
+        Intent::SignEvidence { item, evidence } => {
+            signing::sign_off(app, SignOff { item, done: true, evidence }, "signing")
         }
         Intent::Earlier => at_point::give_up(app),
         Intent::AbortDrill => vec![Effect::AbortDrill],
@@ -232,6 +237,14 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
         }
         Pick::Cure(cure) => {
             super::cures::open(app, &cure);
+            Vec::new()
+        }
+        Pick::EvidenceFile { item } => {
+            signing::which_file(app, item);
+            Vec::new()
+        }
+        Pick::EvidenceCommand { item } => {
+            signing::which_command(app, item);
             Vec::new()
         }
         Pick::Care { item, agreed } => {
@@ -373,11 +386,16 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
         }
         LinePurpose::Sign { item } => {
             let sign = SignOff { item, done: true, evidence: text };
-            plain(app, Command::Sign(sign), "signing")
+            signing::sign_off(app, sign, "signing")
         }
         LinePurpose::Reopen { item } => {
             let sign = SignOff { item, done: false, evidence: text };
-            plain(app, Command::Sign(sign), "reopening")
+            signing::sign_off(app, sign, "reopening")
+        }
+        LinePurpose::EvidenceFile { item } => signing::gather(app, item, Source::File(text)),
+        LinePurpose::EvidenceCommand { item } => {
+            signing::ask_to_run(app, item, text);
+            Vec::new()
         }
         LinePurpose::Waive { item } => plain(app, Command::Waive { item, reason: text }, "waiving"),
         LinePurpose::Assign { item } => {

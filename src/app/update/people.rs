@@ -3,7 +3,7 @@
 
 use super::super::model::{App, Effect};
 use super::actions::{choice, line};
-use super::{notice, plain};
+use super::{notice, plain, signing};
 use crate::engine::incident::approval;
 use crate::engine::incident::people::thing;
 use crate::engine::runner::protocol::Command;
@@ -37,9 +37,7 @@ pub fn approve(app: &mut App) {
 
 /// The name was typed: the plan that was read is approved, and no other.
 pub fn approved(app: &mut App, gate: Gate) -> Vec<Effect> {
-    let command =
-        Command::Approve { plan_hash: gate.plan_hash, cluster: gate.cluster, signed: None };
-    plain(app, command, "approving")
+    signing::approve(app, gate.plan_hash, gate.cluster)
 }
 
 /// Asks why not.

@@ -13,6 +13,7 @@
 
 mod archiving;
 mod collations;
+pub mod erasure;
 mod first_backup;
 pub mod hold;
 mod indexes;
@@ -65,6 +66,7 @@ pub const ITEMS: &[Item] = &[
     prepared::ITEM,
     libraries::ITEM,
     outreach::ITEM,
+    erasure::ITEM,
     sequences::ITEM,
     collations::ITEM,
     indexes::ITEM,

@@ -238,6 +238,38 @@ pub fn bring_left(config: &Config) {
     }
 }
 
+/// What a repository is owed of an incident's journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    pub cluster: String,
+    pub incident: String,
+    pub repository: String,
+    /// Entries that are in no anchor there.
+    pub entries: u64,
+}
+
+/// What every repository is owed, of all incidents that can be read; 0 where it has all.
+#[must_use]
+pub fn owed(config: &Config) -> Vec<Owed> {
+    let listed = Store::new(&config.state_directory()).list().unwrap_or_default();
+    let mut all = Vec::new();
+    for one in listed {
+        let Listed::Whole(summary) = one else { continue };
+        let Ok(bytes) = fs::read(summary.folder.join(journal::FILE)) else { continue };
+        let count = lines::Lines::of(&bytes).count();
+        for settings in repositories(config, &summary.cluster) {
+            let done = progress(&summary.folder, &settings.name).done;
+            all.push(Owed {
+                cluster: summary.cluster.clone(),
+                incident: summary.id.clone(),
+                repository: settings.name.clone(),
+                entries: count.saturating_sub(done),
+            });
+        }
+    }
+    all
+}
+
 /// How far a repository is with an incident; nothing where nothing is on record.
 #[must_use]
 pub fn progress(incident: &Path, repository: &str) -> Progress {

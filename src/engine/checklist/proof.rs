@@ -108,13 +108,13 @@ mod tests {
         let line = "database-accessible";
         let refused = proven(&incident, &runbook, line).unwrap_err();
         assert!(refused.what.contains("NOT RUN"), "{refused}");
-        let mut checks = vec![check("application", Verdict::CouldNotVerify)];
+        let mut checks = vec![check("application:connection", Verdict::CouldNotVerify)];
         tell(&mut incident, "10:20:00", Event::ValidationRun { checks: checks.clone() });
         let refused = proven(&incident, &runbook, line).unwrap_err();
         assert!(refused.what.contains("COULD NOT VERIFY"), "{refused}");
         checks[0].verdict = Verdict::Verified;
         tell(&mut incident, "10:21:00", Event::ValidationRun { checks });
         let evidence = proven(&incident, &runbook, line).unwrap();
-        assert_eq!(evidence, "Proven by Lifeboat: Check of application: VERIFIED");
+        assert_eq!(evidence, "Proven by Lifeboat: Check of application:connection: VERIFIED");
     }
 }

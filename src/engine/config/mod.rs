@@ -171,6 +171,9 @@ pub struct Probe {
     /// An upper bound for a number.
     #[serde(default)]
     pub at_most: Option<i64>,
+    /// How its answer is shown; by the masking rules where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<masking::Mask>,
 }
 
 /// Where backups and WAL are kept.

@@ -915,6 +915,7 @@ fn probes(volume: Volume) -> Vec<Probe> {
         expect: None,
         at_least: i64::try_from(rows).ok(),
         at_most: None,
+        mask: None,
     };
     let orphans = Probe {
         name: String::from("orders without a customer"),
@@ -926,6 +927,7 @@ fn probes(volume: Volume) -> Vec<Probe> {
         expect: Some(String::from("0")),
         at_least: None,
         at_most: None,
+        mask: None,
     };
     // Fixed times, so that the answer is the same however long the drill takes.
     let until = Timestamp::now();

@@ -46,7 +46,9 @@ pub async fn checks(connection: &Connection, cluster: &Cluster) -> Vec<Check> {
     outcomes.iter().map(check).collect()
 }
 
-fn check(outcome: &Outcome) -> Check {
+/// Whether rows of one database are back.
+#[must_use]
+pub fn check(outcome: &Outcome) -> Check {
     let begun = begin(
         format!("erasure:{}", outcome.database),
         format!("{}: nobody on the erasure list is back", outcome.database),

@@ -739,6 +739,12 @@ impl Incident {
         })
     }
 
+    /// Every note of that name, oldest first.
+    pub fn notes(&self, name: &str) -> impl Iterator<Item = &str> {
+        let all = self.steps.iter().flat_map(|step| &step.notes);
+        all.filter(move |(own, _)| own == name).map(|(_, text)| text.as_str())
+    }
+
     /// Up to where a recovering server has replayed: it cannot go back behind that.
     #[must_use]
     pub fn stands_at(&self) -> Option<Lsn> {

@@ -2,6 +2,7 @@
 //! Owns no rule; blocks for as long as the slowest repository takes to answer.
 
 use super::{Figures, Incidents, MetricsError, text};
+use crate::engine::audit::keeper;
 use crate::engine::config::Config;
 use crate::engine::explain::{Explain, Explanation};
 use crate::engine::files;
@@ -26,7 +27,8 @@ pub fn gather(
         .collect();
     let incidents = Incidents::read(&config.state_directory(), runbook, at)
         .map_err(|error| error.explanation())?;
-    Ok(Figures { at, clusters, incidents })
+    let anchors = keeper::owed(config);
+    Ok(Figures { at, clusters, incidents, anchors })
 }
 
 /// Writes the figures for node_exporter's textfile collector: whole or not at all, readable by

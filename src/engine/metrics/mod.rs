@@ -12,6 +12,7 @@ pub mod serve;
 
 pub use incidents::{Incidents, LastDrill, LastRecovery, OpenIncident};
 
+use crate::engine::audit::keeper::Owed;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::status::repository::RepositoryStatus;
@@ -21,6 +22,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +37,8 @@ pub struct Figures {
     pub at: Timestamp,
     pub clusters: Vec<ClusterStatus>,
     pub incidents: Incidents,
+    /// What repositories are owed of the incidents' journals.
+    pub anchors: Vec<Owed>,
 }
 
 /// Why metrics could not be given.
@@ -98,6 +102,7 @@ pub fn text(figures: &Figures) -> Result<String, MetricsError> {
         }
     }
     past(&mut book, &figures.incidents);
+    anchors(&mut book, figures);
     let mut text = String::new();
     encode(&mut text, &book.registry).map_err(|_| MetricsError::Text)?;
     Ok(text)
@@ -307,6 +312,25 @@ fn past(book: &mut Book, incidents: &Incidents) {
         book.flag("drill_last_verified", "Whether every check of it passed.", last.verified, named);
         book.real("drill_last_rpo_seconds", "What it lost.", last.rpo_seconds, named);
         book.real("drill_last_rto_seconds", "How long it took.", last.rto_seconds, named);
+    }
+}
+
+/// One figure a cluster and repository, so that its number does not grow with the incidents.
+fn anchors(book: &mut Book, figures: &Figures) {
+    let mut sums = BTreeMap::new();
+    for page in &figures.clusters {
+        sums.extend(page.repositories.iter().map(|one| ((&page.cluster, &one.name), 0)));
+    }
+    for one in &figures.anchors {
+        *sums.entry((&one.cluster, &one.repository)).or_insert(0) += one.entries;
+    }
+    for ((cluster, repository), entries) in sums {
+        book.set(
+            "anchors_owed_entries",
+            "Entries of journals whose anchors a repository has not taken yet.",
+            entries as f64,
+            || vec![("cluster", cluster.clone()), ("repository", repository.clone())],
+        );
     }
 }
 

@@ -92,6 +92,16 @@ pub fn end_with_us(command: &mut Command) {
     }
 }
 
+/// Takes it out of our terminal, into a session and a process group of its own: it can ask nobody
+/// anything there, and no key that is pressed reaches it.
+pub fn without_terminal(command: &mut Command) {
+    command.stdin(Stdio::null());
+    // SAFETY: between fork and exec one system call is made and nothing is allocated.
+    unsafe {
+        command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from));
+    }
+}
+
 /// Runs it to its end, or kills it after `limit`.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use super::block::{self, Block};
 use super::text::{duration, maybe_duration, moment};
 use crate::engine::checklist::State;
 use crate::engine::incident::facts::Verdict;
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// How far this record goes for a control.
@@ -296,6 +297,42 @@ impl Seen {
 /// The record in Markdown.
 pub(super) fn markdown(report: &Report) -> String {
     block::markdown(&blocks(report))
+}
+
+/// The record for programs.
+#[derive(Debug, Serialize)]
+struct Record<'a> {
+    incident: &'a str,
+    cluster: &'a str,
+    environment: &'a str,
+    /// The scenario, in a drill.
+    drill: Option<&'a str>,
+    outcome: &'a str,
+    rto_seconds: Option<f64>,
+    rpo_seconds: Option<f64>,
+    written: Timestamp,
+    journal_entries: u64,
+    /// Hash of the journal's last line.
+    journal_head: Option<&'a str>,
+    controls: Vec<Control>,
+}
+
+/// The record as JSON.
+pub(super) fn json(report: &Report) -> Result<String, serde_json::Error> {
+    let subject = &report.incident;
+    serde_json::to_string_pretty(&Record {
+        incident: &subject.id,
+        cluster: &subject.cluster,
+        environment: &subject.environment,
+        drill: subject.drill.as_deref(),
+        outcome: &report.outcome.word,
+        rto_seconds: report.rto.actual_seconds,
+        rpo_seconds: report.rpo.actual_seconds,
+        written: report.written,
+        journal_entries: report.journal.entries,
+        journal_head: report.journal.head.as_deref(),
+        controls: controls(report),
+    })
 }
 
 fn blocks(report: &Report) -> Vec<Block> {

@@ -185,6 +185,7 @@ fn objectives(page: &mut String, report: &Report) {
     if let Some(shares) = &report.shares {
         page.push_str("<h3>Whose time it was</h3>\n");
         page.push_str(&shares::bar(shares));
+        page.push_str(&shares::legend(shares));
         let rows = shares::rows(shares);
         let rows = rows.into_iter().map(|row| row.into_iter().map(Cell::Text).collect());
         table(page, &["Part of the downtime", "Time", "Share"], rows);

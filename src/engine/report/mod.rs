@@ -374,6 +374,14 @@ impl Report {
         controls::markdown(self)
     }
 
+    /// The same for programs.
+    ///
+    /// # Errors
+    /// Where a figure cannot be written as JSON.
+    pub fn compliance_json(&self) -> Result<String, serde_json::Error> {
+        controls::json(self)
+    }
+
     /// What is not in the recovered database, by table. Markdown.
     #[must_use]
     pub fn data_loss(&self) -> String {

@@ -23,16 +23,29 @@ pub(super) fn rows(shares: &Shares) -> Vec<Vec<String>> {
     parts.into_iter().map(row).collect()
 }
 
-/// One bar over the whole width, in the colours of the steps' chart.
-pub(super) fn bar(shares: &Shares) -> String {
-    let mut svg = chart::open("Whose time the downtime was", 30.0);
-    let parts = [
+/// The bar's colours: class, name, seconds.
+fn colours(shares: &Shares) -> [(&'static str, &'static str, f64); 3] {
+    [
         ("machine", "machine", shares.machine),
         ("human", "people", shares.human()),
         ("outage", "no runner", shares.unattended),
-    ];
+    ]
+}
+
+/// What the bar's colours are, with their shares.
+pub(super) fn legend(shares: &Shares) -> String {
+    let told = colours(shares).into_iter().filter(|(_, _, seconds)| *seconds > 0.0);
+    let told = told.map(|(class, name, seconds)| {
+        format!("<span class=\"key {class}\"></span>{name} {:.0} %", shares.percent(seconds))
+    });
+    format!("\n<p class=\"dim\">{}</p>\n", told.collect::<Vec<_>>().join(" "))
+}
+
+/// One bar over the whole width, in the colours of the steps' chart.
+pub(super) fn bar(shares: &Shares) -> String {
+    let mut svg = chart::open("Whose time the downtime was", 30.0);
     let mut x = 0.0;
-    for (class, title, seconds) in parts {
+    for (class, title, seconds) in colours(shares) {
         let width = shares.percent(seconds) / 100.0 * WIDTH;
         if width > 0.0 {
             let _ = write!(

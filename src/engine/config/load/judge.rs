@@ -3,6 +3,7 @@
 
 use super::Problem;
 use super::locate::{Into, Into::At, Into::Key, Lines};
+use crate::engine::config::masking::Mask;
 use crate::engine::config::{
     Cluster, Codec, Config, Connection, Encryption, Probe, RepositoryConfig, Retention,
     StoreConfig, Tls,
@@ -445,6 +446,9 @@ fn probe_problem(probe: &Probe) -> Option<&'static str> {
     }
     if probe.sql.trim().is_empty() {
         return Some("asks nothing: sql is empty");
+    }
+    if probe.mask == Some(Mask::KeepFirst(0)) {
+        return Some("has a mask that keeps nothing; write mask = \"hide\"");
     }
     match (probe.at_least, probe.at_most) {
         (Some(least), Some(most)) if least > most => Some("can never hold: at_least > at_most"),

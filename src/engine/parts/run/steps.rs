@@ -12,6 +12,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::parts::{Carry, Part, PartsDone, PartsLook};
 use crate::engine::postgres::recovery_watch::ReplayState;
 use crate::engine::restore::base;
+use crate::engine::restore::steps::ERASURE_LIST;
 use crate::engine::runner::failpoint;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{Progress, Unit};
@@ -234,6 +235,10 @@ impl Step for CarryOver {
         }
         let plan = context.plan();
         self.0.site.confirm(plan, self.0.site.data())?;
+        if self.0.site.cluster.erasure.is_some() && context.noted(ERASURE_LIST).is_none() {
+            let text = "The cluster has an erasure list: what comes from the copy may be on it";
+            context.note(ERASURE_LIST, text)?;
+        }
         let parts = context.incident().parts;
         let (Some(look), Some(choice)) = (parts.look, parts.choice) else {
             return Err(Explanation::new(

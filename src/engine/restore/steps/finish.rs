@@ -1,6 +1,7 @@
 //! The steps that end a recovery: promote, open to the application, validate. From the promotion
 //! on nothing can be put back by itself, and each step says so.
 
+use super::ERASURE_LIST;
 use super::prepare::STOP_LIMIT;
 use super::site::Site;
 use crate::engine::aftercare::{self, Ward, hold};
@@ -34,7 +35,7 @@ const UNHELD: &str = "not_held_back";
 /// The note that room for prepared transactions stays.
 pub const PREPARED_KEPT: &str = "prepared_kept";
 /// The notes on the erasure list.
-const ERASED: &str = "erased";
+pub const ERASED: &str = "erased";
 const NOT_ERASED: &str = "not_erased";
 
 /// What to say of a server that is open already: of one that Lifeboat opened, or that was held
@@ -197,6 +198,10 @@ impl Open {
                 vec![replay::Outcome { database, tables, failed: Some(error.what) }]
             }
         };
+        // The checklist has a line for the list from now on, whoever is on it.
+        if context.noted(ERASURE_LIST).is_none() {
+            context.note(ERASURE_LIST, "The cluster has an erasure list, which is carried out")?;
+        }
         let mut failed = Vec::new();
         for one in &outcomes {
             match &one.failed {

@@ -26,9 +26,12 @@ use crate::engine::runner::step::Step;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use finish::PREPARED_KEPT;
+pub use finish::{ERASED, PREPARED_KEPT};
 pub use server::raised_to;
 pub use site::{Beside, Site, io, resolved};
+
+/// The note that this cluster has an erasure list: from then on the checklist has a line for it.
+pub const ERASURE_LIST: &str = "erasure_list";
 
 /// The plan's steps, in the plan's order.
 ///
