@@ -84,7 +84,7 @@ test-drivers: ## Control drivers: Option B, the alternative directory, sudo's ru
 	@scripts/ensure-build.sh
 	@scripts/ensure-sudo.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
-	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test drivers -- --include-ignored --skip every_combination
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test drivers --test init -- --include-ignored --skip every_combination
 
 test-reach: ## Proof of reach: every verdict against what a server then does, minutes
 	@scripts/ensure-build.sh
