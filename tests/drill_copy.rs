@@ -262,6 +262,7 @@ fn watched(mut command: Command, boxes: &Path) -> Output {
     if let Some(rails) = told.as_ref().and_then(|told| told["copy"]["rails"].as_array()) {
         let network = &rails[1];
         if network["enforced"] == true {
+            assert_eq!(rails[2]["enforced"], true, "{rails:#?}");
             assert!(seen.servers > 0, "nobody was seen: {seen:?}");
             assert_eq!(seen.interfaces, BTreeSet::from([String::from("lo")]), "{seen:?}");
             assert!(seen.sockets.is_empty(), "{seen:?}");
