@@ -37,6 +37,8 @@ const LONG: Duration = Duration::from_secs(4 * 3_600);
 const ARCHIVED: Duration = Duration::from_secs(60);
 /// How long others may take to undo what struck.
 const RELIEF: Duration = Duration::from_secs(60);
+/// How long the runner may take to say what it knows of a failure that it has told.
+const RECOGNISED: Duration = Duration::from_secs(5);
 /// Troubles that one recovery is led through.
 const CURES: usize = 8;
 
@@ -459,6 +461,11 @@ fn cure(
     seat: &mut Seat,
     say: Say<'_>,
 ) -> Result<(), DrillError> {
+    // What is known of a failure is an entry of its own, behind the failure's. Where nothing is
+    // known none comes.
+    let known =
+        |incident: &Incident| incident.current_step().is_some_and(|step| step.trouble.is_some());
+    let _ = seat.wait_until("what is known of the failure", RECOGNISED, known);
     let incident = seat.incident();
     let trouble = incident.current_step().and_then(|step| step.trouble.clone());
     let proposed = trouble.as_ref().and_then(|trouble| {
