@@ -226,6 +226,12 @@ fn refusal(what: String, next: String) -> Explanation {
     Explanation::new(Kind::Refused, what, "Nothing was changed.", next)
 }
 
+/// What is lost where the directory is: commits that no archive has were never counted.
+#[must_use]
+pub fn with_uncounted(counted: &str) -> String {
+    format!("{counted}; and what only the lost directory had")
+}
+
 /// One line of what is to be approved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
@@ -251,16 +257,12 @@ pub fn sheet(incident: &Incident) -> Vec<Fact> {
     fact("goes back to", plan.target.to_string());
     fact("from backup", plan.base.set.clone());
     if let Some(reach) = &incident.reach {
-        fact(
-            "lost by it",
-            match (reach.lost_commits, reach.lost_seconds) {
-                (Some(count), Some(seconds)) => {
-                    format!("{count} commits, the last {}", span(seconds))
-                }
-                (Some(count), None) => format!("{count} commits"),
-                _ => String::from("not known"),
-            },
-        );
+        let counted = match (reach.lost_commits, reach.lost_seconds) {
+            (Some(count), Some(seconds)) => format!("{count} commits, the last {}", span(seconds)),
+            (Some(count), None) => format!("{count} commits"),
+            _ => String::from("not known"),
+        };
+        fact("lost by it", if plan.lost { with_uncounted(&counted) } else { counted });
         if let Some(forecast) = &reach.forecast {
             let (least, most) = forecast.total();
             fact("takes", format!("{} to {}", span(least), span(most)));
