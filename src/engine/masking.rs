@@ -114,8 +114,9 @@ impl Masking {
     }
 
     /// A server's words about a statement that failed. Where there is a rule at all, the values
-    /// that they quote, such as `Key (email)=(…)` and `Failing row contains (…)`, are hidden: which
-    /// column each one is of, the words do not say.
+    /// that they quote, such as `Key (email)=(…)`, `Failing row contains (…)` and `invalid input
+    /// syntax for type integer: "…"`, are hidden: which column each one is of, the words do not
+    /// say. Names, such as a constraint's, are left.
     #[must_use]
     pub fn server_words<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.is_empty() {
@@ -123,13 +124,15 @@ impl Masking {
         }
         let mut told = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some(at) = QUOTES.iter().filter_map(|mark| ends(rest, mark)).min() {
+        let next =
+            |rest: &str| QUOTES.iter().filter_map(|(mark, end)| Some((ends(rest, mark)?, *end)));
+        while let Some((at, end)) = next(rest).min() {
             let (before, values) = rest.split_at(at);
             told.push_str(before);
             told.push_str("hidden");
-            // Values may hold brackets themselves: the line's last one ends them.
+            // Values may hold such a sign themselves: the line's last one ends them.
             let line = values.find('\n').unwrap_or(values.len());
-            let end = values.get(..line).and_then(|line| line.rfind(')')).unwrap_or(line);
+            let end = values.get(..line).and_then(|line| line.rfind(end)).unwrap_or(line);
             rest = values.get(end..).unwrap_or_default();
         }
         told.push_str(rest);
@@ -149,8 +152,9 @@ impl Masking {
     }
 }
 
-/// What stands in front of values in PostgreSQL's messages.
-const QUOTES: [&str; 2] = [")=(", "Failing row contains ("];
+/// What stands in front of values in PostgreSQL's messages, and the sign behind them.
+const QUOTES: [(&str, char); 4] =
+    [(")=(", ')'), ("Failing row contains (", ')'), (": \"", '"'), ("value \"", '"')];
 
 /// Where the first such mark ends.
 fn ends(text: &str, mark: &str) -> Option<usize> {
@@ -238,6 +242,21 @@ mod tests {
         );
         assert!(told.contains("people_email") && told.contains("Key (email)=(hidden"), "{told}");
         assert_eq!(Masking::default().server_words(text), text);
+    }
+
+    #[test]
+    fn a_servers_words_about_a_cast_lose_its_value_and_keep_names() {
+        let told = |text: &str| masking(Mask::Hide).server_words(text).into_owned();
+        assert_eq!(
+            told("ERROR: invalid input syntax for type integer: \"ada \"the\" first\"\nLINE 1"),
+            "ERROR: invalid input syntax for type integer: \"hidden\"\nLINE 1"
+        );
+        assert_eq!(
+            told("value \"5550199\" is out of range for type smallint"),
+            "value \"hidden\" is out of range for type smallint"
+        );
+        let name = "relation \"public.people\" does not exist";
+        assert_eq!(told(name), name);
     }
 
     proptest! {
