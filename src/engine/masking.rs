@@ -124,9 +124,7 @@ impl Masking {
         }
         let mut told = String::with_capacity(text.len());
         let mut rest = text;
-        let next =
-            |rest: &str| QUOTES.iter().filter_map(|(mark, end)| Some((ends(rest, mark)?, *end)));
-        while let Some((at, end)) = next(rest).min() {
+        while let Some((at, end)) = first_quote(rest) {
             let (before, values) = rest.split_at(at);
             told.push_str(before);
             told.push_str("hidden");
@@ -156,9 +154,10 @@ impl Masking {
 const QUOTES: [(&str, char); 4] =
     [(")=(", ')'), ("Failing row contains (", ')'), (": \"", '"'), ("value \"", '"')];
 
-/// Where the first such mark ends.
-fn ends(text: &str, mark: &str) -> Option<usize> {
-    text.find(mark).map(|at| at + mark.len())
+/// Where the first such mark ends, and the sign behind its value.
+fn first_quote(text: &str) -> Option<(usize, char)> {
+    let ends = |mark: &str| text.find(mark).map(|at| at + mark.len());
+    QUOTES.iter().filter_map(|(mark, end)| Some((ends(mark)?, *end))).min()
 }
 
 fn is_table(rule: &MaskingRule, table: &str) -> bool {

@@ -220,7 +220,7 @@ mod tests {
         if walls.open.is_some() {
             assert_eq!((walls.seen.len(), seen), (3, (true, true)));
         } else {
-            assert_eq!(walls.hidden, [hidden.clone()]);
+            assert_eq!(walls.hidden, std::slice::from_ref(&hidden));
             assert_eq!(walls.seen.len(), 1, "{:?}", walls.seen);
             assert_eq!(seen, (false, true));
         }
