@@ -327,6 +327,8 @@ fn a_game_master_leads_a_drill_from_a_window_of_their_own() {
 
     // Left as it stands: scored by what was released, and kept with what was seen.
     people.press("q");
+    people.wait_for("End the drill?", SOON);
+    people.press("y");
     people.wait_for("recorded as drill 1", LONG);
     assert!(!people.wait_end(LONG), "a recovery that was not begun has not passed");
     master.wait_for("The drill is over.", LONG);

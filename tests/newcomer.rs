@@ -136,6 +136,8 @@ fn a_newcomer_recovers_the_orders_with_keys_alone() {
 
     // Leaving: the sandbox goes, the terminal is whole again.
     screen.press("q");
+    screen.wait_for("End the drill?", SOON);
+    screen.press("y");
     screen.wait_for("The sandbox is gone", LONG);
     assert!(screen.wait_end(SOON));
 }

@@ -442,9 +442,9 @@ pub const TABLE: &[Command] = &[
     c(Id::GiveHint, Key::Char('g'), 4, Observer, MASTER, "give hint", "Game master: give the participants the next hint. It is counted. Asks first."),
     c(Id::TellThem, Key::Char('t'), 5, Observer, MASTER, "tell them", "Game master: tell the participants something, as somebody who calls them. It stands in their journal."),
     c(Id::Help, Key::Char('?'), 80, Observer, WINDOWS, "help", "This page."),
-    c(Id::Quit, Key::Char('q'), 81, Observer, WINDOWS, "quit", "Leave Lifeboat. What runs goes on."),
+    c(Id::Quit, Key::Char('q'), 81, Observer, WINDOWS, "quit", "Leave Lifeboat. What runs goes on; a drill ends, which is asked."),
 
-    c(Id::Interrupt, Key::Ctrl('c'), 95, Observer, ANYWHERE, "quit", "Leave Lifeboat, from anywhere. What runs goes on."),
+    c(Id::Interrupt, Key::Ctrl('c'), 95, Observer, ANYWHERE, "quit", "Leave Lifeboat, from anywhere. What runs goes on; a drill ends."),
     c(Id::Redraw, Key::Ctrl('l'), 95, Observer, ANYWHERE, "redraw", "Draw the window anew."),
     c(Id::AbortDrill, Key::Ctrl('x'), 95, Observer, ANYWHERE, "abort drill", "In a drill: end it and clear its sandbox away, from anywhere. Asks first."),
 

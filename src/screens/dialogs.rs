@@ -511,7 +511,11 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     fact("stops", String::from("the server; nobody can write from then on"), Ink::Attention);
     fact(
         "stays kept",
-        String::from("the damaged directory, whole, and its log not archived yet:"),
+        String::from(if plan.lost {
+            "what is left of the directory and its log, if anything:"
+        } else {
+            "the damaged directory, whole, and its log not archived yet:"
+        }),
         Ink::Good,
     );
     fact("", plan.aside.clone(), Ink::Text);

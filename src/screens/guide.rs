@@ -486,6 +486,11 @@ fn report(view: &View, incident: &Incident) -> Guide {
         return do_it(Id::WriteReport, "Write the report. It can be written again at any time.");
     }
     match checklist::next_open(view) {
+        // Nobody waits a week for the end of a drill.
+        Some(_) if view.briefing.is_some() => do_it(
+            Id::Quit,
+            "The report is written. Sign what you want to practise (5); leaving ends the drill and scores it.",
+        ),
         Some(_) => wait(
             "The report is written. The checklist (5) still has open lines: sign or waive each, then close.",
         ),

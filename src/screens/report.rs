@@ -99,11 +99,16 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
         let (ink, sign) = held(theme, limits.0.is_none_or(|limit| lost <= limit));
         let allowed =
             limits.0.map_or_else(String::new, |limit| format!(" of {} allowed", text::span(limit)));
-        let words = format!("{sign} {}{allowed}", text::span(lost));
+        let known = if incident.has_lost_server() { "at least " } else { "" };
+        let words = format!("{sign} {known}{}{allowed}", text::span(lost));
         rows.push(fact("RPO (data lost)", ink, words));
     }
     if let Some(lost) = incident.reach.as_ref().and_then(|r| r.lost_commits) {
-        let more = if incident.may_lose_more() { ", or more: writes went on" } else { "" };
+        let more = match (incident.has_lost_server(), incident.may_lose_more()) {
+            (true, _) => ", or more: what only the lost server had",
+            (false, true) => ", or more: writes went on",
+            (false, false) => "",
+        };
         rows.push(fact("commits lost", Ink::Text, text::count(lost) + more));
     }
     let elapsed = clocks.rto_seconds(view.now).unwrap_or(0.0).max(0.0);

@@ -68,6 +68,21 @@ fn a_drill_is_aborted_by_one_key_and_a_yes() {
 }
 
 #[test]
+fn leaving_a_drill_ends_it_and_is_always_asked() {
+    for mut s in [Story::declared(THEME, true), Story::home(THEME)] {
+        s.app.view.layers.clear();
+        s.app.view.briefing = Some(fixture::briefing());
+        assert_eq!(s.key(Key::Char('q')), []);
+        let text = look::text(&look::draw(&mut s.app, 80, 24));
+        assert!(text.contains("End the drill?") && text.contains("reports included"), "{text}");
+        s.key(Key::Char('n'));
+        assert!(s.app.view.layers.is_empty());
+        s.key(Key::Char('q'));
+        assert_eq!(s.key(Key::Char('y')), [Effect::Quit]);
+    }
+}
+
+#[test]
 fn home_opens_and_declares() {
     let mut s = Story::home(THEME);
     assert_eq!(

@@ -227,7 +227,8 @@ pub fn confirm(app: &mut App, title: &str, body: Vec<String>, yes: &str, no: &st
     }));
 }
 
-/// Leaves at once where nothing runs; else says that it goes on and asks.
+/// Leaves at once where nothing runs; else says that it goes on and asks. A drill ends with its
+/// window, and takes with it what it wrote: that is always asked.
 pub fn quit(app: &mut App) -> Vec<Effect> {
     let runs = app.view.incident.as_ref().is_some_and(|i| {
         matches!(
@@ -237,8 +238,22 @@ pub fn quit(app: &mut App) -> Vec<Effect> {
     });
     let asked =
         app.view.layers.iter().any(|l| matches!(l, Layer::Confirm(c) if c.intent == Intent::Quit));
-    if !runs || asked {
+    let drill = app.view.briefing.is_some();
+    if asked || !(runs || drill) {
         return vec![Effect::Quit];
+    }
+    if drill {
+        let mut body = vec![
+            String::from("The drill ends as it stands, and is scored. What runs in it is stopped."),
+            String::from(
+                "Its sandbox goes, reports included; --keep DIR keeps it, --record DIR the score.",
+            ),
+        ];
+        if !runs {
+            body.push(String::from("Lines of the checklist that are due later may stay open."));
+        }
+        confirm(app, "End the drill?", body, "end it", "stay", Intent::Quit);
+        return Vec::new();
     }
     let body = vec![
         String::from("The recovery goes on without this window: nothing is stopped by leaving."),

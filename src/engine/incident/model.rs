@@ -725,10 +725,18 @@ impl Incident {
         })
     }
 
-    /// What is given up was counted while the server still took writes: it may be more.
+    /// What is given up may be more than was counted: the server still took writes then, or it was
+    /// lost with what it had not archived.
     #[must_use]
     pub fn may_lose_more(&self) -> bool {
-        self.clocks.writes_stopped.is_some_and(|stopped| self.reach_read < Some(stopped))
+        let written = self.clocks.writes_stopped.is_some_and(|at| self.reach_read < Some(at));
+        written || self.has_lost_server()
+    }
+
+    /// The plan is of a server whose directory is gone.
+    #[must_use]
+    pub fn has_lost_server(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.lost)
     }
 
     /// The newest note of that name by any step.

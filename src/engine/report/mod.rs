@@ -214,7 +214,9 @@ impl Loss {
             (None, _) => String::from("not known"),
             (Some(count), false) => count.to_string(),
             (Some(count), true) => {
-                format!("{count}, counted before the server was stopped: it may be more")
+                format!(
+                    "{count} counted; what was written after that, or never archived, is not in it"
+                )
             }
         }
     }

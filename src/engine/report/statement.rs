@@ -119,8 +119,8 @@ fn tables(report: &Report) -> Vec<Block> {
 
 fn how(report: &Report) -> String {
     let when = if report.loss.may_be_more {
-        "It was counted while the server still took writes, and not again after it was stopped: it may \
-         be more."
+        "It was counted while the server still took writes, and not again after it was stopped, or the \
+         server was lost with what it had not archived: it may be more."
     } else if report.loss.commits.is_some() {
         "It was counted by the log up to the newest that is known."
     } else {
