@@ -236,15 +236,20 @@ fn an_aborted_drill_leaves_nothing() {
     assert!(bench.said(&["abort"]).contains("No drill ran."));
 }
 
-/// Declares an incident in the participants' screens and leaves the briefing.
+/// Waits for the drill's story, which comes before everything else, and leaves it.
+fn read_the_briefing(screen: &mut Terminal) {
+    screen.wait_for("This is a drill", LONG);
+    screen.press("\x1b");
+    // A key that comes right behind Esc would be one with Alt.
+    screen.wait_until("the briefing to close", SOON, |text| !text.contains("This is a drill"));
+    screen.wait_for("Select it and declare an", SOON);
+}
+
+/// Declares an incident in the participants' screens.
 fn declare(screen: &mut Terminal) {
     screen.press("d");
     screen.wait_for("Declare an incident on shop", SOON);
     screen.press("Orders are missing\r");
-    screen.wait_for("This is a drill", SOON);
-    screen.press("\x1b");
-    // A key that comes right behind Esc would be one with Alt.
-    screen.wait_until("the briefing to close", SOON, |text| !text.contains("This is a drill"));
     screen.wait_for("Say how bad it is.", SOON);
 }
 
@@ -257,7 +262,7 @@ fn a_game_master_leads_a_drill_from_a_window_of_their_own() {
     let none = bench.run(&["master"]);
     assert_eq!(none.status.code(), Some(3));
     let mut people = bench.terminal(&["corruption", "--facilitated", "--size", "24"]);
-    people.wait_for("Select it and declare an", LONG);
+    read_the_briefing(&mut people);
     // Not without a terminal: a program releases nothing.
     assert_eq!(bench.run(&["master"]).status.code(), Some(2));
     let mut master = bench.terminal(&["master"]);
@@ -350,7 +355,7 @@ fn a_game_master_leads_a_drill_from_a_window_of_their_own() {
 fn one_key_and_a_yes_end_a_drill_from_anywhere() {
     let bench = Bench::new();
     let mut people = bench.terminal(&["corruption", "--size", "24"]);
-    people.wait_for("Select it and declare an", LONG);
+    read_the_briefing(&mut people);
     declare(&mut people);
     people.press("a");
     people.wait_for("It is written into the journal", SOON);

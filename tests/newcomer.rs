@@ -37,23 +37,25 @@ fn a_newcomer_recovers_the_orders_with_keys_alone() {
     let arguments = ["drill", "corruption", "--size", "24"];
     let mut screen = Terminal::start(Path::new(PROGRAM), &arguments, &[], size);
 
+    // What happened, before any clock runs.
+    screen.wait_for("This is a drill", LONG);
+    screen.press("\x1b");
+    // A key that comes right behind Esc would be one with Alt.
+    let closed = |text: &str| !text.contains("This is a drill");
+    screen.wait_until("the briefing to close", SOON, closed);
+
     // Home: the screen says what to do first.
-    screen.wait_for("Select it and declare an", LONG);
+    screen.wait_for("Select it and declare an", SOON);
     keep(&screen, "home");
     answer(
         &mut screen,
         "d",
         "Declare an incident on shop",
         "Orders are missing",
-        "This is a drill",
+        "Say how bad it is.",
     );
-    screen.press("\x1b");
-    // A key that comes right behind Esc would be one with Alt.
-    let closed = |text: &str| !text.contains("This is a drill");
-    screen.wait_until("the briefing to close", SOON, closed);
 
     // Assessment.
-    screen.wait_for("Say how bad it is.", SOON);
     screen.press("s");
     screen.wait_for("SEV-1", SOON);
     screen.press("\x1b[B\r");

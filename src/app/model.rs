@@ -5,7 +5,8 @@ use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::runner::protocol::Command;
 use crate::screens::commands::Key;
-use crate::screens::layers::Source;
+use crate::screens::drill;
+use crate::screens::layers::{Layer, Source};
 use crate::screens::view::{Listing, Page, View};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -115,7 +116,8 @@ pub struct App {
     pub incoming_findings: BTreeMap<String, String>,
     /// A survey was asked for since the screen came up; not again by itself.
     pub surveyed: bool,
-    /// Show the briefing once the incident is up.
+    /// Show the briefing once the incident is up: whoever comes to one that is open was not there when
+    /// it was told.
     pub brief: bool,
     /// Approvals and sign-offs are signed with the person's key, where that can be.
     pub signs: bool,
@@ -143,7 +145,12 @@ impl App {
 
     /// What to do first: show home, or open an incident.
     pub fn start(&mut self, incident: Option<String>) -> Vec<Effect> {
-        self.brief = self.view.briefing.is_some();
+        // A drill's story comes before its clock runs: nobody declares what they were not told.
+        self.brief = incident.is_some() && self.view.briefing.is_some();
+        if let Some(briefing) = self.view.briefing.as_ref().filter(|_| incident.is_none()) {
+            let layer = Layer::Reader(drill::briefing(briefing));
+            self.view.layers.push(layer);
+        }
         let mut effects = vec![Effect::List];
         if let Some(id) = incident {
             self.view.page = Page::Assessment;
