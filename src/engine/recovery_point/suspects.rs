@@ -6,7 +6,7 @@ use super::archive::{Relation, Relations};
 use super::symptom::{Symptom, SymptomKind};
 use super::words::{grouped, listed};
 use crate::engine::postgres::Lsn;
-use crate::engine::wal::inspect::ledger::Fast;
+use crate::engine::wal::inspect::history::Fast;
 use crate::engine::wal::inspect::{
     Detail, Ending, Fact, History, Origin, RelationFile, Series, Totals,
 };

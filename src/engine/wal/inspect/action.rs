@@ -2,7 +2,7 @@
 //! can stop. Owns their layouts from PostgreSQL 12 to 18; everything else is [`Action::Other`].
 
 use super::bytes::{count_at, i32_at, i64_at, u8_at, u16_at, u32_at, u64_at};
-use super::ledger::RelationFile;
+use super::history::RelationFile;
 use super::record::{BlockRef, Parts, Record, rmgr};
 use crate::engine::postgres::Lsn;
 use jiff::Timestamp;

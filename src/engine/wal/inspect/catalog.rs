@@ -3,8 +3,8 @@
 
 use super::action::Row;
 use super::bytes::{u8_at, u16_at, u32_at};
+use super::history::RelationFile;
 use super::image::{self, Block};
-use super::ledger::RelationFile;
 use super::record::{Record, rmgr};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

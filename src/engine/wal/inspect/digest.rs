@@ -4,7 +4,7 @@
 
 use super::action::{Action, Finish, Row};
 use super::catalog::{Catalog, CatalogChange, CatalogFiles, changes};
-use super::ledger::{Fast, RelationFile, Tally};
+use super::history::{Fast, RelationFile, Tally};
 use super::record::{Record, rmgr};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

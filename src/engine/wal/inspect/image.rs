@@ -2,7 +2,7 @@
 //! compressions of images; never tells a catalog from a table.
 
 use super::bytes::{u8_at, u16_at, u32_at};
-use super::ledger::RelationFile;
+use super::history::RelationFile;
 use super::record::Record;
 
 /// Bytes of a data page, as every packaged server has it. A server built otherwise yields no rows,

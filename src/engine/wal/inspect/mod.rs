@@ -15,6 +15,7 @@ pub mod created;
 pub mod digest;
 pub mod error;
 pub mod gist;
+pub mod history;
 pub mod image;
 pub mod ledger;
 pub mod names;
@@ -31,9 +32,8 @@ pub use cache::Cache;
 pub use catalog::CatalogFiles;
 pub use created::{Created, Stretch, tablespaces_created};
 pub use error::InspectError;
-pub use ledger::{
-    After, Detail, Ending, Focus, History, Ledger, Origin, RelationFile, Tally, Totals, Touched,
-};
+pub use history::{Detail, Ending, History, Origin, RelationFile, Tally, Totals, Touched};
+pub use ledger::{After, Focus, Ledger};
 pub use names::{Fact, LoggedNames, LoggedRelation};
 pub use reader::{Fed, Reader, Stop};
 pub use record::Record;

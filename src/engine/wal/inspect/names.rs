@@ -3,7 +3,7 @@
 
 use super::action::Row;
 use super::catalog::{Catalog, CatalogChange, ClassRow, oid_and_name};
-use super::ledger::{Fast, RelationFile};
+use super::history::{Fast, RelationFile};
 use std::collections::HashMap;
 
 /// Rows of catalogs kept, and names kept; beyond, what is new is not learnt.

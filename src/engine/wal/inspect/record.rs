@@ -2,7 +2,7 @@
 //! record; never interprets the main data.
 
 use super::bytes::{u8_at, u16_at, u32_at};
-use super::ledger::RelationFile;
+use super::history::RelationFile;
 use crate::engine::postgres::Lsn;
 
 /// Resource managers whose records matter here.

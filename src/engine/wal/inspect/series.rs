@@ -1,7 +1,7 @@
 //! Series: many small transactions of the same shape, one after another. Owns how they are told
 //! apart and added up; never judges whether a series is damage.
 
-use super::ledger::{Ending, Fast, RelationFile, Tally};
+use super::history::{Ending, Fast, RelationFile, Tally};
 use crate::engine::postgres::Lsn;
 use std::collections::HashMap;
 

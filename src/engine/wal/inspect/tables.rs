@@ -1,7 +1,7 @@
 //! Which commit changed how many rows of which relation, so that what comes behind any place of
 //! the log can be added up by table. Owns the bound on its memory; never names a table.
 
-use super::ledger::{Fast, RelationFile, Tally};
+use super::history::{Fast, RelationFile, Tally};
 use crate::engine::postgres::Lsn;
 use std::collections::HashMap;
 
