@@ -187,6 +187,13 @@ impl Town {
         command
     }
 
+    /// What the program says to standard output, however it ends.
+    fn says(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(self.root().join("lifeboat"));
+        command.arg("--config").arg(self.root().join("lifeboat.toml")).current_dir("/");
+        String::from_utf8(command.args(arguments).output().unwrap().stdout).unwrap()
+    }
+
     fn drill(&self, scenario: &str, more: &[&str]) -> Output {
         let all = [scenario, "--auto", "--json", "--size", "16", "--from-backup", "bank"];
         let command = self.command(&[&all[..], more].concat());
@@ -495,6 +502,46 @@ fn a_killed_drill_on_a_copy_leaves_nothing_to_the_next() {
         town.is_clear();
     }
     same(&before, &town.outside());
+}
+
+/// Held by the scheduler at its time, once; recorded; and the source is only read.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn the_schedule_holds_a_drill_on_a_copy_each_week() {
+    let town = Town::new();
+    let pass = |schedule: &str| {
+        let settings = format!("{MASKING}[clusters.schedule]\n{schedule}");
+        town.own(
+            &town.root().join("lifeboat.toml"),
+            &town.settings("master.key", &town.state(), &settings),
+        );
+        let said = town.says(&["schedule", "--once", "--json"]);
+        let lines = said.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &Value| line["job"] == "drill").collect::<Vec<Value>>()
+    };
+    assert!(pass("").is_empty(), "nobody wants one");
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let wanted = format!(
+        "drill = \"{}:00\"\ndrill_scenarios = [\"table-loss\"]\n",
+        now.strftime("%A %H").to_string().to_lowercase()
+    );
+    let before = town.outside();
+    let told = pass(&wanted);
+    let events: Vec<&str> = told.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!(events, ["begins", "done"], "{told:#?}");
+    let said = told[1]["said"].as_str().unwrap();
+    assert!(said.starts_with("table-loss on ") && said.contains(": VERIFIED"), "{said}");
+    assert!(pass(&wanted).is_empty(), "it was held already");
+    // The alarms ask the server itself; nothing else of it is touched.
+    let mut after = town.outside();
+    after.insert(String::from("connections"), before["connections"].clone());
+    same(&before, &after);
+    town.is_clear();
+    let status: Value = serde_json::from_str(&town.says(&["status", "--json"])).unwrap();
+    let drill = &status[0]["last_drill"];
+    assert_eq!((&drill["scenario"], &drill["outcome"]), (&"table-loss".into(), &"VERIFIED".into()));
+    let next = status[0]["schedule"]["next"].as_array().unwrap();
+    assert!(next.iter().any(|run| run["job"] == "drill" && run["overdue"].is_null()), "{next:#?}");
 }
 
 /// What a drill on a copy must not begin: told beforehand, with nothing copied.

@@ -247,6 +247,7 @@ pub(super) fn install_units(config: &Config, args: &InstallUnits) -> Result<Exit
         None => owner(config)?,
     };
     one_state(config, &user)?;
+    room_for_drills(config)?;
     let unit = Unit {
         program,
         config: config.path.clone(),
@@ -338,7 +339,32 @@ fn writes(config: &Config) -> Vec<PathBuf> {
             folders.extend(path.ancestors().find(fixed).map(Path::to_owned));
         }
     }
+    if config.clusters.iter().any(|cluster| cluster.schedule.drill.is_some()) {
+        folders.extend(config.sandbox.directory.clone());
+    }
     folders.sort();
     folders.dedup();
     folders
+}
+
+/// Refuses a weekly drill whose sandbox would be in the unit's own folder, which is in memory.
+fn room_for_drills(config: &Config) -> Result<(), Explanation> {
+    let wants = |cluster: &&Cluster| cluster.schedule.drill.is_some();
+    match config.clusters.iter().find(wants) {
+        Some(cluster) if config.sandbox.directory.is_none() => Err(Explanation::new(
+            Kind::Config,
+            format!(
+                "schedule.drill of \"{}\" wants a drill each week, and no sandbox.directory says \
+                 where there is room for it.",
+                cluster.name
+            ),
+            "Nothing was written.",
+            format!(
+                "Put [sandbox] and directory = \"…\" into {}: a folder that the unit's user owns, \
+                 with three times the cluster's size free.",
+                config.path.display()
+            ),
+        )),
+        _ => Ok(()),
+    }
 }

@@ -319,8 +319,11 @@ fn schedule(schedule: &ScheduleStatus, now: Timestamp) -> Vec<String> {
 
 fn drill(drill: &Drill, now: Timestamp) -> String {
     match drill {
-        Drill::Never => String::from("never, as far as the incidents on this machine tell"),
+        Drill::Never => String::from("never, as far as this machine knows"),
         Drill::Unknown { why } => format!("not known: {why}"),
+        Drill::OnCopy { drill, scenario, at, outcome } => {
+            format!("{drill}, {scenario} on a copy, {outcome} {}", ago(*at, now))
+        }
         Drill::Held { incident, scenario, declared, closed } => {
             let when = declared.map_or_else(String::new, |at| format!(" {}", ago(at, now)));
             let open = if closed.is_none() { "; it is not closed" } else { "" };

@@ -15,6 +15,12 @@ pub struct Schedule {
     pub cleanup: ClockTime,
     /// The pause before a failed job is tried again, in minutes; it doubles up to eight times this.
     pub retry_minutes: u32,
+    /// The weekly drill on a copy of the cluster's newest backup; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill: Option<WeekTime>,
+    /// Its scenarios, in turn; empty: all that there are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drill_scenarios: Vec<String>,
 }
 
 impl Default for Schedule {
@@ -24,6 +30,8 @@ impl Default for Schedule {
             verification: ClockTime { hour: 4, minute: 0 },
             cleanup: ClockTime { hour: 5, minute: 0 },
             retry_minutes: 15,
+            drill: None,
+            drill_scenarios: Vec::new(),
         }
     }
 }
@@ -86,9 +94,72 @@ impl<'de> Deserialize<'de> for ClockTime {
     }
 }
 
+/// A day of the week and a time of it in UTC, written `sunday 06:00`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeekTime {
+    /// 0 is Monday.
+    day: u8,
+    pub clock: ClockTime,
+}
+
+const DAYS: [&str; 7] =
+    ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+
+impl WeekTime {
+    /// Days since Monday, 0 to 6.
+    #[must_use]
+    pub fn day(self) -> i64 {
+        i64::from(self.day)
+    }
+}
+
+impl std::fmt::Display for WeekTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let day = DAYS.get(usize::from(self.day)).copied().unwrap_or_default();
+        write!(f, "{day} {}", self.clock)
+    }
+}
+
+impl std::str::FromStr for WeekTime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (day, clock) = text.split_once(' ').unwrap_or_default();
+        DAYS.iter()
+            .position(|name| name.eq_ignore_ascii_case(day))
+            .and_then(|at| u8::try_from(at).ok())
+            .zip(clock.parse().ok())
+            .map(|(day, clock)| Self { day, clock })
+            .ok_or_else(|| {
+                format!("\"{text}\" is no day and time of day in UTC, such as \"sunday 06:00\"")
+            })
+    }
+}
+
+impl Serialize for WeekTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for WeekTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_day_with_a_time_of_it_is_taken() {
+        let time: WeekTime = "Sunday 06:00".parse().unwrap();
+        assert_eq!((time.day(), time.to_string().as_str()), (6, "sunday 06:00"));
+        for text in ["", "sunday", "06:00", "sun 06:00", "sunday  06:00", "sunday 24:00"] {
+            assert!(text.parse::<WeekTime>().is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn only_a_time_of_day_is_taken() {

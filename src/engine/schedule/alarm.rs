@@ -138,6 +138,7 @@ fn job_id(job: Job) -> &'static str {
         Job::CatchUp => "catch-up",
         Job::Verification => "verification",
         Job::Cleanup => "cleanup",
+        Job::Drill => "drill",
     }
 }
 

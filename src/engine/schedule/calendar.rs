@@ -2,11 +2,15 @@
 
 use super::Job;
 use super::record::Outcome;
-use crate::engine::config::schedule::{ClockTime, Schedule};
+use crate::engine::config::schedule::{ClockTime, Schedule, WeekTime};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 const DAY: i64 = 24 * 3600;
+/// What was day 0, 1970-01-01, in a week that begins on Monday.
+const THURSDAY: i64 = 3;
+/// A drill takes room and processors: it begins within this of its time of day, or on another day.
+const WITHIN: SignedDuration = SignedDuration::from_hours(4);
 /// Later than this after its time, a run counts as caught up.
 const LATE: SignedDuration = SignedDuration::from_hours(1);
 /// Clocks may differ by this much; what lies further ahead was noted by a wrong clock.
@@ -47,11 +51,16 @@ impl Reason {
 pub enum Due {
     Now(Reason),
     At(Timestamp),
+    /// Nobody wants it.
+    Never,
 }
 
 /// Judges one job of a cluster.
 #[must_use]
 pub fn due(job: Job, schedule: &Schedule, past: &Outcome, now: Timestamp) -> Due {
+    if job == Job::Drill {
+        return schedule.drill.map_or(Due::Never, |wanted| drill(wanted, past, now));
+    }
     if past.failures > 0
         && let Some(tried) = past.last_try
     {
@@ -73,6 +82,7 @@ pub fn due(job: Job, schedule: &Schedule, past: &Outcome, now: Timestamp) -> Due
                 },
             };
         }
+        Job::Drill => return Due::Never,
     };
     let slot = latest(clock, now);
     let believed = |at: &Timestamp| !is_ahead(*at, now);
@@ -91,6 +101,41 @@ pub fn due(job: Job, schedule: &Schedule, past: &Outcome, now: Timestamp) -> Due
         }),
         Some(_) => Due::At(next(clock, now)),
     }
+}
+
+/// A drill is held on its day. One that was missed, or did not pass, is held at the same time of
+/// another day; never at any other hour, when somebody may need the machine.
+fn drill(wanted: WeekTime, past: &Outcome, now: Timestamp) -> Due {
+    let believed = |at: &Timestamp| !is_ahead(*at, now);
+    let (week, day) = (latest_in_week(wanted, now), latest(wanted.clock, now));
+    let (success, tried) = (past.last_success.filter(believed), past.last_try.filter(believed));
+    let next_week = week.saturating_add(SignedDuration::from_secs(7 * DAY)).unwrap_or(now);
+    if success.is_some_and(|at| at >= week) {
+        return Due::At(next_week);
+    }
+    let late = now.duration_since(day) > WITHIN;
+    // Of one that was never tried it is not known that a week was missed.
+    if tried.is_none() && success.is_none() && (late || day != week) {
+        return Due::At(next_week);
+    }
+    if late || tried.is_some_and(|at| at >= day) {
+        return Due::At(next(wanted.clock, now));
+    }
+    Due::Now(match (success, tried) {
+        (None, None) => Reason::First,
+        _ if past.failures > 0 => Reason::Retry,
+        _ if day == week => Reason::Regular,
+        _ => Reason::Missed,
+    })
+}
+
+/// The last time of the week `wanted` at or before `now`.
+fn latest_in_week(wanted: WeekTime, now: Timestamp) -> Timestamp {
+    let today = now.as_second().div_euclid(DAY);
+    let since = ((today + THURSDAY).rem_euclid(7) - wanted.day()).rem_euclid(7);
+    let at = (today - since) * DAY + wanted.clock.seconds();
+    let at = if at <= now.as_second() { at } else { at - 7 * DAY };
+    Timestamp::from_second(at).unwrap_or(now)
 }
 
 /// Whether a moment lies further ahead of `now` than clocks may differ.
@@ -165,7 +210,7 @@ mod tests {
                 };
                 match backup(&past, "2026-01-13T02:00:01Z") {
                     Due::At(next) => next.duration_since(tried).as_mins(),
-                    Due::Now(_) => 0,
+                    Due::Now(_) | Due::Never => 0,
                 }
             })
             .collect();
@@ -201,6 +246,49 @@ mod tests {
         assert_eq!(backup(&past, "2026-01-13T02:00:00Z"), Due::At(at("2026-01-14T02:00:00Z")));
     }
 
+    fn drill_at(past: &Outcome, now: &str) -> Due {
+        let schedule =
+            Schedule { drill: Some("sunday 06:00".parse().unwrap()), ..Schedule::default() };
+        due(Job::Drill, &schedule, past, at(now))
+    }
+
+    #[test]
+    fn a_drill_is_held_on_its_day_and_only_where_one_is_wanted() {
+        let none = Outcome::default();
+        assert_eq!(
+            due(Job::Drill, &Schedule::default(), &none, at("2026-01-18T06:00:00Z")),
+            Due::Never
+        );
+        // 2026-01-18 is a Sunday.
+        let sunday = Due::At(at("2026-01-18T06:00:00Z"));
+        assert_eq!(drill_at(&none, "2026-01-13T06:00:00Z"), sunday);
+        assert_eq!(drill_at(&none, "2026-01-18T05:59:59Z"), sunday);
+        assert_eq!(drill_at(&none, "2026-01-18T06:00:00Z"), Due::Now(Reason::First));
+        let next = Due::At(at("2026-01-25T06:00:00Z"));
+        assert_eq!(drill_at(&none, "2026-01-18T10:00:01Z"), next, "its hours are over");
+        let held = done("2026-01-18T06:00:02Z");
+        assert_eq!(drill_at(&held, "2026-01-19T06:00:00Z"), next);
+        assert_eq!(drill_at(&held, "2026-01-25T06:00:00Z"), Due::Now(Reason::Regular));
+    }
+
+    #[test]
+    fn a_drill_that_failed_or_was_missed_waits_for_its_hour_of_another_day() {
+        let failed = Outcome {
+            last_try: Some(at("2026-01-18T06:00:02Z")),
+            last_success: Some(at("2026-01-11T06:00:02Z")),
+            failures: 1,
+            ..Outcome::default()
+        };
+        let monday = Due::At(at("2026-01-19T06:00:00Z"));
+        assert_eq!(drill_at(&failed, "2026-01-18T06:20:00Z"), monday);
+        assert_eq!(drill_at(&failed, "2026-01-19T07:00:00Z"), Due::Now(Reason::Retry));
+        // The machine was down on Sunday.
+        let missed = done("2026-01-11T06:00:02Z");
+        let tuesday = Due::At(at("2026-01-20T06:00:00Z"));
+        assert_eq!(drill_at(&missed, "2026-01-19T12:00:00Z"), tuesday);
+        assert_eq!(drill_at(&missed, "2026-01-20T06:01:00Z"), Due::Now(Reason::Missed));
+    }
+
     proptest! {
         #[test]
         fn whatever_happened_a_job_is_due_within_a_day(
@@ -213,7 +301,7 @@ mod tests {
                 ..Outcome::default()
             };
             let now = stamp(0);
-            for job in Job::ALL {
+            for job in Job::ALL.into_iter().filter(|job| *job != Job::Drill) {
                 if let Due::At(next) = due(job, &Schedule::default(), &past, now) {
                     prop_assert!(next > now);
                     prop_assert!(next.duration_since(now) <= SignedDuration::from_secs(DAY));

@@ -3,6 +3,7 @@
 
 use super::Job;
 use super::alarm::{self, Alarm};
+use super::drill;
 use super::look;
 use super::record::Record;
 use super::run::Chores;
@@ -47,6 +48,7 @@ impl Chores for Everyday<'_> {
             Job::CatchUp => bring_copies(self.config, cluster, cancelled),
             Job::Verification => verify(self.config, cluster, cancelled),
             Job::Cleanup => clean_up(self.config, cluster, cancelled),
+            Job::Drill => drill::hold(self.config, cluster, cancelled),
         }
     }
 
@@ -57,7 +59,8 @@ impl Chores for Everyday<'_> {
     fn alarms(&self, cluster: &Cluster, record: &Record) -> Vec<Alarm> {
         let archiver = self.runtime.block_on(settings::read(cluster));
         let health = look::look(self.config, cluster, archiver).health();
-        alarm::alarms(&health, record, self.runbook.tier(cluster.tier))
+        let record = record.clone().wanted_by(&cluster.schedule);
+        alarm::alarms(&health, &record, self.runbook.tier(cluster.tier))
     }
 }
 

@@ -1,9 +1,10 @@
-//! The schedule: base backup, copies, verification and cleanup of each cluster, day by day, and
-//! the alarms. Owns when something is due and what came of it; what a job does is its own
+//! The schedule: base backup, copies, verification, cleanup and drills of each cluster, day by day,
+//! and the alarms. Owns when something is due and what came of it; what a job does is its own
 //! module's. Never removes anything itself, and never runs two jobs of a machine side by side.
 
 pub mod alarm;
 pub mod calendar;
+pub mod drill;
 pub mod jobs;
 pub mod look;
 pub mod record;
@@ -24,10 +25,13 @@ pub enum Job {
     Verification,
     /// Removes what retention no longer keeps.
     Cleanup,
+    /// A drill on a copy of the newest backup, where one is wanted.
+    Drill,
 }
 
 impl Job {
-    pub const ALL: [Self; 4] = [Self::BaseBackup, Self::CatchUp, Self::Verification, Self::Cleanup];
+    pub const ALL: [Self; 5] =
+        [Self::BaseBackup, Self::CatchUp, Self::Verification, Self::Cleanup, Self::Drill];
 
     /// For a person.
     #[must_use]
@@ -37,6 +41,7 @@ impl Job {
             Self::CatchUp => "catch-up of copies",
             Self::Verification => "verification",
             Self::Cleanup => "cleanup",
+            Self::Drill => "drill on a copy",
         }
     }
 }

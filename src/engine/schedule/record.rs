@@ -3,6 +3,7 @@
 //! too rarely.
 
 use super::Job;
+use crate::engine::config::schedule::Schedule;
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::files;
 use jiff::Timestamp;
@@ -68,6 +69,15 @@ impl Record {
             .ok()
             .and_then(|content| serde_json::from_slice(&content).ok())
             .unwrap_or_default()
+    }
+
+    /// Without what nobody wants any more: a drill that failed last is no matter then.
+    #[must_use]
+    pub fn wanted_by(mut self, schedule: &Schedule) -> Self {
+        if schedule.drill.is_none() {
+            self.jobs.remove(&Job::Drill);
+        }
+        self
     }
 
     /// What is known of `job`.

@@ -162,11 +162,12 @@ pub fn next_runs(
 ) -> Vec<NextRun> {
     Job::ALL
         .into_iter()
-        .map(|job| {
+        .filter_map(|job| {
             let last = known(record, job, newest_backup, now);
             match calendar::due(job, &cluster.schedule, &last, now) {
-                Due::Now(reason) => NextRun { job, at: now, overdue: Some(reason), last },
-                Due::At(at) => NextRun { job, at, overdue: None, last },
+                Due::Now(reason) => Some(NextRun { job, at: now, overdue: Some(reason), last }),
+                Due::At(at) => Some(NextRun { job, at, overdue: None, last }),
+                Due::Never => None,
             }
         })
         .collect()
@@ -275,6 +276,7 @@ impl<'a> Scheduler<'a> {
                 };
                 let past = known(&record, job, newest, clock());
                 match calendar::due(job, &cluster.schedule, &past, clock()) {
+                    Due::Never => {}
                     Due::At(at) => next = next.min(at),
                     Due::Now(reason) => {
                         self.perform(cluster, job, reason, record, clock, cancelled)?;

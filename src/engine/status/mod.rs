@@ -6,6 +6,7 @@ pub mod repository;
 use crate::engine::assess;
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies::debts::Debts;
+use crate::engine::drill::record;
 use crate::engine::incident::facts::{BaseSummary, ServerProbe, Tier, Verdict};
 use crate::engine::incident::store::{Listed, Store};
 use crate::engine::recovery_point::reach::{free_space, needed_space};
@@ -86,7 +87,8 @@ pub struct ScheduleStatus {
     pub next: Vec<NextRun>,
 }
 
-/// The last drill of this cluster that this machine's incidents know of.
+/// The last drill of this cluster that this machine knows of: by its incidents, or by the record of
+/// drills, which has those that were held on a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "known", rename_all = "kebab-case")]
 pub enum Drill {
@@ -97,7 +99,16 @@ pub enum Drill {
         declared: Option<Timestamp>,
         closed: Option<Timestamp>,
     },
-    /// The incidents could not be read.
+    /// On a copy of its backup, in a sandbox of its own.
+    OnCopy {
+        /// Its number in the record.
+        drill: u64,
+        scenario: String,
+        at: Timestamp,
+        /// VERIFIED, FAILED or COULD NOT VERIFY.
+        outcome: String,
+    },
+    /// The incidents or the record could not be read.
     Unknown {
         why: String,
     },
@@ -118,7 +129,8 @@ pub fn gather(
         false => Err(server.error.clone().unwrap_or_default()),
     };
     let look = look::look(config, cluster, archiver);
-    let record = Record::load(&config.state_directory(), &cluster.name);
+    let record =
+        Record::load(&config.state_directory(), &cluster.name).wanted_by(&cluster.schedule);
     let tier = runbook.tier(cluster.tier);
     let health = look.health();
     let alarms = alarm::alarms(&health, &record, tier);
@@ -211,12 +223,30 @@ fn last_drill(state_directory: &Path, cluster: &str) -> Drill {
         }
         _ => None,
     });
-    match drills.max() {
-        Some((declared, incident, scenario, closed)) => {
-            Drill::Held { incident, scenario, declared, closed }
-        }
-        None => Drill::Never,
-    }
+    let lines = match record::history(state_directory) {
+        Ok(lines) => lines,
+        Err(error) => return Drill::Unknown { why: error.to_string() },
+    };
+    let on_copy = record::drills(&lines)
+        .rfind(|(_, one)| one.cluster.as_deref() == Some(cluster))
+        .map(|(line, one)| Drill::OnCopy {
+            drill: line.seq,
+            scenario: one.scenario.clone(),
+            at: line.at,
+            outcome: one.outcome.clone(),
+        });
+    let held = drills.max().map(|(declared, incident, scenario, closed)| Drill::Held {
+        incident,
+        scenario,
+        declared,
+        closed,
+    });
+    let when = |drill: &Drill| match drill {
+        Drill::Held { declared, .. } => *declared,
+        Drill::OnCopy { at, .. } => Some(*at),
+        Drill::Never | Drill::Unknown { .. } => None,
+    };
+    [held, on_copy].into_iter().flatten().max_by_key(when).unwrap_or(Drill::Never)
 }
 
 /// What the page has to say, the server first, then what each repository shows, then the alarms.

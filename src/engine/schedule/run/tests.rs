@@ -5,6 +5,9 @@ use crate::engine::config::schedule::Schedule;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What is done where no drill is wanted.
+const DAILY: [Job; 4] = [Job::BaseBackup, Job::CatchUp, Job::Verification, Job::Cleanup];
+
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
@@ -95,7 +98,7 @@ impl Fixture {
 fn everything_is_done_once_and_then_waits_for_its_time() {
     let fixture = Fixture::new();
     let next = fixture.passes(&["2026-01-13T01:00:00Z", "2026-01-13T01:00:10Z"]);
-    assert_eq!(fixture.done(), Job::ALL);
+    assert_eq!(fixture.done(), DAILY);
     assert_eq!(next[1], at("2026-01-13T01:15:00Z"), "copies are compared often");
     fixture.passes(&["2026-01-13T02:00:00Z"]);
     assert_eq!(fixture.done(), [Job::BaseBackup, Job::CatchUp]);
@@ -123,17 +126,33 @@ fn a_backup_by_somebody_else_counts() {
 }
 
 #[test]
+fn a_drill_is_held_where_one_is_wanted_and_its_failure_is_forgotten_where_none_is() {
+    let mut fixture = Fixture::new();
+    let sunday = ["2026-01-18T06:00:00Z", "2026-01-18T06:00:10Z"];
+    fixture.clusters[0].schedule.drill = Some("sunday 06:00".parse().unwrap());
+    fixture.passes(&["2026-01-17T06:00:00Z"]);
+    assert_eq!(fixture.done(), DAILY, "it is Saturday");
+    fixture.chores.failing.store(true, Ordering::SeqCst);
+    fixture.passes(&sunday);
+    assert_eq!(fixture.done().last(), Some(&Job::Drill));
+    let record = Record::load(fixture.folder.path(), "shop");
+    assert_eq!(record.of(Job::Drill).failures, 1);
+    let record = record.wanted_by(&Schedule::default());
+    assert_eq!(record.of(Job::Drill), Outcome::default());
+}
+
+#[test]
 fn a_failure_is_told_and_tried_again_later() {
     let fixture = Fixture::new();
     fixture.chores.failing.store(true, Ordering::SeqCst);
     let next = fixture.passes(&["2026-01-13T09:00:00Z", "2026-01-13T09:00:10Z"]);
-    assert_eq!(fixture.done(), Job::ALL, "not again at once");
+    assert_eq!(fixture.done(), DAILY, "not again at once");
     assert_eq!(next[1], at("2026-01-13T09:15:00Z"));
     let failed = |told: &Told| matches!(told, Told::Failed { .. });
     assert_eq!(fixture.told.borrow().iter().filter(|t| failed(t)).count(), 4);
     fixture.chores.failing.store(false, Ordering::SeqCst);
     fixture.passes(&["2026-01-13T09:15:00Z"]);
-    assert_eq!(fixture.done(), Job::ALL);
+    assert_eq!(fixture.done(), DAILY);
 }
 
 #[test]
