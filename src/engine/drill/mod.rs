@@ -15,6 +15,7 @@ pub mod copy;
 pub mod cpu;
 pub mod director;
 pub mod error;
+pub mod fence;
 pub mod floor;
 pub mod inject;
 pub mod isolation;

@@ -15,6 +15,7 @@ pub mod reader;
 pub mod settings;
 
 use super::error::DrillError;
+use super::fence;
 use super::isolation::{self, Walls};
 use super::place::Place as Folder;
 use super::processes;
@@ -288,19 +289,34 @@ pub struct Copied {
     before: Vec<DatabaseState>,
 }
 
-/// Copies, replays, silences and masks; the server runs afterwards, archiving nothing yet. `own`
-/// are the sandbox's settings.
+/// Where a copy is brought to.
+#[derive(Clone, Copy)]
+pub struct Bench<'a> {
+    pub server: &'a Server,
+    pub root: &'a Path,
+    /// The sandbox's settings.
+    pub own: &'a str,
+    /// Lets the server's user into the folder of the cluster, once everything is in it.
+    pub open: &'a dyn Fn() -> Result<(), DrillError>,
+}
+
+impl std::fmt::Debug for Bench<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bench").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// Copies, replays, silences and masks; the server runs afterwards, archiving nothing yet.
 ///
 /// # Errors
 /// Where any of it fails; nobody is to look at the copy then.
 pub fn bring(
     mut reading: Reading,
-    server: &Server,
-    root: &Path,
-    own: &str,
+    bench: &Bench<'_>,
     runtime: &tokio::runtime::Runtime,
     say: Say<'_>,
 ) -> Result<Copied, DrillError> {
+    let Bench { server, root, own, open } = *bench;
     tell_walls(&reading.walls, say);
     let facts = reading.facts.clone();
     let megabytes = facts.data_bytes / 1_000_000;
@@ -308,6 +324,7 @@ pub fn bring(
     let brought = reading.bring()?;
     settings::write(server, own)?;
     settings::recover(server, root, reading.source.until)?;
+    open()?;
     say("Starting the copy: closed to everybody, archiving nothing");
     server.begin()?;
     let known = known(server, &reading.source);
@@ -323,8 +340,10 @@ pub fn bring(
     let masked = runtime.block_on(mask::apply(&as_postgres, rules))?;
     let renamed = runtime.block_on(make_way(&as_postgres))?;
     // Nothing of the source stays but what the drill is about.
-    let wal = root.join(reader::WAL);
-    std::fs::remove_dir_all(&wal).map_err(DrillError::file(&wal, "it could not be removed"))?;
+    fence::Folder::open(root)
+        .and_then(|root| root.below("cluster"))
+        .and_then(|cluster| cluster.remove(reader::WAL_NAME))
+        .map_err(DrillError::file(&root.join(reader::WAL), "it could not be removed"))?;
     Ok(Copied {
         facts,
         cluster: reading.source.cluster.clone(),

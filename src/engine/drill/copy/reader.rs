@@ -30,6 +30,8 @@ pub const GO: &str = "go";
 /// Folders at the sandbox's top: the copy's data directory, and its WAL beside it.
 pub const DATA: &str = "cluster/data";
 pub const WAL: &str = "cluster/copied-wal";
+/// The latter's name.
+pub const WAL_NAME: &str = "copied-wal";
 
 /// What is to be copied, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
