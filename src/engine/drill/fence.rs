@@ -5,7 +5,9 @@
 
 use crate::engine::files;
 use crate::engine::postgres::discovery::Owner;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fchmod, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -13,7 +15,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// An open folder.
 #[derive(Debug)]
@@ -123,6 +125,50 @@ impl Folder {
             let _ = unlinkat(&self.0, &fresh, AtFlags::empty());
         }
         written
+    }
+
+    /// Makes a folder, of `owner` where one is given.
+    ///
+    /// # Errors
+    /// Where it could not be made.
+    pub fn make(&self, name: impl AsRef<OsStr>, owner: Option<(u32, u32)>) -> io::Result<Self> {
+        rustix::fs::mkdirat(&self.0, name.as_ref(), Mode::from_raw_mode(0o700))?;
+        let folder = open_folder(&self.0, name.as_ref())?;
+        own(&folder.0, owner)?;
+        Ok(folder)
+    }
+
+    /// Where a link leads.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn link(&self, name: impl AsRef<OsStr>) -> io::Result<PathBuf> {
+        let to = rustix::fs::readlinkat(&self.0, name.as_ref(), Vec::new())?;
+        Ok(PathBuf::from(OsStr::from_bytes(to.to_bytes())))
+    }
+
+    /// Makes a link, or has it lead elsewhere.
+    ///
+    /// # Errors
+    /// Where it could not be made; then it leads to where it led.
+    pub fn set_link(
+        &self,
+        name: impl AsRef<OsStr>,
+        to: &Path,
+        owner: Option<(u32, u32)>,
+    ) -> io::Result<()> {
+        let name = name.as_ref();
+        let fresh = files::temporary_beside(Path::new(name));
+        rustix::fs::symlinkat(to, &self.0, &fresh)?;
+        let given = owner.map_or(Ok(()), |(user, group)| {
+            let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+            chownat(&self.0, &fresh, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+        });
+        let set = given.and_then(|()| rustix::fs::renameat(&self.0, &fresh, &self.0, name));
+        if set.is_err() {
+            let _ = unlinkat(&self.0, &fresh, AtFlags::empty());
+        }
+        Ok(set?)
     }
 
     /// Moves something to another folder.

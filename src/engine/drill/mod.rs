@@ -8,6 +8,7 @@
 //! ```
 
 pub mod act;
+pub mod aside;
 pub mod auto;
 pub mod card;
 pub mod cast;

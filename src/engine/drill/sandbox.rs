@@ -6,6 +6,7 @@
 //! lifeboat-drill-1f2e3d4c/
 //!   bin/lifeboat       the program, where the server's user can run it
 //!   cluster/data       the data directory; what a recovery moves aside lands beside it
+//!   cluster/tablespaces           those of a copy, by their numbers
 //!   keys/master        the repository's master key, 0600
 //!   repository/        base backups and WAL
 //!   far/               where the scenario has one: a second repository, at the end of a line
@@ -22,6 +23,7 @@
 //! what archiving notes. See `drill::fence`.
 
 use super::act::Ground;
+use super::aside::SPACES;
 use super::copy::{self, Copied, Reading, Room};
 use super::error::DrillError;
 use super::fence::{self, Folder};
@@ -501,7 +503,7 @@ impl Sandbox {
         let data = &self.server.data;
         Folder::open(self.root())
             .and_then(|root| root.below("cluster"))
-            .and_then(|cluster| cluster.remove("data"))
+            .and_then(|cluster| lose_all(&cluster))
             .map_err(DrillError::file(data, "it could not be removed"))?;
         if region {
             let near = self.root().join("repository");
@@ -815,6 +817,16 @@ async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>) {
     let _ = cleared.await;
     super::cpu::leave();
     std::process::exit(i32::from(Kind::Cancelled.exit_code()));
+}
+
+/// Removes the data directory, and what is in the tablespaces of a copy.
+fn lose_all(cluster: &Folder) -> std::io::Result<()> {
+    cluster.remove("data")?;
+    if !cluster.has_folder(SPACES) {
+        return Ok(());
+    }
+    let spaces = cluster.below(SPACES)?;
+    spaces.names()?.into_iter().try_for_each(|oid| spaces.remove(oid))
 }
 
 fn make_folder(path: &Path) -> Result<(), DrillError> {

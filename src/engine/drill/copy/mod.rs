@@ -178,17 +178,6 @@ impl Reading {
         if let Some(why) = rails::refused(Some(self.facts.system_identifier), never) {
             return Err(DrillError::Rail(why));
         }
-        if self.facts.tablespaces > 0 {
-            return Err(DrillError::Engine(Explanation::new(
-                Kind::Refused,
-                format!(
-                    "{} has {} tablespaces; a drill on a copy is held on clusters without any.",
-                    self.facts.set, self.facts.tablespaces
-                ),
-                "Nothing was copied.",
-                "Hold the drill in a sandbox of its own, or on another cluster.",
-            )));
-        }
         self.needed_mb = needed_mb(&self.facts, room);
         if let Some(limit) = room.limit.filter(|limit| limit / 1_000_000 < self.needed_mb) {
             return Err(DrillError::Over {
@@ -482,6 +471,8 @@ pub struct Told {
     pub files: u64,
     pub bytes: u64,
     pub databases: usize,
+    /// In the sandbox, wherever they were.
+    pub tablespaces: usize,
     pub tables: usize,
     pub rows: i64,
     pub switched_off: Quiet,
@@ -605,6 +596,7 @@ impl Copied {
             files: self.brought.files,
             bytes: self.brought.bytes,
             databases: self.before.len(),
+            tablespaces: self.facts.tablespaces,
             tables: self.before.iter().map(|one| one.tables.len()).sum(),
             rows: self.before.iter().map(DatabaseState::rows).sum(),
             switched_off: self.quiet.clone(),
