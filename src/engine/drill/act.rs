@@ -262,9 +262,9 @@ mod tests {
         for path in [&wal, &base] {
             fs::write(path, [7_u8; 100]).unwrap();
         }
-        let link = std::os::unix::fs::symlink::<&Path, &Path>;
-        link(&base, &ground.repository().join("base-20250101-000000.tar.gz.enc")).unwrap();
-        link(&outside, &ground.repository().join("wal-archive")).unwrap();
+        let at = |name: &str| ground.repository().join(name);
+        std::os::unix::fs::symlink(&base, at("base-20250101-000000.tar.gz.enc")).unwrap();
+        std::os::unix::fs::symlink(&outside, at("wal-archive")).unwrap();
         assert!(ground.strike("damaged-backup").is_err());
         ground.mark_gap(name).unwrap();
         assert!(ground.strike("archive-gap").is_err());
