@@ -11,6 +11,7 @@
 
 mod support;
 
+use lifeboat::engine::drill::inject;
 use lifeboat::engine::drill::place;
 use lifeboat::engine::drill::processes::pids_of;
 use serde_json::Value;
@@ -87,6 +88,22 @@ impl Town {
 
     fn repository(&self) -> PathBuf {
         self.root().join("repository")
+    }
+
+    /// Where its tablespaces are, once it has any.
+    fn spaces(&self) -> PathBuf {
+        self.root().join("spaces")
+    }
+
+    fn make_tablespace(&self, name: &str) {
+        let folder = self.spaces().join(name);
+        for path in [self.spaces(), folder.clone()] {
+            if !path.exists() {
+                fs::create_dir(&path).unwrap();
+                chown(&path, Some(self.cluster.owner.uid), Some(self.cluster.owner.gid)).unwrap();
+            }
+        }
+        self.cluster.sql(&format!("CREATE TABLESPACE {name} LOCATION '{}'", folder.display()));
     }
 
     fn boxes(&self) -> PathBuf {
@@ -217,6 +234,9 @@ impl Town {
         let mut all = BTreeMap::new();
         prints(&self.repository(), true, &mut all);
         prints(&self.cluster.data.join("base"), false, &mut all);
+        if self.spaces().is_dir() {
+            prints(&self.spaces(), false, &mut all);
+        }
         let log = self.cluster.log_text();
         let connected = log.matches("connection received").count();
         all.insert(String::from("connections"), connected.to_string());
@@ -426,6 +446,87 @@ fn a_table_comes_back_on_a_copy_that_is_masked_and_silent() {
     assert!(!sandbox.contains(town.root().to_str().unwrap()), "{sandbox}");
     place::clear(&kept).unwrap();
     town.is_clear();
+}
+
+/// A cluster with tablespaces: they come into the sandbox, and back with every row; nothing is
+/// written where the real ones are. One that is made within the WAL is refused.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn tablespaces_are_copied_into_the_sandbox_and_come_back() {
+    let town = Town::new();
+    town.make_tablespace("fast");
+    town.make_tablespace("slow");
+    let bank = |sql: &str| {
+        town.cluster.sql_in("bank", &format!("SET statement_timeout = 0; {sql}"));
+    };
+    bank(
+        "CREATE TABLE moves TABLESPACE fast AS SELECT n, repeat('x', 90) AS note FROM generate_series(1, 20000) AS n",
+    );
+    bank("CREATE INDEX ON moves (n) TABLESPACE slow");
+    bank("ALTER TABLE accounts SET TABLESPACE slow");
+    town.cluster.sql("CREATE DATABASE archive TABLESPACE fast");
+    town.cluster.sql_in("archive", "CREATE TABLE old AS SELECT generate_series(1, 700) AS n");
+    town.cluster.sql("CHECKPOINT");
+    town.as_server(&["backup", "--cluster", "bank"]);
+    town.archived();
+    for scenario in ["corruption", "table-loss", "complete-loss"] {
+        let outcome = town.held(scenario, &[]);
+        assert_eq!(outcome["copy"]["tablespaces"], 2, "{outcome:#}");
+        for database in ["bank", "archive"] {
+            assert_eq!(verdict(&outcome, &format!("copied:{database}")), "VERIFIED", "{scenario}");
+        }
+        town.is_clear();
+    }
+    // As the drill has ended, its server's files are gone: what is kept shows where they were.
+    let kept = town.boxes().join("kept");
+    town.held("table-loss", &["--keep", kept.to_str().unwrap()]);
+    let places = ask(
+        &town,
+        &kept,
+        "bank",
+        "SELECT count(*) FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE '%/kept/cluster/tablespaces/%'",
+    );
+    assert_eq!(places, "2");
+    place::clear(&kept).unwrap();
+    town.is_clear();
+
+    town.make_tablespace("late");
+    bank("CREATE TABLE new TABLESPACE late AS SELECT 1 AS n");
+    let until = town.cluster.value(
+        "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+    );
+    bank("INSERT INTO new VALUES (2)");
+    town.cluster.sql("SELECT pg_switch_wal()");
+    town.archived();
+    let before = town.outside();
+    let refused = town.drill("table-loss", &["--until", &until]);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(6), "{error}");
+    assert!(error.contains("/spaces/late") && error.contains("outside the sandbox"), "{error}");
+    same(&before, &town.outside());
+    town.is_clear();
+    town.held("table-loss", &[]);
+}
+
+/// Every inject alone, on a copy: what goes wrong is the sandbox's own, and the source stays as it
+/// is, byte for byte.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn every_inject_strikes_the_copy_and_nothing_else() {
+    let town = Town::new();
+    for one in inject::all() {
+        let scenario = match one.fits.iter().any(|fit| fit == "statement") {
+            true => "corruption",
+            false => "complete-loss",
+        };
+        let begun = Instant::now();
+        let outcome = town.held(scenario, &["--inject", &one.name]);
+        assert_eq!(outcome["injects"], serde_json::json!([one.name]), "{outcome:#}");
+        assert_eq!(outcome["ended"], outcome["expected"], "{}: {outcome:#}", one.name);
+        assert_eq!(verdict(&outcome, "copied:bank"), "VERIFIED", "{}", one.name);
+        town.is_clear();
+        eprintln!("{}: {:.0} s", one.name, begun.elapsed().as_secs_f64());
+    }
 }
 
 /// The whole copied cluster is lost, once with its near repository, and every row is back.

@@ -7,6 +7,8 @@
     reason = "a test ends where it fails"
 )]
 
+use lifeboat::engine::drill::error::DrillError;
+use lifeboat::engine::drill::place;
 use lifeboat::engine::drill::processes::pids_of;
 use lifeboat::engine::drill::sandbox::{Options, Sandbox};
 use lifeboat::engine::drill::scenario;
@@ -14,9 +16,12 @@ use lifeboat::engine::drill::score;
 use lifeboat::engine::drill::shop::{DATABASE, TABLES};
 use lifeboat::engine::drill::strike::state_of;
 use lifeboat::engine::drill::traffic::read_ledger;
+use lifeboat::engine::drill::user;
 use lifeboat::engine::incident::facts::{Check, Verdict};
+use lifeboat::engine::postgres::discovery::Owner;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -237,8 +242,101 @@ fn a_kept_sandbox_stays_and_its_server_with_it() {
     assert_eq!(sandbox.close().unwrap().removed, Vec::<PathBuf>::new());
     assert!(kept.join("cluster/data/PG_VERSION").exists());
     assert_eq!(pids_of(&kept).len(), 1);
-    lifeboat::engine::drill::place::clear(&kept).unwrap();
+    place::clear(&kept).unwrap();
     assert!(!kept.exists());
+}
+
+/// A shell as the server's user; whether every command in it succeeded.
+fn as_server(user: &Owner, script: &str) -> bool {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-ec", script]).current_dir("/").stderr(Stdio::null());
+    command.uid(user.uid).gid(user.gid).status().unwrap().success()
+}
+
+/// What root runs, reads and removes in a sandbox is root's; see `drill::fence`.
+#[test]
+fn the_servers_user_cannot_exchange_what_root_runs_reads_or_removes() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("NOT RUN: only root holds a drill whose server is another user's");
+        return;
+    }
+    let bench = Bench::new();
+    // As /var/tmp is: everybody may write there, and rename what is their own.
+    fs::set_permissions(bench.boxes(), PermissionsExt::from_mode(0o1777)).unwrap();
+    let user = user::choose(None).unwrap();
+    let sandbox = bench.sandbox();
+    let root = sandbox.root().to_path_buf();
+    let (at, boxes) = (root.display(), bench.boxes().display().to_string());
+    let mark = fs::read(root.join(".lifeboat-sandbox.json")).unwrap();
+    let config = fs::read(root.join("lifeboat.toml")).unwrap();
+    assert!(as_server(&user, &format!("cat {at}/lifeboat.toml {at}/bin/lifeboat >/dev/null")));
+    assert!(as_server(&user, &format!("touch {at}/cluster/x {at}/repository/x {at}/socket/x")));
+    for attempt in [
+        "echo >> $/bin/lifeboat",
+        "mv $/bin/lifeboat $/repository/",
+        "touch $/bin/psql",
+        "mv $/bin $/repository/",
+        "echo >> $/lifeboat.toml",
+        "mv $/lifeboat.toml $/repository/",
+        "chmod 777 $/lifeboat.toml",
+        "cat $/.lifeboat-sandbox.json",
+        "mv $/.lifeboat-sandbox.json $/repository/",
+        "touch $/more",
+        "mv $/keys/master $/repository/",
+        "mv $/cluster $/repository/",
+        "mkdir $/state/incidents",
+        "chmod 777 $",
+        "mv $ $.aside",
+    ] {
+        assert!(!as_server(&user, &attempt.replace('$', &root.display().to_string())), "{attempt}");
+    }
+    assert_eq!(fs::read(root.join("lifeboat.toml")).unwrap(), config);
+    assert_eq!(fs::read_to_string(root.join("bin/lifeboat")).unwrap(), ARCHIVER);
+
+    // Links that lead out, wherever the server's user may put one; and a mark of its own making.
+    let precious = bench.home.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    let kept = precious.join("data");
+    fs::write(&kept, "content").unwrap();
+    for folder in ["cluster", "cluster/data/base", "repository", "socket", "state/archiving"] {
+        let link = format!("ln -s {} {at}/{folder}/linked", precious.display());
+        assert!(as_server(&user, &link), "{folder}");
+    }
+    let forged = bench.boxes().join("lifeboat-drill-forged");
+    assert!(as_server(&user, &format!("mkdir {boxes}/lifeboat-drill-forged")));
+    let inode = std::os::unix::fs::MetadataExt::ino(&forged.metadata().unwrap()).to_string();
+    let known = std::os::unix::fs::MetadataExt::ino(&root.metadata().unwrap()).to_string();
+    let text = String::from_utf8(mark).unwrap();
+    let text = text.replace(root.to_str().unwrap(), forged.to_str().unwrap());
+    let text = text.replace(&known, &inode).replace("\"socket\": null", "\"socket\": \"/etc\"");
+    assert!(as_server(
+        &user,
+        &format!(
+            "ln -s {} {boxes}/lifeboat-drill-forged/state\n\
+             cat > {boxes}/lifeboat-drill-forged/.lifeboat-sandbox.json <<'END'\n{text}\nEND",
+            precious.display()
+        )
+    ));
+    assert!(matches!(place::clear(&forged), Err(DrillError::Refused { .. })));
+    // The next drill's sweep believes it no more.
+    bench.sandbox().close().unwrap();
+    assert!(forged.join("state").is_symlink() && forged.join(".lifeboat-sandbox.json").exists());
+
+    let cleared = sandbox.close().unwrap();
+    assert_eq!(cleared.removed, std::slice::from_ref(&root));
+    assert!(!root.exists());
+    assert_eq!(fs::read(&kept).unwrap(), b"content");
+    assert_eq!(entries(&precious), 1);
+
+    // Where that user owns the folder around it, no drill is held.
+    std::os::unix::fs::chown(bench.boxes(), Some(user.uid), Some(user.gid)).unwrap();
+    fs::remove_dir_all(&forged).unwrap();
+    let refused = Sandbox::create(&bench.options(), &|_| Ok(()), &|_| {}).unwrap_err();
+    assert!(matches!(refused, DrillError::Exposed { .. }), "{refused}");
+    let keep = Options { keep: Some(bench.boxes().join("kept")), ..bench.options() };
+    let refused = Sandbox::create(&keep, &|_| Ok(()), &|_| {}).unwrap_err();
+    assert!(matches!(refused, DrillError::Exposed { .. }), "{refused}");
+    assert_eq!(entries(&bench.boxes()), 0);
 }
 
 /// Not a test by itself: what the next test runs and kills.

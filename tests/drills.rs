@@ -379,6 +379,80 @@ fn one_key_and_a_yes_end_a_drill_from_anywhere() {
     people.wait_for("The sandbox is gone", LONG);
     people.wait_for("aborted from its screens", SOON);
     assert!(!people.wait_end(SOON));
+    assert_eq!(aborted(&bench, "live"), "The drill was aborted from its screens.");
+    bench.is_clear();
+}
+
+/// Why the one drill in the record was ended; it has not passed.
+#[track_caller]
+fn aborted(bench: &Bench, mode: &str) -> String {
+    let history = bench.said(&["history", "--json"]);
+    let history: Value = serde_json::from_str(&history).unwrap();
+    let drills = history["drills"].as_array().unwrap();
+    assert_eq!(drills.len(), 1, "{history:#}");
+    let one = &drills[0]["entry"];
+    let one = if one.is_null() { &drills[0] } else { one };
+    assert_eq!((&one["outcome"], &one["mode"]), (&"ABORTED".into(), &mode.into()), "{one:#}");
+    assert!(one["incident"].as_str().unwrap().starts_with("INC-"), "{one:#}");
+    assert!(one["journal"].is_string(), "the journal is kept: {one:#}");
+    one["reasons"][0].as_str().unwrap().to_owned()
+}
+
+/// By a user who is not root, to whom the server belongs too; ended by the game master, and kept in
+/// the record as every drill that is ended.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn a_plain_user_holds_one_with_a_game_master_who_ends_it() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("NOT RUN: only root can start a drill as another user");
+        return;
+    }
+    let bench = Bench::new();
+    let plain = lifeboat::engine::postgres::discovery::Owner::named("nobody").unwrap();
+    let program = bench.0.path().join("lifeboat");
+    fs::copy(env!("CARGO_BIN_EXE_lifeboat"), &program).unwrap();
+    for path in [bench.boxes(), bench.state()] {
+        std::os::unix::fs::chown(path, Some(plain.uid), Some(plain.gid)).unwrap();
+    }
+    let home = bench.state();
+    let (user, group) = (format!("--reuid={}", plain.uid), format!("--regid={}", plain.gid));
+    let config = bench.config();
+    let begin = |arguments: &[&str]| {
+        let as_plain = [user.as_str(), &group, "--clear-groups", program.to_str().unwrap()];
+        let drill = ["--config", config.to_str().unwrap(), "drill"];
+        let all = [&as_plain[..], &drill, arguments].concat();
+        let home = [("HOME", home.to_str().unwrap())];
+        Terminal::start(Path::new("setpriv"), &all, &home, (80, 24))
+    };
+    let mut people = begin(&["corruption", "--facilitated", "--size", "24"]);
+    read_the_briefing(&mut people);
+    let mut master = begin(&["master"]);
+    master.wait_for("GAME MASTER", SOON);
+    master.press("\x1b[F");
+    master.wait_for("▸ ○ waiting             disk-too-small", SOON);
+    master.press("r");
+    master.wait_for("Release disk-too-small?", SOON);
+    master.press("y");
+    master.wait_for("! struck", SOON);
+    master.press("o");
+    master.wait_for("What do you see?", SOON);
+    master.press("Nobody asks why\r");
+    declare(&mut people);
+    people.press("2");
+    people.wait_for("CANNOT BE REACHED. Only 4 MB are free", LONG);
+    master.press("\x18");
+    master.wait_for("Abort the drill?", SOON);
+    master.press("y");
+    people.wait_for("recorded as drill 1", LONG);
+    assert!(!people.wait_end(LONG));
+    master.wait_until("its end", LONG, |text| text.contains("Nobody asks why"));
+    assert!(master.wait_end(LONG));
+    assert!(aborted(&bench, "facilitated").contains("game master"));
+    let evidence = bench.state().join("drills/drill-00001");
+    let certificate = fs::read_to_string(evidence.join("certificate.md")).unwrap();
+    assert!(certificate.contains("**ABORTED**") && certificate.contains(": Nobody asks why"));
+    assert!(certificate.contains("| disk-too-small | "), "{certificate}");
+    assert!(evidence.join("journal.jsonl").exists());
     bench.is_clear();
 }
 

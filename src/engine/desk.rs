@@ -10,7 +10,7 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::care::{Care, Reminder};
 use crate::engine::incident::facts::{
-    Check, Commit, Procedure, Reach, ServerProbe, Survey, Target, TargetPoint,
+    BaseSummary, Check, Commit, Procedure, Reach, ServerProbe, Source, Survey, Target, TargetPoint,
 };
 use crate::engine::incident::parts::{Part, PartsChoice, PartsLook};
 use crate::engine::incident::past::Window;
@@ -21,7 +21,7 @@ use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::base::delta::{Reuse, Take};
 use crate::engine::restore::full_plan::{self, Ground};
 use crate::engine::restore::steps::{self, Site};
-use crate::engine::restore::{full, places, plan, rights, step_back};
+use crate::engine::restore::{full, line, places, plan, rights, step_back};
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{FullRestore, Offered, Progress, Unit};
@@ -32,6 +32,7 @@ use crate::engine::{assess, report, trouble};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Everything that one incident's runner needs to act.
 #[derive(Debug)]
@@ -40,7 +41,20 @@ pub struct Desk {
     runbook: Runbook,
     runtime: tokio::runtime::Handle,
     landscape: Mutex<Option<Arc<Landscape>>>,
+    /// The line to the repositories as it was measured last, for which set, and when.
+    line: Mutex<Option<Measured>>,
     bench: Arc<Bench>,
+}
+
+/// A line is measured anew after so long.
+const MEASURED_FOR: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct Measured {
+    set: String,
+    at: Instant,
+    /// `None` where no copy could be read.
+    source: Option<Source>,
 }
 
 impl Desk {
@@ -74,6 +88,7 @@ impl Desk {
             runbook,
             runtime,
             landscape: Mutex::new(None),
+            line: Mutex::new(None),
             bench: Arc::default(),
         })
     }
@@ -116,6 +131,63 @@ impl Desk {
 
     fn known(&self) -> Option<Arc<Landscape>> {
         self.landscape.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Desk {
+    /// The proof with forecasts by the line to the copy that a restore would read first.
+    fn weighed(&self, mut reach: Reach) -> Reach {
+        let base = reach.base.as_ref().filter(|_| reach.reachable);
+        if let Some(source) = base.and_then(|base| self.measured(base)) {
+            line::weigh(&mut reach, &source);
+        }
+        reach
+    }
+
+    fn proven(
+        &self,
+        incident: &Incident,
+        target: &Target,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation> {
+        let landscape = self.landscape(incident, asking, false)?;
+        let by = |means: &Means| {
+            landscape
+                .reach_by(target, means, &scanning(asking.report), asking.cancelled)
+                .map_err(|e| e.explanation())
+        };
+        let means = self.means(incident);
+        let first = by(&means)?;
+        let damaged = |set: &str| incident.damaged_sets.iter().any(|known| known == set);
+        let unfit = first.base.as_ref().is_some_and(|base| damaged(&base.set));
+        if !unfit || !matches!(means, Means::AnyBase) {
+            return Ok(first);
+        }
+        // Another backup serves in the place of one that was read and found damaged.
+        let survey = landscape.survey();
+        let mut sets: Vec<&str> = survey.bases.iter().map(|base| base.set.as_str()).collect();
+        sets.sort_unstable();
+        for set in sets.into_iter().rev().filter(|set| !damaged(set)) {
+            let other = by(&Means::Base(set.to_owned()))?;
+            if other.reachable {
+                return Ok(other);
+            }
+        }
+        Ok(first)
+    }
+
+    fn measured(&self, base: &BaseSummary) -> Option<Source> {
+        let mut known = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |one: &&Measured| one.set == base.set && one.at.elapsed() < MEASURED_FOR;
+        if let Some(known) = known.as_ref().filter(fresh) {
+            return known.source.clone();
+        }
+        let (config, cluster) = (&self.site.config, &self.site.cluster);
+        let copies = copies::choose(config, cluster, &base.set, None, Some(base));
+        let source = copies.ok().and_then(|copies| copies.source(config, cluster));
+        *known =
+            Some(Measured { set: base.set.clone(), at: Instant::now(), source: source.clone() });
+        source
     }
 }
 
@@ -324,30 +396,7 @@ impl Work for Desk {
         target: &Target,
         asking: &Asking<'_>,
     ) -> Result<Reach, Explanation> {
-        let landscape = self.landscape(incident, asking, false)?;
-        let by = |means: &Means| {
-            landscape
-                .reach_by(target, means, &scanning(asking.report), asking.cancelled)
-                .map_err(|e| e.explanation())
-        };
-        let means = self.means(incident);
-        let first = by(&means)?;
-        let damaged = |set: &str| incident.damaged_sets.iter().any(|known| known == set);
-        let unfit = first.base.as_ref().is_some_and(|base| damaged(&base.set));
-        if !unfit || !matches!(means, Means::AnyBase) {
-            return Ok(first);
-        }
-        // Another backup serves in the place of one that was read and found damaged.
-        let survey = landscape.survey();
-        let mut sets: Vec<&str> = survey.bases.iter().map(|base| base.set.as_str()).collect();
-        sets.sort_unstable();
-        for set in sets.into_iter().rev().filter(|set| !damaged(set)) {
-            let other = by(&Means::Base(set.to_owned()))?;
-            if other.reachable {
-                return Ok(other);
-            }
-        }
-        Ok(first)
+        self.proven(incident, target, asking).map(|reach| self.weighed(reach))
     }
 
     fn reach_at_rest(
@@ -458,7 +507,7 @@ impl Work for Desk {
             landscape.reach(target, &|_| {}, &|| false).map_err(|e| e.explanation())
         };
         full::weigh(&mut reach, &judged);
-        Ok(reach)
+        Ok(self.weighed(reach))
     }
 
     fn choose_parts(
@@ -469,6 +518,7 @@ impl Work for Desk {
         tables: &[String],
     ) -> Result<Reach, Explanation> {
         run::choose(&self.site, &self.runtime, target, database, tables)
+            .map(|reach| self.weighed(reach))
     }
 
     fn list_parts(&self, incident: &Incident) -> Result<Vec<Offered>, Explanation> {

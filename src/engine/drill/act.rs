@@ -2,6 +2,7 @@
 //! files below the sandbox's own folder alone. When they happen is `drill::director`'s.
 
 use super::error::DrillError;
+use super::fence::Folder;
 use super::place;
 use super::processes;
 use crate::engine::config::Config;
@@ -9,7 +10,8 @@ use crate::engine::files;
 use crate::engine::incident::facts::Role;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs::{self, OpenOptions};
+use rustix::fs::OFlags;
+use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -95,44 +97,56 @@ impl Ground {
     fn lose_wal(&self) -> Result<(), DrillError> {
         let mark = self.away(GAP);
         let name = fs::read_to_string(&mark).map_err(DrillError::file(&mark, "it is not there"))?;
-        let folder = self.repository().join("wal-archive").join(name.get(..16).unwrap_or(&name));
+        let path = Path::new("repository/wal-archive").join(name.get(..16).unwrap_or(&name));
+        let folder = self.below(&path)?;
+        let listed = folder.names();
         let listed =
-            fs::read_dir(&folder).map_err(DrillError::file(&folder, "it cannot be listed"))?;
+            listed.map_err(DrillError::file(&self.root.join(&path), "it cannot be listed"))?;
+        let away = self.below(Path::new("away"))?;
         let mut taken = false;
-        for path in listed.flatten().map(|entry| entry.path()) {
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if file.starts_with(&format!("{name}.")) {
-                rename(&path, &self.away(&file))?;
+        for file in listed {
+            if file.to_string_lossy().starts_with(&format!("{name}.")) {
+                folder.rename(&file, &away, &file).map_err(DrillError::file(
+                    &self.root.join(&path).join(&file),
+                    "it could not be moved",
+                ))?;
                 taken = true;
             }
         }
         if taken {
             return Ok(());
         }
-        Err(DrillError::Refused { path: folder, why: format!("it does not hold {name}") })
+        let why = format!("it does not hold {name}");
+        Err(DrillError::Refused { path: self.root.join(path), why })
+    }
+
+    /// A folder of the sandbox's, by a way without links: the server's user owns parts of it.
+    fn below(&self, path: &Path) -> Result<Folder, DrillError> {
+        Folder::open(&self.root)
+            .and_then(|root| root.below(path))
+            .map_err(DrillError::file(&self.root.join(path), "it cannot be opened"))
     }
 
     /// Flips bytes in the middle of the largest object of the newest set.
     fn damage_newest_backup(&self) -> Result<(), DrillError> {
-        let folder = self.repository();
-        let listed =
-            fs::read_dir(&folder).map_err(DrillError::file(&folder, "it cannot be listed"))?;
+        let path = self.repository();
+        let folder = self.below(Path::new("repository"))?;
+        let listed = folder.names().map_err(DrillError::file(&path, "it cannot be listed"))?;
         let newest = listed
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            .into_iter()
+            .filter(|name| {
+                let name = name.to_string_lossy();
                 name.starts_with("base-") && name.contains(".tar.")
             })
             .max();
-        let path = newest.ok_or_else(|| DrillError::Refused {
-            path: folder,
+        let name = newest.ok_or_else(|| DrillError::Refused {
+            path: path.clone(),
             why: String::from("it holds no base backup to damage"),
         })?;
+        let path = path.join(&name);
         let fail = |what: &'static str| DrillError::file(&path, what);
-        let size = path.metadata().map_err(fail("it cannot be read"))?.len();
-        let file = OpenOptions::new().read(true).write(true).open(&path);
-        let file = file.map_err(fail("it cannot be opened"))?;
+        let file = folder.file(&name, OFlags::RDWR).map_err(fail("it cannot be opened"))?;
+        let size = file.metadata().map_err(fail("it cannot be read"))?.len();
         let mut bytes = [0_u8; 16];
         file.read_exact_at(&mut bytes, size / 2).map_err(fail("it cannot be read"))?;
         for byte in &mut bytes {
@@ -163,7 +177,7 @@ impl Ground {
     }
 }
 
-/// Replaces the sandbox's configuration; its owner stays.
+/// Replaces the sandbox's configuration; its owner, group and mode stay.
 ///
 /// # Errors
 /// Where it cannot be written.
@@ -172,11 +186,11 @@ pub fn write_config(path: &Path, config: &Config) -> Result<(), DrillError> {
         DrillError::file(path, "it could not be written")(std::io::Error::other(error))
     })?;
     let fail = |what: &'static str| DrillError::file(path, what);
-    let meta = path.metadata().map_err(fail("it cannot be read"))?;
-    // Its reader is the server's user: it is that user's before it bears the name.
+    // Its reader is the server's user too: it can be read by that user before it bears the name.
+    let meta = path.symlink_metadata().map_err(fail("it cannot be read"))?;
     let fresh = files::temporary_beside(path);
-    files::create(&fresh, text.as_bytes(), 0o600)
-        .and_then(|()| std::os::unix::fs::chown(&fresh, Some(meta.uid()), Some(meta.gid())))
+    files::create_owned(&fresh, text.as_bytes(), 0o600, Some((meta.uid(), meta.gid())))
+        .and_then(|()| fs::set_permissions(&fresh, meta.permissions()))
         .and_then(|()| fs::rename(&fresh, path))
         .map_err(fail("it could not be written"))
 }
@@ -235,6 +249,26 @@ mod tests {
         assert!(damaged("base-20250102-000000.tar.gz.enc"));
         assert!(!damaged("base-20250101-000000.tar.gz.enc"));
         assert!(!damaged("base-20250102-000000.manifest.json.enc"));
+    }
+
+    #[test]
+    fn nothing_outside_is_damaged_or_taken_through_a_link() {
+        let (folder, ground) = ground();
+        let outside = folder.path().join("outside");
+        fs::create_dir_all(outside.join("0000000100000000")).unwrap();
+        let name = "000000010000000000000002";
+        let wal = outside.join("0000000100000000").join(format!("{name}.gz.enc"));
+        let base = outside.join("precious");
+        for path in [&wal, &base] {
+            fs::write(path, [7_u8; 100]).unwrap();
+        }
+        let at = |name: &str| ground.repository().join(name);
+        std::os::unix::fs::symlink(&base, at("base-20250101-000000.tar.gz.enc")).unwrap();
+        std::os::unix::fs::symlink(&outside, at("wal-archive")).unwrap();
+        assert!(ground.strike("damaged-backup").is_err());
+        ground.mark_gap(name).unwrap();
+        assert!(ground.strike("archive-gap").is_err());
+        assert_eq!([&wal, &base].map(|path| fs::read(path).unwrap()), [[7_u8; 100]; 2]);
     }
 
     #[test]

@@ -42,11 +42,15 @@ const RECOGNISED: Duration = Duration::from_secs(5);
 /// Troubles that one recovery is led through.
 const CURES: usize = 8;
 
+/// The outcome of a drill that was ended before its end: nothing was compared, and it has not
+/// passed.
+pub const ABORTED: &str = "ABORTED";
+
 /// How a drill ended: one JSON object for programs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     pub scenario: String,
-    /// VERIFIED, FAILED or COULD NOT VERIFY.
+    /// VERIFIED, FAILED, COULD NOT VERIFY, or [`ABORTED`].
     pub outcome: &'static str,
     /// Why it is not VERIFIED; empty where it is.
     pub reasons: Vec<String>,
@@ -675,6 +679,56 @@ pub fn judge(
         limits: Vec::new(),
         teardown: Vec::new(),
     })
+}
+
+/// What is known of a drill that was ended, for the reason in `why`. Nothing is compared: whoever
+/// ends a drill waits for its clearing. `incident` where one was declared.
+#[must_use]
+pub fn aborted(
+    sandbox: &Sandbox,
+    play: &Play<'_>,
+    incident: Option<&Incident>,
+    why: &str,
+) -> Outcome {
+    let scenario = play.scenario;
+    let folder = super::director::newest_incident(sandbox.root());
+    let entries = folder
+        .and_then(|folder| journal::read(&folder).ok())
+        .map_or_else(Vec::new, |reading| reading.entries);
+    let card = sandbox
+        .truth()
+        .zip(incident)
+        .map(|(truth, incident)| card::of(incident, &entries, truth, &[], Verdict::NotRun));
+    let target = incident.map(|incident| Report::from(incident, play.runbook, Timestamp::now()));
+    Outcome {
+        scenario: scenario.name.clone(),
+        outcome: ABORTED,
+        reasons: std::iter::once(why.to_owned()).chain(play.director.failure()).collect(),
+        incident: incident
+            .map_or_else(|| String::from("not declared"), |one| one.declaration.id.clone()),
+        expected: play.expected().word(),
+        ended: "neither",
+        refusal: None,
+        target: target.and_then(|report| report.recovery.requested),
+        reached_point: None,
+        rpo_seconds: None,
+        rpo_target_seconds: scenario.rpo_seconds,
+        rto_seconds: None,
+        rto_target_seconds: scenario.rto_seconds,
+        rows_deleted: sandbox.truth().map_or(0, |truth| truth.deleted),
+        tables: Vec::new(),
+        checks: Vec::new(),
+        checklist_open: Vec::new(),
+        hypothesis: scenario.hypothesis.trim().to_owned(),
+        card: card.unwrap_or_default(),
+        injects: play.director.struck(),
+        seed: play.seed,
+        seconds: 0.0,
+        kept: Vec::new(),
+        copy: sandbox.copied().map(super::copy::Copied::told),
+        limits: Vec::new(),
+        teardown: Vec::new(),
+    }
 }
 
 /// Where a person left the incident before its end; `None` where it was led there.

@@ -27,6 +27,8 @@ pub enum DrillError {
     Space { path: PathBuf, free_mb: u64, needed_mb: u64 },
     #[error("{} is not used: {why}", path.display())]
     Refused { path: PathBuf, why: String },
+    #[error("{} is no place for a drill: {why}", path.display())]
+    Exposed { path: PathBuf, why: String },
     #[error("{program} failed: {output}")]
     Program { program: String, output: String },
     #[error("the sandbox's server: {what}: {why}")]
@@ -96,6 +98,11 @@ impl Explain for DrillError {
             Self::Space { .. } => of(
                 Kind::Storage,
                 "Choose a smaller size with --size, or set sandbox.directory to a larger volume.",
+            ),
+            Self::Exposed { .. } => of(
+                Kind::Refused,
+                "What is run from there could be exchanged by another user. Set sandbox.directory \
+                 (or --keep) to a folder that you alone, or root, can change.",
             ),
             Self::Refused { .. } => {
                 of(Kind::Refused, "Look at it and clear it by hand if need be.")

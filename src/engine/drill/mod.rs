@@ -8,6 +8,7 @@
 //! ```
 
 pub mod act;
+pub mod aside;
 pub mod auto;
 pub mod card;
 pub mod cast;
@@ -15,6 +16,7 @@ pub mod copy;
 pub mod cpu;
 pub mod director;
 pub mod error;
+pub mod fence;
 pub mod floor;
 pub mod inject;
 pub mod isolation;
@@ -41,6 +43,7 @@ pub use sandbox::{Options, Sandbox, Say};
 
 use crate::engine::config::Config;
 use crate::engine::explain::Explain;
+use crate::engine::incident::Incident;
 use crate::engine::incident::store::Store;
 use crate::engine::postgres::discovery;
 use crate::engine::runbook::Runbook;
@@ -318,11 +321,46 @@ pub fn run(wish: Wish, options: &Options, say: Say<'_>) -> Result<Held, DrillErr
 /// Where the incident cannot be read, or the sandbox has no truth.
 pub fn conclude(live: &mut LiveDrill, seed: u64) -> Result<Option<Held>, DrillError> {
     live.sandbox.end_traffic();
+    let Some(incident) = declared(live)? else { return Ok(None) };
+    held(live, seed, |live, play| {
+        let ended_by = auto::left_off(&incident, play);
+        let begun = incident.clocks.declared;
+        let ended = auto::judge(&live.sandbox, play, &incident, ended_by)?;
+        let seconds =
+            begun.map_or(0.0, |at| jiff::Timestamp::now().duration_since(at).as_secs_f64());
+        Ok(Outcome { seconds, ..ended })
+    })
+    .map(Some)
+}
+
+/// What is kept of a drill that is ended before its end: that it was, why, and what was done by
+/// then. `None` where there is nothing to tell: no incident was declared, and nobody else looked on.
+///
+/// # Errors
+/// Where the incident cannot be read.
+pub fn give_up(live: &mut LiveDrill, seed: u64, why: &str) -> Result<Option<Held>, DrillError> {
+    live.sandbox.end_traffic();
+    let incident = declared(live)?;
+    if incident.is_none() && live.director.facilitation().is_none() {
+        return Ok(None);
+    }
+    held(live, seed, |live, play| Ok(auto::aborted(&live.sandbox, play, incident.as_ref(), why)))
+        .map(Some)
+}
+
+/// The sandbox's incident, where one was declared.
+fn declared(live: &LiveDrill) -> Result<Option<Incident>, DrillError> {
     let Some(folder) = director::newest_incident(live.sandbox.root()) else { return Ok(None) };
     let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let incident = Store::new(&live.sandbox.state())
-        .load(&id)
-        .map_err(|error| DrillError::Engine(error.explanation()))?;
+    let incident = Store::new(&live.sandbox.state()).load(&id);
+    incident.map(Some).map_err(|error| DrillError::Engine(error.explanation()))
+}
+
+fn held(
+    live: &LiveDrill,
+    seed: u64,
+    ended: impl FnOnce(&LiveDrill, &Play<'_>) -> Result<Outcome, DrillError>,
+) -> Result<Held, DrillError> {
     let runbook = Runbook::load(None).map_err(|error| DrillError::Engine(error.explanation()))?;
     // What a game master never released is nothing to be judged by.
     let in_play = live.director.in_play();
@@ -333,10 +371,7 @@ pub fn conclude(live: &mut LiveDrill, seed: u64) -> Result<Option<Held>, DrillEr
         runbook: &runbook,
         seed,
     };
-    let begun = incident.clocks.declared;
-    let ended = auto::judge(&live.sandbox, &play, &incident, auto::left_off(&incident, &play))?;
-    let seconds = begun.map_or(0.0, |at| jiff::Timestamp::now().duration_since(at).as_secs_f64());
-    let outcome = Outcome { seconds, limits: live.wish.rails(), ..ended };
+    let outcome = Outcome { limits: live.wish.rails(), ..ended(live, &play)? };
     let evidence = record::Evidence::of(live.sandbox.root());
-    Ok(Some(Held { outcome, evidence, facilitation: live.director.facilitation() }))
+    Ok(Held { outcome, evidence, facilitation: live.director.facilitation() })
 }

@@ -3,17 +3,20 @@
 //!
 //! The mark is a file in the folder with the folder's own path, device and inode. The drill
 //! holds a lock on it, which ends with the process, however it ends: a mark without a lock is a
-//! leftover, and the next drill clears it.
+//! leftover, and the next drill clears it. Mark and folder belong to whoever made them, and a mark
+//! that another user could have written is none: the server's user must not say what is removed.
 
 use super::error::DrillError;
+use super::fence::{self, Folder};
 use super::processes;
 use super::teardown::Traces;
 use super::user::can_enter;
 use crate::engine::incident::facts::Check;
-use crate::engine::postgres::child;
 use crate::engine::postgres::closed::ClosedServer;
 use crate::engine::postgres::discovery::Owner;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -56,6 +59,18 @@ struct Mark {
     /// The process that made it, which can be asked to end the drill.
     #[serde(default)]
     pid: Option<i32>,
+    /// Whose the server is: user and group.
+    #[serde(default)]
+    user: Option<(u32, u32)>,
+}
+
+/// Whether programs run from a place as whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// A server's files alone.
+    Data,
+    /// Programs and their configuration too: nobody else may be able to exchange them.
+    Programs,
 }
 
 /// A sandbox's folder, locked.
@@ -80,18 +95,21 @@ pub struct Cleared {
 
 impl Place {
     /// Makes a new folder: `keep` where given (it must not be there, or be empty), else a fresh
-    /// name in `directory` or the first folder for temporary files that `user` can enter.
+    /// name in `directory` or the first folder for temporary files that `user` can enter. It stays
+    /// ours; `user` passes through it and owns its sockets.
     ///
     /// # Errors
-    /// Where no folder fits, or it cannot be made.
+    /// Where no folder fits, or it cannot be made; for programs, also where another user could put
+    /// another folder in its place.
     pub fn make(
         directory: Option<&Path>,
         keep: Option<&Path>,
         user: &Owner,
+        holds: Holds,
     ) -> Result<Self, DrillError> {
         let root = match keep {
-            Some(keep) => make_named(keep)?,
-            None => make_fresh(directory, user)?,
+            Some(keep) => make_named(keep, holds)?,
+            None => make_fresh(directory, user, holds)?,
         };
         let parent = root.parent().unwrap_or(&root);
         if !can_enter(parent, user) {
@@ -104,7 +122,7 @@ impl Place {
         // A socket's path has at most 107 bytes, and the file in the folder needs 18 of them.
         let elsewhere = socket.as_os_str().len() > 80;
         if elsewhere {
-            socket = make_fresh(Some(Path::new("/tmp")), user)?;
+            socket = make_fresh(Some(Path::new("/tmp")), user, Holds::Data)?;
         } else {
             make_private(&socket).map_err(DrillError::file(&socket, "it could not be made"))?;
         }
@@ -117,13 +135,12 @@ impl Place {
             kept: keep.is_some(),
             socket: elsewhere.then(|| socket.clone()),
             pid: i32::try_from(std::process::id()).ok(),
+            user: Some((user.uid, user.gid)),
         };
         let lock = write_mark(&root, &mark)?;
-        // The mark stays ours: the server's user must not say what is to be removed.
-        for folder in [&socket, &root] {
-            child::give(folder, user)
-                .map_err(DrillError::file(folder, "its owner could not be set"))?;
-        }
+        fence::give(&socket, user)
+            .map_err(DrillError::file(&socket, "its owner could not be set"))?;
+        fence::lend(&root, user).map_err(DrillError::file(&root, "its mode could not be set"))?;
         Ok(Self { root, socket, _lock: Some(lock) })
     }
 
@@ -138,7 +155,7 @@ impl Place {
         }
         let refuse =
             |why: &str| DrillError::Refused { path: root.to_path_buf(), why: why.to_owned() };
-        let mark = marked(root)?;
+        let (_, mark) = marked(root)?;
         let path = root.join(MARK);
         let lock = File::open(&path).map_err(DrillError::file(&path, "it cannot be read"))?;
         lock.try_lock().map_err(|_| refuse("another process works in it"))?;
@@ -213,26 +230,27 @@ fn sweep_one(root: &Path) -> Result<Cleared, DrillError> {
 /// # Errors
 /// Where `root` does not bear its mark, a process does not end, or a file cannot be removed.
 pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
-    let mark = marked(root)?;
+    let (folder, mark) = marked(root)?;
     let sockets = mark.socket.clone().unwrap_or_else(|| root.join("socket"));
-    let traces = Traces::of(root, &sockets);
+    let traces = Traces::of(root, &sockets, mark.server().uid);
     processes::end_all_of(root, Duration::from_secs(20))?;
-    clear_closed(root)?;
+    clear_closed(&folder, root, &mark.server())?;
     let mut cleared = Cleared::default();
     for name in ENTRIES {
-        remove(&root.join(name))?;
+        remove(&folder, root, name)?;
     }
     if let Some(socket) = &mark.socket {
         remove_sockets(socket)?;
         cleared.removed.push(socket.clone());
     }
-    let others: Vec<PathBuf> = fs::read_dir(root)
+    let others: Vec<PathBuf> = folder
+        .names()
         .map_err(DrillError::file(root, "it cannot be listed"))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.file_name().is_some_and(|name| name != MARK))
+        .into_iter()
+        .filter(|name| name != MARK)
+        .map(|name| root.join(name))
         .collect();
-    remove(&root.join(MARK))?;
+    remove(&folder, root, MARK)?;
     if others.is_empty() {
         fs::remove_dir(root).map_err(DrillError::file(root, "it could not be removed"))?;
         cleared.removed.push(root.to_path_buf());
@@ -243,27 +261,23 @@ pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
 }
 
 /// A server of the sandbox's that was killed in a recovery leaves its private folder behind.
-fn clear_closed(root: &Path) -> Result<(), DrillError> {
-    let Ok(meta) = root.metadata() else { return Ok(()) };
-    let owner = Owner { uid: meta.uid(), gid: meta.gid(), name: None };
-    let Ok(entries) = fs::read_dir(root.join("cluster")) else { return Ok(()) };
-    let beside = entries.flatten().map(|entry| entry.path());
-    // The data directory itself may be what was lost.
-    for data in beside.chain([root.join("cluster/data")]) {
-        let closed = ClosedServer::of(&data, &owner, 0);
-        let folder = &closed.socket_directory;
-        let ours = folder.symlink_metadata().is_ok_and(|meta| {
-            meta.is_dir() && (meta.uid() == owner.uid || meta.uid() == Owner::current().uid)
-        });
+fn clear_closed(folder: &Folder, root: &Path, owner: &Owner) -> Result<(), DrillError> {
+    let Ok(cluster) = folder.below("cluster") else { return Ok(()) };
+    let names = cluster.names().unwrap_or_default();
+    // A link's closed server is another's. The data directory itself may be what was lost.
+    let beside = names.into_iter().filter(|name| cluster.has_folder(name));
+    let lost = Some(OsString::from("data")).filter(|name| cluster.is_free(name));
+    for name in beside.chain(lost) {
+        let closed = ClosedServer::of(&root.join("cluster").join(name), owner, 0);
+        let path = &closed.socket_directory;
+        let Ok(sockets) = Folder::open(path) else { continue };
+        let ours = sockets
+            .metadata()
+            .is_ok_and(|meta| meta.uid() == owner.uid || meta.uid() == Owner::current().uid);
         if ours {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.file_name().as_encoded_bytes().starts_with(b".s.PGSQL.") {
-                    remove(&entry.path())?;
-                }
-            }
-            closed.remove().map_err(|error| {
-                DrillError::file(folder, "it could not be removed")(io::Error::other(error))
-            })?;
+            remove_sockets_in(&sockets, path)?;
+            remove(&sockets, path, ClosedServer::RULES)?;
+            gone(fs::remove_dir(path), path)?;
         }
     }
     Ok(())
@@ -320,7 +334,7 @@ pub fn holder_of(root: &Path) -> Option<i32> {
 pub fn pretend_free(root: &Path, free: Option<u64>) -> Result<(), DrillError> {
     let path = root.join(VOLUME);
     match free {
-        None => remove(&path),
+        None => gone(fs::remove_file(&path), &path),
         Some(free) => crate::engine::files::create(&path, free.to_string().as_bytes(), 0o644)
             .map_err(DrillError::file(&path, "it could not be written")),
     }
@@ -352,14 +366,14 @@ fn homes(directory: Option<&Path>) -> Vec<PathBuf> {
     homes
 }
 
-fn make_fresh(directory: Option<&Path>, user: &Owner) -> Result<PathBuf, DrillError> {
+fn make_fresh(directory: Option<&Path>, user: &Owner, holds: Holds) -> Result<PathBuf, DrillError> {
     let home = match directory {
         Some(directory) => directory
             .canonicalize()
             .map_err(DrillError::file(directory, "the folder for sandboxes cannot be used"))?,
         None => homes(None)
             .into_iter()
-            .find(|home| can_enter(home, user) && speakable(home))
+            .find(|home| can_enter(home, user) && speakable(home) && is_safe(home, holds))
             .ok_or_else(|| {
                 DrillError::User(format!(
                     "no folder for temporary files can be entered by the user {}",
@@ -368,6 +382,7 @@ fn make_fresh(directory: Option<&Path>, user: &Owner) -> Result<PathBuf, DrillEr
             })?,
     };
     check_speakable(&home)?;
+    check_safe(&home, holds)?;
     for _ in 0..16 {
         let mut random = [0_u8; 4];
         getrandom::fill(&mut random).map_err(|error| {
@@ -383,25 +398,57 @@ fn make_fresh(directory: Option<&Path>, user: &Owner) -> Result<PathBuf, DrillEr
     Err(DrillError::Refused { path: home, why: String::from("every name tried is taken") })
 }
 
-fn make_named(keep: &Path) -> Result<PathBuf, DrillError> {
-    match make_private(keep) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mut entries =
-                fs::read_dir(keep).map_err(DrillError::file(keep, "it cannot be listed"))?;
-            if entries.next().is_some() {
-                let why = String::from("it is not empty");
-                return Err(DrillError::Refused { path: keep.to_path_buf(), why });
-            }
-            let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-            fs::set_permissions(keep, private)
-                .map_err(DrillError::file(keep, "its mode could not be set"))?;
-        }
+fn make_named(keep: &Path, holds: Holds) -> Result<PathBuf, DrillError> {
+    let made = match make_private(keep) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(DrillError::file(keep, "it could not be made")(error)),
+    };
+    let root = keep.canonicalize().map_err(DrillError::file(keep, "it cannot be read"))?;
+    let fit = check_speakable(&root)
+        .and_then(|()| check_safe(root.parent().unwrap_or(&root), holds))
+        .and_then(|()| if made { Ok(()) } else { take_over(&root) });
+    if fit.is_err() && made {
+        // Only a folder that we made just now and that is still empty goes again.
+        let _ = fs::remove_dir(&root);
     }
-    let real = keep.canonicalize().map_err(DrillError::file(keep, "it cannot be read"))?;
-    check_speakable(&real)?;
-    Ok(real)
+    fit.map(|()| root)
+}
+
+/// Makes an empty folder that was there ours alone.
+fn take_over(root: &Path) -> Result<(), DrillError> {
+    let empty = || {
+        let folder = Folder::open(root).map_err(DrillError::file(root, "it cannot be opened"))?;
+        match folder.names().map_err(DrillError::file(root, "it cannot be listed"))?.is_empty() {
+            true => Ok(()),
+            false => {
+                let why = String::from("it is not empty");
+                Err(DrillError::Refused { path: root.to_path_buf(), why })
+            }
+        }
+    };
+    empty()?;
+    let (us, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    std::os::unix::fs::lchown(root, Some(us), Some(group))
+        .and_then(|()| {
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+            fs::set_permissions(root, private)
+        })
+        .map_err(DrillError::file(root, "its mode could not be set"))?;
+    // From now on nobody else puts anything there; what somebody put there just before counts.
+    empty()
+}
+
+/// Whether nobody else can exchange what is made in `home`, where that matters.
+fn is_safe(home: &Path, holds: Holds) -> bool {
+    holds == Holds::Data || fence::exposed(home).is_none()
+}
+
+fn check_safe(home: &Path, holds: Holds) -> Result<(), DrillError> {
+    match fence::exposed(home).filter(|_| holds == Holds::Programs) {
+        Some(why) => Err(DrillError::Exposed { path: home.to_path_buf(), why }),
+        None => Ok(()),
+    }
 }
 
 /// The path stands in `archive_command`, where a shell and the server both read it.
@@ -433,35 +480,54 @@ fn write_mark(root: &Path, mark: &Mark) -> Result<File, DrillError> {
     Ok(file)
 }
 
-/// The folder's own mark.
-fn marked(root: &Path) -> Result<Mark, DrillError> {
+/// The folder, open, and its own mark.
+fn marked(root: &Path) -> Result<(Folder, Mark), DrillError> {
     let refuse = |why: &str| DrillError::Refused { path: root.to_path_buf(), why: why.to_owned() };
-    let mark = read_mark(root).ok_or_else(|| refuse("it bears no mark of a sandbox"))?;
-    let meta = fs::symlink_metadata(root).map_err(DrillError::file(root, "it cannot be read"))?;
-    if mark.path != root || mark.inode != meta.ino() || mark.device != meta.dev() || !meta.is_dir()
-    {
+    let (folder, mark) =
+        open_marked(root).ok_or_else(|| refuse("it bears no mark of a sandbox of this user's"))?;
+    let meta = folder.metadata().map_err(DrillError::file(root, "it cannot be read"))?;
+    if mark.path != root || mark.inode != meta.ino() || mark.device != meta.dev() {
         return Err(refuse("its mark is that of another folder"));
     }
-    Ok(mark)
+    Ok((folder, mark))
+}
+
+/// A mark that this user made, in a folder that only this user can change.
+fn open_marked(root: &Path) -> Option<(Folder, Mark)> {
+    let folder = Folder::open(root).ok().filter(Folder::is_ours)?;
+    let file = folder.file(MARK, OFlags::RDONLY).ok()?;
+    let meta = file.metadata().ok()?;
+    if meta.uid() != nix::unistd::geteuid().as_raw() || meta.mode() & 0o022 != 0 {
+        return None;
+    }
+    let mark = serde_json::from_str(&io::read_to_string(file).ok()?).ok()?;
+    Some((folder, mark))
 }
 
 fn read_mark(root: &Path) -> Option<Mark> {
-    let path = root.join(MARK);
-    path.symlink_metadata().ok().filter(fs::Metadata::is_file)?;
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    open_marked(root).map(|(_, mark)| mark)
+}
+
+impl Mark {
+    /// The server's user.
+    fn server(&self) -> Owner {
+        let (uid, gid) = self.user.unwrap_or((self.maker, self.maker));
+        Owner { uid, gid, name: None }
+    }
 }
 
 fn lock_is_free(root: &Path) -> bool {
     File::open(root.join(MARK)).is_ok_and(|file| file.try_lock().is_ok())
 }
 
-fn remove(path: &Path) -> Result<(), DrillError> {
-    let gone = match path.symlink_metadata() {
-        Err(error) => Err(error),
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-    };
-    match gone {
+fn remove(folder: &Folder, path: &Path, name: impl AsRef<Path>) -> Result<(), DrillError> {
+    let name = name.as_ref();
+    gone(folder.remove(name), &path.join(name))
+}
+
+/// What is not there need not be removed.
+fn gone(removed: io::Result<()>, path: &Path) -> Result<(), DrillError> {
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(DrillError::file(path, "it could not be removed")(error))
         }
@@ -470,17 +536,23 @@ fn remove(path: &Path) -> Result<(), DrillError> {
 }
 
 /// The second folder holds sockets and their locks alone; whatever else is in there stays.
-fn remove_sockets(folder: &Path) -> Result<(), DrillError> {
-    let named_by_us = folder
-        .file_name()
-        .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
-    for entry in entries.flatten() {
-        if named_by_us && entry.file_name().as_encoded_bytes().starts_with(b".s.PGSQL.") {
-            remove(&entry.path())?;
-        }
+fn remove_sockets(path: &Path) -> Result<(), DrillError> {
+    let named_by_us =
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+    let folder = match Folder::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(DrillError::file(path, "it cannot be opened"))?,
+    };
+    if named_by_us {
+        remove_sockets_in(&folder, path)?;
     }
-    fs::remove_dir(folder).map_err(DrillError::file(folder, "it could not be removed"))
+    gone(fs::remove_dir(path), path)
+}
+
+fn remove_sockets_in(folder: &Folder, path: &Path) -> Result<(), DrillError> {
+    let names = folder.names().map_err(DrillError::file(path, "it cannot be listed"))?;
+    let sockets = names.iter().filter(|name| name.as_encoded_bytes().starts_with(b".s.PGSQL."));
+    sockets.map(|name| remove(folder, path, name)).collect()
 }
 
 #[cfg(test)]
@@ -499,10 +571,14 @@ mod tests {
         home
     }
 
+    fn make(home: &Path) -> Result<Place, DrillError> {
+        Place::make(Some(home), None, &us(), Holds::Programs)
+    }
+
     #[test]
     fn a_place_is_cleared_whole_and_a_second_time_refused() {
         let home = home();
-        let place = Place::make(Some(home.path()), None, &us()).unwrap();
+        let place = make(home.path()).unwrap();
         fs::create_dir_all(place.root().join("cluster/data/base")).unwrap();
         let cleared = place.clear().unwrap();
         assert_eq!(cleared.removed, [place.root()]);
@@ -513,7 +589,7 @@ mod tests {
     #[test]
     fn what_is_not_the_sandboxes_stays() {
         let home = home();
-        let place = Place::make(Some(home.path()), None, &us()).unwrap();
+        let place = make(home.path()).unwrap();
         let note = place.root().join("my-notes.txt");
         fs::write(&note, "mine").unwrap();
         let cleared = place.clear().unwrap();
@@ -524,7 +600,7 @@ mod tests {
     #[test]
     fn a_folder_without_its_own_mark_is_refused() {
         let home = home();
-        let place = Place::make(Some(home.path()), None, &us()).unwrap();
+        let place = make(home.path()).unwrap();
         let other = home.path().join("lifeboat-drill-other");
         fs::create_dir(&other).unwrap();
         fs::write(other.join("state"), "precious").unwrap();
@@ -537,10 +613,10 @@ mod tests {
     #[test]
     fn a_sweep_takes_leftovers_and_spares_the_living_and_the_kept() {
         let home = home();
-        let left = Place::make(Some(home.path()), None, &us()).unwrap().root().to_path_buf();
-        let alive = Place::make(Some(home.path()), None, &us()).unwrap();
+        let left = make(home.path()).unwrap().root().to_path_buf();
+        let alive = make(home.path()).unwrap();
         let kept = home.path().join("lifeboat-drill-kept");
-        drop(Place::make(None, Some(&kept), &us()).unwrap());
+        drop(Place::make(None, Some(&kept), &us(), Holds::Programs).unwrap());
         sweep(Some(home.path())).unwrap();
         assert!(!left.exists());
         assert!(alive.root().exists() && kept.exists());
@@ -550,7 +626,7 @@ mod tests {
     fn a_long_path_gets_its_sockets_a_short_one() {
         let home = home();
         let long = home.path().join("a".repeat(90));
-        let place = Place::make(None, Some(&long), &us()).unwrap();
+        let place = Place::make(None, Some(&long), &us(), Holds::Programs).unwrap();
         assert!(place.socket().as_os_str().len() < 80);
         fs::write(place.socket().join(".s.PGSQL.5432"), "").unwrap();
         place.clear().unwrap();
@@ -561,6 +637,8 @@ mod tests {
     fn a_name_that_a_shell_would_read_is_refused() {
         let home = home();
         let bad = home.path().join("it's$(here)");
-        assert!(matches!(Place::make(None, Some(&bad), &us()), Err(DrillError::Refused { .. })));
+        let refused = Place::make(None, Some(&bad), &us(), Holds::Programs);
+        assert!(matches!(refused, Err(DrillError::Refused { .. })));
+        assert!(!bad.exists());
     }
 }

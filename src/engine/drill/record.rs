@@ -47,7 +47,7 @@ pub struct Record {
     pub scenario: String,
     /// `auto`, `live` or `facilitated`.
     pub mode: String,
-    /// VERIFIED, FAILED or COULD NOT VERIFY.
+    /// VERIFIED, FAILED, COULD NOT VERIFY, or ABORTED: ended before its end.
     pub outcome: String,
     pub expected: String,
     pub ended: String,

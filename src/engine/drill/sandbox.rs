@@ -6,6 +6,7 @@
 //! lifeboat-drill-1f2e3d4c/
 //!   bin/lifeboat       the program, where the server's user can run it
 //!   cluster/data       the data directory; what a recovery moves aside lands beside it
+//!   cluster/tablespaces           those of a copy, by their numbers
 //!   keys/master        the repository's master key, 0600
 //!   repository/        base backups and WAL
 //!   far/               where the scenario has one: a second repository, at the end of a line
@@ -16,11 +17,17 @@
 //!   lifeboat.toml
 //!   ledger.jsonl, truth.json      for scoring alone
 //! ```
+//!
+//! Made by root, the folder stays root's, and so do program, configuration and incidents: root runs
+//! and reads them. The server's user owns what the server writes: cluster, repositories, sockets,
+//! what archiving notes. See `drill::fence`.
 
 use super::act::Ground;
+use super::aside::SPACES;
 use super::copy::{self, Copied, Reading, Room};
 use super::error::DrillError;
-use super::place::{self, Cleared, Place};
+use super::fence::{self, Folder};
+use super::place::{self, Cleared, Holds, Place};
 use super::scenario::{Disaster, Link, Load, Scenario};
 use super::server::Server;
 use super::shop::{self, DATABASE, LOAD_SETTINGS, TABLES, Volume};
@@ -36,7 +43,9 @@ use crate::engine::files;
 use crate::engine::incident::facts::{Role, Tier};
 use crate::engine::postgres::{child, discovery};
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -174,7 +183,8 @@ impl Sandbox {
         for check in &swept.proof {
             say(&format!("  {}: {} {}", check.title, check.verdict.word(), check.detail));
         }
-        let place = Place::make(options.directory.as_deref(), options.keep.as_deref(), &user)?;
+        let (directory, keep) = (options.directory.as_deref(), options.keep.as_deref());
+        let place = Place::make(directory, keep, &user, Holds::Programs)?;
         let root = place.root().to_path_buf();
         // Before there are threads: what is entered here holds for those that come.
         let reading = match Self::look(options, setup, &place, &user) {
@@ -250,11 +260,6 @@ impl Sandbox {
             sandbox.make_decoy()?;
         }
         make_repository(&sandbox)?;
-        for repository in &sandbox.config.repositories {
-            if let StoreConfig::File { path } = &repository.store {
-                user::own(path, &sandbox.server.user)?;
-            }
-        }
         sandbox.server.start(&[])?;
         if setup.missing_library {
             // The running server goes on without it; whoever starts next finds it missing.
@@ -496,7 +501,10 @@ impl Sandbox {
         let away = self.root().join("away");
         place::make_private(&away).map_err(DrillError::file(&away, "it could not be made"))?;
         let data = &self.server.data;
-        fs::remove_dir_all(data).map_err(DrillError::file(data, "it could not be removed"))?;
+        Folder::open(self.root())
+            .and_then(|root| root.below("cluster"))
+            .and_then(|cluster| lose_all(&cluster))
+            .map_err(DrillError::file(data, "it could not be removed"))?;
         if region {
             let near = self.root().join("repository");
             fs::rename(&near, away.join("near"))
@@ -653,15 +661,21 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Folders, key, program, configuration.
+    /// Folders, key, program, configuration: ours where we run or read them as who we are, the
+    /// server's user's where the server writes.
     fn furnish(&self, lifeboat: &Path) -> Result<(), DrillError> {
-        let root = self.root();
-        for name in ["bin", "cluster", "keys", "repository", "state"] {
+        let (root, user) = (self.root(), &self.server.user);
+        for name in ["bin", "keys", "state"] {
             let folder = root.join(name);
-            place::make_private(&folder)
-                .map_err(DrillError::file(&folder, "it could not be made"))?;
-            user::own(&folder, &self.server.user)?;
+            make_folder(&folder)?;
+            lend(&folder, user)?;
         }
+        for name in ["repository", "state/archiving"] {
+            let folder = root.join(name);
+            make_folder(&folder)?;
+            give(&folder, user)?;
+        }
+        make_folder(&root.join("cluster"))?;
         let mut random = [0_u8; 32];
         let key = root.join("keys/master");
         getrandom::fill(&mut random).map_err(|error| {
@@ -669,34 +683,39 @@ impl Sandbox {
         })?;
         let line =
             zeroize::Zeroizing::new(format!("{}\n", data_encoding::HEXLOWER.encode(&random)));
-        files::create(&key, line.as_bytes(), 0o600)
+        files::create_owned(&key, line.as_bytes(), 0o600, fence::other(user))
             .map_err(DrillError::file(&key, "it could not be written"))?;
-        user::own(&key, &self.server.user)?;
         for repository in &self.config.repositories {
             if let StoreConfig::File { path } = &repository.store
                 && !path.is_dir()
             {
-                place::make_private(path)
-                    .map_err(DrillError::file(path, "it could not be made"))?;
-                user::own(path, &self.server.user)?;
+                make_folder(path)?;
+                give(path, user)?;
             }
         }
         let program = root.join("bin/lifeboat");
         fs::copy(lifeboat, &program)
             .and_then(|_| fs::set_permissions(&program, PermissionsExt::from_mode(0o755)))
             .map_err(DrillError::file(&program, "the program could not be copied there"))?;
-        user::own(&program, &self.server.user)?;
+        lend(&program, user)?;
         let path = &self.config.path;
         let text = toml::to_string(&self.config).map_err(|error| {
             DrillError::file(path, "it could not be written")(std::io::Error::other(error))
         })?;
         files::create(path, text.as_bytes(), 0o600)
             .map_err(DrillError::file(path, "it could not be written"))?;
-        user::own(path, &self.server.user)
+        lend(path, user)
+    }
+
+    /// Lets the server's user into the cluster's folder. Until then only we can enter it: what is
+    /// copied into it as root is written where we mean it.
+    fn open_cluster(&self) -> Result<(), DrillError> {
+        give(&self.root().join("cluster"), &self.server.user)
     }
 
     fn fill(&self, say: Say<'_>) -> Result<(), DrillError> {
         let server = &self.server;
+        self.open_cluster()?;
         server.initdb()?;
         self.configure_server()?;
         let (orders, customers) = (self.volume.orders, self.volume.customers);
@@ -712,7 +731,9 @@ impl Sandbox {
     /// A copy instead of a cluster of its own, and the shop beside what was copied.
     fn bring(&mut self, reading: Reading, say: Say<'_>) -> Result<(), DrillError> {
         let (server, own) = (&self.server, self.settings());
-        let copied = copy::bring(reading, server, self.root(), &own, self.runtime()?, say)?;
+        let open = || self.open_cluster();
+        let bench = copy::Bench { server, root: self.root(), own: &own, open: &open };
+        let copied = copy::bring(reading, &bench, self.runtime()?, say)?;
         let (orders, customers) = (self.volume.orders, self.volume.customers);
         say(&format!("Filling the shop beside it: {customers} customers, {orders} orders"));
         self.runtime()?.block_on(shop::fill(server, self.volume, self.seed))?;
@@ -762,10 +783,10 @@ impl Sandbox {
 
     fn append_conf(&self, settings: &str) -> Result<(), DrillError> {
         let path = self.server.data.join("postgresql.conf");
-        let mut text = fs::read_to_string(&path)
-            .map_err(DrillError::file(&path, "the server's settings cannot be read"))?;
-        text.push_str(settings);
-        fs::write(&path, text)
+        Folder::open(self.root())
+            .and_then(|root| root.below("cluster/data"))
+            .and_then(|data| data.file("postgresql.conf", OFlags::WRONLY | OFlags::APPEND))
+            .and_then(|mut file| file.write_all(settings.as_bytes()))
             .map_err(DrillError::file(&path, "the server's settings cannot be written"))
     }
 }
@@ -796,6 +817,28 @@ async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>) {
     let _ = cleared.await;
     super::cpu::leave();
     std::process::exit(i32::from(Kind::Cancelled.exit_code()));
+}
+
+/// Removes the data directory, and what is in the tablespaces of a copy.
+fn lose_all(cluster: &Folder) -> std::io::Result<()> {
+    cluster.remove("data")?;
+    if !cluster.has_folder(SPACES) {
+        return Ok(());
+    }
+    let spaces = cluster.below(SPACES)?;
+    spaces.names()?.into_iter().try_for_each(|oid| spaces.remove(oid))
+}
+
+fn make_folder(path: &Path) -> Result<(), DrillError> {
+    place::make_private(path).map_err(DrillError::file(path, "it could not be made"))
+}
+
+fn give(path: &Path, user: &discovery::Owner) -> Result<(), DrillError> {
+    fence::give(path, user).map_err(DrillError::file(path, "its owner could not be set"))
+}
+
+fn lend(path: &Path, user: &discovery::Owner) -> Result<(), DrillError> {
+    fence::lend(path, user).map_err(DrillError::file(path, "its mode could not be set"))
 }
 
 /// A port that nobody has now. The server listens on no network: the number only names its

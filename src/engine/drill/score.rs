@@ -10,7 +10,7 @@ use super::strike::{TableState, Truth, state_of};
 use super::traffic::{Acknowledged, read_ledger};
 use crate::engine::incident::facts::{Check, Verdict};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// A table's rows before the incident, those committed after it, and those there now.
@@ -403,7 +403,7 @@ fn damaged(
     let since = count(ledger, &truth.damaged_table, |row| row.at > truth.struck_at);
     let expected = before.map_or(0, |table| table.rows) - deleted + since;
     check.expected = Some(format!("at least {expected} rows in {}", truth.damaged_table));
-    match rows_in(sandbox, aside, &truth.damaged_table) {
+    match super::aside::rows_in(sandbox, aside, &truth.damaged_table) {
         // Commits that nobody was told of any more may be there on top: at most one a session.
         Ok(found) => {
             let whole = (expected..=expected + 8).contains(&found);
@@ -413,41 +413,6 @@ fn damaged(
         Err(error) => could_not(&mut check, &error),
     }
     timed(check, begun)
-}
-
-fn rows_in(sandbox: &Sandbox, aside: &Path, table: &str) -> Result<i64, DrillError> {
-    let server = Server {
-        data: aside.to_path_buf(),
-        // Another number, so that its socket is another one; nobody knows it.
-        port: sandbox.server().port.checked_add(1).unwrap_or(1_025),
-        log: beside(&sandbox.server().log, "damaged.log"),
-        ..sandbox.server().clone()
-    };
-    let port = server.port.to_string();
-    server.start(&[
-        ("port", &port),
-        ("archive_mode", "off"),
-        ("autovacuum", "off"),
-        // Its configuration may name a library that is not here.
-        ("shared_preload_libraries", "''"),
-    ])?;
-    let counted = sandbox.runtime().and_then(|runtime| {
-        runtime.block_on(async {
-            let client = server.connect("postgres", DATABASE).await?;
-            let sql = format!("SELECT count(*) FROM {table}");
-            let row = client
-                .query_one(&sql, &[])
-                .await
-                .map_err(DrillError::sql("its rows could not be counted"))?;
-            Ok(row.get(0))
-        })
-    });
-    server.stop()?;
-    counted
-}
-
-fn beside(path: &Path, name: &str) -> PathBuf {
-    path.with_file_name(name)
 }
 
 fn check(id: &str, title: &str) -> Check {

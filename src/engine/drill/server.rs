@@ -2,9 +2,9 @@
 //! user. Serves drills alone; a cluster under recovery is handled by `postgres::control`.
 
 use super::error::DrillError;
+use super::fence;
 use crate::engine::postgres::child;
 use crate::engine::postgres::discovery::{Binaries, Owner};
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_postgres::{Client, NoTls};
@@ -95,7 +95,7 @@ impl Server {
     /// What its log ends with.
     #[must_use]
     pub fn log_end(&self) -> String {
-        last_lines(&fs::read_to_string(&self.log).unwrap_or_default())
+        last_lines(&fence::read(&self.log).unwrap_or_default())
     }
 
     /// Stops the server with a checkpoint and waits until it is gone.

@@ -24,8 +24,9 @@ pub struct Traces {
 }
 
 impl Traces {
+    /// `user`: whose the server was.
     #[must_use]
-    pub fn of(root: &Path, sockets: &Path) -> Self {
+    pub fn of(root: &Path, sockets: &Path, user: u32) -> Self {
         let config = fs::read_to_string(root.join("lifeboat.toml")).ok();
         let config = config.and_then(|text| toml::from_str::<Config>(&text).ok());
         let clusters = config.map_or_else(Vec::new, |config| config.clusters);
@@ -36,7 +37,7 @@ impl Traces {
             root: root.to_path_buf(),
             sockets: sockets.to_path_buf(),
             ports,
-            user: root.metadata().map_or(0, |meta| meta.uid()),
+            user,
             credentials: credentials(root),
         }
     }
@@ -179,7 +180,7 @@ mod tests {
         let key = root.join("keys/master");
         fs::write(&key, "secret").unwrap();
         fs::write(root.join("away/near"), "no secret").unwrap();
-        let traces = Traces::of(&root, &root.join("socket"));
+        let traces = Traces::of(&root, &root.join("socket"), 0);
         assert_eq!(traces.credentials, [(key.clone(), 1)]);
         let verdict = |id: &str| {
             let all = traces.gone(&[]);
@@ -189,7 +190,7 @@ mod tests {
         assert_eq!(verdict("credentials"), Verdict::Failed);
         let copy = home.path().join("copy");
         fs::hard_link(&key, &copy).unwrap();
-        let seen = Traces::of(&root, &root.join("socket"));
+        let seen = Traces::of(&root, &root.join("socket"), 0);
         fs::remove_dir_all(&root).unwrap();
         for id in ["processes", "folders", "sockets", "credentials"] {
             assert_eq!(verdict(id), Verdict::Verified, "{id}");

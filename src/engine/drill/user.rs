@@ -2,7 +2,6 @@
 //! so root hands over to an unprivileged user; anybody else runs it as themselves.
 
 use super::error::DrillError;
-use crate::engine::postgres::child;
 use crate::engine::postgres::discovery::Owner;
 use nix::unistd::{self, Uid, User};
 use std::os::unix::fs::MetadataExt;
@@ -30,24 +29,6 @@ pub fn choose(wanted: Option<&str>) -> Result<Owner, DrillError> {
         Some(owner) => Ok(owner),
         None => Err(DrillError::User(format!("there is no user {}", names.join(" or ")))),
     }
-}
-
-/// Makes `path` the user's, and everything in it; links are not followed.
-///
-/// # Errors
-/// Where an owner cannot be set or a folder not read.
-pub fn own(path: &Path, user: &Owner) -> Result<(), DrillError> {
-    child::give(path, user).map_err(DrillError::file(path, "its owner could not be set"))?;
-    let meta = path.symlink_metadata().map_err(DrillError::file(path, "it cannot be read"))?;
-    if meta.is_dir() {
-        let entries =
-            std::fs::read_dir(path).map_err(DrillError::file(path, "it cannot be listed"))?;
-        for entry in entries {
-            let entry = entry.map_err(DrillError::file(path, "it cannot be listed"))?;
-            own(&entry.path(), user)?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether the user may pass through `folder` and all above it, by owner and mode.

@@ -11,7 +11,7 @@ use super::Say;
 use super::error::InitError;
 use super::rows::{self, Count};
 use crate::engine::config::{Cluster, Config, Connection};
-use crate::engine::drill::place::{self, Place};
+use crate::engine::drill::place::{self, Holds, Place};
 use crate::engine::explain::Explain;
 use crate::engine::incident::facts::{Check, Verdict};
 use crate::engine::postgres::apart::{Apart, Wanted};
@@ -106,7 +106,8 @@ impl Copy {
         let owner = Owner::current();
         // What a killed proof or drill left goes first; it may be what fills the disk.
         let _ = place::sweep(subject.directory);
-        let place = Place::make(subject.directory, None, &owner).map_err(|e| e.explanation())?;
+        let place = Place::make(subject.directory, None, &owner, Holds::Data)
+            .map_err(|e| e.explanation())?;
         let copy = Self { place, owner, cleared: false };
         let folder = copy.folder();
         fs::DirBuilder::new()

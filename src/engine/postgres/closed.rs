@@ -35,6 +35,9 @@ pub struct ClosedServer {
 }
 
 impl ClosedServer {
+    /// The name of its access rules in its private folder.
+    pub const RULES: &str = "pg_hba.conf";
+
     /// For the server of a data directory; the same for the same directory, so that it is found
     /// again after an interruption. `major` is the server's version.
     #[must_use]
@@ -152,7 +155,7 @@ impl ClosedServer {
     }
 
     fn hba(&self) -> PathBuf {
-        self.socket_directory.join("pg_hba.conf")
+        self.socket_directory.join(Self::RULES)
     }
 }
 

@@ -209,10 +209,8 @@ fn judge(
     let timeline = (!asked.to_end).then_some(base.timeline);
     let wal_bytes = base.stop_lsn.bytes_since(base.start_lsn);
     let rates = Rates::load(&config.state_directory());
-    let mut forecast = rates.forecast(base.size, wal_bytes);
-    if let Some(source) = &source {
-        forecast.copy = transfer(forecast.copy, source);
-    }
+    let forecast =
+        super::line::over(rates.forecast(base.size, wal_bytes), wal_bytes, source.as_ref());
     Ok(Reach {
         target: Target { point, inclusive: true, timeline },
         reachable,
@@ -231,24 +229,6 @@ fn judge(
         on_disk: None,
         base: Some(base),
     })
-}
-
-/// A forecast of the copy that is no faster than the link: what was measured on it a moment ago is
-/// one read of many side by side, so that it may do better, and seldom does by more than this.
-#[must_use]
-pub fn transfer(copy: (f64, f64), source: &Source) -> (f64, f64) {
-    let link = source.seconds();
-    // A link that is faster than the disk does not decide.
-    if link <= copy.0 { copy } else { ((link * 0.5).max(copy.0), (link * 1.3).max(copy.1)) }
-}
-
-/// A forecast of the replay where the log comes over a link: at worst no faster than that brings the
-/// bytes as they are, since how small they were stored is not known.
-#[must_use]
-#[allow(clippy::cast_precision_loss, reason = "a forecast needs no exact count")]
-pub fn replay_over(replay: (f64, f64), wal: u64, link: Option<&Source>) -> (f64, f64) {
-    let Some(link) = link.filter(|link| link.far) else { return replay };
-    (replay.0, replay.1.max(wal as f64 / link.bytes_per_second.max(1) as f64))
 }
 
 /// A set's descriptor, from the first repository that tells it.

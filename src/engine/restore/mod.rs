@@ -5,6 +5,7 @@
 pub mod base;
 pub mod full;
 pub mod full_plan;
+pub mod line;
 pub mod places;
 pub mod plan;
 pub mod rights;

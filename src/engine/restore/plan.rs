@@ -340,12 +340,13 @@ impl Draft<'_> {
         match id {
             "restore-base" => forecast
                 .map(|f| match self.link {
-                    Some(link) => super::full::transfer(f.copy, link),
+                    Some(link) => super::line::transfer(f.copy, link),
                     None => f.copy,
                 })
                 .filter(|_| self.link.is_some() || forecast.is_some_and(|f| f.measured)),
-            "replay" => forecast
-                .map(|f| super::full::replay_over(f.replay, self.reach.wal_bytes, self.link)),
+            "replay" => {
+                forecast.map(|f| super::line::replay(f.replay, self.reach.wal_bytes, self.link))
+            }
             "inspect" | "validate" => None,
             "stop-server" | "open" => Some((1.0, 30.0)),
             "rescue-wal" => Some((1.0, 20.0)),

@@ -2,7 +2,7 @@
 //! that stands at the later point is set aside whole, and what is equal in it is not fetched
 //! again. Owns what is added to the plan and what stays of it; makes a value and does nothing.
 
-use super::full::{replay_over, transfer};
+use super::line;
 use super::places::{self, BackupSpace, KEPT, Live, moves};
 use super::plan::{beside, fills, no_base, sealed, words};
 use crate::engine::copies::Availability;
@@ -96,7 +96,7 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
             COPY => {
                 known.touches = [std::slice::from_ref(&link), &*touched].concat();
                 known.expected = forecast.map(|f| match &back.source {
-                    Some(source) => transfer(f.copy, source),
+                    Some(source) => line::transfer(f.copy, source),
                     None => f.copy,
                 });
                 if back.source.is_none() && !forecast.is_some_and(|f| f.measured) {
@@ -105,7 +105,7 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
             }
             "replay" => {
                 let link = back.source.as_ref();
-                known.expected = forecast.map(|f| replay_over(f.replay, reach.wal_bytes, link));
+                known.expected = forecast.map(|f| line::replay(f.replay, reach.wal_bytes, link));
             }
             _ => {}
         }

@@ -52,7 +52,7 @@ pub(super) fn run(
         asked.load(Ordering::SeqCst).then(|| String::from("The drill was ended from outside."))
     });
     let mut held = match &ended {
-        Some(_) => Ok(None),
+        Some(why) => drill::give_up(&mut live, args.seed, why),
         None => {
             say("Comparing what is there with what was there before the incident");
             drill::conclude(&mut live, args.seed)
@@ -76,7 +76,18 @@ pub(super) fn run(
     } else {
         output::line(&format!("The sandbox is gone ({} paths removed).", cleared.removed.len()))?;
     }
+    let mode = if args.facilitated { "facilitated" } else { "live" };
     if let Some(why) = ended {
+        // What cannot be kept changes nothing of the drill's end.
+        match held {
+            Ok(Some(held)) => {
+                observed(&held)?;
+                book.keep(&held, mode)
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.explanation()),
+        }
+        .unwrap_or_else(|error| output::warn(&format!("not recorded: {}", error.what)));
         return Err(Explanation::new(
             Kind::Cancelled,
             why,
@@ -95,7 +106,7 @@ pub(super) fn run(
     if let Some(held) = held.map_err(|e| e.explanation())? {
         told(&held.outcome)?;
         observed(&held)?;
-        book.keep(&held, if args.facilitated { "facilitated" } else { "live" })?;
+        book.keep(&held, mode)?;
         return Ok(code(&held.outcome));
     }
     output::line("No incident was declared: there is nothing to score.")?;

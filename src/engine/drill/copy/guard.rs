@@ -68,7 +68,7 @@ pub fn confused(ours: &Place, root: &Path, real: &[Place]) -> Vec<String> {
     found
 }
 
-/// What a drill on a copy has no business with: data directories, repositories, keys and sockets of
+/// What a drill on a copy has no business with: data directories, tablespaces, repositories, keys and sockets of
 /// the real clusters. Folders that `keep` lies in are left out: of those only the socket is named.
 #[must_use]
 pub fn real_places(config: &Config, keep: &[PathBuf]) -> Vec<PathBuf> {
@@ -76,6 +76,8 @@ pub fn real_places(config: &Config, keep: &[PathBuf]) -> Vec<PathBuf> {
     for cluster in &config.clusters {
         all.push(cluster.data_directory.clone());
         all.extend(cluster.alternative_data_directory.clone());
+        all.extend(outside(&cluster.data_directory));
+        all.extend(cluster.tablespace_mapping.values().cloned());
         all.extend(cluster.connection.passfile.clone());
         for connection in std::iter::once(&cluster.connection).chain(&cluster.application) {
             if connection.host.starts_with('/') {
@@ -111,6 +113,14 @@ pub fn real_places(config: &Config, keep: &[PathBuf]) -> Vec<PathBuf> {
     all.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
     all.dedup();
     all
+}
+
+/// Parts of a cluster that lie elsewhere: its tablespaces, and its WAL.
+fn outside(data: &Path) -> Vec<PathBuf> {
+    let links = std::fs::read_dir(data.join("pg_tblspc")).into_iter().flatten().flatten();
+    let links = links.map(|entry| entry.path()).chain([data.join("pg_wal")]);
+    let links = links.filter(|path| path.is_symlink());
+    links.filter_map(|link| link.canonicalize().ok()).collect()
 }
 
 #[cfg(test)]

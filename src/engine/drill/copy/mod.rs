@@ -15,6 +15,7 @@ pub mod reader;
 pub mod settings;
 
 use super::error::DrillError;
+use super::fence;
 use super::isolation::{self, Walls};
 use super::place::Place as Folder;
 use super::processes;
@@ -177,17 +178,6 @@ impl Reading {
         if let Some(why) = rails::refused(Some(self.facts.system_identifier), never) {
             return Err(DrillError::Rail(why));
         }
-        if self.facts.tablespaces > 0 {
-            return Err(DrillError::Engine(Explanation::new(
-                Kind::Refused,
-                format!(
-                    "{} has {} tablespaces; a drill on a copy is held on clusters without any.",
-                    self.facts.set, self.facts.tablespaces
-                ),
-                "Nothing was copied.",
-                "Hold the drill in a sandbox of its own, or on another cluster.",
-            )));
-        }
         self.needed_mb = needed_mb(&self.facts, room);
         if let Some(limit) = room.limit.filter(|limit| limit / 1_000_000 < self.needed_mb) {
             return Err(DrillError::Over {
@@ -288,19 +278,34 @@ pub struct Copied {
     before: Vec<DatabaseState>,
 }
 
-/// Copies, replays, silences and masks; the server runs afterwards, archiving nothing yet. `own`
-/// are the sandbox's settings.
+/// Where a copy is brought to.
+#[derive(Clone, Copy)]
+pub struct Bench<'a> {
+    pub server: &'a Server,
+    pub root: &'a Path,
+    /// The sandbox's settings.
+    pub own: &'a str,
+    /// Lets the server's user into the folder of the cluster, once everything is in it.
+    pub open: &'a dyn Fn() -> Result<(), DrillError>,
+}
+
+impl std::fmt::Debug for Bench<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bench").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// Copies, replays, silences and masks; the server runs afterwards, archiving nothing yet.
 ///
 /// # Errors
 /// Where any of it fails; nobody is to look at the copy then.
 pub fn bring(
     mut reading: Reading,
-    server: &Server,
-    root: &Path,
-    own: &str,
+    bench: &Bench<'_>,
     runtime: &tokio::runtime::Runtime,
     say: Say<'_>,
 ) -> Result<Copied, DrillError> {
+    let Bench { server, root, own, open } = *bench;
     tell_walls(&reading.walls, say);
     let facts = reading.facts.clone();
     let megabytes = facts.data_bytes / 1_000_000;
@@ -308,6 +313,7 @@ pub fn bring(
     let brought = reading.bring()?;
     settings::write(server, own)?;
     settings::recover(server, root, reading.source.until)?;
+    open()?;
     say("Starting the copy: closed to everybody, archiving nothing");
     server.begin()?;
     let known = known(server, &reading.source);
@@ -323,8 +329,10 @@ pub fn bring(
     let masked = runtime.block_on(mask::apply(&as_postgres, rules))?;
     let renamed = runtime.block_on(make_way(&as_postgres))?;
     // Nothing of the source stays but what the drill is about.
-    let wal = root.join(reader::WAL);
-    std::fs::remove_dir_all(&wal).map_err(DrillError::file(&wal, "it could not be removed"))?;
+    fence::Folder::open(root)
+        .and_then(|root| root.below("cluster"))
+        .and_then(|cluster| cluster.remove(reader::WAL_NAME))
+        .map_err(DrillError::file(&root.join(reader::WAL), "it could not be removed"))?;
     Ok(Copied {
         facts,
         cluster: reading.source.cluster.clone(),
@@ -463,6 +471,8 @@ pub struct Told {
     pub files: u64,
     pub bytes: u64,
     pub databases: usize,
+    /// In the sandbox, wherever they were.
+    pub tablespaces: usize,
     pub tables: usize,
     pub rows: i64,
     pub switched_off: Quiet,
@@ -586,6 +596,7 @@ impl Copied {
             files: self.brought.files,
             bytes: self.brought.bytes,
             databases: self.before.len(),
+            tablespaces: self.facts.tablespaces,
             tables: self.before.iter().map(|one| one.tables.len()).sum(),
             rows: self.before.iter().map(DatabaseState::rows).sum(),
             switched_off: self.quiet.clone(),

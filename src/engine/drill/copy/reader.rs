@@ -15,9 +15,12 @@ use crate::engine::postgres::Lsn;
 use crate::engine::repository::whole::OwnWal;
 use crate::engine::repository::{Repository, RepositoryError, SetDescriptor};
 use crate::engine::restore::base;
+use crate::engine::wal::inspect::source::Folder;
+use crate::engine::wal::inspect::{Stretch, tablespaces_created};
 use crate::engine::wal::{Segment, TimelineId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -30,6 +33,10 @@ pub const GO: &str = "go";
 /// Folders at the sandbox's top: the copy's data directory, and its WAL beside it.
 pub const DATA: &str = "cluster/data";
 pub const WAL: &str = "cluster/copied-wal";
+/// Those of its tablespaces.
+pub const SPACES: &str = "cluster/tablespaces";
+/// The name of the WAL's folder.
+pub const WAL_NAME: &str = "copied-wal";
 
 /// What is to be copied, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,24 +211,66 @@ fn first_segment(set: &SetDescriptor) -> Segment {
 impl Copy {
     fn bring(&self, order: &Order) -> Answer<Brought> {
         let copies: Vec<&Repository> = self.repositories.iter().collect();
-        let options =
-            base::Options { owner: order.owner, ..base::Options::new("copy", &|_| {}, &|| false) };
+        let wal_files = self.bring_wal(order)?;
+        self.stays_inside(order)?;
+        let options = base::Options {
+            owner: order.owner,
+            tablespaces: self.spaces(order)?,
+            ..base::Options::new("copy", &|_| {}, &|| false)
+        };
         let restored =
             base::restore_from(&copies, &self.descriptor.set, &order.root.join(DATA), &options)
                 .map_err(|error| error.explanation())?;
-        let wal_files = self.bring_wal(order)?;
         Ok(Brought { files: restored.files, bytes: restored.bytes, wal_files })
+    }
+
+    /// Where each tablespace of the copy goes: into the sandbox, wherever it was.
+    fn spaces(&self, order: &Order) -> Answer<BTreeMap<u32, PathBuf>> {
+        let folder = order.root.join(SPACES);
+        if !self.descriptor.tablespaces.is_empty() {
+            make(&folder, order)?;
+        }
+        let all = self.descriptor.tablespaces.iter();
+        Ok(all.map(|space| (space.oid, folder.join(space.oid.to_string()))).collect())
+    }
+
+    /// A replay makes the tablespaces that were made within the WAL by their absolute paths: there
+    /// the real server has its own.
+    fn stays_inside(&self, order: &Order) -> Answer<()> {
+        let set = &self.descriptor;
+        let stretch = Stretch {
+            timeline: set.timeline,
+            from: set.start_lsn,
+            until: order.until.is_none().then_some(set.stop_lsn),
+            segment_size: set.segment_size,
+            system_identifier: set.system_identifier,
+        };
+        let created = tablespaces_created(&Folder::new(order.root.join(WAL)), &stretch)?;
+        match created.iter().find(|(.., place)| !place.is_empty()) {
+            None => Ok(()),
+            Some((lsn, oid, place)) => Err(refuse(
+                Kind::Refused,
+                format!(
+                    "At LSN {lsn} the WAL that follows {} makes the tablespace {oid} in {place}: a \
+                     replay would write there, outside the sandbox.",
+                    set.set
+                ),
+                match order.until {
+                    Some(_) => {
+                        "Take a backup that was made after that (--set), or the backup's own end: \
+                         without --until."
+                    }
+                    None => "Take a backup that was made after that: --set.",
+                },
+            )),
+        }
     }
 
     /// The WAL that the replay needs, and every history: the copy's own timeline then gets a
     /// number that none of them has.
     fn bring_wal(&self, order: &Order) -> Answer<u64> {
         let folder = order.root.join(WAL);
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&folder)
-            .and_then(|()| give(&folder, order))
-            .map_err(|error| storage(&folder, &error))?;
+        make(&folder, order)?;
         let mut count = 0;
         for repository in &self.repositories {
             for file in repository.history_files().map_err(|error| error.explanation())? {
@@ -277,6 +326,14 @@ impl Copy {
         }
         failure.map_or(Ok(false), Err)
     }
+}
+
+fn make(folder: &Path, order: &Order) -> Answer<()> {
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(folder)
+        .and_then(|()| give(folder, order))
+        .map_err(|error| storage(folder, &error))
 }
 
 fn give(path: &Path, order: &Order) -> io::Result<()> {

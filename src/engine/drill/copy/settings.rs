@@ -2,16 +2,14 @@
 //! data. Owns the files in the data directory that decide what a server does.
 
 use super::super::error::DrillError;
+use super::super::fence::{self, Folder};
 use super::super::server::Server;
-use super::super::user;
 use super::reader::WAL;
 use crate::engine::explain::Explain;
-use crate::engine::files;
 use crate::engine::incident::facts::TargetPoint;
 use crate::engine::postgres::control_file::{self, ControlFile};
 use crate::engine::postgres::recovery_settings::{quoted, target_setting};
 use jiff::Timestamp;
-use std::fs;
 use std::path::Path;
 
 /// Replaces the data directory's files; `own` are lines of the sandbox's.
@@ -49,7 +47,7 @@ pub fn recover(server: &Server, root: &Path, until: Option<Timestamp>) -> Result
         (None, _) => String::new(),
     };
     let conf = server.data.join("postgresql.conf");
-    let mut text = fs::read_to_string(&conf)
+    let mut text = fence::read(&conf)
         .map_err(DrillError::file(&conf, "the server's settings cannot be read"))?;
     text.push_str(&format!(
         "restore_command = {source}\n{target}\nrecovery_target_action = 'promote'\n\
@@ -59,9 +57,9 @@ pub fn recover(server: &Server, root: &Path, until: Option<Timestamp>) -> Result
     ));
     put(server, "postgresql.conf", &text)?;
     let standby = server.data.join("standby.signal");
-    if standby.exists() {
-        fs::remove_file(&standby).map_err(DrillError::file(&standby, "it could not be removed"))?;
-    }
+    Folder::open(&server.data)
+        .and_then(|data| data.remove("standby.signal"))
+        .map_err(DrillError::file(&standby, "it could not be removed"))?;
     put(server, "recovery.signal", "")
 }
 
@@ -72,9 +70,12 @@ pub fn recover(server: &Server, root: &Path, until: Option<Timestamp>) -> Result
 /// Where it cannot be noted.
 pub fn offer_histories(server: &Server) -> Result<(), DrillError> {
     let wal = server.data.join("pg_wal");
-    let listed = fs::read_dir(&wal).map_err(DrillError::file(&wal, "it cannot be listed"))?;
-    for entry in listed.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    let listed = Folder::open(&server.data)
+        .and_then(|data| data.below("pg_wal"))
+        .and_then(|wal| wal.names())
+        .map_err(DrillError::file(&wal, "it cannot be listed"))?;
+    for name in listed {
+        let name = name.to_string_lossy().into_owned();
         if name.ends_with(".history") {
             put(server, &format!("pg_wal/archive_status/{name}.ready"), "")?;
         }
@@ -83,10 +84,15 @@ pub fn offer_histories(server: &Server) -> Result<(), DrillError> {
 }
 
 fn put(server: &Server, name: &str, content: &str) -> Result<(), DrillError> {
-    let path = server.data.join(name);
-    files::replace(&path, content.as_bytes(), 0o600)
-        .map_err(DrillError::file(&path, "it could not be written"))?;
-    user::own(&path, &server.user)
+    let path = Path::new(name);
+    let (folder, file) = (path.parent().unwrap_or(Path::new("")), path.file_name());
+    Folder::open(&server.data)
+        .and_then(|data| data.below(folder))
+        .and_then(|folder| {
+            let (file, owner) = (file.unwrap_or_default(), fence::other(&server.user));
+            folder.replace(file, content.as_bytes(), 0o600, owner)
+        })
+        .map_err(DrillError::file(&server.data.join(name), "it could not be written"))
 }
 
 /// What a server in recovery may not have less of than the one that wrote the WAL.

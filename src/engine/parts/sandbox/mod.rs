@@ -12,7 +12,7 @@ pub mod recovered;
 use super::error::{PartsError, engine};
 use super::{names, session};
 use crate::engine::config::{Cluster, Config, Connection};
-use crate::engine::drill::place::{self, Place};
+use crate::engine::drill::place::{self, Holds, Place};
 use crate::engine::postgres::apart::{Apart, Wanted};
 use crate::engine::postgres::child;
 use crate::engine::postgres::connect::Session;
@@ -66,7 +66,7 @@ impl Sandbox {
     /// Where something is there already, or it cannot be made.
     pub fn make_at(means: &Means<'_>, root: &Path) -> Result<Self, PartsError> {
         let owner = owner_for(means)?;
-        let place = Place::make(None, Some(root), &owner).map_err(engine)?;
+        let place = Place::make(None, Some(root), &owner, Holds::Data).map_err(engine)?;
         Self::at_place(place, owner, means, true)
     }
 
@@ -92,7 +92,7 @@ impl Sandbox {
         let directory = means.directory.or(beside);
         // What a killed one left goes first; it may be what fills the disk.
         let _ = place::sweep(directory);
-        let place = Place::make(directory, None, &owner).map_err(engine)?;
+        let place = Place::make(directory, None, &owner, Holds::Data).map_err(engine)?;
         Self::at_place(place, owner, means, false)
     }
 
