@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-fn flip_a_bit(path: &Path) {
+pub fn flip_a_bit(path: &Path) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let middle = file.metadata().unwrap().len() / 2;
     let mut byte = [0_u8];
@@ -224,10 +224,10 @@ fn programs_of_another_version_are_told_and_looked_at_again() {
 }
 
 /// A volume of its own for what lies beside the data directory, where this is root.
-struct Volume(PathBuf);
+pub struct Volume(PathBuf);
 
 impl Volume {
-    fn over(folder: &Path) -> Option<Self> {
+    pub fn over(folder: &Path) -> Option<Self> {
         let mounted = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=2g,mode=755", "lifeboat-test"])
             .arg(folder)
@@ -235,7 +235,7 @@ impl Volume {
         mounted.is_ok_and(|status| status.success()).then(|| Self(folder.to_owned()))
     }
 
-    fn leave_free(&self, bytes: Option<u64>) {
+    pub fn leave_free(&self, bytes: Option<u64>) {
         let volume = rustix::fs::statvfs(&self.0).unwrap();
         let used = (volume.f_blocks - volume.f_bfree) * volume.f_frsize;
         let size = bytes.map_or(2 << 30, |free| used + free);
