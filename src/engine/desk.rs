@@ -16,6 +16,7 @@ use crate::engine::incident::parts::{Part, PartsChoice, PartsLook};
 use crate::engine::incident::past::Window;
 use crate::engine::incident::trouble::{Adjustments, By, Cure, Trouble};
 use crate::engine::parts::run::{self, Bench, Rig};
+use crate::engine::postgres::discovery::{self, Running};
 use crate::engine::recovery_point::{Inputs, Landscape, Means, gather, live};
 use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::base::delta::{Reuse, Take};
@@ -188,11 +189,18 @@ impl Desk {
     }
 
     /// The same ground once the plan is done: in the directory that was recovered into, while it is
-    /// there.
-    fn afterwards(site: Arc<Site>, incident: &Incident) -> Arc<Site> {
+    /// there, at the port that its server has now.
+    fn afterwards(&self, incident: &Incident) -> Site {
+        let site = self.adjusted(incident);
         let there = |plan: &&Plan| plan.places.alternative.as_deref().is_some_and(Path::is_dir);
         let plan = incident.plan.as_ref().filter(|plan| plan.procedure.is_point_in_time());
-        plan.filter(there).map_or(site.clone(), |plan| Arc::new(site.recovered(plan)))
+        let mut site =
+            plan.filter(there).map_or_else(|| (*site).clone(), |plan| site.recovered(plan));
+        let running = discovery::running(site.data()).ok();
+        let now = running.as_ref().and_then(Running::postmaster).and_then(|server| server.port);
+        let own = self.site.cluster.connection.port;
+        site.cluster.connection.port = port_now(own, incident.adjustments.port, now);
+        site
     }
 
     /// What a recovery that runs can still get at: the archive as it is now and what was rescued,
@@ -246,6 +254,12 @@ fn ends(incident: &Incident, plan: &Plan) -> Target {
         },
         None => plan.target.clone(),
     }
+}
+
+/// The port that a recovered server is asked at: a cure's lasts until the server's next start by
+/// others.
+fn port_now(own: u16, cured: Option<u16>, running: Option<u16>) -> u16 {
+    cured.filter(|port| running == Some(*port)).unwrap_or(own)
 }
 
 fn no_plan() -> Explanation {
@@ -574,7 +588,7 @@ impl Work for Desk {
     }
 
     fn validate(&self, incident: &Incident, report: Report<'_>) -> Result<Vec<Check>, Explanation> {
-        let site = Self::afterwards(self.adjusted(incident), incident);
+        let site = self.afterwards(incident);
         site.validate(incident, &self.runtime, report)
     }
 
@@ -585,8 +599,8 @@ impl Work for Desk {
         agreed: &[String],
         report: Report<'_>,
     ) -> Result<Care, Explanation> {
-        let connection = self.site.cluster.connection.clone();
-        let site = Self::afterwards(Arc::clone(&self.site), incident);
+        let site = self.afterwards(incident);
+        let connection = site.cluster.connection.clone();
         let ward = Ward::new(&site, incident, connection, &self.runtime, report);
         aftercare::run(&ward, item, agreed)
     }
@@ -616,5 +630,18 @@ impl Work for Desk {
         let written =
             report::Report::from(incident, &self.runbook, Timestamp::now()).by_role(&roles);
         report::write(&written, &self.site.folder.join("report")).map_err(|e| e.explanation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::port_now;
+
+    #[test]
+    fn the_port_of_a_cure_is_asked_while_the_server_has_it() {
+        assert_eq!(port_now(5432, Some(5433), Some(5433)), 5433);
+        assert_eq!(port_now(5432, Some(5433), Some(5432)), 5432, "started again by others");
+        assert_eq!(port_now(5432, Some(5433), None), 5432);
+        assert_eq!(port_now(5432, None, Some(6000)), 5432, "that is the configuration's matter");
     }
 }
