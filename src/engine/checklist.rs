@@ -186,6 +186,9 @@ pub fn applies(item: &ChecklistItem, incident: &Incident) -> bool {
         return incident.noted(ERASURE_LIST).is_some()
             || incident.care.contains_key(&item.executes);
     }
+    if item.executes == aftercare::next_start::ID {
+        return aftercare::next_start::applies(incident);
+    }
     let shown = |by: &String| by == "report" || by == "counts" || by == "fk";
     !incident.procedure().is_parts()
         || (item.executes.is_empty() && item.shown_by.iter().all(shown))

@@ -14,8 +14,9 @@ use crate::engine::incident::facts::{
 };
 use crate::engine::incident::parts::{Part, PartsChoice, PartsLook};
 use crate::engine::incident::past::Window;
-use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
+use crate::engine::incident::trouble::{Adjustments, By, Cure, Trouble};
 use crate::engine::parts::run::{self, Bench, Rig};
+use crate::engine::postgres::discovery::{self, Running};
 use crate::engine::recovery_point::{Inputs, Landscape, Means, gather, live};
 use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::base::delta::{Reuse, Take};
@@ -27,6 +28,7 @@ use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{FullRestore, Offered, Progress, Unit};
 use crate::engine::runner::step::Step;
 use crate::engine::runner::work::{Asking, Cured, Proof, Report, Work};
+use crate::engine::trouble::Machine;
 use crate::engine::wal::inspect::ScanProgress;
 use crate::engine::{assess, report, trouble};
 use jiff::Timestamp;
@@ -100,12 +102,17 @@ impl Desk {
     pub fn discard(&self, incident: &Incident, named: &Path) -> Result<(), Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(plan::no_base)?;
         let made = incident.noted(steps::beside::MADE).unwrap_or_default();
-        full::discard(&self.site, plan, made, named)
+        full::discard(&self.adjusted(incident), plan, made, named)
     }
 
     /// The copy beside production of a plan for parts.
     fn rig(&self, plan: &Plan) -> Result<Rig, Explanation> {
         Rig::of(plan, &self.site, &self.bench, &self.runtime)
+    }
+
+    /// [`Desk::rig`] as the incident's cures have changed it.
+    fn adjusted_rig(&self, plan: &Plan, incident: &Incident) -> Result<Rig, Explanation> {
+        Rig::of(plan, &self.adjusted(incident), &self.bench, &self.runtime)
     }
 
     fn repository(&self) -> Result<Repository, Explanation> {
@@ -221,18 +228,51 @@ impl Desk {
     /// [`Desk::adjusted`], seen from the directory that the step works in.
     fn ground_of(&self, incident: &Incident, step: &str) -> Arc<Site> {
         let site = self.adjusted(incident);
-        match &incident.plan {
-            Some(plan) if !steps::is_of_damaged(step) => Arc::new(site.recovered(plan)),
+        let Some(plan) = &incident.plan else { return site };
+        match &plan.procedure {
+            Procedure::FullRestore { destination, port } if steps::is_of_new(step) => {
+                Arc::new(site.beside(Path::new(destination), *port))
+            }
+            Procedure::PointInTime if !steps::is_of_damaged(step) => Arc::new(site.recovered(plan)),
             _ => site,
         }
     }
 
+    /// Whether the directory that a cure would change is the one that this restore made: one that
+    /// somebody has exchanged meanwhile is not touched.
+    fn is_ours(
+        incident: &Incident,
+        ground: trouble::Ground,
+        data: &Path,
+    ) -> Result<(), Explanation> {
+        if !matches!(ground, trouble::Ground::Beside | trouble::Ground::Swapped) {
+            return Ok(());
+        }
+        let made = incident.noted(steps::beside::MADE).map(str::to_owned);
+        if made.is_some() && made == steps::beside::number(data) {
+            return Ok(());
+        }
+        Err(Explanation::new(
+            Kind::Refused,
+            format!("{} is not the directory that this restore made.", data.display()),
+            "Nothing was touched.",
+            "Find out who exchanged it. With the directories as they were, try the step again.",
+        ))
+    }
+
     /// The same ground once the plan is done: in the directory that was recovered into, while it is
-    /// there.
-    fn afterwards(site: Arc<Site>, incident: &Incident) -> Arc<Site> {
+    /// there, at the port that its server has now.
+    fn afterwards(&self, incident: &Incident) -> Site {
+        let site = self.adjusted(incident);
         let there = |plan: &&Plan| plan.places.alternative.as_deref().is_some_and(Path::is_dir);
         let plan = incident.plan.as_ref().filter(|plan| plan.procedure.is_point_in_time());
-        plan.filter(there).map_or(site.clone(), |plan| Arc::new(site.recovered(plan)))
+        let mut site =
+            plan.filter(there).map_or_else(|| (*site).clone(), |plan| site.recovered(plan));
+        let running = discovery::running(site.data()).ok();
+        let now = running.as_ref().and_then(Running::postmaster).and_then(|server| server.port);
+        let own = self.site.cluster.connection.port;
+        site.cluster.connection.port = port_now(own, incident.adjustments.port, now);
+        site
     }
 
     /// What a recovery that runs can still get at: the archive as it is now and what was rescued,
@@ -286,6 +326,12 @@ fn ends(incident: &Incident, plan: &Plan) -> Target {
         },
         None => plan.target.clone(),
     }
+}
+
+/// The port that a recovered server is asked at: a cure's lasts until the server's next start by
+/// others.
+fn port_now(own: u16, cured: Option<u16>, running: Option<u16>) -> u16 {
+    cured.filter(|port| running == Some(*port)).unwrap_or(own)
 }
 
 fn no_plan() -> Explanation {
@@ -350,11 +396,6 @@ pub fn open_first(config: &Config, cluster: &Cluster) -> Result<Repository, Expl
             "Name one in lifeboat.toml.",
         )
     }))
-}
-
-/// Whether the plan recovers in the damaged cluster's place: cures are made for that.
-fn in_its_place(incident: &Incident) -> bool {
-    incident.plan.as_ref().is_none_or(|plan| plan.procedure.is_point_in_time())
 }
 
 impl Work for Desk {
@@ -558,14 +599,14 @@ impl Work for Desk {
         incident: &Incident,
     ) -> Result<Vec<Box<dyn Step>>, Explanation> {
         if plan.procedure.is_parts() {
-            return self.steps(plan);
+            return run::steps(plan, &self.adjusted_rig(plan, incident)?);
         }
         steps::of(plan, &self.adjusted(incident))
     }
 
     fn recognise(&self, incident: &Incident, step: &str, failure: &Explanation) -> Option<Trouble> {
-        if !in_its_place(incident) {
-            return None;
+        if let Some(plan) = incident.plan.as_ref().filter(|plan| plan.procedure.is_parts()) {
+            return self.adjusted_rig(plan, incident).ok()?.recognise(plan, step, failure);
         }
         trouble::recognise_at(&self.ground_of(incident, step), incident, step, failure)
     }
@@ -577,27 +618,27 @@ impl Work for Desk {
         cure: &Cure,
         report: Report<'_>,
     ) -> Result<Cured, Explanation> {
-        let site = self.ground_of(incident, step);
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
-        if !in_its_place(incident) {
-            return Err(Explanation::new(
-                Kind::Refused,
-                "Cures work in the damaged cluster's place, and this plan makes a cluster beside it.",
-                "Nothing was touched.",
-                "Mend the cause by hand, then retry the step.",
-            ));
+        if plan.procedure.is_parts() {
+            return self.adjusted_rig(plan, incident)?.cure(plan, cure);
         }
+        let site = self.ground_of(incident, step);
+        let ground = trouble::Ground::of(plan, step);
+        if cure.by != By::People {
+            Self::is_ours(incident, ground, site.data())?;
+        }
+        let machine = Machine::new(&site, plan, ground);
         let landscape = || self.landscape_anew(plan, report);
         match cure.id.as_str() {
-            trouble::STOP_AT_GAP => trouble::stop_at_gap(&site, plan, &landscape()?, cure),
-            trouble::OTHER_POINT => trouble::other_point(&site, plan, &landscape()?, cure),
-            trouble::OTHER_BASE => trouble::other_base(&site, plan, landscape()?),
-            _ => trouble::carry_out(&site, plan, cure),
+            trouble::STOP_AT_GAP => trouble::stop_at_gap(&machine, &landscape()?, cure),
+            trouble::OTHER_POINT => trouble::other_point(&machine, &landscape()?, cure),
+            trouble::OTHER_BASE => trouble::other_base(&machine, landscape()?, cure),
+            _ => trouble::carry_out(&machine, cure),
         }
     }
 
     fn validate(&self, incident: &Incident, report: Report<'_>) -> Result<Vec<Check>, Explanation> {
-        let site = Self::afterwards(self.adjusted(incident), incident);
+        let site = self.afterwards(incident);
         site.validate(incident, &self.runtime, report)
     }
 
@@ -608,8 +649,8 @@ impl Work for Desk {
         agreed: &[String],
         report: Report<'_>,
     ) -> Result<Care, Explanation> {
-        let connection = self.site.cluster.connection.clone();
-        let site = Self::afterwards(Arc::clone(&self.site), incident);
+        let site = self.afterwards(incident);
+        let connection = site.cluster.connection.clone();
         let ward = Ward::new(&site, incident, connection, &self.runtime, report);
         aftercare::run(&ward, item, agreed)
     }
@@ -639,5 +680,18 @@ impl Work for Desk {
         let written =
             report::Report::from(incident, &self.runbook, Timestamp::now()).by_role(&roles);
         report::write(&written, &self.site.folder.join("report")).map_err(|e| e.explanation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::port_now;
+
+    #[test]
+    fn the_port_of_a_cure_is_asked_while_the_server_has_it() {
+        assert_eq!(port_now(5432, Some(5433), Some(5433)), 5433);
+        assert_eq!(port_now(5432, Some(5433), Some(5432)), 5432, "started again by others");
+        assert_eq!(port_now(5432, Some(5433), None), 5432);
+        assert_eq!(port_now(5432, None, Some(6000)), 5432, "that is the configuration's matter");
     }
 }

@@ -139,8 +139,25 @@ fn of(case: Option<Case>) {
         incident.care.get("archiving").is_some_and(|care| care.last.is_some())
     });
     assert_eq!(looked.care["archiving"].verdict(), Verdict::Verified, "{:#?}", looked.care);
-    drop(client);
+    // A reboot would start the damaged directory, and the safety list says so.
+    let next_start = || {
+        stage.ask(&client, Command::RunCare { item: String::from("next-start"), agreed: vec![] });
+        let incident = client.incident().unwrap();
+        let care = &incident.care["next-start"];
+        (care.verdict(), format!("{care:#?}"))
+    };
+    let (verdict, shown) = next_start();
+    assert_eq!(verdict, Verdict::Failed, "{shown}");
+    assert!(shown.contains(&format!("Name {} as data_directory", new.display())), "{shown}");
     kept_there_from_now_on(&stage, &new);
+    let (verdict, shown) = next_start();
+    let told = matches!(stage.case.driver, Driver::PgCtlcluster | Driver::Systemd);
+    let wanted = if told { Verdict::Verified } else { Verdict::CouldNotVerify };
+    assert_eq!(verdict, wanted, "{shown}");
+    drop(client);
+    let driver = control::driver(&stage.cluster_in(&new)).unwrap();
+    driver.stop(StopMode::Fast, LIMIT).unwrap_or_else(|error| panic!("{error}"));
+    assert!(driver.stays_down().unwrap());
 }
 
 /// As the plan says: the new place is named in `lifeboat.toml` and to whoever starts the server.
@@ -182,6 +199,14 @@ fn kept_there_from_now_on(stage: &Stage, new: &Path) {
         let main = fs::read_to_string(stage.unit().join("main")).unwrap();
         assert_eq!(main.trim().parse(), Ok(pid), "it is the unit's again");
     }
-    driver.stop(StopMode::Fast, LIMIT).unwrap_or_else(|error| panic!("{error}"));
-    assert!(driver.stays_down().unwrap());
+}
+
+impl Stage {
+    /// The cluster with its data directory there, as `lifeboat.toml` has it otherwise.
+    fn cluster_in(&self, data: &Path) -> config::Cluster {
+        let read = config::load(Some(&self.config)).unwrap_or_else(|error| panic!("{error}"));
+        let mut cluster = read.clusters[0].clone();
+        cluster.data_directory = data.to_owned();
+        cluster
+    }
 }

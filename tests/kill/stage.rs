@@ -51,6 +51,15 @@ impl Stage {
 
     /// As [`Stage::prepared`]; `before` happens before the backup.
     pub fn made(before: impl FnOnce(&Sandbox), between: impl FnOnce(&Sandbox)) -> Self {
+        Self::made_with(before, between, true)
+    }
+
+    /// As [`Stage::made`], struck or not: then what is recovered to the end of the log is whole.
+    pub fn made_with(
+        before: impl FnOnce(&Sandbox),
+        between: impl FnOnce(&Sandbox),
+        struck: bool,
+    ) -> Self {
         let home = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(home.path(), PermissionsExt::from_mode(0o711)).unwrap();
         let options = Options {
@@ -78,7 +87,9 @@ impl Stage {
         let handle = sandbox.runtime().unwrap().handle().clone();
         handle.block_on(write_segments(&sandbox));
         sandbox.let_traffic_run(load.before_incident, load.transactions_per_second).unwrap();
-        sandbox.strike(&scenario.incident).unwrap();
+        if struck {
+            sandbox.strike(&scenario.incident).unwrap();
+        }
         sandbox.let_traffic_run(load.after_incident, load.transactions_per_second).unwrap();
         let store = Store::new(&sandbox.state());
         let now = jiff::Timestamp::now();

@@ -12,8 +12,10 @@
     reason = "a test ends where it fails"
 )]
 
+mod beside;
 mod far;
 mod own;
+mod parts;
 #[allow(dead_code, reason = "another test's server, used in part")]
 #[path = "../s3/proxy.rs"]
 mod proxy;

@@ -1,17 +1,19 @@
 //! Troubles with a recovery of their own, under `make test-troubles`.
 
-use crate::stage::{Stage, until};
+use crate::stage::{Stage, kill_runner, until};
 use crate::walk::verified;
 use lifeboat::engine::incident::event::Event;
-use lifeboat::engine::incident::facts::TargetPoint;
+use lifeboat::engine::incident::facts::{Target, TargetPoint, Verdict};
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::incident::trouble::{By, LOOK_AGAIN};
-use lifeboat::engine::postgres::Lsn;
+use lifeboat::engine::postgres::{Lsn, control_file};
+use lifeboat::engine::runner::client::LinkState;
+use lifeboat::engine::runner::protocol::Command;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-fn flip_a_bit(path: &Path) {
+pub fn flip_a_bit(path: &Path) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let middle = file.metadata().unwrap().len() / 2;
     let mut byte = [0_u8];
@@ -50,6 +52,32 @@ fn a_log_file_that_is_nowhere_ends_the_recovery_before_it() {
     let plan = end.plan.unwrap();
     assert_eq!(plan.target.point, TargetPoint::EndOfArchive);
     assert!(plan.ends_at.is_some() && end.reach.unwrap().lost_commits == loss.commits);
+}
+
+/// Where the database was opened on another port, what comes after the promotion asks it there.
+#[test]
+#[ignore = "make test-troubles"]
+fn what_comes_after_a_cure_asks_the_port_that_the_server_has() {
+    let stage = Stage::new();
+    let port = stage.sandbox.server().port;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let client = stage.spoiled_before("start-recovery", |_| {
+        stage.append_conf("listen_addresses = '127.0.0.1'");
+    });
+    assert_eq!(stage.next_trouble(&client), None);
+    stage.agree(&client);
+    stage.cured(&client, "port-taken", "free-port");
+    stage.wait(&client, "the end", |incident| incident.status == RunStatus::Finished);
+    let looked = |item: &str, agreed: &[&str]| {
+        let agreed = agreed.iter().map(|key| (*key).to_owned()).collect();
+        stage.ask(&client, Command::RunCare { item: item.to_owned(), agreed });
+        client.incident().unwrap().care[item].clone()
+    };
+    let archiving = looked("archiving", &[]);
+    assert_eq!(archiving.verdict(), Verdict::Verified, "{archiving:#?}");
+    let backup = looked("first-backup", &["backup"]);
+    assert_eq!(backup.verdict(), Verdict::Verified, "{backup:#?}");
+    drop(listener);
 }
 
 /// The archive is damaged, people bring a good copy, and the full recovery is had.
@@ -224,10 +252,10 @@ fn programs_of_another_version_are_told_and_looked_at_again() {
 }
 
 /// A volume of its own for what lies beside the data directory, where this is root.
-struct Volume(PathBuf);
+pub struct Volume(PathBuf);
 
 impl Volume {
-    fn over(folder: &Path) -> Option<Self> {
+    pub fn over(folder: &Path) -> Option<Self> {
         let mounted = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=2g,mode=755", "lifeboat-test"])
             .arg(folder)
@@ -235,7 +263,7 @@ impl Volume {
         mounted.is_ok_and(|status| status.success()).then(|| Self(folder.to_owned()))
     }
 
-    fn leave_free(&self, bytes: Option<u64>) {
+    pub fn leave_free(&self, bytes: Option<u64>) {
         let volume = rustix::fs::statvfs(&self.0).unwrap();
         let used = (volume.f_blocks - volume.f_bfree) * volume.f_frsize;
         let size = bytes.map_or(2 << 30, |free| used + free);
@@ -253,16 +281,14 @@ impl Drop for Volume {
     }
 }
 
-/// Where the data directory's volume is too small, the recovery is in the alternative directory, and
-/// so are its troubles and their cures.
-#[test]
-#[ignore = "make test-troubles"]
-fn troubles_in_the_alternative_directory_are_cured_there() {
+/// A cluster whose data directory's volume is too small for a recovery beside it, with an alternative
+/// directory; `None` where that cannot be had. The volume goes last.
+fn elsewhere() -> Option<(Stage, Volume)> {
     if !nix::unistd::geteuid().is_root() {
         println!(
             "not run: a volume that is too small needs one of its own, which only root can mount"
         );
-        return;
+        return None;
     }
     let mut volume = None;
     let stage = Stage::made(
@@ -289,6 +315,71 @@ fn troubles_in_the_alternative_directory_are_cured_there() {
         },
         |_| {},
     );
+    volume.map(|volume| (stage, volume))
+}
+
+fn stop_in(stage: &Stage, directory: &Path) {
+    let directory = directory.display().to_string();
+    stage.sandbox.server().run("pg_ctl", &["stop", "-D", &directory, "-m", "fast", "-w"]).unwrap();
+}
+
+/// Killed between two renames of the step-back, and again when all is set aside and nothing noted: the
+/// next runner goes on each time, and the damaged directory is only read.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_runner_killed_while_it_goes_back_in_the_alternative_directory_is_followed_by_the_next() {
+    let Some((stage, volume)) = elsewhere() else { return };
+    let other = stage.sandbox.root().join("cluster/elsewhere");
+    let client = stage.runner(None);
+    stage.to_gate(&client);
+    stage.go_on(&client);
+    let held = stage.wait(&client, "the target", |i| i.status == RunStatus::Held);
+    let plan = held.plan.clone().unwrap();
+    assert_eq!(plan.places.alternative.as_deref(), Some(other.as_path()));
+    let damaged = control_file::read(&stage.data()).unwrap();
+    let first = held.reach.clone().unwrap().last_kept.unwrap().lsn;
+    let at = Lsn((plan.base.stop_lsn.0 + first.0) / 2);
+    let target = Target { point: TargetPoint::Lsn(at), inclusive: false, timeline: None };
+    kill_runner(&client);
+    stage.watch(&client, "its end", || matches!(client.link(), LinkState::Lost { .. }));
+
+    // The second such place: the directory is set aside, the empty one is not there yet.
+    let client = stage.runner(Some("move.one:2"));
+    stage.wait(&client, "the question again", |i| i.status == RunStatus::Held);
+    let cluster = lifeboat::engine::drill::sandbox::CLUSTER.to_owned();
+    drop(client.submit(Command::MoveTarget { target, cluster }));
+    stage.until_lost(&client, "move.one:2");
+    assert!(!other.exists(), "it is set aside, and nothing is in its place yet");
+    let place = "step.step-back.after_run";
+    let client = stage.runner(Some(place));
+    stage.wait(&client, "what the first left", |i| i.status == RunStatus::Interrupted);
+    drop(client.submit(Command::Retry));
+    stage.until_lost(&client, place);
+    let client = stage.runner(None);
+    stage.wait(&client, "what the second left", |i| i.status == RunStatus::Interrupted);
+    stage.ask(&client, Command::Retry);
+    assert_eq!(stage.next_trouble(&client), None);
+    let back = client.incident().unwrap();
+    assert_eq!((back.status, back.tries.len()), (RunStatus::Held, 2));
+    let stood = back.plan.clone().unwrap().places.stood.unwrap();
+    assert!(stood.kept.join("global/pg_control").exists());
+    assert_eq!(stood.kept.parent(), other.parent());
+
+    stage.agree(&client);
+    assert_eq!(stage.next_trouble(&client), None);
+    stage.wait(&client, "the end", |i| i.status == RunStatus::Finished);
+    assert!(control_file::read(&other).unwrap().checkpoint.timeline > 1);
+    assert_eq!(control_file::read(&stage.data()).unwrap(), damaged, "nobody wrote to it");
+    stop_in(&stage, &other);
+    drop(volume);
+}
+
+/// Where the data directory's volume is too small, the recovery is in the alternative directory, and
+/// so are its troubles and their cures.
+#[test]
+#[ignore = "make test-troubles"]
+fn troubles_in_the_alternative_directory_are_cured_there() {
+    let Some((stage, volume)) = elsewhere() else { return };
     let other = stage.sandbox.root().join("cluster/elsewhere");
     let client = stage.spoiled_before("start-recovery", |incident| {
         let plan = incident.plan.as_ref().unwrap();
@@ -306,8 +397,7 @@ fn troubles_in_the_alternative_directory_are_cured_there() {
     assert_eq!(end.plan.unwrap().target.point, TargetPoint::EndOfArchive);
     let mode = fs::metadata(&other).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
-    let directory = other.display().to_string();
-    stage.sandbox.server().run("pg_ctl", &["stop", "-D", &directory, "-m", "fast", "-w"]).unwrap();
+    stop_in(&stage, &other);
     drop(volume);
 }
 
@@ -351,10 +441,7 @@ fn full_disk(step: &str, left: u64) {
     let (_, trouble) = stage.next_trouble(&client).unwrap();
     assert_eq!(trouble.name, "no-space", "{trouble:#?}");
     // Without help it does not go on.
-    let cure = lifeboat::engine::runner::protocol::Command::Cure {
-        cure: LOOK_AGAIN.to_owned(),
-        cluster: None,
-    };
+    let cure = Command::Cure { cure: LOOK_AGAIN.to_owned(), cluster: None };
     let refused = stage.answer(&client, cure).unwrap_err();
     assert!(refused.what.contains("no more room"), "{refused}");
     volume.leave_free(None);

@@ -43,9 +43,19 @@ impl Stage {
 
     /// Up to just before a step, where the runner is killed; what `spoil` does is met by the rest.
     pub fn spoiled_before(&self, step: &str, spoil: impl FnOnce(&Incident)) -> Client {
+        self.spoiled(step, |client| self.to_gate(client), spoil)
+    }
+
+    /// As [`Stage::spoiled_before`], of the run that `gate` has agreed to.
+    pub fn spoiled(
+        &self,
+        step: &str,
+        gate: impl FnOnce(&Client),
+        spoil: impl FnOnce(&Incident),
+    ) -> Client {
         let place = format!("step.{step}.before");
         let client = self.runner(Some(&place));
-        self.to_gate(&client);
+        gate(&client);
         self.go_on(&client);
         self.until_lost(&client, &place);
         spoil(&self.left());
@@ -90,13 +100,18 @@ impl Stage {
         trouble
     }
 
-    /// Promotes where the server waits, and sees that every check that ran is content.
-    pub fn to_the_end(&self, client: &Client) -> Incident {
-        assert_eq!(self.next_trouble(client), None);
+    /// To promote, or to swap the new cluster in, where that is asked.
+    pub fn agree(&self, client: &Client) {
         if client.incident().unwrap().status == RunStatus::Held {
             self.ask(client, Command::Decide { decision: Decision::Promote });
             self.wait(client, "the promotion", |i| i.status != RunStatus::Held);
         }
+    }
+
+    /// Promotes where the server waits, and sees that every check that ran is content.
+    pub fn to_the_end(&self, client: &Client) -> Incident {
+        assert_eq!(self.next_trouble(client), None);
+        self.agree(client);
         assert_eq!(self.next_trouble(client), None);
         let last = self.wait(client, "the end", |i| i.status == RunStatus::Finished);
         verified(&last);
@@ -126,22 +141,19 @@ impl Stage {
     }
 
     pub fn append_conf(&self, lines: &str) {
-        let path = self.data().join("postgresql.conf");
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("{text}\n{lines}\n")).unwrap();
+        append_conf(&self.data(), lines);
     }
 
     /// Changes the recovery's own settings, as somebody with an editor might.
     pub fn edit_settings(&self, change: impl FnOnce(String) -> String) {
-        let path = self.data().join("postgresql.auto.conf");
-        let before = fs::read_to_string(&path).unwrap();
-        let after = change(before.clone());
-        assert_ne!(before, after);
-        fs::write(&path, after).unwrap();
+        edit_settings(&self.data(), change);
     }
 
     pub fn write_pid_file(&self, pid: u32, socket_folder: &Path) {
-        let data = self.data();
+        self.write_pid_file_in(&self.data(), pid, socket_folder);
+    }
+
+    pub fn write_pid_file_in(&self, data: &Path, pid: u32, socket_folder: &Path) {
         let path = data.join("postmaster.pid");
         let folder = socket_folder.display();
         let text = format!("{pid}\n{}\n1\n5432\n{folder}\n\n  1 2\nready   \n", data.display());
@@ -149,6 +161,20 @@ impl Stage {
         fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         self.give(&path);
     }
+}
+
+pub fn append_conf(data: &Path, lines: &str) {
+    let path = data.join("postgresql.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{text}\n{lines}\n")).unwrap();
+}
+
+pub fn edit_settings(data: &Path, change: impl FnOnce(String) -> String) {
+    let path = data.join("postgresql.auto.conf");
+    let before = fs::read_to_string(&path).unwrap();
+    let after = change(before.clone());
+    assert_ne!(before, after);
+    fs::write(&path, after).unwrap();
 }
 
 /// What came of it is sound, and the journal says which cures were taken.

@@ -19,6 +19,7 @@ pub mod hold;
 mod indexes;
 mod jobs;
 mod libraries;
+pub mod next_start;
 mod outreach;
 mod prepared;
 mod publications;
@@ -62,6 +63,7 @@ pub struct Item {
 /// The safety list, in the order in which it is best worked through.
 pub const ITEMS: &[Item] = &[
     timeline::ITEM,
+    next_start::ITEM,
     archiving::ITEM,
     prepared::ITEM,
     libraries::ITEM,

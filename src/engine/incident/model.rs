@@ -23,8 +23,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The step that brings the server to its target.
+/// The steps that copy the base backup.
+const RESTORE: &str = "restore-base";
+const RESTORE_PARTS: &str = "parts-restore";
+/// The steps that bring the server to its target.
 const REPLAY: &str = "replay";
+const REPLAY_PARTS: &str = "parts-replay";
 /// The steps that ask what is carried over, and carry it over.
 const CHOOSE_PARTS: &str = "parts-choose";
 const CARRY_PARTS: &str = "parts-carry";
@@ -492,11 +496,18 @@ impl Incident {
                 let before = self.plan.replace(plan.clone());
                 self.gate = Some((plan.hash.clone(), entry.actor.user.clone()));
                 self.clocks.replayed = None;
-                if before.is_none_or(|before| before.places.stood != plan.places.stood) {
+                let stood = |before: &Plan| before.places.stood.clone();
+                if before.as_ref().is_none_or(|before| stood(before) != plan.places.stood) {
                     self.step_back(plan);
                 }
+                // From another backup, the copy itself is made anew.
+                let anew = before.is_some_and(|before| before.base.set != plan.base.set);
                 // What copied and started the server stands; it replays on and asks again.
-                let again = self.steps.iter().position(|s| s.id == REPLAY).unwrap_or(usize::MAX);
+                let begins = |id: &str| match anew {
+                    true => matches!(id, RESTORE | RESTORE_PARTS),
+                    false => matches!(id, REPLAY | REPLAY_PARTS),
+                };
+                let again = self.steps.iter().position(|s| begins(&s.id)).unwrap_or(usize::MAX);
                 for step in self.steps.iter_mut().skip(again) {
                     step.close_hold(at);
                     step.status = StepStatus::Pending;
@@ -861,5 +872,35 @@ impl StepState {
         if let Some(since) = self.held_since.take() {
             self.held_seconds += at.duration_since(since).as_secs_f64().max(0.0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{declared, entry, finish, plan, running, start};
+    use super::*;
+
+    /// What was restored is set aside: the copy begins again, whichever step found it out.
+    #[test]
+    fn another_base_backup_is_copied_anew() {
+        let moved = |set: &str| {
+            let mut incident = declared();
+            running(&mut incident, "10:10:00");
+            start(&mut incident, "10:10:00", "restore-base");
+            finish(&mut incident, "10:11:00", "restore-base");
+            start(&mut incident, "10:11:00", "replay");
+            let mut plan = plan();
+            plan.base.set = set.to_owned();
+            let reach = serde_json::from_value(serde_json::json!({
+                "target": plan.target, "reachable": true, "checks": [], "base": plan.base,
+                "last_kept": null, "first_lost": null, "lost_commits": null, "lost_seconds": null,
+                "nearest": [], "wal_bytes": 0, "minimum_settings": [], "forecast": null,
+            }));
+            let event = Event::TargetMoved { reach: reach.unwrap(), plan };
+            incident.apply(&entry("10:12:00", event));
+            incident.steps.iter().map(|step| step.status).take(2).collect::<Vec<_>>()
+        };
+        assert_eq!(moved("set-20260113-020000"), [StepStatus::Done, StepStatus::Pending]);
+        assert_eq!(moved("set-20260112-020000"), [StepStatus::Pending, StepStatus::Pending]);
     }
 }

@@ -75,6 +75,9 @@ pub struct Adjustments {
     /// The server is opened on this port instead of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The new cluster beside the old one takes this port instead of its plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside_port: Option<u16>,
     /// Settings that are at least so high.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub minimums: Vec<(String, i64)>,
@@ -95,6 +98,7 @@ impl Adjustments {
             }
         }
         self.port = more.port.or(self.port);
+        self.beside_port = more.beside_port.or(self.beside_port);
         for (name, least) in &more.minimums {
             match self.minimums.iter_mut().find(|(known, _)| known == name) {
                 Some((_, known)) => *known = (*known).max(*least),
@@ -111,7 +115,8 @@ mod tests {
     #[test]
     fn adjustments_add_up() {
         let mut all = Adjustments::default();
-        let one = Adjustments { port: Some(5433), ..Adjustments::default() };
+        let one =
+            Adjustments { port: Some(5433), beside_port: Some(5440), ..Adjustments::default() };
         let low = |least| Adjustments {
             minimums: vec![(String::from("max_connections"), least)],
             without_libraries: vec![String::from("absent")],
@@ -121,7 +126,7 @@ mod tests {
         for more in [one, low(200), low(100)] {
             all.add(&more);
         }
-        assert_eq!(all.port, Some(5433));
+        assert_eq!((all.port, all.beside_port), (Some(5433), Some(5440)));
         assert_eq!(all.minimums, [(String::from("max_connections"), 200)]);
         assert_eq!(all.without_libraries, ["absent"]);
         assert_eq!(all.without_repositories, ["near"]);

@@ -147,6 +147,8 @@ impl ClosedServer {
     pub fn remove(&self) -> Result<(), SettingsError> {
         let gone = |result: io::Result<()>| match result {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // Somebody else's file in it: the folder stays with that.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             other => other,
         };
         gone(fs::remove_file(self.hba()))

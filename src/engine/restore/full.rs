@@ -54,18 +54,53 @@ pub fn choose(site: &Site, asked: &FullRestore) -> Result<Reach, Explanation> {
     );
     let port = free_port(asked.port.unwrap_or(PORT), cluster.connection.port)?;
     let newest = list.remove(0);
-    let judged = judge(site, &newest, &destination, port, asked)?;
+    let place = Place { destination: &destination, port, held: false };
+    let judged = judge(site, &newest, &place, asked)?;
     if judged.reachable || asked.set.is_some() {
         return Ok(judged);
     }
     // The newest that serves: an older one where the newest is not whole.
     for base in list {
-        let older = judge(site, &base, &destination, port, asked)?;
+        let older = judge(site, &base, &place, asked)?;
         if older.reachable {
             return Ok(older);
         }
     }
     Ok(judged)
+}
+
+/// The plan's restore from the newest other base backup that serves, into the directory that it has
+/// made already. `judged` reads the log, as in [`weigh`].
+///
+/// # Errors
+/// Where the plan is no full restore, no repository answers, or there is no other backup.
+pub fn from_another(
+    site: &Site,
+    plan: &Plan,
+    judged: &dyn Fn(&Target) -> Result<Reach, Explanation>,
+) -> Result<Reach, Explanation> {
+    let Procedure::FullRestore { destination, port } = &plan.procedure else {
+        return Err(refused(String::from("That was no full restore."), ""));
+    };
+    let place = Place { destination: Path::new(destination), port: *port, held: true };
+    let asked = FullRestore { to_end: plan.procedure_is_to_end(), ..FullRestore::default() };
+    let (bases, _) = bases(&site.config, &site.cluster)?;
+    let known = Some(plan.identity.system_identifier);
+    let mut best = None;
+    for base in candidates(&bases, known, None)?.iter().filter(|b| b.set != plan.base.set) {
+        let mut reach = judge(site, base, &place, &asked)?;
+        weigh(&mut reach, judged);
+        if reach.reachable {
+            return Ok(reach);
+        }
+        best.get_or_insert(reach);
+    }
+    best.ok_or_else(|| {
+        refused(
+            format!("There is no other base backup than {}.", plan.base.set),
+            "Look for a copy elsewhere and name its repository in lifeboat.toml.",
+        )
+    })
 }
 
 /// The runbook's own name for it: `<data directory>-restore`.
@@ -171,14 +206,22 @@ fn free_port(wanted: u16, own: u16) -> Result<u16, Explanation> {
         })
 }
 
+/// Where the new cluster goes.
+struct Place<'a> {
+    destination: &'a Path,
+    port: u16,
+    /// It is made already, and this restore's own.
+    held: bool,
+}
+
 fn judge(
     site: &Site,
     base: &BaseSummary,
-    destination: &Path,
-    port: u16,
+    place: &Place<'_>,
     asked: &FullRestore,
 ) -> Result<Reach, Explanation> {
     let (config, cluster) = (&site.config, &site.cluster);
+    let (destination, port) = (place.destination, place.port);
     let chosen = copies::choose(config, cluster, &base.set, None, None);
     let source = chosen.as_ref().ok().and_then(|chosen| chosen.source(config, cluster));
     let mut base = base.clone();
@@ -191,7 +234,7 @@ fn judge(
         copy(&chosen.map(|_| source.clone())),
         own_wal(config, cluster, &base, set.as_ref()),
         version(site, &base),
-        self::destination(site, destination, &base),
+        self::destination(site, place, &base),
         room(destination, &base),
         spaces(set.as_ref(), site.live(), asked.to_end),
         created(config, cluster, set.as_ref()),
@@ -320,8 +363,12 @@ fn version(site: &Site, base: &BaseSummary) -> Check {
     }
 }
 
-fn destination(site: &Site, destination: &Path, base: &BaseSummary) -> Check {
+fn destination(site: &Site, place: &Place<'_>, base: &BaseSummary) -> Check {
     let begun = begin("destination", "The new cluster's directory");
+    let destination = place.destination;
+    if place.held {
+        return begun.verified(format!("{} is this restore's own.", destination.display()));
+    }
     match may_take(site, destination, &base.set) {
         Ok(()) => begun.verified(format!("{} is free.", destination.display())),
         Err(why) => begun.failed(format!("{} {}", why.what, why.next)),

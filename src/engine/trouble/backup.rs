@@ -13,7 +13,8 @@ const SIGNS: [&str; 4] = [
 ];
 
 pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
-    let restoring = scene.step == "restore-base" && scene.failure.kind == Kind::Integrity;
+    let restoring = matches!(scene.step, "restore-base" | "parts-restore")
+        && scene.failure.kind == Kind::Integrity;
     let sign = SIGNS.into_iter().find(|sign| scene.says(sign));
     if !restoring && sign.is_none() {
         return None;
@@ -34,6 +35,6 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
              used unchecked, and no server can start on what was restored."
         ),
         vec![told],
-        vec![other_base_cure(&set), good],
+        vec![other_base_cure(world), good],
     )
 }

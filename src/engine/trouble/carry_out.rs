@@ -1,14 +1,19 @@
 //! Cures carried out, each exactly as it was proposed. Looks again first; deletes nothing; says
 //! what it did. What lasts beyond one start is given back as an adjustment for the journal.
 
-use super::machine::{Machine, free, is_free, strangers};
-use super::{World, repository};
+use super::machine::{Machine, free, is_free, is_free_in, strangers};
+use super::{
+    FETCH_ELSEWHERE, FREE_PORT, Ground, OTHER_PORT, TELL_AGAIN, WITHOUT_LIBRARY, World, repository,
+};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
-use crate::engine::incident::facts::{Reach, Target, TargetPoint, Verdict};
+use crate::engine::incident::facts::{Procedure, Reach, Target, TargetPoint, Verdict};
+use crate::engine::incident::past::Cost;
 use crate::engine::incident::trouble::{Adjustments, Cure, LOOK_AGAIN};
+use crate::engine::postgres::control::StopMode;
 use crate::engine::postgres::recovery_settings;
 use crate::engine::recovery_point::Landscape;
+use crate::engine::restore::full;
 use crate::engine::restore::plan::beside;
 use crate::engine::restore::steps::Site;
 use crate::engine::runner::guard;
@@ -22,35 +27,55 @@ use std::time::{Duration, Instant};
 
 /// How long a repository is waited for.
 const WAIT: Duration = Duration::from_secs(60);
+/// How long the recovering server may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 
 /// Carries out a cure that leaves the plan as it is.
 ///
 /// # Errors
 /// Where it no longer fits, or did not help. The failed step stays as it is.
-pub fn carry_out(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
+pub fn carry_out(machine: &Machine<'_>, cure: &Cure) -> Result<Cured, Explanation> {
+    let (site, plan) = (machine.site(), machine.plan());
     site.confirm_place(plan)?;
+    permitted(machine, cure)?;
     match cure.id.as_str() {
         "raise-settings" => raise(cure),
-        "fetch-elsewhere" => fetch_elsewhere(site, plan, cure),
+        FETCH_ELSEWHERE => fetch_elsewhere(machine, cure),
         "go-on" => Ok(done("It was seen that the file can be had")),
         "own-files" => own_files(site, plan, cure),
-        "set-pid-file-aside" => set_pid_file_aside(site, plan),
-        "free-port" => free_port(cure),
-        "without-library" => Ok(Cured {
+        "set-pid-file-aside" => set_pid_file_aside(machine),
+        FREE_PORT => free_port(cure),
+        OTHER_PORT => other_port(site, cure),
+        TELL_AGAIN => {
+            site.configure_anew(plan)?;
+            Ok(done("The recovery's settings are written anew, as the plan has them"))
+        }
+        WITHOUT_LIBRARY => Ok(Cured {
             adjusted: Adjustments {
                 without_libraries: cure.with.clone(),
                 ..Adjustments::default()
             },
             ..done(format!("{} is left out at this recovery's own starts", cure.with.join(", ")))
         }),
-        "wait-for-repository" => wait_for_repository(site, plan),
-        repository::WITHOUT => without_repository(site, plan, cure),
+        repository::WAIT => wait_for_repository(machine),
+        repository::WITHOUT => without_repository(machine, cure),
         LOOK_AGAIN => look_again(site, cure),
         _ => Err(guard::refusal(
             format!("This version of Lifeboat does not know the cure \"{}\".", cure.id),
             "Carry it out by hand, then try the step again.",
         )),
     }
+}
+
+/// Once more at the cure itself: nothing of another ground is touched.
+fn permitted(machine: &Machine<'_>, cure: &Cure) -> Result<(), Explanation> {
+    if machine.ground().permits(cure) {
+        return Ok(());
+    }
+    Err(guard::refusal(
+        format!("\"{}\" is no cure of this step: it might touch the old cluster.", cure.title),
+        "Mend the cause by hand, then try the step again.",
+    ))
 }
 
 fn done(text: impl Into<String>) -> Cured {
@@ -71,9 +96,10 @@ fn raise(cure: &Cure) -> Result<Cured, Explanation> {
     Ok(Cured { adjusted, ..done(format!("{name} is raised to {least} for this recovery")) })
 }
 
-fn fetch_elsewhere(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
+fn fetch_elsewhere(machine: &Machine<'_>, cure: &Cure) -> Result<Cured, Explanation> {
+    let (site, plan) = (machine.site(), machine.plan());
     let name = cure.with.first().ok_or_else(|| unfit("The cure names no log file."))?;
-    let aside = Path::new(&plan.aside).join("pg_wal");
+    let aside = machine.old().join("pg_wal");
     if aside.is_dir() {
         let request = rescue::RescueRequest {
             pg_wal: &aside,
@@ -84,7 +110,8 @@ fn fetch_elsewhere(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Expla
         rescue::rescue(&request, &|_, _| {}).map_err(|e| e.explanation())?;
     }
     let adjusted = Adjustments { all_repositories: true, ..Adjustments::default() };
-    let place = Machine::new(&site.adjusted_by(&adjusted), plan).whereabouts(name);
+    let asked = site.adjusted_by(&adjusted);
+    let place = Machine::new(&asked, plan, machine.ground()).whereabouts(name);
     match place.found.first() {
         Some(found) => {
             tell_server(site, plan, &adjusted)?;
@@ -97,7 +124,7 @@ fn fetch_elsewhere(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Expla
         }
         None => Err(Explanation::new(
             Kind::NotFound,
-            format!("{name} was found in no repository and not in the directory set aside."),
+            format!("{name} was found in no repository and not in {}.", machine.old_directory()),
             "The recovering server is down; nothing was changed.",
             "Bring the file back, or end the recovery before it.",
         )),
@@ -135,8 +162,9 @@ fn own_files(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation
     )))
 }
 
-fn set_pid_file_aside(site: &Site, plan: &Plan) -> Result<Cured, Explanation> {
-    let proof = Machine::new(site, plan).pid_file_is_stale().map_err(|why| {
+fn set_pid_file_aside(machine: &Machine<'_>) -> Result<Cured, Explanation> {
+    let site = machine.site();
+    let proof = machine.pid_file_is_stale().map_err(|why| {
         Explanation::new(
             Kind::Refused,
             format!("The lock file may be in use: {why}."),
@@ -155,12 +183,22 @@ fn set_pid_file_aside(site: &Site, plan: &Plan) -> Result<Cured, Explanation> {
     Ok(done(format!("The left-over postmaster.pid is kept as {} ({proof})", kept.display())))
 }
 
+fn port_of(cure: &Cure) -> Result<u16, Explanation> {
+    let port = cure.with.first().and_then(|port| port.parse().ok());
+    port.ok_or_else(|| unfit("The cure names no port."))
+}
+
+fn other_port(site: &Site, cure: &Cure) -> Result<Cured, Explanation> {
+    let port = port_of(cure)?;
+    if !is_free_in(&site.closed()?.socket_directory, port) {
+        return Err(unfit(format!("Port {port} was taken meanwhile.")));
+    }
+    let adjusted = Adjustments { beside_port: Some(port), ..Adjustments::default() };
+    Ok(Cured { adjusted, ..done(format!("The new cluster is started at port {port}")) })
+}
+
 fn free_port(cure: &Cure) -> Result<Cured, Explanation> {
-    let port: u16 = cure
-        .with
-        .first()
-        .and_then(|port| port.parse().ok())
-        .ok_or_else(|| unfit("The cure names no port."))?;
+    let port = port_of(cure)?;
     if !is_free(port) {
         return Err(unfit(format!("Port {port} was taken meanwhile.")));
     }
@@ -171,10 +209,9 @@ fn free_port(cure: &Cure) -> Result<Cured, Explanation> {
     })
 }
 
-fn wait_for_repository(site: &Site, plan: &Plan) -> Result<Cured, Explanation> {
+fn wait_for_repository(machine: &Machine<'_>) -> Result<Cured, Explanation> {
     let end = Instant::now() + WAIT;
-    let machine = Machine::new(site, plan);
-    let needed = site.asked(plan);
+    let needed = machine.site().asked(machine.plan());
     loop {
         let away = machine.repositories_away().into_iter();
         let away: Vec<_> = away.filter(|(name, _)| needed.contains(&name)).collect();
@@ -200,13 +237,19 @@ fn tell_server(site: &Site, plan: &Plan, adjusted: &Adjustments) -> Result<(), E
     let site = site.adjusted_by(&all);
     if recovery_settings::is_written(site.data()).map_err(|e| e.explanation())? {
         site.configure_anew(plan)?;
+        // One that waits for more log is told by its next start, with which the step begins.
+        if site.is_told_to_recover() && site.running()? {
+            let driver = site.driver()?;
+            driver.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
+        }
     }
     Ok(())
 }
 
 /// Only while it is still away, and while another answers.
-fn without_repository(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
-    let away = Machine::new(site, plan).repositories_away();
+fn without_repository(machine: &Machine<'_>, cure: &Cure) -> Result<Cured, Explanation> {
+    let (site, plan) = (machine.site(), machine.plan());
+    let away = machine.repositories_away();
     let is_away = |name: &String| away.iter().any(|(gone, _)| gone == name);
     if let Some(back) = cure.with.iter().find(|name| !is_away(name)) {
         return Err(unfit(format!("\"{back}\" answers again.")));
@@ -244,21 +287,21 @@ fn look_again(site: &Site, cure: &Cure) -> Result<Cured, Explanation> {
 /// # Errors
 /// Where no transaction before it can be reached.
 pub fn stop_at_gap(
-    site: &Site,
-    plan: &Plan,
+    machine: &Machine<'_>,
     landscape: &Landscape,
     cure: &Cure,
 ) -> Result<Cured, Explanation> {
+    let (site, plan) = (machine.site(), machine.plan());
     site.confirm_place(plan)?;
+    permitted(machine, cure)?;
     let asked = reach(landscape, &plan.target)?;
     // A file that is there and damaged was read in an earlier look: it is left out by its place.
-    let machine = Machine::new(site, plan);
     let broken = cure.with.first().and_then(|name| machine.starts(name)).filter(|at| {
         let before_end = plan.replay_until.is_some_and(|end| *at < end);
         before_end && cure.with.first().is_some_and(|n| machine.whereabouts(n).found.is_empty())
     });
     if good(&asked) && broken.is_none() {
-        site.configure_anew(plan)?;
+        told_once_more(machine)?;
         return Ok(done(
             "Nothing is missing: the point is proven anew, and the server is told it once more",
         ));
@@ -280,7 +323,7 @@ pub fn stop_at_gap(
         inclusive: true,
         timeline: plan.target.timeline,
     };
-    let reach = Reach { target, ..best };
+    let reach = of_plan(Reach { target, ..best }, plan);
     let mut moved = plan.moved_to(&reach).map_err(no_hash)?;
     moved.ends_at = moved.replay_until;
     let moved = moved.seal().map_err(no_hash)?;
@@ -296,9 +339,21 @@ pub fn stop_at_gap(
 ///
 /// # Errors
 /// Where no other base backup reaches the point.
-pub fn other_base(site: &Site, plan: &Plan, landscape: Landscape) -> Result<Cured, Explanation> {
+pub fn other_base(
+    machine: &Machine<'_>,
+    landscape: Landscape,
+    cure: &Cure,
+) -> Result<Cured, Explanation> {
+    let (site, plan) = (machine.site(), machine.plan());
     site.confirm_place(plan)?;
-    let proven = reach(&landscape.without(&plan.base.set), &plan.target)?;
+    permitted(machine, cure)?;
+    let landscape = landscape.without(&plan.base.set);
+    let proven = match plan.procedure {
+        Procedure::FullRestore { .. } => {
+            full::from_another(site, plan, &|target| reach(&landscape, target))?
+        }
+        _ => of_plan(reach(&landscape, &plan.target)?, plan),
+    };
     let base = proven.base.clone().filter(|_| good(&proven));
     let Some(base) = base else { return Err(guard::unreachable(&proven)) };
     if site.recovered(plan).running()? {
@@ -317,19 +372,20 @@ pub fn other_base(site: &Site, plan: &Plan, landscape: Landscape) -> Result<Cure
 /// # Errors
 /// Where there is none.
 pub fn other_point(
-    site: &Site,
-    plan: &Plan,
+    machine: &Machine<'_>,
     landscape: &Landscape,
     cure: &Cure,
 ) -> Result<Cured, Explanation> {
+    let (site, plan) = (machine.site(), machine.plan());
     site.confirm_place(plan)?;
+    permitted(machine, cure)?;
     let own = cure.with.first().is_some_and(|with| with == "own-timeline");
     let timeline = if own { Some(plan.base.timeline) } else { plan.target.timeline };
     let target = Target { timeline, ..plan.target.clone() };
     let asked = reach(landscape, &target)?;
     if good(&asked) && asked.target == plan.target {
         // The plan's own point holds: the server was told another.
-        site.configure_anew(plan)?;
+        told_once_more(machine)?;
         return Ok(done(
             "The plan's own point is proven anew, and the server is told it once more",
         ));
@@ -344,9 +400,29 @@ pub fn other_point(
         })
         .ok_or_else(|| guard::unreachable(&asked))?
     };
+    let reach = of_plan(reach, plan);
     let text = format!("The recovery goes on to {}", reach.target);
     let moved = plan.moved_to(&reach).map_err(no_hash)?;
     Ok(Cured { moved: Some((reach, moved)), ..done(text) })
+}
+
+/// The plan's own settings, written anew. The copy of parts gets them at each start.
+fn told_once_more(machine: &Machine<'_>) -> Result<(), Explanation> {
+    match machine.ground() {
+        Ground::Copy => Ok(()),
+        _ => machine.site().configure_anew(machine.plan()),
+    }
+}
+
+/// A point that was proven, by the procedure of the plan that goes on to it.
+fn of_plan(reach: Reach, plan: &Plan) -> Reach {
+    let reach = Reach { procedure: plan.procedure.clone(), ..reach };
+    if !plan.procedure.is_parts() {
+        return reach;
+    }
+    // Production goes on: nothing that was committed is given up.
+    let cost = Cost { tables: Some(Vec::new()), more_tables: 0, ..reach.cost };
+    Reach { lost_commits: Some(0), lost_seconds: Some(0.0), first_lost: None, cost, ..reach }
 }
 
 fn reach(landscape: &Landscape, target: &Target) -> Result<Reach, Explanation> {

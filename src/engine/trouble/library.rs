@@ -1,12 +1,34 @@
 //! A library that the server cannot load: an extension that was not installed on this machine.
 
-use super::{LOOK_AGAIN, Scene, World, by_lifeboat, by_people, evidence, trouble};
+use super::{LOOK_AGAIN, Scene, WITHOUT_LIBRARY, World, by_lifeboat, by_people, evidence, trouble};
 use crate::engine::incident::trouble::Trouble;
 
+const SIGNS: [&str; 2] = ["could not access file", "could not load library"];
+
+/// A statement failed for want of a library, in the copy beside production or there: both run on this
+/// machine.
+pub(super) fn of_statement(scene: &Scene<'_>) -> Option<Trouble> {
+    let sign = SIGNS.into_iter().find(|sign| scene.failure.what.contains(sign))?;
+    let path = scene.quoted_after(sign)?;
+    let install = by_people(
+        LOOK_AGAIN,
+        &format!("Bring {path} to this machine, then look again"),
+        "Install the extension's package for this server's version, or put the file back where the \
+         database names it.",
+    );
+    trouble(
+        "missing-library",
+        format!(
+            "What is carried over calls the library {path}, which is not on this machine. Everything \
+             was rolled back: nothing in production was changed."
+        ),
+        vec![evidence("statement", scene.failure.what.clone())],
+        vec![install],
+    )
+}
+
 pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
-    let sign = ["could not access file", "could not load library"]
-        .into_iter()
-        .find(|sign| scene.words.contains(sign));
+    let sign = SIGNS.into_iter().find(|sign| scene.words.contains(sign));
     let line = match sign {
         Some(sign) => scene.line_with(sign)?,
         // In another language: the state "undefined file" and a library that is to be loaded.
@@ -28,7 +50,7 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     let listed = loaded.iter().find(|l| **l == path || l.rsplit('/').next() == Some(&name));
     let without = listed.map(|listed| {
         by_lifeboat(
-            "without-library",
+            WITHOUT_LIBRARY,
             &format!("Start without {name} for this recovery"),
             "The library is left out of shared_preload_libraries at this recovery's own starts. The \
              configuration is not changed.",

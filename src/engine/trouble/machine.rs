@@ -2,8 +2,9 @@
 //! another machine has to answer has a limit.
 
 use super::pid_file;
-use super::scene::{Scene, Stranger, Whereabouts, World};
+use super::scene::{Ground, Scene, Stranger, Whereabouts, World};
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::facts::TargetPoint;
 use crate::engine::postgres::control::last_lines;
 use crate::engine::postgres::{Lsn, control_file};
 use crate::engine::repository::Repository;
@@ -29,12 +30,50 @@ const LINES: usize = 80;
 pub struct Machine<'a> {
     site: &'a Site,
     plan: &'a Plan,
+    ground: Ground,
+    /// Of a server that is started otherwise than a recovery's: its log and its socket's folder.
+    server: Option<(PathBuf, PathBuf)>,
 }
 
 impl<'a> Machine<'a> {
+    /// For the server in the data directory of `site`.
     #[must_use]
-    pub fn new(site: &'a Site, plan: &'a Plan) -> Self {
-        Self { site, plan }
+    pub fn new(site: &'a Site, plan: &'a Plan, ground: Ground) -> Self {
+        Self { site, plan, ground, server: None }
+    }
+
+    /// For the copy beside production; `site` is production's, seen from the copy's data directory.
+    #[must_use]
+    pub fn of_copy(site: &'a Site, plan: &'a Plan, log: &Path, socket: &Path) -> Self {
+        let server = Some((log.to_owned(), socket.to_owned()));
+        Self { site, plan, ground: Ground::Copy, server }
+    }
+
+    pub(super) fn site(&self) -> &'a Site {
+        self.site
+    }
+
+    pub(super) fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    fn log(&self) -> PathBuf {
+        self.server.as_ref().map_or_else(|| self.site.recovery_log(), |(log, _)| log.clone())
+    }
+
+    fn socket_folder(&self) -> Result<PathBuf, Explanation> {
+        match &self.server {
+            Some((_, socket)) => Ok(socket.clone()),
+            None => self.site.closed().map(|closed| closed.socket_directory),
+        }
+    }
+
+    /// The directory that may have log files which no repository has.
+    pub(super) fn old(&self) -> &Path {
+        match self.ground {
+            Ground::InPlace | Ground::Swapped => Path::new(&self.plan.aside),
+            Ground::Beside | Ground::Old | Ground::Copy => self.site.live(),
+        }
     }
 
     /// What the failure says, with the lines that belong to it: a failed start brings its own, and
@@ -45,20 +84,23 @@ impl<'a> Machine<'a> {
             failure.what.split_once("The last lines of its log:").unwrap_or_default();
         let mut lines: Vec<String> = carried.lines().map(|line| line.trim().to_owned()).collect();
         lines.retain(|line| !line.is_empty());
-        let runs = matches!(step, "replay" | "inspect" | "promote" | "start-recovery");
+        let runs = matches!(
+            step,
+            "replay" | "inspect" | "promote" | "promote-beside" | "start-recovery" | "parts-replay"
+        );
         // What a failed promotion brings is the log of the server as it is when it is open.
         if step == "promote" {
             lines.clear();
         }
         if lines.is_empty() && runs && !failure.what.contains("did not start") {
-            lines = since_start(last_lines(&self.site.recovery_log(), 0, LINES));
+            lines = since_start(last_lines(&self.log(), 0, LINES));
         }
         Scene::new(step, failure, lines)
     }
 
     fn segment_size(&self) -> Option<u64> {
         let control = control_file::read(self.site.data());
-        let control = control.or_else(|_| control_file::read(Path::new(&self.plan.aside)));
+        let control = control.or_else(|_| control_file::read(self.old()));
         control.ok().map(|control| u64::from(control.wal_segment_size))
     }
 }
@@ -70,6 +112,14 @@ fn since_start(lines: Vec<String>) -> Vec<String> {
 }
 
 impl World for Machine<'_> {
+    fn ground(&self) -> Ground {
+        self.ground
+    }
+
+    fn ends_with_base(&self) -> bool {
+        self.plan.target.point == TargetPoint::EndOfBase
+    }
+
     fn data(&self) -> PathBuf {
         self.site.data().to_owned()
     }
@@ -80,22 +130,31 @@ impl World for Machine<'_> {
 
     fn could_go(&self) -> Vec<(PathBuf, u64)> {
         let data = self.site.data();
-        let (Some(folder), Some(name)) = (data.parent(), data.file_name()) else {
-            return Vec::new();
-        };
+        let live = self.site.live();
         let needed = [&*self.plan.aside, &*self.plan.rescue].map(PathBuf::from);
-        let volume = fs::metadata(folder).map(|m| m.dev()).ok();
-        let name = name.to_string_lossy().into_owned();
-        let left =
-            [".abandoned.", ".damaged.", ".rescued-wal."].map(|word| format!("{name}{word}"));
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut found: Vec<(PathBuf, u64)> = entries
-            .map(|entry| entry.path())
+        let words = [".abandoned.", ".damaged.", ".rescued-wal."];
+        // Beside the old cluster's directory, and beside a new one of another name.
+        let places = [data, live].into_iter().filter_map(|directory| {
+            let name = directory.file_name()?.to_string_lossy().into_owned();
+            Some((directory.parent()?.to_owned(), words.map(|word| format!("{name}{word}"))))
+        });
+        let mut places: Vec<(PathBuf, [String; 3])> = places.collect();
+        places.dedup();
+        let volume = ancestor(data).and_then(|near| fs::metadata(near).ok()).map(|m| m.dev());
+        let named = |(folder, left): (PathBuf, [String; 3])| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let entries = entries.map(|entry| entry.path());
+            entries
+                .filter(|path| {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    left.iter().any(|start| name.starts_with(start))
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut found: Vec<(PathBuf, u64)> = places
+            .into_iter()
+            .flat_map(named)
             .filter(|path| !needed.contains(path))
-            .filter(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                left.iter().any(|start| name.starts_with(start))
-            })
             .filter(|path| fs::metadata(path).map(|m| m.dev()).ok() == volume)
             .map(|path| {
                 let bytes = size_of(&path);
@@ -128,7 +187,8 @@ impl World for Machine<'_> {
     fn whereabouts(&self, name: &str) -> Whereabouts {
         let mut place = Whereabouts::default();
         let asked = self.site.asked(self.plan);
-        let asked = |repository: &String| asked.contains(&repository);
+        let copy = self.ground == Ground::Copy;
+        let asked = |repository: &String| copy || asked.contains(&repository);
         let wanted = name.to_owned();
         for (repository, answer) in self.ask_all(move |repository| has(repository, &wanted)) {
             match answer {
@@ -144,9 +204,14 @@ impl World for Machine<'_> {
             place.found.push(String::from("the rescued files"));
         }
         // Only where every repository says that it is absent the recovery looks beside them.
-        let aside = Path::new(&self.plan.aside).join("pg_wal").join(name);
-        if proven_absent && holds(&aside, name) {
-            place.elsewhere.push(String::from("the directory set aside"));
+        let old = self.old().join("pg_wal").join(name);
+        if proven_absent && holds(&old, name) {
+            let told = self.old_directory().to_owned();
+            // The copy looks there itself, at each start.
+            match self.ground {
+                Ground::Copy => place.found.push(told),
+                _ => place.elsewhere.push(told),
+            }
         }
         place
     }
@@ -174,21 +239,33 @@ impl World for Machine<'_> {
     }
 
     fn pid_file_is_stale(&self) -> Result<String, String> {
-        let closed = self.site.closed().map_err(|e| e.what)?;
-        pid_file::stale(self.site.data(), &closed.socket_directory)
+        let folder = self.socket_folder().map_err(|e| e.what)?;
+        pid_file::stale(self.site.data(), &folder)
     }
 
     fn preloaded(&self) -> Vec<String> {
+        if self.ground == Ground::Copy {
+            return Vec::new();
+        }
         self.site.preloaded().unwrap_or_default()
     }
 
     fn port(&self) -> u16 {
-        self.site.cluster.connection.port
+        match &self.site.beside {
+            Some(beside) if self.ground == Ground::Beside => beside.port,
+            _ => self.site.cluster.connection.port,
+        }
     }
 
     fn free_port(&self) -> Option<u16> {
         let own = self.port();
-        (own.checked_add(1)?..=own.saturating_add(200)).find(|port| is_free(*port))
+        let all = own.checked_add(1)?..=own.saturating_add(200);
+        if self.ground == Ground::Beside {
+            let folder = self.socket_folder().ok()?;
+            let live = self.site.cluster.connection.port;
+            return all.into_iter().find(|port| *port != live && is_free_in(&folder, *port));
+        }
+        all.into_iter().find(|port| is_free(*port))
     }
 
     fn repositories_asked(&self) -> Vec<String> {
@@ -262,13 +339,24 @@ fn holds(path: &Path, name: &str) -> bool {
     file.read_exact(&mut head).is_ok() && identity::check(name, &head, length).is_ok()
 }
 
+/// The path itself, or the nearest folder above it that is there.
+fn ancestor(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|path| path.exists())
+}
+
 pub(super) fn free(path: &Path) -> Option<u64> {
-    let volume = rustix::fs::statvfs(path).ok()?;
+    let volume = rustix::fs::statvfs(ancestor(path)?).ok()?;
     Some(volume.f_bavail.saturating_mul(volume.f_frsize))
 }
 
 pub(super) fn is_free(port: u16) -> bool {
     std::net::TcpListener::bind(("0.0.0.0", port)).is_ok()
+}
+
+/// Whether a closed server could have that port, which is part of its socket's name.
+pub(super) fn is_free_in(folder: &Path, port: u16) -> bool {
+    let lock = folder.join(format!(".s.PGSQL.{port}.lock"));
+    is_free(port) && fs::symlink_metadata(lock).is_err()
 }
 
 fn size_of(path: &Path) -> u64 {

@@ -27,7 +27,8 @@ mod wal;
 
 pub use carry_out::{carry_out, other_base, other_point, stop_at_gap};
 pub use machine::Machine;
-pub use scene::{Scene, Stranger, Whereabouts, World};
+pub use repository::WAIT;
+pub use scene::{Ground, Scene, Stranger, Whereabouts, World};
 
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
@@ -40,6 +41,17 @@ pub const STOP_AT_GAP: &str = "stop-at-gap";
 pub const OTHER_BASE: &str = "other-base";
 /// Goes to the nearest point that can be reached from here.
 pub const OTHER_POINT: &str = "nearest-point";
+
+/// Opens the recovered database on another port.
+const FREE_PORT: &str = "free-port";
+/// Gives the new cluster beside the old one another port.
+const OTHER_PORT: &str = "other-port";
+/// Starts without a library.
+const WITHOUT_LIBRARY: &str = "without-library";
+/// Fetches a log file from where the recovery did not look.
+const FETCH_ELSEWHERE: &str = "fetch-elsewhere";
+/// Writes the recovery's settings anew, as the plan has them.
+const TELL_AGAIN: &str = "tell-again";
 
 type Rule = fn(&Scene<'_>, &dyn World) -> Option<Trouble>;
 
@@ -57,13 +69,25 @@ const TABLE: [Rule; 10] = [
     rights::rule,
 ];
 
-/// What the scene is recognised as.
+/// What the scene is recognised as, with the cures that may be carried out on its ground. Where none
+/// is left, people mend it and it is looked at again.
 #[must_use]
 pub fn recognise(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
-    TABLE.iter().find_map(|rule| rule(scene, world))
+    let mut found = TABLE.iter().find_map(|rule| rule(scene, world))?;
+    found.cures.retain(|cure| world.ground().permits(cure));
+    if found.cures.is_empty() {
+        found.cures.push(by_people(
+            LOOK_AGAIN,
+            "Mend the cause, then look again",
+            "Lifeboat changes nothing of the old cluster. Once the cause is mended, the step is run \
+             again from where it stood.",
+        ));
+    }
+    Some(found)
 }
 
-/// As [`recognise`], for a step of the incident's run that just failed on this machine.
+/// As [`recognise`], for a step of the incident's run that just failed on this machine. `site` is
+/// the ground that the step stands on.
 #[must_use]
 pub fn recognise_at(
     site: &Site,
@@ -71,8 +95,23 @@ pub fn recognise_at(
     step: &str,
     failure: &Explanation,
 ) -> Option<Trouble> {
-    let machine = Machine::new(site, incident.plan.as_ref()?);
+    let plan = incident.plan.as_ref()?;
+    let machine = Machine::new(site, plan, Ground::of(plan, step));
     recognise(&machine.scene(step, failure), &machine)
+}
+
+/// As [`recognise`], of a run for parts: only what is the copy's. What is carried over is written to
+/// production, whose words tell nothing of the copy; a library that one of the two lacks, the other
+/// lacks as well.
+#[must_use]
+pub fn recognise_in_copy(
+    machine: &Machine<'_>,
+    step: &str,
+    failure: &Explanation,
+) -> Option<Trouble> {
+    let scene = machine.scene(step, failure);
+    let of_copy = matches!(step, "parts-restore" | "parts-replay") || !scene.lines.is_empty();
+    if of_copy { recognise(&scene, machine) } else { library::of_statement(&scene) }
 }
 
 fn trouble(
@@ -112,13 +151,20 @@ fn by_people(id: &str, title: &str, does: impl Into<String>) -> Cure {
 }
 
 /// Choosing anew, which the restore screen's own keys do.
-fn choose_again(title: &str, why: &str) -> Cure {
+fn choose_again(world: &dyn World, title: &str, why: &str) -> Cure {
+    let kept = match world.ground() {
+        Ground::Copy => "The copy is taken down; production stays as it is.",
+        Ground::Beside | Ground::Old => {
+            "The new directory stays until you discard it by its name; the old cluster is as it was."
+        }
+        Ground::InPlace | Ground::Swapped => "Nothing is deleted.",
+    };
     by_people(
         "choose-again",
         title,
         format!(
             "{why} Cancel this run (X), put everything back (U), and choose again on the \
-                 recovery point's screen (2). Nothing is deleted."
+                 recovery point's screen (2). {kept}"
         ),
     )
 }
@@ -140,8 +186,22 @@ impl Cure {
     }
 }
 
-/// Another base backup for the same point.
-fn other_base_cure(set: &str) -> Cure {
+/// Another base backup for the same point; where the plan ends with the backup, for that one's end.
+fn other_base_cure(world: &dyn World) -> Cure {
+    let set = world.base();
+    if world.ends_with_base() {
+        return by_lifeboat(
+            OTHER_BASE,
+            "Begin again from another base backup, to that one's end",
+            &format!(
+                "The newest other backup than {set} is proven; what was restored is set aside, not \
+                 deleted, and the copy begins again."
+            ),
+            "the copy from the start; room for what is set aside",
+            "the data is that of the other backup's end: what was written between the two is not in it",
+        )
+        .by_name();
+    }
     by_lifeboat(
         OTHER_BASE,
         "Begin again from another base backup",

@@ -1,7 +1,10 @@
 //! Something is taken: the data directory's `postmaster.pid`, a socket's lock file, or the port.
 //! A file that a living server may hold is never touched.
 
-use super::{LOOK_AGAIN, Scene, World, by_lifeboat, by_people, evidence, trouble};
+use super::{
+    FREE_PORT, Ground, LOOK_AGAIN, OTHER_PORT, Scene, World, by_lifeboat, by_people, evidence,
+    trouble,
+};
 use crate::engine::incident::trouble::Trouble;
 
 const PORT: [&str; 3] =
@@ -13,7 +16,7 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     });
     match lock.as_deref() {
         Some("postmaster.pid") => return pid_file(scene, world),
-        Some(path) => return socket_lock(scene, path),
+        Some(path) => return socket_lock(scene, path, world),
         None => {}
     }
     // The name is the same in every language; the state says that a lock file is there.
@@ -67,18 +70,34 @@ fn pid_file(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     }
 }
 
-fn socket_lock(scene: &Scene<'_>, path: &str) -> Option<Trouble> {
+fn socket_lock(scene: &Scene<'_>, path: &str, world: &dyn World) -> Option<Trouble> {
+    let own = world.port();
+    let other = world.free_port().map(|free| {
+        by_lifeboat(
+            OTHER_PORT,
+            &format!("Give the new cluster port {free} instead of {own}"),
+            "The new server is started at that port until it is swapped in; it is closed all the \
+             same. The file stays where it is, and the old cluster is not touched.",
+            "seconds; nothing is copied again",
+            "none: once it is swapped in, it has the cluster's own port",
+        )
+        .with(vec![free.to_string()])
+    });
+    let end = by_people(
+        LOOK_AGAIN,
+        "End what holds the socket, then look again",
+        "The log names the process. Stop that server in order; never delete its lock file.",
+    );
     trouble(
         "lock-in-use",
         format!(
             "Another server uses the socket whose lock file is {path}. The file stays where it is."
         ),
         vec![evidence("log", scene.line_with(path)?)],
-        vec![by_people(
-            LOOK_AGAIN,
-            "End what holds the socket, then look again",
-            "The log names the process. Stop that server in order; never delete its lock file.",
-        )],
+        match world.ground() {
+            Ground::Beside => other.into_iter().chain([end]).collect(),
+            _ => vec![end],
+        },
     )
 }
 
@@ -87,7 +106,7 @@ fn port(scene: &Scene<'_>, sign: &str, world: &dyn World) -> Option<Trouble> {
     let shown = evidence("log", scene.line_with(sign)?);
     let free = world.free_port().map(|free| {
         by_lifeboat(
-            "free-port",
+            FREE_PORT,
             &format!("Open the database on port {free}, until its next start"),
             "The server is started on the next free port. Its own configuration is not changed: its \
              next start is on its own port again.",

@@ -7,9 +7,14 @@ use crate::engine::incident::trouble::{Cure, Evidence, Trouble};
 
 /// Going on without a repository that is gone.
 pub(super) const WITHOUT: &str = "without-repository";
+/// Asking until it is back.
+pub const WAIT: &str = "wait-for-repository";
 
 pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
-    let reads = matches!(scene.step, "confirm-identity" | "rescue-wal" | "restore-base");
+    let reads = matches!(
+        scene.step,
+        "confirm-identity" | "rescue-wal" | "prepare-beside" | "restore-base" | "parts-restore"
+    );
     let may_be = matches!(scene.failure.kind, Kind::Connection | Kind::Storage | Kind::NotFound);
     if !reads || !may_be {
         return None;
@@ -106,7 +111,7 @@ fn without(gone: &[(String, String)], asked: &[String]) -> Option<Cure> {
 
 fn wait() -> Cure {
     by_lifeboat(
-        "wait-for-repository",
+        WAIT,
         "Ask for a minute whether it is back, and go on",
         "The repository is asked again and again, for a minute at most. Once it answers, this goes \
          on from where it stood.",

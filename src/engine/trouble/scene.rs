@@ -2,10 +2,73 @@
 //! to the machine that are asked only where a family needs them. Owns both as values and a
 //! contract, so that every family is tested without a server.
 
+use super::repository::{WAIT, WITHOUT};
+use super::{
+    FETCH_ELSEWHERE, FREE_PORT, OTHER_BASE, OTHER_POINT, OTHER_PORT, STOP_AT_GAP, WITHOUT_LIBRARY,
+};
 use crate::engine::explain::Explanation;
+use crate::engine::incident::facts::Procedure;
+use crate::engine::incident::trouble::{By, Cure};
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::recovery_watch;
+use crate::engine::runner::plan::Plan;
 use std::path::PathBuf;
+
+/// Whose trouble it is, and with that what a cure may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// The cluster that is recovered in the damaged one's place.
+    InPlace,
+    /// A new cluster beside the old one, of which nothing is touched.
+    Beside,
+    /// The old cluster, while a new one stands beside it or is about to.
+    Old,
+    /// The new cluster in the old one's place.
+    Swapped,
+    /// The copy beside production that parts come from.
+    Copy,
+}
+
+impl Ground {
+    /// Of a step of the plan.
+    #[must_use]
+    pub fn of(plan: &Plan, step: &str) -> Self {
+        match (&plan.procedure, step) {
+            (Procedure::PointInTime, _) => Self::InPlace,
+            (Procedure::Parts { .. }, _) => Self::Copy,
+            // Before it is made there is nothing of the new cluster's own.
+            (
+                Procedure::FullRestore { .. },
+                "prepare-beside" | "rescue-wal" | "stop-old" | "swap",
+            ) => Self::Old,
+            (Procedure::FullRestore { .. }, "open" | "validate") => Self::Swapped,
+            (Procedure::FullRestore { .. }, _) => Self::Beside,
+        }
+    }
+
+    /// Whether a cure may be carried out here: what touches the old cluster or production, or has no
+    /// meaning, is not even offered.
+    #[must_use]
+    pub fn permits(self, cure: &Cure) -> bool {
+        if cure.by == By::People {
+            return true;
+        }
+        let id = cure.id.as_str();
+        match self {
+            Self::InPlace => id != OTHER_PORT,
+            Self::Beside => id != FREE_PORT,
+            Self::Old => id == WAIT,
+            // It is promoted: what begins the recovery anew comes too late.
+            Self::Swapped => ![OTHER_PORT, OTHER_BASE, OTHER_POINT, STOP_AT_GAP].contains(&id),
+            // It loads no library, listens nowhere, and asks at each start whichever repository
+            // answers then.
+            Self::Copy => {
+                let none = [FREE_PORT, OTHER_PORT, WITHOUT_LIBRARY, WITHOUT, FETCH_ELSEWHERE];
+                !none.contains(&id)
+            }
+        }
+    }
+}
 
 /// What was said.
 #[derive(Debug, Clone)]
@@ -90,6 +153,20 @@ pub struct Stranger {
 
 /// Questions to the machine; each only looks. What cannot be told is `None` or an error in words.
 pub trait World {
+    fn ground(&self) -> Ground;
+
+    /// Whether the plan ends with the base backup, whichever one that is.
+    fn ends_with_base(&self) -> bool;
+
+    /// The directory that may have log files which no repository has, in words.
+    fn old_directory(&self) -> &'static str {
+        match self.ground() {
+            Ground::InPlace | Ground::Swapped => "the directory set aside",
+            Ground::Beside | Ground::Old => "the old cluster's directory",
+            Ground::Copy => "production's directory",
+        }
+    }
+
     fn data(&self) -> PathBuf;
 
     /// Bytes free on the volume of the data directory.
@@ -131,7 +208,7 @@ pub trait World {
     /// Libraries that the configuration loads at the start.
     fn preloaded(&self) -> Vec<String>;
 
-    /// The cluster's own port.
+    /// The port of the server: the cluster's own, or that of a new cluster beside it.
     fn port(&self) -> u16;
 
     /// The next port above it that nobody listens on.

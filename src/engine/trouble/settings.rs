@@ -1,7 +1,7 @@
 //! A setting that is lower than on the server that wrote the log: the recovering server has ended
 //! or waits, with rows missing.
 
-use super::{Scene, World, by_lifeboat, evidence, trouble};
+use super::{Ground, Scene, World, by_lifeboat, evidence, trouble};
 use crate::engine::incident::trouble::Trouble;
 use crate::engine::postgres::recovery_watch::LowSetting;
 
@@ -21,7 +21,10 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
         "seconds; nothing is copied again",
         "none; it may take a little more shared memory",
     )
-    .touching(vec![format!("{}/postgresql.auto.conf (the marked block)", world.data().display())])
+    .touching(vec![match world.ground() {
+        Ground::Copy => format!("the settings of the copy in {}", world.data().display()),
+        _ => format!("{}/postgresql.auto.conf (the marked block)", world.data().display()),
+    }])
     .with(vec![low.name.clone(), low.needed.to_string()]);
     trouble(
         "low-setting",

@@ -1,7 +1,7 @@
 //! The disk is full: while the base is copied, while a WAL file is fetched, or while the server
 //! replays. Names what could go; deletes nothing.
 
-use super::{LOOK_AGAIN, Scene, World, by_people, evidence, trouble};
+use super::{Ground, LOOK_AGAIN, Scene, World, by_people, evidence, trouble};
 use crate::engine::incident::trouble::Trouble;
 use humansize::{BINARY, format_size};
 
@@ -76,5 +76,16 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
             ),
         },
     );
-    trouble("no-space", what, shown, vec![room, other])
+    // A new cluster is swapped in by renaming: it has to be on this disk.
+    let other = match world.ground() {
+        Ground::InPlace => Some(other),
+        Ground::Copy => Some(by_people(
+            "other-disk",
+            "Make the copy on another disk",
+            "Cancel (X), put everything back (U: the copy is taken down), and bring the parts with \
+             lifeboat restore-parts --work-directory and a folder on another disk.",
+        )),
+        Ground::Beside | Ground::Old | Ground::Swapped => None,
+    };
+    trouble("no-space", what, shown, std::iter::once(room).chain(other).collect())
 }

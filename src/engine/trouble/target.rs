@@ -2,7 +2,8 @@
 //! from this base backup.
 
 use super::{
-    OTHER_POINT, Scene, World, by_lifeboat, choose_again, evidence, other_base_cure, trouble,
+    OTHER_POINT, Scene, TELL_AGAIN, World, by_lifeboat, choose_again, evidence, other_base_cure,
+    trouble,
 };
 use crate::engine::incident::trouble::Trouble;
 
@@ -15,6 +16,11 @@ const TIMELINE: [&str; 3] = [
 ];
 
 pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
+    if let (true, Some(sign)) =
+        (world.ends_with_base(), TIMELINE.into_iter().chain([EARLY]).find(|sign| scene.says(sign)))
+    {
+        return told_another(scene, sign, world);
+    }
     if scene.says(EARLY) {
         let later = by_lifeboat(
             OTHER_POINT,
@@ -34,9 +40,9 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
             ),
             vec![evidence("log", scene.line_with(EARLY)?)],
             vec![
-                other_base_cure(&world.base()),
+                other_base_cure(world),
                 later,
-                choose_again("Choose another point", "A later point can be reached."),
+                choose_again(world, "Choose another point", "A later point can be reached."),
             ],
         );
     }
@@ -59,6 +65,33 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
             world.base()
         ),
         vec![evidence("log", scene.line_with(sign)?)],
-        vec![follow, choose_again("Choose another timeline", "The archive may hold others.")],
+        vec![
+            follow,
+            choose_again(world, "Choose another timeline", "The archive may hold others."),
+        ],
+    )
+}
+
+/// A restore that ends with its backup names no other point and no other timeline.
+fn told_another(scene: &Scene<'_>, sign: &str, world: &dyn World) -> Option<Trouble> {
+    let again = by_lifeboat(
+        TELL_AGAIN,
+        "Write the recovery's settings anew, as the plan has them, and go on",
+        "The server is told once more to end with the base backup, on the backup's own timeline.",
+        "seconds; nothing is copied again",
+        "none",
+    )
+    .touching(vec![format!("{}/postgresql.auto.conf (the marked block)", world.data().display())]);
+    let name = if sign == EARLY { "before-consistency" } else { "wrong-timeline" };
+    trouble(
+        name,
+        format!(
+            "The server in {} was told another end than the plan's, which is the end of the base \
+             backup {}. It stopped and gave nothing out.",
+            world.data().display(),
+            world.base()
+        ),
+        vec![evidence("log", scene.line_with(sign)?)],
+        vec![again],
     )
 }

@@ -14,9 +14,17 @@ struct Told {
     preloaded: Vec<String>,
     may_give: bool,
     end: Option<Lsn>,
+    ground: Option<Ground>,
+    ends_with_base: bool,
 }
 
 impl World for Told {
+    fn ground(&self) -> Ground {
+        self.ground.unwrap_or(Ground::InPlace)
+    }
+    fn ends_with_base(&self) -> bool {
+        self.ends_with_base
+    }
     fn data(&self) -> PathBuf {
         PathBuf::from("/srv/pg/main")
     }
@@ -92,45 +100,44 @@ fn ids(found: &Trouble) -> Vec<&str> {
 
 const AT: &str = "2025-01-13 10:00:00.000 UTC [7]";
 
+/// The server's last words, and what they are taken for.
+const SAID: [(&str, &str); 13] = [
+    (
+        "FATAL:  lock file \"postmaster.pid\" already exists\nHINT:  Is another postmaster (PID 7) running in data directory \"/srv/pg/main\"?",
+        "lock-in-use",
+    ),
+    ("FATAL:  lock file \"/tmp/x/.s.PGSQL.5432.lock\" already exists", "lock-in-use"),
+    (
+        "LOG:  could not bind IPv4 address \"127.0.0.1\": Address already in use\nFATAL:  could not create any TCP/IP sockets",
+        "port-taken",
+    ),
+    ("FATAL:  could not access file \"absent\": No such file or directory", "missing-library"),
+    (
+        "FATAL:  database files are incompatible with server\nDETAIL:  The data directory was initialized by PostgreSQL version 14, which is not compatible with this version 15.18.",
+        "wrong-version",
+    ),
+    (
+        "WARNING:  hot standby is not possible because of insufficient parameter settings\nDETAIL:  max_connections = 50 is a lower setting than on the primary server, where its value was 100.\nFATAL:  recovery aborted because of insufficient parameter settings\nDETAIL:  max_connections = 50 is a lower setting than on the primary server, where its value was 100.",
+        "low-setting",
+    ),
+    (
+        "FATAL:  requested recovery stop point is before consistent recovery point",
+        "before-consistency",
+    ),
+    ("FATAL:  requested timeline 3 is not a child of this server's history", "wrong-timeline"),
+    ("FATAL:  recovery target timeline 9 does not exist", "wrong-timeline"),
+    ("PANIC:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device", "no-space"),
+    (
+        "FATAL:  data directory \"/srv/pg/main\" has invalid permissions\nDETAIL:  Permissions should be u=rwx (0700) or u=rwx,g=rx (0750).",
+        "wrong-rights",
+    ),
+    ("FATAL:  could not open file \"base/5/1259\": Permission denied", "wrong-rights"),
+    ("PANIC:  WAL contains references to invalid pages", "damaged-backup"),
+];
+
 #[test]
 fn the_servers_own_words_are_recognised() {
-    let cases = [
-        (
-            "FATAL:  lock file \"postmaster.pid\" already exists\nHINT:  Is another postmaster (PID 7) running in data directory \"/srv/pg/main\"?",
-            "lock-in-use",
-        ),
-        ("FATAL:  lock file \"/tmp/x/.s.PGSQL.5432.lock\" already exists", "lock-in-use"),
-        (
-            "LOG:  could not bind IPv4 address \"127.0.0.1\": Address already in use\nFATAL:  could not create any TCP/IP sockets",
-            "port-taken",
-        ),
-        ("FATAL:  could not access file \"absent\": No such file or directory", "missing-library"),
-        (
-            "FATAL:  database files are incompatible with server\nDETAIL:  The data directory was initialized by PostgreSQL version 14, which is not compatible with this version 15.18.",
-            "wrong-version",
-        ),
-        (
-            "WARNING:  hot standby is not possible because of insufficient parameter settings\nDETAIL:  max_connections = 50 is a lower setting than on the primary server, where its value was 100.\nFATAL:  recovery aborted because of insufficient parameter settings\nDETAIL:  max_connections = 50 is a lower setting than on the primary server, where its value was 100.",
-            "low-setting",
-        ),
-        (
-            "FATAL:  requested recovery stop point is before consistent recovery point",
-            "before-consistency",
-        ),
-        ("FATAL:  requested timeline 3 is not a child of this server's history", "wrong-timeline"),
-        ("FATAL:  recovery target timeline 9 does not exist", "wrong-timeline"),
-        (
-            "PANIC:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device",
-            "no-space",
-        ),
-        (
-            "FATAL:  data directory \"/srv/pg/main\" has invalid permissions\nDETAIL:  Permissions should be u=rwx (0700) or u=rwx,g=rx (0750).",
-            "wrong-rights",
-        ),
-        ("FATAL:  could not open file \"base/5/1259\": Permission denied", "wrong-rights"),
-        ("PANIC:  WAL contains references to invalid pages", "damaged-backup"),
-    ];
-    for (log, name) in cases {
+    for (log, name) in SAID {
         let log: String = log.lines().map(|line| format!("{AT} {line}\n")).collect();
         let found = of_log("replay", &log, &Told::default());
         let found = found.unwrap_or_else(|| panic!("not recognised: {log}"));
@@ -292,4 +299,83 @@ fn failures_of_our_own_are_recognised_by_their_kind() {
     assert_eq!(full.unwrap().name, "no-space");
     assert_eq!(of(Kind::Storage, "An odd error.", &Told::default()), None);
     assert_eq!(of(Kind::Refused, "Not the target.", &away), None);
+}
+
+/// What a server says is the same everywhere; what may be done about it is not.
+#[test]
+fn a_cure_never_reaches_beyond_its_ground() {
+    let stranger =
+        Stranger { path: PathBuf::from("/srv/pg/main/f"), why: String::from("has mode 0000") };
+    for ground in [Ground::InPlace, Ground::Beside, Ground::Old, Ground::Swapped, Ground::Copy] {
+        for ends_with_base in [false, true] {
+            let told = Told {
+                strangers: vec![stranger.clone()],
+                stale: Some(String::from("process 7 is \"sleep\"")),
+                preloaded: vec![String::from("absent")],
+                away: vec![(String::from("near"), String::from("why"))],
+                may_give: true,
+                ground: Some(ground),
+                ends_with_base,
+                ..Told::default()
+            };
+            for (log, _) in SAID {
+                let log: String = log.lines().map(|line| format!("{AT} {line}\n")).collect();
+                let found = of_log("replay", &log, &told).unwrap();
+                let by_us = found.cures.iter().filter(|cure| cure.by != By::People);
+                assert!(by_us.clone().all(|cure| ground.permits(cure)), "{ground:?} {found:#?}");
+                assert!(ground != Ground::Old || by_us.count() == 0, "{found:#?}");
+                assert!(!found.cures.is_empty(), "{ground:?} {log}");
+                let disk = ids(&found).contains(&"other-disk");
+                let may = matches!(ground, Ground::InPlace | Ground::Copy);
+                assert_eq!(disk, found.name == "no-space" && may, "{ground:?} {found:#?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn beside_the_old_cluster_another_port_is_taken_and_nobody_is_stopped() {
+    let log = format!("{AT} FATAL:  lock file \"/tmp/x/.s.PGSQL.5432.lock\" already exists");
+    let of = |ground| {
+        let told = Told { ground: Some(ground), ..Told::default() };
+        of_log("start-recovery", &log, &told).unwrap()
+    };
+    let beside = of(Ground::Beside);
+    assert_eq!(ids(&beside), [OTHER_PORT, LOOK_AGAIN]);
+    assert_eq!(
+        (beside.cures[0].by, &*beside.cures[0].with),
+        (By::Lifeboat, &[String::from("5433")][..])
+    );
+    for ground in [Ground::InPlace, Ground::Copy, Ground::Swapped] {
+        assert_eq!(ids(&of(ground)), [LOOK_AGAIN], "{ground:?}");
+    }
+}
+
+#[test]
+fn a_restore_that_ends_with_its_backup_has_no_earlier_end() {
+    let told =
+        |end| Told { ground: Some(Ground::Beside), ends_with_base: true, end, ..Told::default() };
+    let missing = of_log("replay", MISSED, &told(Some(Lsn(0x900_0000)))).unwrap();
+    assert_eq!(ids(&missing), [OTHER_BASE, LOOK_AGAIN]);
+    assert!(missing.what.contains("the old cluster's directory"), "{}", missing.what);
+    assert!(missing.cures[0].risk.contains("the other backup's end"), "{missing:#?}");
+    let log = "x FATAL:  recovery target timeline 9 does not exist";
+    assert_eq!(ids(&of_log("replay", log, &told(None)).unwrap()), [TELL_AGAIN]);
+}
+
+/// A recovery to the end of the log waits for more: its server has said nothing of a fault.
+#[test]
+fn a_log_that_ends_before_it_is_known_to_end_is_a_missing_file() {
+    let what = "The server replayed the log up to LSN 0/3FFFFFF and finds no more of it, neither in the \
+                repositories nor among what was rescued; the log is known to go on to LSN 0/9000000.";
+    let failure = failure(Kind::Unreachable, what);
+    let line = "x LOG:  restored log file \"000000010000000000000003\" from archive";
+    let place = Whereabouts {
+        elsewhere: vec![String::from("the old cluster's directory")],
+        ..Whereabouts::default()
+    };
+    let told = Told { place, ground: Some(Ground::Beside), ..Told::default() };
+    let found = recognise(&Scene::new("replay", &failure, vec![line.to_owned()]), &told).unwrap();
+    assert_eq!((&*found.name, ids(&found)), ("missing-wal", vec![FETCH_ELSEWHERE, STOP_AT_GAP]));
+    assert!(found.what.contains("000000010000000000000004"), "{}", found.what);
 }

@@ -2,8 +2,8 @@
 //! server met may have been mended meanwhile, or be had from a place that it does not ask.
 
 use super::{
-    LOOK_AGAIN, STOP_AT_GAP, Scene, Whereabouts, World, by_lifeboat, by_people, choose_again,
-    evidence, repository, trouble,
+    FETCH_ELSEWHERE, Ground, LOOK_AGAIN, STOP_AT_GAP, Scene, Whereabouts, World, by_lifeboat,
+    by_people, choose_again, evidence, other_base_cure, repository, trouble,
 };
 use crate::engine::incident::trouble::{Cure, Evidence, Trouble};
 
@@ -11,6 +11,8 @@ const REFUSED: &str = "could not restore file";
 const ENDED: &str = "recovery ended before configured recovery target was reached";
 const UNFINISHED: [&str; 2] =
     ["WAL ends before end of online backup", "WAL ends before consistent recovery point"];
+/// Our own words of a recovery to the end of the log that finds no more of it.
+const NO_MORE: &str = "finds no more of it, neither in the repositories";
 /// The log that the backup begins with.
 const NO_START: [&str; 2] =
     ["could not locate required checkpoint record", "invalid checkpoint record"];
@@ -18,7 +20,7 @@ const NO_START: [&str; 2] =
 pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     let unfinished = UNFINISHED.into_iter().find(|sign| scene.says(sign));
     let no_start = NO_START.into_iter().find(|sign| scene.says(sign));
-    let sign = [Some(REFUSED), Some(ENDED), unfinished, no_start]
+    let sign = [Some(REFUSED), Some(ENDED), unfinished, no_start, Some(NO_MORE)]
         .into_iter()
         .flatten()
         .find(|sign| scene.says(sign))?;
@@ -53,8 +55,11 @@ fn judge(
     world: &dyn World,
 ) -> Option<Trouble> {
     let last_resort = |mut cures: Vec<Cure>| {
-        if consistent {
-            cures.push(stop_at_gap(name));
+        if consistent && !world.ends_with_base() {
+            cures.push(stop_at_gap(name, world));
+        } else if world.ends_with_base() {
+            // Its own log is missing: there is no earlier end.
+            cures.push(other_base_cure(world));
         }
         cures
     };
@@ -67,7 +72,7 @@ fn judge(
                  {where_}. Replay stopped before it; nothing was lost."
             ),
             shown,
-            last_resort(vec![elsewhere(name, place)]),
+            last_resort(vec![elsewhere(name, place, world)]),
         );
     }
     if let Some((repository, why)) = place.damaged.first().filter(|_| place.found.is_empty()) {
@@ -87,7 +92,13 @@ fn judge(
                  was found. Replay stopped before it."
             ),
             shown,
-            vec![good, choose_again("Choose an earlier point", "Points before it can be reached.")],
+            match world.ends_with_base() {
+                true => vec![good, other_base_cure(world)],
+                false => {
+                    let why = "Points before it can be reached.";
+                    vec![good, choose_again(world, "Choose an earlier point", why)]
+                }
+            },
         );
     }
     if !place.away.is_empty() && place.found.is_empty() {
@@ -107,7 +118,7 @@ fn judge(
     }
     shown.push(evidence(
         "segment",
-        format!("{name} is in no repository and not in the directory set aside"),
+        format!("{name} is in no repository and not in {}", world.old_directory()),
     ));
     let behind = world.expected_end().zip(world.starts(name)).is_some_and(|(end, at)| at < end);
     if ended && !behind {
@@ -117,8 +128,8 @@ fn judge(
              that lies at or after it is there. Nothing is missing before the end.",
             shown,
             vec![
-                stop_at_gap(name),
-                choose_again("Choose another point", "Points up to the end can be reached."),
+                stop_at_gap(name, world),
+                choose_again(world, "Choose another point", "Points up to the end can be reached."),
             ],
         );
     }
@@ -130,20 +141,24 @@ fn judge(
     trouble(
         "missing-wal",
         format!(
-            "The log file {name} is missing: it is in no repository and not in the directory that \
-             was set aside. Replay stopped before it."
+            "The log file {name} is missing: it is in no repository and not in {}. Replay stopped \
+             before it.",
+            world.old_directory()
         ),
         shown,
         last_resort(vec![]).into_iter().chain([back]).collect(),
     )
 }
 
-fn elsewhere(name: &str, place: &Whereabouts) -> Cure {
+fn elsewhere(name: &str, place: &Whereabouts, world: &dyn World) -> Cure {
     by_lifeboat(
-        "fetch-elsewhere",
+        FETCH_ELSEWHERE,
         &format!("Fetch it from {}, and go on", place.elsewhere.join(" or ")),
-        "All repositories of the cluster are asked from now on, and what only the directory set \
-         aside holds is copied to the rescued files. Each file is checked before it is used.",
+        &format!(
+            "All repositories of the cluster are asked from now on, and what only {} holds is copied \
+             to the rescued files. Each file is checked before it is used.",
+            world.old_directory()
+        ),
         "seconds a file; the base is not copied again",
         "none: a file that is not what was written is not used",
     )
@@ -160,7 +175,16 @@ fn go_on() -> Cure {
     )
 }
 
-fn stop_at_gap(name: &str) -> Cure {
+fn stop_at_gap(name: &str, world: &dyn World) -> Cure {
+    let keeps = match world.ground() {
+        Ground::InPlace | Ground::Swapped => {
+            "what came after is not in the recovered data; the directory set aside keeps what it has"
+        }
+        Ground::Beside | Ground::Old => {
+            "what came after is not in the new cluster; the old cluster's directory keeps what it has"
+        }
+        Ground::Copy => "what came after is not in the copy; production keeps what it has",
+    };
     by_lifeboat(
         STOP_AT_GAP,
         "End the recovery at the last transaction before it",
@@ -169,7 +193,7 @@ fn stop_at_gap(name: &str) -> Cure {
              for you to look and to promote. What comes after is counted and told."
         ),
         "seconds; nothing is copied again",
-        "what came after is not in the recovered data; the directory set aside keeps what it has",
+        keeps,
     )
     .by_name()
     .with(vec![name.to_owned()])

@@ -2,6 +2,7 @@
 //! waits. Owns holding on to that copy over steps, questions and restarts; what is written to
 //! production is [`super::work`]'s and [`super::database`]'s.
 
+mod cures;
 pub mod plan;
 mod prove;
 mod steps;
@@ -78,6 +79,13 @@ impl Rig {
         }
     }
 
+    /// Where the copy goes, with what cures have raised.
+    fn aim(&self, plan: &Plan) -> Aim {
+        let mut aim = Aim::from(plan);
+        aim.minimums.extend(self.site.adjusted.minimums.iter().cloned());
+        aim
+    }
+
     /// Does something with the copy, where it is there; it may not run.
     fn with<T>(
         &self,
@@ -127,7 +135,7 @@ impl Rig {
                 ));
             }
             if !copy.attach(&self.means())? {
-                copy.replay(&self.means(), &Aim::from(plan), &mut |_, _| true)?;
+                copy.replay(&self.means(), &self.aim(plan), &mut |_, _| true)?;
             }
             act(copy)
         })?;

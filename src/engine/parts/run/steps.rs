@@ -5,7 +5,6 @@
 use super::super::PartsError;
 use super::super::commit::{self, Mark, Status};
 use super::super::database::{self, Asked};
-use super::super::sandbox::recovered::Aim;
 use super::super::work::{self, How};
 use super::{Rig, first_look, no_copy, progress};
 use crate::engine::explain::{Explain, Explanation, Kind};
@@ -123,7 +122,7 @@ impl Step for Replay {
     }
 
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
-        let aim = Aim::from(context.plan());
+        let aim = self.0.aim(context.plan());
         let started = Timestamp::now();
         let mut reached = Vec::new();
         let mut watched = |state: &ReplayState, log: &[String]| {

@@ -179,6 +179,25 @@ impl Sandbox {
         self.remove()
     }
 
+    /// The folder of its server's socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        self.place.socket()
+    }
+
+    /// Sets aside, in its own folder, what was restored of tablespaces.
+    ///
+    /// # Errors
+    /// Where it cannot be renamed.
+    pub fn give_up_spaces(&self) -> Result<(), PartsError> {
+        let (from, now) = (self.spaces(), jiff::Timestamp::now());
+        if !from.is_dir() {
+            return Ok(());
+        }
+        let kept = crate::engine::restore::plan::beside(&from, "abandoned", now);
+        fs::rename(&from, kept).map_err(PartsError::file(&from, "it could not be set aside"))
+    }
+
     fn home(&self) -> PathBuf {
         self.place.root().join("cluster")
     }
@@ -195,7 +214,9 @@ impl Sandbox {
         self.home().join("spool")
     }
 
-    fn log(&self) -> PathBuf {
+    /// What its server says.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
         self.home().join("server.log")
     }
 

@@ -64,15 +64,23 @@ pub type Watched<'a> = &'a mut dyn FnMut(&ReplayState, &[String]) -> bool;
 /// # Errors
 /// Where the archive cannot be read. A target that cannot be reached is no error.
 pub fn prove(means: &Means<'_>, target: &Target, root: &Path) -> Result<Reach, PartsError> {
+    landscape(means, root, false)?.reach(target, &|_| {}, &|| false).map_err(engine)
+}
+
+/// What a recovery into the folder `root` can get at. `begun`: its room is taken already.
+///
+/// # Errors
+/// Where the archive cannot be read.
+pub fn landscape(means: &Means<'_>, root: &Path, begun: bool) -> Result<Landscape, PartsError> {
     let mut inputs = gather::inputs(means.config, means.cluster, means.only);
+    inputs.cluster.has_begun = begun;
     // Room is needed there, and the alternative place is not asked for.
     inputs.cluster.data_directory = root.join("cluster/data");
     inputs.cluster.alternative_data_directory = None;
     inputs.cluster.places.under = Some(root.join("cluster/tablespaces"));
     // Nothing is moved aside: what replay would write into a live tablespace is refused.
     inputs.cluster.places.live = None;
-    let landscape = Landscape::build(inputs, &|_| {}, &|| false).map_err(engine)?;
-    landscape.reach(target, &|_| {}, &|| false).map_err(engine)
+    Landscape::build(inputs, &|_| {}, &|| false).map_err(engine)
 }
 
 impl Sandbox {

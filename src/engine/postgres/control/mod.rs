@@ -17,7 +17,7 @@ pub use log::last_lines;
 pub use pg_ctl::PgCtl;
 pub use pg_ctlcluster::PgCtlcluster;
 pub use systemd::Systemd;
-pub use unit::{Systemctl, service_of};
+pub use unit::{Systemctl, UnitState, service_of};
 
 use super::control_file;
 use super::discovery::{self, Readiness, Running};

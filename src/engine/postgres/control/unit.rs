@@ -74,7 +74,8 @@ impl UnitState {
     }
 
     /// Whether it says that it runs the server of that data directory.
-    fn names(&self, data_directory: &Path) -> bool {
+    #[must_use]
+    pub fn names(&self, data_directory: &Path) -> bool {
         let path = data_directory.display().to_string();
         let end = |rest: &str| {
             let rest = rest.trim_start_matches('/');

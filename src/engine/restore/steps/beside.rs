@@ -98,6 +98,20 @@ impl Step for PrepareBeside {
     }
 }
 
+/// Where what was restored was set aside, to begin again from another backup, the directory that is
+/// filled now is another one than was noted. Only an empty one is taken for this restore's own.
+pub(super) fn note_made_anew(site: &Site, context: &dyn StepContext) -> Result<(), Explanation> {
+    if !site.data().exists() {
+        let owner = site.server_owner()?;
+        make_empty(site.data(), (owner.uid, owner.gid))?;
+    }
+    let now = number(site.data()).unwrap_or_default();
+    if context.noted(MADE).is_some_and(|noted| noted != now) && is_empty(site.data())? {
+        context.note(MADE, &now)?;
+    }
+    Ok(())
+}
+
 impl Site {
     /// Why the data directory still tells nothing of the cluster.
     ///

@@ -1,5 +1,6 @@
 //! The steps that fill the new data directory: the base backup, then the recovery settings.
 
+use super::beside;
 use super::site::{Site, io};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{Source, Target};
@@ -57,6 +58,9 @@ impl Step for RestoreBase {
             }
             context.note("copies", &copies.order())?;
             let owner = nix::unistd::geteuid().is_root().then(|| site.owner(plan)).transpose()?;
+            if site.beside.is_some() {
+                beside::note_made_anew(site, context)?;
+            }
             let cancelled = || context.cancelled();
             let source = copies.source(&site.config, &site.cluster);
             let far = source.as_ref().filter(|source| source.far).map(|source| {

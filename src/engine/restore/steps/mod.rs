@@ -79,6 +79,21 @@ pub fn is_of_damaged(id: &str) -> bool {
     matches!(id, "confirm-identity" | "rescue-wal" | "stop-server" | "move-aside")
 }
 
+/// The steps of a full restore that work in the new cluster's directory, beside the old one.
+#[must_use]
+pub fn is_of_new(id: &str) -> bool {
+    matches!(
+        id,
+        "prepare-beside"
+            | "restore-base"
+            | "configure-recovery"
+            | "start-recovery"
+            | "replay"
+            | "promote-beside"
+            | "decide-swap"
+    )
+}
+
 fn by_id(
     id: &str,
     damaged: &Arc<Site>,

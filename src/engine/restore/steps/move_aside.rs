@@ -306,7 +306,7 @@ impl Site {
     /// rename fails.
     pub fn begin_anew(&self, plan: &Plan) -> Result<String, Explanation> {
         let back = "Cancel this run and put things back, then begin again.";
-        if !self.is_aside(plan) {
+        if self.beside.is_none() && !self.is_aside(plan) {
             return Err(Explanation::new(
                 Kind::Refused,
                 format!("The damaged directory is not at {}.", plan.aside),

@@ -60,10 +60,12 @@ impl Site {
         &self.cluster.data_directory
     }
 
-    /// The same ground for a new cluster in `destination`, which listens at `port`.
+    /// The same ground for a new cluster in `destination`, which listens at `port`, or at another
+    /// one where a cure has given it that.
     #[must_use]
     pub fn beside(&self, destination: &Path, port: u16) -> Self {
         let mut site = self.clone();
+        let port = self.adjusted.beside_port.unwrap_or(port);
         site.beside = Some(Beside { live: self.live().to_owned(), port });
         site.configured = Some(self.configured().data_directory);
         destination.clone_into(&mut site.cluster.data_directory);

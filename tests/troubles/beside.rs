@@ -1,0 +1,281 @@
+//! Troubles of a new cluster beside the old one (the runbook's Option B): each is recognised in the
+//! new cluster, cured there, and the old one serves all the while, untouched.
+
+use crate::own::{Volume, flip_a_bit};
+use crate::stage::{Stage, until};
+use crate::walk::{append_conf, edit_settings};
+use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
+use lifeboat::engine::drill::shop::DATABASE;
+use lifeboat::engine::incident::Incident;
+use lifeboat::engine::incident::event::Event;
+use lifeboat::engine::incident::facts::{Moment, Prerequisite, Severity};
+use lifeboat::engine::incident::model::RunStatus;
+use lifeboat::engine::incident::trouble::{By, LOOK_AGAIN, Trouble};
+use lifeboat::engine::postgres::closed::ClosedServer;
+use lifeboat::engine::postgres::control_file;
+use lifeboat::engine::restore::full::beside;
+use lifeboat::engine::runner::client::Client;
+use lifeboat::engine::runner::protocol::{Command, FullRestore};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+const RAISED: &str = "173";
+
+impl Stage {
+    fn new_data(&self) -> PathBuf {
+        beside(&self.data())
+    }
+
+    /// As `to_gate`, of a full restore.
+    fn to_full_gate(&self, client: &Client, to_end: bool) {
+        let (severity, moment) = (Severity::Sev1, Moment::FirstDetected);
+        self.ask(client, Command::SetSeverity { severity });
+        self.ask(client, Command::StateMoment { moment, at: jiff::Timestamp::now() });
+        self.ask(client, Command::ProbeServer);
+        let asked = FullRestore { to_end, ..FullRestore::default() };
+        self.ask(client, Command::ChooseFull(asked));
+        for prerequisite in [
+            Prerequisite::IncidentDeclared,
+            Prerequisite::MaintenanceWindow,
+            Prerequisite::TargetConfirmed,
+        ] {
+            let note = String::new();
+            self.ask(client, Command::AnswerPrerequisite { prerequisite, met: true, note });
+        }
+        self.ask(client, Command::VerifyIntegrity);
+        self.ask(client, Command::MakePlan);
+        let plan_hash = client.incident().unwrap().plan.clone().unwrap().hash;
+        self.ask(client, Command::PassGate { plan_hash, cluster: CLUSTER.to_owned() });
+    }
+
+    fn full_spoiled(&self, step: &str, to_end: bool, spoil: impl FnOnce(&Incident)) -> Client {
+        self.spoiled(step, |client| self.to_full_gate(client, to_end), spoil)
+    }
+
+    /// The old server is up and takes writes: no cure has touched it.
+    fn old_serves(&self) {
+        self.on(async {
+            let client = self.sandbox.server().connect("postgres", DATABASE).await.unwrap();
+            client.batch_execute("CREATE TEMP TABLE written (id int)").await.unwrap();
+        });
+    }
+}
+
+/// Nothing that Lifeboat would do names the old cluster's directory.
+fn stays_beside(trouble: &Trouble, live: &Path) {
+    for cure in trouble.cures.iter().filter(|cure| cure.by != By::People) {
+        let touched = |path: &String| Path::new(path).starts_with(live);
+        assert!(!cure.touches.iter().any(touched), "{cure:#?}");
+    }
+}
+
+/// Everything at once, met one after the other.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_new_cluster_goes_on_through_one_trouble_after_the_other() {
+    let raised = |sandbox: &Sandbox| {
+        sandbox.server().stop().unwrap();
+        sandbox.server().start(&[("max_connections", RAISED)]).unwrap();
+    };
+    let stage = Stage::made_with(|_| {}, raised, false);
+    let (live, new) = (stage.data(), stage.new_data());
+    let mut bystander = stage.bystander();
+    let own_port = stage.sandbox.server().port;
+    let mut listener = Some(std::net::TcpListener::bind(("127.0.0.1", own_port)).unwrap());
+    let mut lock = PathBuf::new();
+    let mut at_first = 0;
+    let client = stage.full_spoiled("start-recovery", true, |incident| {
+        let server = stage.sandbox.server();
+        // The log has a file no longer where it was archived, but the old directory has.
+        let name = stage.late_segment(incident);
+        let to = stage.sandbox.root().join("cluster").join(&name);
+        let text = to.display().to_string();
+        stage.sandbox.lifeboat(&["restore-wal", "--cluster", CLUSTER, &name, &text]).unwrap();
+        stage.give(&to);
+        fs::rename(&to, live.join("pg_wal").join(&name)).unwrap();
+        fs::rename(stage.archived(&name), stage.sandbox.root().join("taken-away")).unwrap();
+        let line = format!("max_connections = '{RAISED}'\n");
+        edit_settings(&new, |text| text.replace(&line, ""));
+        append_conf(&new, "shared_preload_libraries = 'absent_library'");
+        append_conf(&new, "listen_addresses = '127.0.0.1'");
+        let closed = ClosedServer::of(&new, &server.user, server.programs.major);
+        stage.write_pid_file_in(&new, bystander.id(), &closed.socket_directory);
+        // A socket whose lock file names a process that lives.
+        let plan = serde_json::to_value(incident.plan.as_ref().unwrap()).unwrap();
+        at_first = plan["procedure"]["port"].as_u64().unwrap();
+        let folder = closed.socket_directory;
+        fs::create_dir_all(&folder).unwrap();
+        fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
+        stage.give(&folder);
+        lock = folder.join(format!(".s.PGSQL.{at_first}.lock"));
+        let written = format!("{}\n{}\n1\n{at_first}\n\n", bystander.id(), new.display());
+        fs::write(&lock, written).unwrap();
+        fs::set_permissions(&lock, PermissionsExt::from_mode(0o600)).unwrap();
+        stage.give(&lock);
+        fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            chown(new.join("backup_label"), Some(0), Some(0)).unwrap();
+        }
+    });
+    let mut met = Vec::new();
+    loop {
+        match stage.next_trouble(&client) {
+            Some((_, trouble)) => {
+                assert!(met.len() < 10, "no end: {met:?}");
+                stays_beside(&trouble, &live);
+                let cure = &trouble.cures[0];
+                match trouble.name.as_str() {
+                    "port-taken" => listener = None,
+                    _ => stage.old_serves(),
+                }
+                stage.accept(&client, cure);
+                met.push(trouble.name);
+            }
+            None if client.incident().unwrap().status == RunStatus::Held => {
+                stage.old_serves();
+                let way_in = client.incident().unwrap().noted("way_in").unwrap().to_owned();
+                let port = way_in.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+                assert!(port > at_first, "{way_in}");
+                stage.agree(&client);
+            }
+            None => break,
+        }
+    }
+    assert!(lock.exists(), "the lock file of the living is never removed");
+    fs::remove_file(&lock).unwrap();
+    fs::remove_dir(lock.parent().unwrap()).unwrap();
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+    assert!(listener.is_none());
+    let expected = [
+        "wrong-rights",
+        "stale-pid-file",
+        "missing-library",
+        "lock-in-use",
+        "low-setting",
+        "missing-wal",
+        "port-taken",
+    ];
+    assert_eq!(met, expected);
+    let incident = stage.left();
+    crate::walk::verified(&incident);
+    assert_eq!(incident.adjustments.without_libraries, ["absent_library"]);
+    let done = stage.entries().into_iter().filter(|e| matches!(e.event, Event::CureDone { .. }));
+    assert_eq!(done.count(), met.len());
+    assert!(!new.exists() && control_file::read(&live).unwrap().checkpoint.timeline > 1);
+    assert!(PathBuf::from(incident.plan.unwrap().aside).join("global/pg_control").exists());
+}
+
+/// To the backup's own end: another backup has another end, which the cure says.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_damaged_backup_beside_is_exchanged_for_another() {
+    let stage = Stage::prepared(|sandbox| {
+        // Sets are named by the second.
+        let named = jiff::Timestamp::now().as_second();
+        until("the next second", || jiff::Timestamp::now().as_second() > named);
+        sandbox.back_up().unwrap();
+    });
+    let new = stage.new_data();
+    let client = stage.full_spoiled("restore-base", false, |incident| {
+        let set = &incident.plan.as_ref().unwrap().base.set;
+        let base = set.replace("set-", "base-") + ".tar.gz.enc";
+        flip_a_bit(&stage.sandbox.root().join("repository").join(base));
+    });
+    let damaged = client.incident().unwrap().plan.clone().unwrap().base.set;
+    let trouble = stage.cured(&client, "damaged-backup", "other-base");
+    assert!(trouble.cures[0].risk.contains("other backup's end"), "{trouble:#?}");
+    stage.old_serves();
+    let end = stage.to_the_end(&client);
+    assert_ne!(end.plan.unwrap().base.set, damaged);
+    let kept = fs::read_dir(new.parent().unwrap()).unwrap().flatten().find(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.starts_with(&format!("{}.abandoned.", new.file_name().unwrap().to_string_lossy()))
+    });
+    assert!(kept.is_some(), "what was restored is kept");
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn programs_of_another_version_beside_are_told_and_looked_at_again() {
+    let stage = Stage::new();
+    let version = stage.new_data().join("PG_VERSION");
+    let spoil = |_: &Incident| fs::write(&version, "12\n").unwrap();
+    let client = stage.full_spoiled("start-recovery", false, spoil);
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "wrong-version", "{trouble:#?}");
+    assert!(trouble.what.contains(&stage.new_data().display().to_string()), "{trouble:#?}");
+    let major = stage.sandbox.server().programs.major;
+    fs::write(&version, format!("{major}\n")).unwrap();
+    stage.cured(&client, "wrong-version", LOOK_AGAIN);
+    stage.to_the_end(&client);
+}
+
+/// A directory that somebody has put in the new one's place is not mended.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_directory_that_is_not_the_restores_own_is_not_touched() {
+    let stage = Stage::new();
+    let (new, other) = (stage.new_data(), stage.data().with_file_name("exchanged"));
+    let client = stage.full_spoiled("start-recovery", false, |_| {
+        fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).unwrap();
+    });
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "wrong-rights", "{trouble:#?}");
+    fs::rename(&new, &other).unwrap();
+    let copied = std::process::Command::new("cp").arg("-a").arg(&other).arg(&new).status();
+    assert!(copied.unwrap().success());
+    let cure = Command::Cure { cure: trouble.cures[0].id.clone(), cluster: None };
+    let refused = stage.answer(&client, cure).unwrap_err();
+    assert!(refused.what.contains("not the directory that this restore made"), "{refused}");
+    let mode = fs::metadata(&new).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+    fs::remove_dir_all(&new).unwrap();
+    fs::rename(&other, &new).unwrap();
+    stage.cured(&client, "wrong-rights", "own-files");
+    stage.to_the_end(&client);
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_full_disk_beside_goes_on_once_there_is_room() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("not run: a full disk needs a volume of its own, which only root can mount");
+        return;
+    }
+    let mut volume = None;
+    let stage = Stage::made_with(
+        |sandbox| {
+            let server = sandbox.server();
+            server.stop().unwrap();
+            let folder = server.data.parent().unwrap();
+            let before = sandbox.root().join("away");
+            fs::rename(folder, &before).unwrap();
+            fs::create_dir(folder).unwrap();
+            let made = Volume::over(folder).expect("root mounts a volume");
+            let mut copy = std::process::Command::new("cp");
+            assert!(copy.args(["-a", "-T"]).arg(&before).arg(folder).status().unwrap().success());
+            fs::remove_dir_all(&before).unwrap();
+            volume = Some(made);
+            server.start(&[]).unwrap();
+        },
+        |_| {},
+        false,
+    );
+    let volume = volume.unwrap();
+    let client = stage.full_spoiled("restore-base", true, |_| volume.leave_free(Some(25 << 20)));
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "no-space", "{trouble:#?}");
+    let ids: Vec<&str> = trouble.cures.iter().map(|cure| cure.id.as_str()).collect();
+    assert_eq!(ids, [LOOK_AGAIN], "it has to be on this disk: {trouble:#?}");
+    let cure = Command::Cure { cure: LOOK_AGAIN.to_owned(), cluster: None };
+    let refused = stage.answer(&client, cure).unwrap_err();
+    assert!(refused.what.contains("no more room"), "{refused}");
+    volume.leave_free(None);
+    stage.cured(&client, "no-space", LOOK_AGAIN);
+    stage.to_the_end(&client);
+    // The servers inside have to end before the volume goes.
+    stage.sandbox.server().stop().unwrap();
+    drop(volume);
+}
