@@ -90,7 +90,11 @@ impl Desk {
 
     /// The copy beside production of a plan for parts.
     fn rig(&self, plan: &Plan) -> Result<Rig, Explanation> {
-        Rig::of(plan, &self.site, &self.bench, &self.runtime)
+        let site = match plan.procedure.is_salvage() {
+            true => Arc::new(self.site.recovered(plan)),
+            false => Arc::clone(&self.site),
+        };
+        Rig::of(plan, &site, &self.bench, &self.runtime)
     }
 
     fn repository(&self) -> Result<Repository, Explanation> {
@@ -425,6 +429,20 @@ impl Work for Desk {
         }
     }
 
+    fn plan_salvage(&self, incident: &Incident) -> Result<Plan, Explanation> {
+        let recovery = incident.plan.as_ref().ok_or_else(no_plan)?;
+        let site = Self::afterwards(Arc::clone(&self.site), incident);
+        let needed = run::salvage::look(&Rig::means_of(&site, &self.runtime), recovery)?;
+        run::salvage::make(&run::salvage::Ground {
+            incident,
+            cluster: &site.cluster,
+            identity: site.identity()?,
+            needed,
+            runbook: &self.runbook,
+            now: Timestamp::now(),
+        })
+    }
+
     fn step_back(&self, incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
         let site = self.site.recovered(plan);
@@ -558,6 +576,7 @@ impl Work for Desk {
         agreed: &[String],
         report: Report<'_>,
     ) -> Result<Care, Explanation> {
+        let incident = &*incident.settled();
         let connection = self.site.cluster.connection.clone();
         let site = Self::afterwards(Arc::clone(&self.site), incident);
         let ward = Ward::new(&site, incident, connection, &self.runtime, report);

@@ -35,6 +35,7 @@ fn reach() -> Reach {
         sandbox: COPY.to_owned(),
         database: None,
         tables: vec![String::from("\"public\".\"orders\"")],
+        kept: None,
     };
     reach
 }
@@ -127,6 +128,7 @@ fn look() -> PartsLook {
         absent: vec![String::from("public.invoices")],
         schema_absent: false,
         missing_roles: vec![String::from("billing")],
+        partitions: Vec::new(),
         whole: None,
     }
 }
@@ -148,6 +150,7 @@ fn of_database(there: bool) -> PartsLook {
         absent: Vec::new(),
         schema_absent: false,
         missing_roles: Vec::new(),
+        partitions: Vec::new(),
         whole: Some(Found {
             database: String::from("billing"),
             owner: String::from("billing"),
