@@ -148,6 +148,7 @@ fn list(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
         (None, _) => String::new(),
     };
     let title = match (before, full_restore::is_chosen(incident)) {
+        _ if incident.is_salvaging() => "Plan of the salvage",
         (true, _) if parts::is_chosen(incident) => "Prerequisites and plan of bringing parts back",
         (false, _) if parts::is_chosen(incident) => "Plan of bringing parts back",
         (true, false) => "Prerequisites and plan",

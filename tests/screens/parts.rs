@@ -98,7 +98,7 @@ fn running(theme: Theme, until: &str) -> Story {
     s
 }
 
-fn found(table: &str, counts: (u64, u64, u64), definition: &[&str]) -> Difference {
+pub fn found(table: &str, counts: (u64, u64, u64), definition: &[&str]) -> Difference {
     Difference {
         table: table.to_owned(),
         by_key: true,
@@ -113,7 +113,7 @@ fn found(table: &str, counts: (u64, u64, u64), definition: &[&str]) -> Differenc
     }
 }
 
-fn wanted(tables: &[&str]) -> Part {
+pub fn wanted(tables: &[&str]) -> Part {
     let names = tables.iter().map(|table| Name::new("public", *table)).collect();
     Part::Of(Wanted { database: String::from("shop"), scope: Scope::Tables(names) })
 }

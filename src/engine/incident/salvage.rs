@@ -101,8 +101,15 @@ impl Salvage {
         match (&self.parts.done, self.noted(CARRIED)) {
             (Some(done), _) => format!("{part}: {}", done.words()),
             (None, Some(carried)) => format!("{part}: {carried}"),
+            // The step had no time to say it; what is committed is what was agreed to.
             (None, None) if self.has_carried() => {
-                format!("{part}: it is committed, by the server's word")
+                let sum = |of: fn(&Rows) -> u64| self.brought().iter().map(of).sum::<u64>();
+                format!(
+                    "{part}: {} inserted, {} overwritten, {} removed; committed, by the server's word",
+                    sum(|rows| rows.missing),
+                    sum(|rows| rows.changed),
+                    sum(|rows| rows.newer)
+                )
             }
             (None, None) if self.is_unsure() => format!(
                 "{part}: a transaction was on its way when this ended; the timeline says what is \
@@ -166,7 +173,7 @@ impl Salvage {
 pub struct Left {
     /// Rows that differed when their table was last looked at, and were not taken.
     pub rows: Vec<Rows>,
-    /// Tables that lost rows by the log, and were not looked at.
+    /// Tables that lost rows by the log, and were in no look that was carried over.
     pub unseen: Vec<TableLoss>,
     /// By the log there are more tables than it lists, or it could not be read by table.
     pub may_be_more: bool,
@@ -188,9 +195,10 @@ impl Left {
                 classes.iter().filter(|(_, n)| *n > 0).map(|(word, n)| format!("{n} {word}"));
             format!("{} ({})", rows.table, told.collect::<Vec<_>>().join(", "))
         });
-        let unseen = self.unseen.iter().map(|table| {
-            format!("{} (not looked at, {} rows by the log)", table.relation, table.rows())
-        });
+        let unseen = self
+            .unseen
+            .iter()
+            .map(|table| format!("{} (all: {} rows by the log)", table.relation, table.rows()));
         let more = self.may_be_more.then(|| String::from("tables that the log does not list"));
         let all: Vec<String> = rows.chain(unseen).chain(more).collect();
         if all.is_empty() { String::from("nothing") } else { all.join("; ") }
@@ -213,6 +221,12 @@ impl Incident {
         settled.exchange(&mut recovery.as_ref().clone());
         settled.salvage = None;
         Cow::Owned(settled)
+    }
+
+    /// The checks of the recovered database, also while a salvage is under way.
+    #[must_use]
+    pub fn validated(&self) -> &[Check] {
+        self.salvage.as_ref().map_or(&self.validation, |recovery| &recovery.validation)
     }
 
     /// The recovery has given up committed writes, or may have, and a directory is kept that holds

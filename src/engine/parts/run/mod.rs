@@ -363,15 +363,23 @@ async fn partitions(
 }
 
 /// What of a part the copy has: of the tables that a recovery lost rows of, the accident itself may
-/// have dropped one. `None` where nothing is left of it.
+/// have dropped one. Where a cluster has one database of its own, the log names none; it need not be
+/// that of the connection. `None` where nothing is left of it.
 async fn had(copy: &Sandbox, part: Part) -> Result<Option<Part>, PartsError> {
     let Part::Of(Wanted { database, scope: Scope::Tables(names) }) = part else {
         return Ok(Some(part));
     };
-    let source = copy.session(&database).await?;
-    let names = catalog::roots(&source, &names).await?;
-    let scope = Scope::Tables(names.clone());
-    Ok((!names.is_empty()).then_some(Part::Of(Wanted { database, scope })))
+    let outer = session::open_any(&copy.connection()).await?;
+    let mut all = database::names(&outer).await?;
+    all.sort_by_key(|name| *name != database);
+    for database in all {
+        let there = catalog::roots(&*copy.session(&database).await?, &names).await?;
+        if !there.is_empty() {
+            let scope = Scope::Tables(there);
+            return Ok(Some(Part::Of(Wanted { database, scope })));
+        }
+    }
+    Ok(None)
 }
 
 fn progress(job: &str, label: String, started: Timestamp) -> Progress {
