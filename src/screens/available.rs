@@ -5,6 +5,7 @@ use super::checklist;
 use super::commands::Id;
 use super::drill;
 use super::view::{Link, Page, View};
+use crate::engine::checklist::LATER_WRITES;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::model::{Phase, RunStatus, StepStatus};
@@ -232,7 +233,13 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
         }
         Id::Acknowledge => super::escalation::unanswered(incident).is_some(),
         Id::AgreeLine => !checklist::proposals(view).is_empty() && !checklist::running(view),
-        Id::Salvage => !incident.is_salvaging() && incident.left_behind() && !view.busy(PLANNING),
+        // Once its line is settled, it is reopened first.
+        Id::Salvage => {
+            !incident.is_salvaging()
+                && incident.left_behind()
+                && !checklist::is_settled(incident, LATER_WRITES)
+                && !view.busy(PLANNING)
+        }
         Id::CloseIncident => {
             !incident.is_salvaging()
                 && matches!(status, RunStatus::Planning | RunStatus::Undone | RunStatus::Finished)

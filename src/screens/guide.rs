@@ -466,6 +466,10 @@ fn line_of(view: &View, line: &ChecklistItem) -> Guide {
             "Writes after the point are in the kept directory alone. Bring them back, or give them up (w).",
         );
     }
+    if behind {
+        let words = "Sign what came back and what stays lost, or bring more back (B).";
+        return do_it(Id::SignLine, words);
+    }
     if checklist::selected_item(view).is_none() {
         return do_it(Id::SignLine, format!("Do it, then sign: {text}."));
     }

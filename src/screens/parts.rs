@@ -46,6 +46,8 @@ const LEGEND: &str = "missing: written after the point. changed: written on eith
                       by the accident. newer: deleted after the point, as by the accident, or written \
                       since the recovery.";
 
+const SHORT_LEGEND: &str = "newer: deleted after the point, as by the accident, or written since.";
+
 /// What a salvage is, before it is planned.
 #[must_use]
 pub fn salvage_body(incident: &Incident) -> Vec<String> {
@@ -180,8 +182,11 @@ pub fn draw(view: &View, incident: &Incident, column: &mut Column<'_>) {
             let words = format!("! production lacks {}", look.missing_roles.join(", "));
             column.field("roles", NAME, (Ink::Attention, &text::clean(&words)), 2);
         }
-        if incident.is_salvaging() && column.left() > 12 {
-            column.wrapped(Ink::Dim, LEGEND, 0, 4);
+        match column.left() {
+            _ if !incident.is_salvaging() => {}
+            13.. => column.wrapped(Ink::Dim, LEGEND, 0, 4),
+            9.. => column.text(Ink::Dim, SHORT_LEGEND),
+            _ => {}
         }
         column.skip(1);
         table(view, incident, look, column);

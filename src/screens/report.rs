@@ -5,6 +5,7 @@ use super::theme::{Ink, Theme};
 use super::view::View;
 use super::widgets::checks;
 use super::{drill, text};
+use crate::engine::checklist::LATER_WRITES;
 use crate::engine::incident::Incident;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -175,6 +176,9 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
         // Whoever sees that commits are lost sees here that they need not stay so.
         if incident.left_behind() || !incident.salvages.is_empty() {
             let words = match incident.closing {
+                None if super::checklist::is_settled(incident, LATER_WRITES) => {
+                    String::from("settled on the checklist; reopened there, B brings it back")
+                }
                 None => String::from("B brings it back, as far as you choose"),
                 Some(_) => format!("lifeboat salvage --incident {}", incident.declaration.id),
             };

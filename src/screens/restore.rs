@@ -470,7 +470,9 @@ fn live(view: &View, incident: &Incident, progress: &Progress, column: &mut Colu
         Span::styled(pace(progress), theme.style(Ink::Accent)),
         Span::styled(ready, theme.style(Ink::Strong)),
     ]);
-    if let Some(range) = remaining(incident, progress) {
+    // Beside a salvage the database serves already.
+    let ahead = remaining(incident, progress).filter(|_| incident.clocks.serving.is_none());
+    if let Some(range) = ahead {
         let (ink, words) = in_time(view, incident, range);
         column.text(ink, words);
         let outlook = super::frame::outlook(view, incident);

@@ -214,7 +214,7 @@ fn a_salvage_goes_on_wherever_its_runner_was_killed_and_writes_once() {
     let (runbook, now) = (Runbook::load(None).unwrap(), jiff::Timestamp::now());
     let list = Checklist::of(&done, &runbook, now);
     let line = list.line(LATER_WRITES).unwrap().proposal.clone().unwrap();
-    assert!(line.text.contains("43 inserted, 0 overwritten, 0 removed"), "{}", line.text);
+    assert!(line.text.contains("43 inserted; committed, by the server's word"), "{}", line.text);
     assert!(line.text.contains("lab.makers (1 changed, 1 newer)"), "{}", line.text);
     assert!(line.text.contains("public.orders in shop (all: "), "{}", line.text);
     assert!(!line.text.contains("lab.days_"), "its partitions were: {}", line.text);

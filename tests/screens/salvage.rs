@@ -163,6 +163,7 @@ fn finished(theme: Theme) -> Story {
     s.entry("14:29:10", J::StepFinished { step: String::from("parts-prove") });
     s.entry("14:29:11", J::StepStarted { step: String::from("parts-clear"), attempt: 1 });
     s.entry("14:29:12", J::StepFinished { step: String::from("parts-clear") });
+    s.tick("14:29:12");
     s.entry("14:29:12", J::RunFinished);
     s.tick("14:29:13");
     s

@@ -5,11 +5,12 @@
 
 use super::facts::{Check, Verdict};
 use super::model::{Incident, RunStatus, StepState, StepStatus};
-use super::parts::{Carry, PartsState};
+use super::parts::{Carry, PartsDone, PartsState};
 use super::past::TableLoss;
 use super::trouble::Adjustments;
 use crate::engine::explain::Explanation;
-use crate::engine::parts::work::Into;
+use crate::engine::parts::apply::Applied;
+use crate::engine::parts::work::{Into, Written};
 use crate::engine::parts::{Choice, Class};
 use crate::engine::runner::plan::Plan;
 use jiff::Timestamp;
@@ -99,17 +100,23 @@ impl Salvage {
         let part = self.parts.look.as_ref().map(|look| look.part.words());
         let part = part.unwrap_or_else(|| String::from("nothing"));
         match (&self.parts.done, self.noted(CARRIED)) {
+            (Some(PartsDone::Of(written)), _) if written.schema.is_none() => {
+                format!("{part}: {}", counts(written))
+            }
             (Some(done), _) => format!("{part}: {}", done.words()),
             (None, Some(carried)) => format!("{part}: {carried}"),
             // The step had no time to say it; what is committed is what was agreed to.
             (None, None) if self.has_carried() => {
-                let sum = |of: fn(&Rows) -> u64| self.brought().iter().map(of).sum::<u64>();
-                format!(
-                    "{part}: {} inserted, {} overwritten, {} removed; committed, by the server's word",
-                    sum(|rows| rows.missing),
-                    sum(|rows| rows.changed),
-                    sum(|rows| rows.newer)
-                )
+                let brought = self.brought().into_iter();
+                let applied = brought.map(|rows| Applied {
+                    table: rows.table,
+                    inserted: rows.missing,
+                    overwritten: rows.changed,
+                    removed: rows.newer,
+                    sequences: Vec::new(),
+                });
+                let written = Written { applied: applied.collect(), ..Written::default() };
+                format!("{part}: {}; committed, by the server's word", counts(&written))
             }
             (None, None) if self.is_unsure() => format!(
                 "{part}: a transaction was on its way when this ended; the timeline says what is \
@@ -284,10 +291,10 @@ impl Incident {
         let brought: Vec<String> = done.iter().map(|one| one.words()).collect();
         let left = self.left();
         let text = format!(
-            "brought back: {} ({}); not brought back: {}",
-            brought.join("; "),
+            "not brought back: {}; brought back ({}): {}",
+            left.words(),
             proof.word(),
-            left.words()
+            brought.join("; ")
         );
         let whole = proof != Verdict::Verified || left.is_nothing();
         (if whole { proof } else { Verdict::NotRun }, text)
@@ -345,6 +352,26 @@ impl Incident {
         std::mem::swap(&mut self.parts, &mut run.parts);
         std::mem::swap(&mut self.validation, &mut run.validation);
     }
+}
+
+/// What was written, without what was not.
+fn counts(written: &Written) -> String {
+    let rows: u64 = written.carried.iter().map(|one| one.rows).sum();
+    let sum = |of: fn(&Applied) -> u64| written.applied.iter().map(of).sum::<u64>();
+    let tables = match written.carried.len() {
+        0 => None,
+        1 => Some(format!("1 table made, with {rows} rows")),
+        made => Some(format!("{made} tables made, with {rows} rows")),
+    };
+    let told = |count: u64, word: &str| (count > 0).then(|| format!("{count} {word}"));
+    let all = [
+        told(sum(|one| one.inserted), "inserted"),
+        told(sum(|one| one.overwritten), "overwritten"),
+        told(sum(|one| one.removed), "removed"),
+        tables,
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    if all.is_empty() { String::from("nothing") } else { all.join(", ") }
 }
 
 /// A table's name without the database that is told behind it.

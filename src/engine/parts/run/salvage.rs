@@ -72,6 +72,8 @@ pub fn make(ground: &Ground<'_>) -> Result<Plan, Explanation> {
     let sandbox = beside(&cluster.data_directory, "salvage", *now);
     let (at, kept) = (sandbox.display(), &recovery.aside);
     let live = cluster.data_directory.display();
+    let forecast = incident.reach.as_ref().and_then(|reach| reach.forecast);
+    let copying = forecast.filter(|f| f.measured).map(|forecast| (0.0, forecast.copy.1));
     let size = format_size(*needed, DECIMAL);
     let steps = ORDER
         .iter()
@@ -101,7 +103,12 @@ pub fn make(ground: &Ground<'_>) -> Result<Plan, Explanation> {
                 why: words.why.clone(),
                 runbook: words.runbook.clone(),
                 touches,
-                expected: (*id == "parts-clear").then_some((0.0, 30.0)),
+                expected: match *id {
+                    // Of a backup of about that size; where blocks are shared it is done at once.
+                    "salvage-copy" => copying,
+                    "salvage-start" | "parts-clear" => Some((0.0, 30.0)),
+                    _ => None,
+                },
                 cancel: match *id {
                     "salvage-copy" => Cancel::SafePoint(String::from("between two files")),
                     "salvage-start" => Cancel::No(String::from(
