@@ -19,6 +19,10 @@ pub use proof::{proofs, proven};
 
 /// How a proof by the safety list begins in the runbook data.
 const CARE: &str = "care:";
+/// The line on what was written after the recovery point.
+pub const LATER_WRITES: &str = "later-writes";
+/// The proof by what was salvaged, in the runbook data.
+const SALVAGE: &str = "salvage";
 
 /// The whole checklist at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +95,8 @@ impl Checklist {
     /// The checklist of `incident` as it stands at `now`.
     #[must_use]
     pub fn of(incident: &Incident, runbook: &Runbook, now: Timestamp) -> Self {
+        // It is the recovery's, whatever is under way.
+        let incident = &*incident.settled();
         let since = since(incident);
         let parts = Horizon::ALL.into_iter().map(|horizon| {
             let text = runbook.horizon(horizon);
@@ -178,9 +184,13 @@ impl Line {
 }
 
 /// Whether a line is one of this incident's: where only parts came back, the server went on, with
-/// its timeline, archive and standbys.
+/// its timeline, archive and standbys. Of an incident in which a salvage is under way that is asked
+/// as [`Incident::settled`].
 #[must_use]
 pub fn applies(item: &ChecklistItem, incident: &Incident) -> bool {
+    if item.shown_by.iter().any(|by| by == SALVAGE) {
+        return incident.left_behind() || !incident.salvages.is_empty();
+    }
     // The journal says whether there is a list of what must not come back.
     if item.executes == aftercare::erasure::ID {
         return incident.noted(ERASURE_LIST).is_some()
@@ -235,6 +245,7 @@ fn line(item: &ChecklistItem, incident: &Incident, due: Option<Timestamp>, now: 
 fn proposal(item: &ChecklistItem, incident: &Incident) -> Proposal {
     let found = item.shown_by.iter().map(|shown_by| match shown_by.as_str() {
         "report" => report_written(incident),
+        SALVAGE => incident.salvaged(),
         care if care.starts_with(CARE) => cared(care.trim_start_matches(CARE), incident),
         prefix => checks_passed(prefix, &incident.validation),
     });

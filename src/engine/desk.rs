@@ -105,14 +105,16 @@ impl Desk {
         full::discard(&self.adjusted(incident), plan, made, named)
     }
 
-    /// The copy beside production of a plan for parts.
-    fn rig(&self, plan: &Plan) -> Result<Rig, Explanation> {
-        Rig::of(plan, &self.site, &self.bench, &self.runtime)
-    }
-
-    /// [`Desk::rig`] as the incident's cures have changed it.
-    fn adjusted_rig(&self, plan: &Plan, incident: &Incident) -> Result<Rig, Explanation> {
-        Rig::of(plan, &self.adjusted(incident), &self.bench, &self.runtime)
+    /// The copy beside production of a plan for parts, as the incident's cures have changed it; for a
+    /// salvage beside the server that was recovered.
+    fn rig(&self, plan: &Plan, incident: &Incident) -> Result<Rig, Explanation> {
+        let site = if plan.procedure.is_salvage() {
+            let recovered = self.afterwards(&incident.settled());
+            Arc::new(recovered.adjusted_by(&incident.adjustments))
+        } else {
+            self.adjusted(incident)
+        };
+        Rig::of(plan, &site, &self.bench, &self.runtime)
     }
 
     fn repository(&self) -> Result<Repository, Explanation> {
@@ -515,6 +517,20 @@ impl Work for Desk {
         }
     }
 
+    fn plan_salvage(&self, incident: &Incident) -> Result<Plan, Explanation> {
+        let recovery = incident.plan.as_ref().ok_or_else(no_plan)?;
+        let site = self.afterwards(incident);
+        let needed = run::salvage::look(&Rig::means_of(&site, &self.runtime), recovery)?;
+        run::salvage::make(&run::salvage::Ground {
+            incident,
+            cluster: &site.cluster,
+            identity: site.identity()?,
+            needed,
+            runbook: &self.runbook,
+            now: Timestamp::now(),
+        })
+    }
+
     fn step_back(&self, incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
         let site = self.site.recovered(plan);
@@ -564,7 +580,7 @@ impl Work for Desk {
 
     fn list_parts(&self, incident: &Incident) -> Result<Vec<Offered>, Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
-        self.rig(plan)?.list(plan)
+        self.rig(plan, incident)?.list(plan)
     }
 
     fn look_at_parts(
@@ -575,20 +591,20 @@ impl Work for Desk {
         report: Report<'_>,
     ) -> Result<PartsLook, Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
-        self.rig(plan)?.look(plan, part, samples, report)
+        self.rig(plan, incident)?.look(plan, part, samples, report)
     }
 
     fn check_parts(&self, incident: &Incident, choice: &PartsChoice) -> Result<(), Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
         match &incident.parts.look {
-            Some(look) => self.rig(plan)?.check(plan, look, choice),
+            Some(look) => self.rig(plan, incident)?.check(plan, look, choice),
             None => Ok(()),
         }
     }
 
     fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation> {
         if plan.procedure.is_parts() {
-            return run::steps(plan, &self.rig(plan)?);
+            return run::steps(plan, &Rig::of(plan, &self.site, &self.bench, &self.runtime)?);
         }
         steps::of(plan, &self.site)
     }
@@ -599,14 +615,14 @@ impl Work for Desk {
         incident: &Incident,
     ) -> Result<Vec<Box<dyn Step>>, Explanation> {
         if plan.procedure.is_parts() {
-            return run::steps(plan, &self.adjusted_rig(plan, incident)?);
+            return run::steps(plan, &self.rig(plan, incident)?);
         }
         steps::of(plan, &self.adjusted(incident))
     }
 
     fn recognise(&self, incident: &Incident, step: &str, failure: &Explanation) -> Option<Trouble> {
         if let Some(plan) = incident.plan.as_ref().filter(|plan| plan.procedure.is_parts()) {
-            return self.adjusted_rig(plan, incident).ok()?.recognise(plan, step, failure);
+            return self.rig(plan, incident).ok()?.recognise(plan, step, failure);
         }
         trouble::recognise_at(&self.ground_of(incident, step), incident, step, failure)
     }
@@ -620,7 +636,7 @@ impl Work for Desk {
     ) -> Result<Cured, Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
         if plan.procedure.is_parts() {
-            return self.adjusted_rig(plan, incident)?.cure(plan, cure);
+            return self.rig(plan, incident)?.cure(plan, cure);
         }
         let site = self.ground_of(incident, step);
         let ground = trouble::Ground::of(plan, step);
@@ -649,6 +665,7 @@ impl Work for Desk {
         agreed: &[String],
         report: Report<'_>,
     ) -> Result<Care, Explanation> {
+        let incident = &*incident.settled();
         let site = self.afterwards(incident);
         let connection = site.cluster.connection.clone();
         let ward = Ward::new(&site, incident, connection, &self.runtime, report);

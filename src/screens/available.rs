@@ -5,6 +5,7 @@ use super::checklist;
 use super::commands::Id;
 use super::drill;
 use super::view::{Link, Page, View};
+use crate::engine::checklist::LATER_WRITES;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::model::{Phase, RunStatus, StepStatus};
@@ -18,6 +19,9 @@ pub const CURING: &str = "carrying the cure out";
 
 /// The label of asking the copy beside production.
 pub const LOOKING: &str = "looking at the copy";
+
+/// The label of planning a salvage.
+pub const PLANNING: &str = "looking at the kept directory";
 
 /// The label of carrying parts over.
 pub const CARRYING: &str = "carrying over";
@@ -64,6 +68,9 @@ fn needs_live(id: Id) -> bool {
         Id::TakeCommand,
         Id::StatusText,
     ];
+    if id == Id::Salvage {
+        return true;
+    }
     if of_people.contains(&id) {
         return true;
     }
@@ -177,6 +184,8 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
             RunStatus::Running => !incident.cancel_requested,
             RunStatus::Paused | RunStatus::Interrupted => true,
             RunStatus::Failed => incident.undo_failure.is_none(),
+            // A salvage that has not begun leaves its place again.
+            RunStatus::Planning | RunStatus::Ready => incident.is_salvaging(),
             _ => false,
         },
         Id::PutBack => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
@@ -224,8 +233,16 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
         }
         Id::Acknowledge => super::escalation::unanswered(incident).is_some(),
         Id::AgreeLine => !checklist::proposals(view).is_empty() && !checklist::running(view),
+        // Once its line is settled, it is reopened first.
+        Id::Salvage => {
+            !incident.is_salvaging()
+                && incident.left_behind()
+                && !checklist::is_settled(incident, LATER_WRITES)
+                && !view.busy(PLANNING)
+        }
         Id::CloseIncident => {
-            matches!(status, RunStatus::Planning | RunStatus::Undone | RunStatus::Finished)
+            !incident.is_salvaging()
+                && matches!(status, RunStatus::Planning | RunStatus::Undone | RunStatus::Finished)
         }
         _ => true,
     }
@@ -237,6 +254,8 @@ pub fn may_choose(incident: &Incident) -> bool {
     let untouched =
         incident.steps.iter().all(|s| matches!(s.status, StepStatus::Pending | StepStatus::Undone));
     match incident.status {
+        // The recovery has finished; what is planned is a salvage.
+        _ if incident.is_salvaging() => false,
         RunStatus::Planning | RunStatus::Ready | RunStatus::Undone => true,
         RunStatus::Cancelled => untouched,
         _ => false,
@@ -273,7 +292,7 @@ fn reading(id: Id, view: &View, incident: &Incident) -> bool {
         Id::ShowLog => view.progress.is_some(),
         Id::Details => incident.reach.is_some(),
         Id::OtherTry => incident.status == RunStatus::Held && super::at_target::more_points(view),
-        Id::CheckDetails => !incident.validation.is_empty(),
+        Id::CheckDetails => !incident.validated().is_empty(),
         Id::LineDetails => checklist::selected_care(view).is_some_and(|care| care.last.is_some()),
         Id::Timeline => view.page != Page::Home,
         _ => true,

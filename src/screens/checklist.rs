@@ -15,7 +15,7 @@ use super::text;
 use super::theme::Ink;
 use super::view::{Page, View};
 use crate::engine::aftercare;
-use crate::engine::checklist::{Checklist, Line, State, applies};
+use crate::engine::checklist::{Checklist, LATER_WRITES, Line, State, applies};
 use crate::engine::incident::Incident;
 use crate::engine::incident::care::{CareState, Proposal};
 use crate::engine::incident::facts::Verdict;
@@ -30,10 +30,11 @@ const JOB: &str = "care";
 /// The lines in the order in which they are due.
 #[must_use]
 pub fn lines(view: &View) -> Vec<&ChecklistItem> {
+    let incident = view.incident.as_ref().map(|incident| incident.settled());
     Horizon::ALL
         .iter()
         .flat_map(|h| view.runbook.checklist().iter().filter(move |i| i.horizon == *h))
-        .filter(|item| view.incident.as_ref().is_none_or(|i| applies(item, i)))
+        .filter(|item| incident.as_ref().is_none_or(|i| applies(item, i)))
         .collect()
 }
 
@@ -226,11 +227,19 @@ fn detail(view: &View, incident: &Incident, line: &Line, column: &mut Column<'_>
         ),
         State::Open | State::Overdue => match care {
             Some(care) => run_of(view, line, care),
+            None if line.id == LATER_WRITES => left_behind(line),
             None => (Ink::Dim, hint(line)),
         },
     };
     let rows = column.left();
     column.wrapped(ink, &words, 0, rows);
+}
+
+/// What is in the kept directory alone, and what came back of it.
+fn left_behind(line: &Line) -> (Ink, String) {
+    let Some(proposal) = &line.proposal else { return (Ink::Dim, hint(line)) };
+    let ways = "B: bring back; w: give up, with the reason";
+    (ink_of(proposal.verdict), format!("{}. {ways}", text::clean(&proposal.text)))
 }
 
 fn hint(line: &Line) -> String {

@@ -594,6 +594,7 @@ fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
             "begin",
             match super::people::waits(view, incident) {
                 true => "It stays closed until somebody else approves. Esc goes back.",
+                false if incident.is_salvaging() => "Enter begins the salvage. Esc goes back.",
                 false => "Enter begins the recovery. Esc goes back.",
             },
         ),

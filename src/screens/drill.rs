@@ -67,7 +67,7 @@ pub fn result(view: &View) -> Option<Vec<(bool, String)>> {
     let limit = view.targets_of(incident).rto_seconds as f64;
     let rto = incident.clocks.serving.and_then(|_| incident.clocks.rto_seconds(view.now))?;
     let verdict = crate::engine::incident::facts::Verdict::overall(
-        incident.validation.iter().map(|c| c.verdict),
+        incident.validated().iter().map(|c| c.verdict),
     );
     let verified = verdict == crate::engine::incident::facts::Verdict::Verified;
     Some(vec![

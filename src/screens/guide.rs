@@ -4,6 +4,7 @@
 use super::commands::{self, Id};
 use super::view::{Link, Page, View};
 use super::{checklist, home, recovery_point, text};
+use crate::engine::checklist::LATER_WRITES;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Prerequisite, Topic, Verdict};
 use crate::engine::incident::model::{Phase, RunStatus, StepStatus, Tone};
@@ -233,6 +234,9 @@ fn restore(view: &View, incident: &Incident) -> Guide {
         RunStatus::Ready | RunStatus::Paused if super::people::waits(view, incident) => {
             for_approval(view, incident)
         }
+        RunStatus::Ready if incident.is_salvaging() => {
+            do_it(Id::StartRun, "The gate is passed. Start the salvage.")
+        }
         RunStatus::Ready => do_it(Id::StartRun, "The gate is passed. Start the recovery."),
         RunStatus::Running if incident.cancel_requested => {
             wait(format!("Stopping at the next safe point of: {title}.")).tone(Tone::Attention)
@@ -387,6 +391,10 @@ fn before_the_gate(view: &View, incident: &Incident) -> Guide {
             do_it(Id::MakePlan, "Have the plan made. Nothing is touched.")
         }
         None if super::people::waits(view, incident) => for_approval(view, incident),
+        None if incident.is_salvaging() => do_it(
+            Id::OpenGate,
+            "Read the plan, then open the gate: it copies the kept directory. X leaves this again.",
+        ),
         None => do_it(
             Id::OpenGate,
             "Read the plan, then open the gate. Nothing happens before you type the cluster's name.",
@@ -450,6 +458,18 @@ fn ending(view: &View, incident: &Incident) -> Guide {
 /// What to do about one open line.
 fn line_of(view: &View, line: &ChecklistItem) -> Guide {
     let text = &line.text;
+    let behind = line.id == LATER_WRITES && super::available::available(Id::Salvage, view);
+    let begun = view.incident.as_ref().is_some_and(|incident| !incident.salvages.is_empty());
+    if behind && !begun {
+        return do_it(
+            Id::Salvage,
+            "Writes after the point are in the kept directory alone. Bring them back, or give them up (w).",
+        );
+    }
+    if behind {
+        let words = "Sign what came back and what stays lost, or bring more back (B).";
+        return do_it(Id::SignLine, words);
+    }
     if checklist::selected_item(view).is_none() {
         return do_it(Id::SignLine, format!("Do it, then sign: {text}."));
     }

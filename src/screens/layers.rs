@@ -231,6 +231,8 @@ pub enum Intent {
         database: Option<String>,
         tables: Vec<String>,
     },
+    /// Plan to bring back what was written after the recovery point.
+    Salvage,
     /// Accept a cure, by its id.
     Cure(String),
     /// What a game master asks of a drill.

@@ -15,7 +15,9 @@ use super::paint::{Column, first_row, pad, pad_left};
 use super::text;
 use super::theme::Ink;
 use super::view::{Candidate, View};
+
 use crate::engine::incident::Incident;
+use crate::engine::incident::facts::Procedure;
 use crate::engine::incident::model::{RunStatus, StepStatus};
 use crate::engine::incident::parts::{Carry, Part, PartsChoice, PartsLook};
 use crate::engine::parts::compare::Difference;
@@ -30,11 +32,49 @@ use ratatui::text::Span;
 
 type Line = Vec<Span<'static>>;
 
+/// The item of the safety list that moves sequences.
+const SEQUENCES: &str = "sequences";
+
 /// When it is the way, and what it costs.
 pub const WHEN: &str = "A partial loss: a table, a schema or a database is gone or spoilt, and the \
                         rest of production is fine. Production stays up. A copy is recovered beside \
                         it, which nobody can reach, and needs room for the whole backup; you see \
                         what differs, row by row, and choose what is carried over.";
+
+/// What stands against production after a recovery, and what that means.
+const LEGEND: &str = "missing: written after the point. changed: written on either side, by people or \
+                      by the accident. newer: deleted after the point, as by the accident, or written \
+                      since the recovery.";
+
+const SHORT_LEGEND: &str = "newer: deleted after the point, as by the accident, or written since.";
+
+/// What a salvage is, before it is planned.
+#[must_use]
+pub fn salvage_body(incident: &Incident) -> Vec<String> {
+    let lost = match incident.reach.as_ref().and_then(|reach| reach.lost_commits) {
+        Some(1) => String::from("1 commit"),
+        Some(count) => format!("{} commits", text::count(count)),
+        None => String::from("nobody counted how much"),
+    };
+    let more = if incident.may_lose_more() { " or more" } else { "" };
+    let mut body = vec![
+        format!(
+            "What was written after the recovery point is in the kept directory alone: {lost}{more}."
+        ),
+        String::from(
+            "A copy of that directory is started beside production, closed to everybody. You see what \
+             differs, row by row, and choose what comes back. The kept directory is only read, \
+             production stays up.",
+        ),
+    ];
+    if !incident.care.contains_key(SEQUENCES) {
+        body.push(String::from(
+            "Run the checklist's line on sequences first: a key that was given out twice shows as one \
+             row that was changed.",
+        ));
+    }
+    body
+}
 
 /// The copy waits for the choice.
 #[must_use]
@@ -94,8 +134,16 @@ pub fn draw(view: &View, incident: &Incident, column: &mut Column<'_>) {
     const NAME: usize = 11;
     column.title(view.panel == 1, "What differs", "production stays up");
     let Some(look) = &incident.parts.look else {
-        let words = "The copy beside production stands at its point. Nothing was looked at yet: \
-                     choose a table, a schema or a database of it.";
+        let words = match incident.is_salvaging() {
+            true => {
+                "The copy of the kept directory stands. Nothing was looked at yet: choose a table, a \
+                 schema or a database of it."
+            }
+            false => {
+                "The copy beside production stands at its point. Nothing was looked at yet: choose a \
+                 table, a schema or a database of it."
+            }
+        };
         column.wrapped(Ink::Text, words, 0, 4);
         keys(view, incident, column);
         return;
@@ -133,6 +181,12 @@ pub fn draw(view: &View, incident: &Incident, column: &mut Column<'_>) {
         if !look.missing_roles.is_empty() {
             let words = format!("! production lacks {}", look.missing_roles.join(", "));
             column.field("roles", NAME, (Ink::Attention, &text::clean(&words)), 2);
+        }
+        match column.left() {
+            _ if !incident.is_salvaging() => {}
+            13.. => column.wrapped(Ink::Dim, LEGEND, 0, 4),
+            9.. => column.text(Ink::Dim, SHORT_LEGEND),
+            _ => {}
         }
         column.skip(1);
         table(view, incident, look, column);
@@ -291,7 +345,7 @@ fn with_others(incident: &Incident, part: &Part) -> Part {
 pub fn ways(view: &View, look: &PartsLook) -> Choice {
     let options = match &look.part {
         Part::Database { database } => of_database(view, database, look),
-        Part::Of(_) => of_tables(look),
+        Part::Of(_) => of_tables(look, view.incident.as_ref().is_some_and(Incident::is_salvaging)),
     };
     Choice {
         title: format!("Carry over {}", look.part.words()),
@@ -332,7 +386,7 @@ fn of_database(view: &View, database: &str, look: &PartsLook) -> Vec<(Pick, Stri
     all
 }
 
-fn of_tables(look: &PartsLook) -> Vec<(Pick, String, String)> {
+fn of_tables(look: &PartsLook, salvage: bool) -> Vec<(Pick, String, String)> {
     let (missing, changed, newer) = look.counts();
     let differ = look.differences.iter().any(|found| !found.definition.is_empty());
     let place = |missing, changed, newer| {
@@ -347,6 +401,14 @@ fn of_tables(look: &PartsLook) -> Vec<(Pick, String, String)> {
     };
     let columns =
         if differ { " Where definitions differ: the columns that both have." } else { "" };
+    let (changes, removes, exactly) = match salvage {
+        true => (
+            " So is what was written to them since the recovery; what the accident changed comes back.",
+            " Among them: what the accident deleted, and what was written since the recovery.",
+            "In place: exactly as in the kept directory, the accident included",
+        ),
+        false => ("", "", "In place: exactly as it was"),
+    };
     let mut all = Vec::new();
     if missing > 0 || !made.is_empty() {
         all.push((
@@ -363,7 +425,7 @@ fn of_tables(look: &PartsLook) -> Vec<(Pick, String, String)> {
             place(missing > 0, true, false),
             String::from("In place: what is missing and what was changed"),
             format!(
-                "{} rows are inserted, {} of production are overwritten.{made}{columns}",
+                "{} rows are inserted, {} of production are overwritten.{changes}{made}{columns}",
                 text::count(missing),
                 text::count(changed)
             ),
@@ -372,9 +434,9 @@ fn of_tables(look: &PartsLook) -> Vec<(Pick, String, String)> {
     if newer > 0 {
         all.push((
             place(missing > 0, changed > 0, true),
-            String::from("In place: exactly as it was"),
+            String::from(exactly),
             format!(
-                "{} inserted, {} overwritten, and {} newer rows of production REMOVED.{columns}",
+                "{} inserted, {} overwritten, and {} newer rows of production REMOVED.{removes}{columns}",
                 text::count(missing),
                 text::count(changed),
                 text::count(newer)
@@ -433,11 +495,18 @@ pub fn choice(look: &PartsLook, carry: &Carry, missing_roles: Missing) -> PartsC
     PartsChoice { carry: carry.clone(), missing_roles, seen: look.print(carry) }
 }
 
+const NOTHING_YET: &str = "nothing to production before you have seen what differs, and chosen; the \
+                           name is asked for again then";
+
 /// What the gate before the run says: nothing of production is touched by it.
 #[must_use]
 pub fn plan_lines(view: &View, incident: &Incident, plan: &Plan, width: usize) -> Vec<Line> {
     let mut out = Facts::new(view, width);
     head(&mut out, incident, plan);
+    if let Procedure::Parts { kept: Some(kept), sandbox, .. } = &plan.procedure {
+        salvage_lines(&mut out, incident, kept, sandbox);
+        return out.lines;
+    }
     out.fact(
         "only parts",
         "a copy is recovered beside production, closed to everybody:",
@@ -453,13 +522,24 @@ pub fn plan_lines(view: &View, incident: &Incident, plan: &Plan, width: usize) -
     }
     out.fact("stops", "nothing: production stays up", Ink::Good);
     out.fact("lost by it", "nothing", Ink::Good);
-    out.fact(
-        "writes",
-        "nothing to production before you have seen what differs, and chosen; the name is asked \
-         for again then",
-        Ink::Good,
-    );
+    out.fact("writes", NOTHING_YET, Ink::Good);
     out.lines
+}
+
+/// The same of a salvage.
+fn salvage_lines(out: &mut Facts<'_>, incident: &Incident, kept: &str, sandbox: &str) {
+    out.fact("salvage", "the kept directory is copied, and only read:", Ink::Strong);
+    out.fact("", kept, Ink::Text);
+    out.fact("copy", "beside production, closed to everybody:", Ink::Strong);
+    out.fact("", sandbox, Ink::Text);
+    let lost = incident.reach.as_ref().and_then(|reach| reach.lost_commits);
+    let lost = lost.map_or_else(
+        || String::from("what was written after the point, nobody counted how much"),
+        |count| format!("{} commits after the point, and the accident", text::count(count)),
+    );
+    out.fact("it holds", &lost, Ink::Text);
+    out.fact("stops", "nothing: production stays up", Ink::Good);
+    out.fact("writes", NOTHING_YET, Ink::Good);
 }
 
 /// What the gate before the carrying over says.
@@ -475,7 +555,10 @@ pub fn carry_lines(
     head(&mut out, incident, plan);
     let Some(look) = &incident.parts.look else { return out.lines };
     out.fact("carries over", &look.part.words(), Ink::Strong);
-    out.fact("as it was", &plan.target.to_string(), Ink::Text);
+    match &plan.procedure {
+        Procedure::Parts { kept: Some(kept), .. } => out.fact("from", kept, Ink::Text),
+        _ => out.fact("as it was", &plan.target.to_string(), Ink::Text),
+    }
     match &choice.carry {
         Carry::Database { named, set_aside } => {
             out.fact("makes", &format!("the database {named}"), Ink::Attention);

@@ -5,6 +5,7 @@ use super::theme::{Ink, Theme};
 use super::view::View;
 use super::widgets::checks;
 use super::{drill, text};
+use crate::engine::checklist::LATER_WRITES;
 use crate::engine::incident::Incident;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -18,6 +19,8 @@ enum Row {
 
 pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
     let Some(incident) = &view.incident else { return };
+    // It is the recovery's, whatever is under way.
+    let incident = &*incident.settled();
     let theme = view.theme;
     let mut column = Column::new(theme, area, buf);
     column.title(false, "Report", "as it stands now");
@@ -157,13 +160,29 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
         let title = mark.title.split_once(": ").map_or(mark.title, |(title, _)| title);
         rows.push(fact(title, ink, words + &began.unwrap_or_default()));
     }
+    if !incident.salvages.is_empty() {
+        rows.push(Row::Title(String::from("Brought back")));
+        for ended in &incident.salvages {
+            let ink = if ended.has_carried() { Ink::Text } else { Ink::Dim };
+            rows.push(fact(&text::when(ended.ended, view.now), ink, text::clean(&ended.words())));
+        }
+        let left = incident.left();
+        let ink = if left.is_nothing() { Ink::Good } else { Ink::Attention };
+        rows.push(fact("not brought back", ink, text::clean(&left.words())));
+    }
     if let Some(plan) = &incident.plan {
         rows.push(Row::Title(String::from("Kept")));
         rows.push(fact("damaged directory", Ink::Text, text::clean(&plan.aside)));
         // Whoever sees that commits are lost sees here that they need not stay so.
-        if !plan.aside.is_empty() {
-            let command = format!("lifeboat salvage --incident {}", incident.declaration.id);
-            rows.push(fact("what is only in it", Ink::Text, command));
+        if incident.left_behind() || !incident.salvages.is_empty() {
+            let words = match incident.closing {
+                None if super::checklist::is_settled(incident, LATER_WRITES) => {
+                    String::from("settled on the checklist; reopened there, B brings it back")
+                }
+                None => String::from("B brings it back, as far as you choose"),
+                Some(_) => format!("lifeboat salvage --incident {}", incident.declaration.id),
+            };
+            rows.push(fact("what is only in it", Ink::Text, words));
         }
         rows.push(fact("rescued log", Ink::Text, text::clean(&plan.rescue)));
     }

@@ -148,6 +148,7 @@ fn list(view: &View, incident: &Incident, area: Rect, buf: &mut Buffer) {
         (None, _) => String::new(),
     };
     let title = match (before, full_restore::is_chosen(incident)) {
+        _ if incident.is_salvaging() => "Plan of the salvage",
         (true, _) if parts::is_chosen(incident) => "Prerequisites and plan of bringing parts back",
         (false, _) if parts::is_chosen(incident) => "Plan of bringing parts back",
         (true, false) => "Prerequisites and plan",
@@ -469,7 +470,9 @@ fn live(view: &View, incident: &Incident, progress: &Progress, column: &mut Colu
         Span::styled(pace(progress), theme.style(Ink::Accent)),
         Span::styled(ready, theme.style(Ink::Strong)),
     ]);
-    if let Some(range) = remaining(incident, progress) {
+    // Beside a salvage the database serves already.
+    let ahead = remaining(incident, progress).filter(|_| incident.clocks.serving.is_none());
+    if let Some(range) = ahead {
         let (ink, words) = in_time(view, incident, range);
         column.text(ink, words);
         let outlook = super::frame::outlook(view, incident);

@@ -14,7 +14,7 @@ use ratatui::text::Span;
 #[must_use]
 pub fn selected(view: &View) -> Option<&Check> {
     let incident = view.incident.as_ref()?;
-    let list = checks::ordered(&incident.validation);
+    let list = checks::ordered(incident.validated());
     list.get(view.cursor_in(0, list.len())).copied()
 }
 
@@ -30,14 +30,14 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
     if let Some(p) = view.progress.as_ref().filter(|p| p.job == "validate") {
         column.text(Ink::Accent, format!("{} ({})", text::clean(&p.label), p.done));
     }
-    if incident.validation.is_empty() {
+    if incident.validated().is_empty() {
         let words = "No check has been made yet. They are made when the database serves again: counts, orphans, recent rows, indexes, plans, statistics, the application's own connection.";
         column.wrapped(Ink::Dim, words, 0, 4);
         return;
     }
     let mut totals = Vec::new();
     for verdict in [Verdict::Verified, Verdict::Failed, Verdict::CouldNotVerify, Verdict::NotRun] {
-        let count = incident.validation.iter().filter(|c| c.verdict == verdict).count();
+        let count = incident.validated().iter().filter(|c| c.verdict == verdict).count();
         let (ink, sign) = theme.verdict(verdict);
         let ink = if count == 0 { Ink::Dim } else { ink };
         totals.push(Span::styled(format!("{sign} {count} {}", verdict.word()), theme.style(ink)));
@@ -53,8 +53,8 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
     } else {
         (rest, Rect { height: 0, ..rest })
     };
-    let at = view.cursor_in(0, incident.validation.len());
-    checks::draw_grouped(theme, &incident.validation, at, list, buf);
+    let at = view.cursor_in(0, incident.validated().len());
+    checks::draw_grouped(theme, incident.validated(), at, list, buf);
     if let Some(check) = selected(view).filter(|_| detail.height > 0) {
         let mut column = Column::new(theme, detail, buf);
         column.title(false, &text::clean(&check.title), check.verdict.word());

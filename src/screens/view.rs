@@ -170,6 +170,8 @@ pub enum Purpose {
     Parts,
     /// The rows of a table that differ.
     Rows,
+    /// The plan of a salvage.
+    Salvage,
     Survey,
 }
 

@@ -445,6 +445,7 @@ fn parts_look() -> BoxedStrategy<PartsLook> {
             absent,
             schema_absent,
             missing_roles,
+            partitions: Vec::new(),
             whole,
         })
         .boxed()

@@ -16,6 +16,7 @@ mod loss;
 mod outcome;
 mod postgres;
 mod runner;
+mod salvage;
 mod screens;
 mod stage;
 mod window;

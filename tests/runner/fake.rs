@@ -11,8 +11,8 @@ use lifeboat::engine::incident::Incident;
 use lifeboat::engine::incident::care::{Care, Proposal, Reminder};
 use lifeboat::engine::incident::event::Declaration;
 use lifeboat::engine::incident::facts::{
-    BaseSummary, Check, Commit, Identity, Reach, ServerProbe, ServerRole, Survey, Target,
-    TargetPoint, Tier, Verdict,
+    BaseSummary, Check, Commit, Identity, Procedure, Reach, ServerProbe, ServerRole, Survey,
+    Target, TargetPoint, Tier, Verdict,
 };
 use lifeboat::engine::incident::past::Window;
 use lifeboat::engine::postgres::Lsn;
@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 pub const STEPS: [&str; 5] = ["stop-server", "move-aside", "replay", "promote", "open"];
 
 pub const STEP_BACK: &str = "step-back";
+
+pub const SALVAGE: [&str; 2] = ["salvage-copy", "parts-clear"];
 
 #[derive(Debug)]
 pub struct FakeWork {
@@ -308,6 +310,20 @@ impl Work for FakeWork {
         Ok(plan.seal().unwrap())
     }
 
+    fn plan_salvage(&self, incident: &Incident) -> Result<Plan, Explanation> {
+        let mut plan = incident.plan.clone().unwrap();
+        plan.procedure = Procedure::Parts {
+            sandbox: String::from("/srv/pg/orders.salvage"),
+            database: None,
+            tables: Vec::new(),
+            kept: Some(plan.aside.clone()),
+        };
+        let step = plan.steps[0].clone();
+        let steps = SALVAGE.iter().map(|id| PlanStep { id: (*id).to_owned(), ..step.clone() });
+        plan.steps = steps.collect();
+        Ok(plan.seal().unwrap())
+    }
+
     fn step_back(&self, incident: &Incident, reach: &Reach) -> Result<Plan, Explanation> {
         let mut plan = incident.plan.clone().unwrap().moved_to(reach).unwrap();
         let mut step = plan.steps[1].clone();
@@ -325,7 +341,7 @@ impl Work for FakeWork {
     }
 
     fn steps(&self, plan: &Plan) -> Result<Vec<Box<dyn Step>>, Explanation> {
-        let known = STEPS.iter().chain([&STEP_BACK]);
+        let known = STEPS.iter().chain([&STEP_BACK]).chain(&SALVAGE);
         let known = known.filter(|id| plan.step(id).is_some());
         let mut steps: Vec<&'static str> = known.copied().collect();
         steps.sort_by_key(|id| plan.steps.iter().position(|step| step.id == *id));

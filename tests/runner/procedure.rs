@@ -1,6 +1,6 @@
 //! Plan, gate, steps: in order, and out of order refused.
 
-use crate::fake::{STEP_BACK, STEPS, WAITS_AT, lsn_target, out_of_reach, target};
+use crate::fake::{SALVAGE, STEP_BACK, STEPS, WAITS_AT, lsn_target, out_of_reach, target};
 use crate::stage::{
     LIMIT, Stage, ask, connect, promote, refused, to_plan, to_run, until, until_begun,
 };
@@ -61,6 +61,63 @@ async fn a_recovery_runs_from_declaration_to_close() {
     drop(client);
     runner.stop().await.unwrap();
     assert!(stage.entries().len() > 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_salvage_is_a_second_plan_behind_its_own_gate_and_leaves_the_recovery_as_it_was() {
+    let (stage, runner, client) = begin().await;
+    refused(&client, Command::PlanSalvage, Kind::Refused).await;
+    to_run(&client).await;
+    until(&client, RunStatus::Held).await;
+    refused(&client, Command::PlanSalvage, Kind::Refused).await;
+    promote(&client).await;
+    let recovered = until(&client, RunStatus::Finished).await;
+    ask(&client, Command::Validate).await;
+
+    // Planned and left again; then planned, and killed before its start.
+    ask(&client, Command::PlanSalvage).await;
+    let planned = client.incident().unwrap();
+    assert!(planned.is_salvaging() && planned.status == RunStatus::Planning);
+    refused(&client, Command::MakePlan, Kind::Refused).await;
+    ask(&client, Command::Cancel).await;
+    let left = client.incident().unwrap();
+    assert_eq!((&left.plan, left.status), (&recovered.plan, RunStatus::Finished));
+    assert_eq!(left.phase(), Phase::Checklist);
+    ask(&client, Command::PlanSalvage).await;
+    let hash = client.incident().unwrap().plan.clone().unwrap().hash;
+    refused(&client, gate(&hash, "other"), Kind::Refused).await;
+    ask(&client, gate(&hash, "orders")).await;
+    drop(client);
+    runner.stop().await.unwrap();
+
+    // The next runner takes it over; a step that fails is put back, and the recovery stands.
+    stage.set("salvage-copy.fail");
+    let runner = stage.runner().await;
+    let client = connect(&runner.socket).await;
+    ask(&client, start(&hash)).await;
+    until(&client, RunStatus::Failed).await;
+    refused(&client, Command::Close { summary: String::from("done") }, Kind::Refused).await;
+    ask(&client, Command::Undo).await;
+    let back = until(&client, RunStatus::Finished).await;
+    assert_eq!((&back.plan, &back.steps), (&recovered.plan, &recovered.steps));
+    assert_eq!(back.clocks.serving, recovered.clocks.serving);
+    assert_eq!(stage.effects("salvage-copy"), 0);
+
+    // And one to its end.
+    stage.unset("salvage-copy.fail");
+    ask(&client, Command::PlanSalvage).await;
+    ask(&client, gate(&hash, "orders")).await;
+    ask(&client, start(&hash)).await;
+    let done = until(&client, RunStatus::Finished).await;
+    assert_eq!(done.salvages.len(), 3);
+    assert_eq!((&done.plan, &done.steps), (&recovered.plan, &recovered.steps));
+    for step in SALVAGE.iter().chain(&STEPS) {
+        assert_eq!(stage.effects(step), 1, "{step}");
+    }
+    ask(&client, Command::Validate).await;
+    ask(&client, Command::Close { summary: String::from("all is back") }).await;
+    drop(client);
+    runner.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1437,6 +1437,7 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, Box<App>)> {
     add("timeline", with(Story::finished(theme, false), &[Key::Char('t')]));
     out.extend(super::full::scenes(theme));
     out.extend(super::parts::scenes(theme));
+    out.extend(super::salvage::scenes(theme));
     debug_assert!(out.iter().all(|(_, app)| app.view.page != Page::Home || app.open.is_none()));
     out
 }

@@ -11,4 +11,5 @@ mod master;
 mod parts;
 mod people;
 mod random;
+mod salvage;
 mod snapshots;

@@ -35,6 +35,7 @@ fn reach() -> Reach {
         sandbox: COPY.to_owned(),
         database: None,
         tables: vec![String::from("\"public\".\"orders\"")],
+        kept: None,
     };
     reach
 }
@@ -97,7 +98,7 @@ fn running(theme: Theme, until: &str) -> Story {
     s
 }
 
-fn found(table: &str, counts: (u64, u64, u64), definition: &[&str]) -> Difference {
+pub fn found(table: &str, counts: (u64, u64, u64), definition: &[&str]) -> Difference {
     Difference {
         table: table.to_owned(),
         by_key: true,
@@ -112,7 +113,7 @@ fn found(table: &str, counts: (u64, u64, u64), definition: &[&str]) -> Differenc
     }
 }
 
-fn wanted(tables: &[&str]) -> Part {
+pub fn wanted(tables: &[&str]) -> Part {
     let names = tables.iter().map(|table| Name::new("public", *table)).collect();
     Part::Of(Wanted { database: String::from("shop"), scope: Scope::Tables(names) })
 }
@@ -127,6 +128,7 @@ fn look() -> PartsLook {
         absent: vec![String::from("public.invoices")],
         schema_absent: false,
         missing_roles: vec![String::from("billing")],
+        partitions: Vec::new(),
         whole: None,
     }
 }
@@ -148,6 +150,7 @@ fn of_database(there: bool) -> PartsLook {
         absent: Vec::new(),
         schema_absent: false,
         missing_roles: Vec::new(),
+        partitions: Vec::new(),
         whole: Some(Found {
             database: String::from("billing"),
             owner: String::from("billing"),

@@ -3,12 +3,13 @@
 
 use super::super::model::{App, Effect};
 use super::{care, cures, go, link, moving, notice, parts, past, people, plain, run, send, target};
-use crate::engine::checklist::Checklist;
+use crate::engine::checklist::{Checklist, LATER_WRITES};
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
     Moment, Prerequisite, Severity, Target, TargetPoint, Topic, Verdict,
 };
 use crate::engine::incident::model::RunStatus;
+use crate::engine::incident::salvage::Salvage;
 use crate::engine::runner::protocol::Command;
 use crate::screens::available::available;
 use crate::screens::commands::Id;
@@ -137,6 +138,7 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::OnlyParts => parts::choose(app),
         Id::LookAtParts => return parts::list(app),
         Id::CarryParts => parts::ways(app),
+        Id::Salvage => parts::salvage(app),
         Id::FullRestore => {
             let layer = Layer::Choice(full_restore::choice(&app.view));
             app.view.layers.push(layer);
@@ -553,7 +555,9 @@ fn sign(app: &mut App) {
     let proposal = app.view.incident.as_ref().and_then(|incident| {
         let list = Checklist::of(incident, &app.view.runbook, app.view.now);
         let proposal = list.line(&id)?.proposal.clone()?;
-        (proposal.verdict == Verdict::Verified).then_some(proposal.text)
+        // What came back of what was left behind is worth saying where something stays lost, too.
+        let some = id == LATER_WRITES && incident.salvages.iter().any(Salvage::has_carried);
+        (some || proposal.verdict == Verdict::Verified).then_some(proposal.text)
     });
     let prompt = format!("{text}. What did you see? It is signed in your name.");
     line(app, LinePurpose::Sign { item: id }, "Sign", prompt, hint);

@@ -113,6 +113,7 @@ fn yes(app: &mut App) -> Vec<Effect> {
             let item = item.to_owned();
             plain(app, Command::RunCare { item, agreed }, "carrying it out")
         }
+        Intent::Salvage => parts::plan_salvage(app),
         Intent::ChooseParts { target, database, tables } => {
             let command = Command::ChooseParts { target, database, tables };
             plain(app, command, "choosing the point")

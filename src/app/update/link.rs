@@ -3,9 +3,11 @@
 use super::super::link::Incoming;
 use super::super::model::{App, Effect};
 use super::{explain, go, notice, plain, send};
+use crate::engine::checklist::LATER_WRITES;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::event::{Entry, Event as Journal};
+use crate::engine::incident::facts::Verdict;
 use crate::engine::incident::model::{Phase, RunStatus, Tone};
 use crate::engine::runner::protocol::{Answer, Command, Message};
 use crate::screens::cursor::Seen;
@@ -133,6 +135,7 @@ fn on_entry(app: &mut App, entry: &Entry) {
         return;
     }
     let before = incident.phase();
+    let salvaging = incident.is_salvaging();
     let status = incident.status;
     incident.apply(entry);
     let (after, now) = (incident.phase(), incident.status);
@@ -147,7 +150,25 @@ fn on_entry(app: &mut App, entry: &Entry) {
         // The pointer follows the steps from here until somebody moves it.
         app.view.cursors.remove(&(Page::Restore, 0));
     }
-    follow(app, before, after);
+    let ended = salvaging && app.view.incident.as_ref().is_some_and(|i| !i.is_salvaging());
+    if ended {
+        salvage_ended(app);
+    }
+    follow(app, before, after, ended);
+}
+
+/// What came of a salvage is told wherever somebody looks, and its line is the selected one.
+fn salvage_ended(app: &mut App) {
+    let ended = app.view.incident.as_ref().and_then(|incident| incident.salvages.last());
+    let Some(ended) = ended else { return };
+    let bad = ended.has_carried()
+        && Verdict::of_all(ended.checks.iter().map(|check| check.verdict)) != Verdict::Verified;
+    let words = format!("The salvage has ended. {}", ended.words());
+    notice(app, words, bad);
+    let lines = crate::screens::checklist::lines(&app.view);
+    if let Some(at) = lines.iter().position(|line| line.id == LATER_WRITES) {
+        app.view.cursors.insert((Page::Checklist, 0), at);
+    }
 }
 
 /// What one person does to others is told to everybody at once, wherever they look.
@@ -167,7 +188,7 @@ fn between_people(event: &Journal) -> bool {
 
 /// Who looks at where the incident stands is taken along when it goes on; who looks elsewhere
 /// stays. The assessment is left by hand: it may have more to say than it needs.
-fn follow(app: &mut App, before: Phase, after: Phase) {
+fn follow(app: &mut App, before: Phase, after: Phase, salvaged: bool) {
     let leaves_assessment = before == Phase::Assessment && after == Phase::RecoveryPoint;
     if before == after || leaves_assessment || !app.view.layers.is_empty() {
         return;
@@ -176,7 +197,7 @@ fn follow(app: &mut App, before: Phase, after: Phase) {
     let validated = before == Phase::Validation && after == Phase::Checklist;
     if was_along && !validated {
         // Verdicts are read before the checklist is begun, also where the plan itself validated.
-        let verdicts = before == Phase::Restore && after == Phase::Checklist;
+        let verdicts = before == Phase::Restore && after == Phase::Checklist && !salvaged;
         go(app, if verdicts { Page::Validation } else { Page::of(after) });
     }
 }
@@ -246,6 +267,10 @@ fn reply(app: &mut App, waiting: Waiting, result: Result<Answer, Explanation>) -
         (Purpose::Rows, Ok(Answer::Rows(found))) => {
             let layer = Layer::Reader(crate::screens::parts::reader(&found));
             app.view.layers.push(layer);
+            Vec::new()
+        }
+        (Purpose::Salvage, Ok(_)) => {
+            go(app, Page::Restore);
             Vec::new()
         }
         (Purpose::Gate { plan_hash }, Ok(_)) => {

@@ -7,7 +7,7 @@ use super::{notice, plain, send};
 use crate::engine::incident::parts::{Carry, Part, PartsChoice};
 use crate::engine::parts::roles::Missing;
 use crate::engine::runner::protocol::{Command, Offered};
-use crate::screens::available::{CARRYING, LOOKING};
+use crate::screens::available::{CARRYING, LOOKING, PLANNING};
 use crate::screens::layers::{Gate, Intent, Layer};
 use crate::screens::parts;
 use crate::screens::view::Purpose;
@@ -24,6 +24,24 @@ pub fn choose(app: &mut App) {
     let body = vec![parts::WHEN.to_owned(), format!("The copy: {}.", candidate.target), first];
     let intent = Intent::ChooseParts { target: candidate.target, database, tables };
     confirm(app, "Bring only parts back?", body, "choose it; nothing is touched yet", "no", intent);
+}
+
+/// Says what a salvage is, and asks.
+pub fn salvage(app: &mut App) {
+    let Some(incident) = &app.view.incident else { return };
+    let body = parts::salvage_body(incident);
+    confirm(
+        app,
+        "Bring back what was written after the point?",
+        body,
+        "plan it; nothing is touched yet",
+        "no",
+        Intent::Salvage,
+    );
+}
+
+pub fn plan_salvage(app: &mut App) -> Vec<Effect> {
+    send(app, Command::PlanSalvage, PLANNING, Purpose::Salvage)
 }
 
 /// Asks the copy what it holds.

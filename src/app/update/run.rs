@@ -136,7 +136,11 @@ pub fn start(app: &mut App) {
         None => "The server is stopped in the course of it.",
     };
     let body = vec![format!("The gate was passed by {by}. {stops}")];
-    confirm(app, "Start the recovery?", body, "start", "not yet", Intent::Start { plan_hash });
+    let title = match plan.is_some_and(|plan| plan.procedure.is_salvage()) {
+        true => "Start the salvage?",
+        false => "Start the recovery?",
+    };
+    confirm(app, title, body, "start", "not yet", Intent::Start { plan_hash });
 }
 
 pub fn cancel(app: &mut App) {
@@ -145,7 +149,11 @@ pub fn cancel(app: &mut App) {
     let step = current.and_then(|s| incident.plan.as_ref()?.step(&s.id));
     let title = step.map_or("the step", |s| s.title.as_str());
     let running = current.is_some_and(|s| s.status == StepStatus::Running);
+    let salvage = incident.is_salvaging();
     let now = match step.map(|s| &s.cancel) {
+        _ if !running && salvage => {
+            String::from("Nothing runs at this moment; the salvage ends here.")
+        }
         _ if !running => String::from("Nothing runs at this moment; the recovery ends here."),
         Some(Cancel::AtOnce) => format!("\"{title}\" stops at once."),
         Some(Cancel::SafePoint(note)) => {
@@ -158,13 +166,18 @@ pub fn cancel(app: &mut App) {
         }
         None => String::from("It stops before the next step."),
     };
-    let body = vec![
-        now,
-        String::from(
-            "What was done so far stays, and nothing is deleted. Afterwards everything can be put back as it was (U).",
-        ),
-    ];
-    confirm(app, "Cancel the recovery?", body, "cancel it", "let it go on", Intent::Cancel);
+    let after = match salvage {
+        true => {
+            "Production and the kept directory stay as they are. A copy that was made is taken down \
+             afterwards (U); the writes can still be brought back later."
+        }
+        false => {
+            "What was done so far stays, and nothing is deleted. Afterwards everything can be put back as it was (U)."
+        }
+    };
+    let body = vec![now, String::from(after)];
+    let title = if salvage { "Cancel the salvage?" } else { "Cancel the recovery?" };
+    confirm(app, title, body, "cancel it", "let it go on", Intent::Cancel);
 }
 
 pub fn put_back(app: &mut App) {
@@ -198,7 +211,7 @@ fn undo_texts(incident: &Incident) -> Vec<String> {
 /// What is not in the new cluster, before it is swapped in.
 fn lost_by_swap(incident: &Incident) -> String {
     let data = incident.noted("data_is").map_or_else(String::new, |data| format!("{data}. "));
-    let back = "Rows can be brought back from the kept directory afterwards: lifeboat salvage.";
+    let back = "Rows can be brought back from the kept directory afterwards (B at the checklist).";
     match full_restore::lacks(incident) {
         Some(lost) => format!("Lost by it: {lost}. {back}"),
         None => format!("{data}{back}"),

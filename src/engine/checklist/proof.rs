@@ -1,7 +1,7 @@
 //! Lines that Lifeboat proves itself: what has to be run for one, and whether that is evidence enough.
 //! Owns these two answers; runs nothing and signs nothing.
 
-use super::{CARE, Checklist};
+use super::{CARE, Checklist, SALVAGE};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::Verdict;
@@ -24,7 +24,8 @@ pub fn proofs(runbook: &Runbook, line: &str) -> Result<Vec<Proof>, Explanation> 
         ));
     }
     let mut proofs = Vec::new();
-    for shown_by in &item.shown_by {
+    // A salvage is a person's to begin, and needs a choice: nothing can be run for it here.
+    for shown_by in item.shown_by.iter().filter(|by| *by != SALVAGE) {
         let proof = match shown_by.strip_prefix(CARE) {
             Some(care) => Proof::Care(care.to_owned()),
             None if shown_by == "report" => Proof::Report,

@@ -314,6 +314,10 @@ pub enum Procedure {
         /// As `schema.table`, in double quotes where needed.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tables: Vec<String>,
+        /// Salvage: the directory that a recovery set aside, of which the copy is made. Absent: the
+        /// copy is recovered from a backup.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<String>,
     },
 }
 
@@ -338,11 +342,19 @@ impl Procedure {
         matches!(self, Self::Parts { .. })
     }
 
+    /// What came after a recovery point is brought back from the directory that was set aside.
+    #[must_use]
+    pub fn is_salvage(&self) -> bool {
+        matches!(self, Self::Parts { kept: Some(_), .. })
+    }
+
     /// What has to be answered before the gate: a part is carried over while production serves,
-    /// and its backup is proven by the copy that is recovered from it.
+    /// and its backup is proven by the copy that is recovered from it. A salvage needs neither
+    /// point nor backup, and its incident is declared.
     #[must_use]
     pub fn prerequisites(&self) -> &'static [Prerequisite] {
         match self {
+            Self::Parts { kept: Some(_), .. } => &[],
             Self::Parts { .. } => &[Prerequisite::IncidentDeclared, Prerequisite::TargetConfirmed],
             _ => &Prerequisite::ALL,
         }
@@ -353,6 +365,9 @@ impl Procedure {
         match self {
             Self::PointInTime => "Option A: point-in-time recovery",
             Self::FullRestore { .. } => "Option B: full restore beside the old cluster",
+            Self::Parts { kept: Some(_), .. } => {
+                "Salvage: brought to production from a copy of the kept directory"
+            }
             Self::Parts { .. } => "Only parts: brought to production from a copy beside it",
         }
     }

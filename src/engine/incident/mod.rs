@@ -15,6 +15,7 @@ pub mod parts;
 pub mod past;
 pub mod people;
 pub mod raised;
+pub mod salvage;
 pub mod store;
 pub mod trouble;
 

@@ -14,6 +14,7 @@ use super::narrate;
 use super::parts::PartsState;
 use super::people::{Offer, People};
 use super::raised::{self, Raised};
+use super::salvage::{Run, Salvage};
 use super::trouble::{Adjustments, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::postgres::Lsn;
@@ -178,6 +179,10 @@ pub struct Incident {
     pub tries: Vec<Try>,
     /// What was seen, chosen and written, where only parts are brought back.
     pub parts: PartsState,
+    /// The recovery's own plan and run, while a salvage stands in their place.
+    pub salvage: Option<Box<Run>>,
+    /// Salvages that have ended, oldest first.
+    pub salvages: Vec<Salvage>,
     pub validation: Vec<Check>,
     pub signed: BTreeMap<String, Signed>,
     /// Signatures of sign-offs that stand, by the line's id.
@@ -262,6 +267,8 @@ impl Incident {
             adjustments: Adjustments::default(),
             tries: Vec::new(),
             parts: PartsState::default(),
+            salvage: None,
+            salvages: Vec::new(),
             validation: Vec::new(),
             signed: BTreeMap::new(),
             signatures: BTreeMap::new(),
@@ -366,6 +373,9 @@ impl Incident {
                 self.status = RunStatus::Planning;
             }
             Event::PlanMade(plan) => {
+                if plan.procedure.is_salvage() {
+                    self.begin_salvage(user, at);
+                }
                 self.approvals.planned_by = Some(entry.actor.user.clone());
                 self.steps = plan.steps.iter().map(|s| StepState::pending(&s.id)).collect();
                 self.plan = Some(plan.clone());
@@ -374,17 +384,21 @@ impl Incident {
             }
             Event::GatePassed { plan_hash } => {
                 self.gate = Some((plan_hash.clone(), entry.actor.user.clone()));
-                self.clocks.decided = Some(at);
+                if !self.is_salvaging() {
+                    self.clocks.decided = Some(at);
+                }
                 self.status = RunStatus::Ready;
             }
             Event::RunStarted { .. } => {
                 self.clocks.run_started.get_or_insert(at);
                 // What was seen in a run that was put back says nothing of this one.
-                self.tries.clear();
                 self.parts = PartsState::default();
                 self.adjustments = Adjustments::default();
                 self.validation.clear();
-                self.clocks.validated = None;
+                if !self.is_salvaging() {
+                    self.tries.clear();
+                    self.clocks.validated = None;
+                }
                 self.cancel_requested = false;
                 self.pause_requested = false;
                 self.status = RunStatus::Running;
@@ -548,6 +562,10 @@ impl Incident {
                         s.status = StepStatus::Cancelled;
                     });
                 }
+                // What has touched nothing leaves nothing to put back.
+                if self.steps.iter().all(|s| s.status == StepStatus::Pending) {
+                    self.end_salvage(at);
+                }
             }
             Event::UndoStarted => {
                 self.undo_failure = None;
@@ -564,11 +582,19 @@ impl Incident {
                 self.undo_failure = Some(explanation.clone());
                 self.status = RunStatus::Failed;
             }
-            Event::UndoFinished => self.status = RunStatus::Undone,
-            Event::RunFinished => self.stop_running(RunStatus::Finished),
+            Event::UndoFinished => {
+                self.status = RunStatus::Undone;
+                self.end_salvage(at);
+            }
+            Event::RunFinished => {
+                self.stop_running(RunStatus::Finished);
+                self.end_salvage(at);
+            }
             Event::ValidationRun { checks } => {
                 self.validation.clone_from(checks);
-                self.clocks.validated = Some(at);
+                if !self.is_salvaging() {
+                    self.clocks.validated = Some(at);
+                }
             }
             Event::ChecklistSigned(sign) => {
                 let by = entry.actor.user.clone();
@@ -827,6 +853,10 @@ impl Incident {
     }
 
     fn mark_clock(&mut self, step: &str, at: Option<Timestamp>) {
+        if self.is_salvaging() {
+            // The clocks are the recovery's: it serves already.
+            return;
+        }
         let clocks = &mut self.clocks;
         match step {
             "stop-server" | "stop-old" => clocks.writes_stopped = at,

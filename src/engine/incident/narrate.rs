@@ -53,6 +53,9 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
             (format!("{option}, of {set}, {target}"), Attention)
         }
         Event::TargetChosen(reach) => (format!("Recovery point chosen: {}", reach.target), Plain),
+        Event::PlanMade(plan) if plan.procedure.is_salvage() => {
+            (format!("Salvage planned, from {}: {}", plan.aside, short(&plan.hash)), Attention)
+        }
         Event::PlanMade(plan) => {
             (format!("Plan made: {} steps, {}", plan.steps.len(), short(&plan.hash)), Plain)
         }
@@ -62,7 +65,7 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::CommandRefused { command, reason } => {
             (format!("Refused: {command} ({reason})"), Attention)
         }
-        Event::RunStarted { .. } => (String::from("Recovery started"), Attention),
+        Event::RunStarted { .. } => (format!("{} started", run(before)), Attention),
         Event::StepStarted { step, attempt: 1 } => (format!("Started: {}", title(step)), Plain),
         Event::StepStarted { step, attempt } => {
             (format!("Started again, attempt {attempt}: {}", title(step)), Attention)
@@ -126,6 +129,9 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
             };
             (format!("{words}: {}", reach.target), Attention)
         }
+        Event::Decided { decision: Decision::Abandon, .. } if before.is_salvaging() => {
+            (String::from("Decided: bring nothing back by this salvage"), Attention)
+        }
         Event::Decided { decision: Decision::Abandon, .. } => {
             (String::from("Decided: abandon this recovery"), Attention)
         }
@@ -173,14 +179,23 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         }
         Event::Resumed => (String::from("Resumed"), Plain),
         Event::CancelRequested => (String::from("Cancel asked for"), Attention),
-        Event::RunCancelled { .. } => (String::from("Recovery cancelled"), Attention),
+        Event::RunCancelled { .. } => (format!("{} cancelled", run(before)), Attention),
+        Event::UndoStarted if before.is_salvaging() => {
+            (String::from("Taking the copy beside production down"), Attention)
+        }
+        Event::UndoFinished if before.is_salvaging() => {
+            (String::from("The salvage has ended; its copy is gone"), Good)
+        }
         Event::UndoStarted => (String::from("Putting back what was there before"), Attention),
         Event::StepUndone { step, text } => (format!("Put back: {}: {text}", title(step)), Plain),
         Event::UndoFailed { step, explanation } => {
             (format!("Could not put back: {}: {}", title(step), explanation.what), Bad)
         }
         Event::UndoFinished => (String::from("Everything is as it was before"), Good),
-        Event::RunFinished => (String::from("Recovery finished"), Good),
+        Event::RunFinished => (format!("{} finished", run(before)), Good),
+        Event::ValidationRun { checks } if before.is_salvaging() => {
+            tally("What was salvaged, compared once more", overall(checks), checks)
+        }
         Event::ValidationRun { checks } => tally("Validation", overall(checks), checks),
         Event::ChecklistSigned(sign) if sign.done => {
             (format!("Checklist signed: {}", sign.item), Good)
@@ -265,6 +280,11 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::IncidentClosed { .. } => (String::from("Incident closed"), Good),
     };
     Some(told)
+}
+
+/// What runs.
+fn run(incident: &Incident) -> &'static str {
+    if incident.is_salvaging() { "Salvage" } else { "Recovery" }
 }
 
 fn utc(at: jiff::Timestamp) -> String {

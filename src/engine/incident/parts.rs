@@ -74,6 +74,9 @@ pub struct PartsLook {
     pub schema_absent: bool,
     #[serde(default)]
     pub missing_roles: Vec<String>,
+    /// Of a salvage: the partitions of these tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<String>,
     /// Of a whole database.
     #[serde(default)]
     pub whole: Option<Found>,

@@ -6,7 +6,8 @@ use crate::engine::incident::approval;
 pub(super) use crate::engine::incident::clocks::spoken as minutes;
 use crate::engine::incident::event::{Entry, Event};
 use crate::engine::incident::facts::{Check, Severity, Verdict};
-use crate::engine::incident::model::Incident;
+use crate::engine::incident::model::{Incident, RunStatus};
+use crate::engine::incident::salvage::Salvage;
 use crate::engine::runbook::Runbook;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,7 @@ fn of(
     let title = |step: &str| {
         runbook.step(step).map_or_else(|| step.to_owned(), |words| words.title.clone())
     };
+    let what = if incident.is_salvaging() { "salvage" } else { "recovery" };
     let (topic, importance, headline, text) = match &entry.event {
         Event::IncidentDeclared(declaration) => {
             let tier = runbook.tier(declaration.tier);
@@ -123,6 +125,12 @@ fn of(
             format!("{} is {} now", declaration.cluster, severity_word(*severity)),
             format!("Set by {who}."),
         ),
+        Event::RunStarted { .. } if incident.procedure().is_parts() => (
+            Topic::RecoveryStarted,
+            Attention,
+            format!("{}: bringing rows back has begun", declaration.cluster),
+            format!("Started by {who}. The database serves meanwhile."),
+        ),
         Event::RunStarted { .. } => {
             let target = incident.plan.as_ref().map(|plan| plan.target.to_string());
             (
@@ -138,7 +146,7 @@ fn of(
         Event::StepHeld { question, .. } => (
             Topic::DecisionNeeded,
             Urgent,
-            format!("{}: the recovery waits for the commander's decision", declaration.cluster),
+            format!("{}: the {what} waits for the commander's decision", declaration.cluster),
             question.clone(),
         ),
         Event::ApprovalAsked(asked) => (
@@ -161,7 +169,7 @@ fn of(
         Event::StepInterrupted { step, finding } => (
             Topic::Interrupted,
             Urgent,
-            format!("{}: the recovery was interrupted in \"{}\"", declaration.cluster, title(step)),
+            format!("{}: the {what} was interrupted in \"{}\"", declaration.cluster, title(step)),
             format!("{finding} It can go on: open Lifeboat on the database's host."),
         ),
         // Whichever step it is that opens the database.
@@ -174,13 +182,24 @@ fn of(
         Event::ValidationRun { checks } => {
             let verdict = Verdict::overall(checks.iter().map(|check| check.verdict));
             let importance = if verdict == Verdict::Verified { Info } else { Urgent };
+            let compared = match incident.is_salvaging() {
+                true => "what was salvaged, compared once more:",
+                false => "validation",
+            };
             (
                 Topic::Validated,
                 importance,
-                format!("{}: validation {}", declaration.cluster, verdict.word()),
+                format!("{}: {compared} {}", declaration.cluster, verdict.word()),
                 not_verified(checks),
             )
         }
+        // The recovery itself has finished: what was given up was a salvage.
+        Event::UndoFinished if incident.status == RunStatus::Finished => (
+            Topic::PutBack,
+            Attention,
+            format!("{}: the salvage has ended before its time", declaration.cluster),
+            incident.salvages.last().map(Salvage::words).unwrap_or_default(),
+        ),
         Event::UndoFinished => (
             Topic::PutBack,
             Attention,

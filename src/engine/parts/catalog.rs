@@ -212,6 +212,34 @@ pub async fn tree(client: &Client, table: &Table) -> Result<Vec<(Name, bool)>, P
         .collect()
 }
 
+/// Those of the named tables that are there, a partition as the table that it is of, each once and
+/// in their order.
+///
+/// # Errors
+/// Where the server does not answer.
+pub async fn roots(client: &Client, tables: &[Name]) -> Result<Vec<Name>, PartsError> {
+    let failed = || PartsError::sql("Looking for tables");
+    let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+    let query = "SELECT n.nspname::text, r.relname::text \
+                   FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY w(name, at) \
+                   JOIN pg_catalog.pg_class c ON c.relkind IN ('r', 'p') \
+                   JOIN pg_catalog.pg_namespace o \
+                     ON o.oid = c.relnamespace AND o.nspname || '.' || c.relname = w.name \
+                   JOIN pg_catalog.pg_class r \
+                     ON r.oid = coalesce(pg_catalog.pg_partition_root(c.oid), c.oid) \
+                   JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace \
+                  GROUP BY 1, 2 ORDER BY min(w.at)";
+    let rows = client.query(query, &[&names]).await.map_err(failed())?;
+    rows.iter()
+        .map(|row| {
+            Ok(Name {
+                schema: row.try_get(0).map_err(failed())?,
+                table: row.try_get(1).map_err(failed())?,
+            })
+        })
+        .collect()
+}
+
 /// Whether a schema is there.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 //! nothing into it; where the file system can, the copies share their blocks until they change.
 
 use super::error::PartsError;
+use crate::engine::explain::{Explanation, Kind};
 use crate::engine::postgres::child;
 use crate::engine::postgres::discovery::Owner;
 use crate::engine::runner::plan::KeptSpace;
@@ -90,26 +91,31 @@ fn unknown(kept: &Path, name: &str) -> PartsError {
     )
 }
 
+/// Hears of each file before it is copied, with the bytes that were; ends the copying by `false`.
+pub type Watched<'a> = &'a mut dyn FnMut(&Path, u64) -> bool;
+
 /// Copies `kept` to `copy`. A linked `pg_wal` becomes a folder; tablespaces go into `into`, from
 /// where `spaces` says that they are kept.
 ///
 /// # Errors
-/// Where something cannot be read or written; `kept` is as it was.
+/// Where something cannot be read or written, or it was ended ([`Kind::Cancelled`]); `kept` is as it
+/// was.
 pub fn copy(
     kept: &Path,
     spaces: &[KeptSpace],
-    copy: &Path,
-    into: &Path,
+    (copy, into): (&Path, &Path),
     owner: &Owner,
+    watched: Watched<'_>,
 ) -> Result<(), PartsError> {
     let found = found(kept, spaces)?;
-    folder(kept, copy, owner)?;
+    let mut copying = Copying { owner, done: 0, watched };
+    copying.folder(kept, copy)?;
     for space in found {
         make(into, owner)?;
         let place = into.join(&space.name);
         make(&place, owner)?;
         let to = space.folder.map_or_else(|| place.clone(), |name| place.join(name));
-        folder(&space.from, &to, owner)?;
+        copying.folder(&space.from, &to)?;
         let link = copy.join("pg_tblspc").join(&space.name);
         std::os::unix::fs::symlink(&place, &link)
             .map_err(PartsError::file(&link, "it could not be made"))?;
@@ -135,31 +141,55 @@ fn make(path: &Path, owner: &Owner) -> Result<(), PartsError> {
         .map_err(PartsError::file(path, "it could not be made"))
 }
 
-fn folder(from: &Path, to: &Path, owner: &Owner) -> Result<(), PartsError> {
-    make(to, owner)?;
-    for entry in fs::read_dir(from).map_err(PartsError::file(from, "it cannot be listed"))? {
-        let entry = entry.map_err(PartsError::file(from, "it cannot be listed"))?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        // Tablespaces are copied by who calls this.
-        let space = from.file_name().is_some_and(|name| name == "pg_tblspc");
-        let meta = source.metadata().map_err(PartsError::file(&source, "it cannot be read"))?;
-        if space {
-            continue;
+/// A copy on its way.
+struct Copying<'a> {
+    owner: &'a Owner,
+    /// Bytes.
+    done: u64,
+    watched: Watched<'a>,
+}
+
+impl Copying<'_> {
+    fn folder(&mut self, from: &Path, to: &Path) -> Result<(), PartsError> {
+        make(to, self.owner)?;
+        for entry in fs::read_dir(from).map_err(PartsError::file(from, "it cannot be listed"))? {
+            let entry = entry.map_err(PartsError::file(from, "it cannot be listed"))?;
+            let (source, target) = (entry.path(), to.join(entry.file_name()));
+            // Tablespaces are copied by who calls this.
+            let space = from.file_name().is_some_and(|name| name == "pg_tblspc");
+            let meta = source.metadata().map_err(PartsError::file(&source, "it cannot be read"))?;
+            if space {
+                continue;
+            }
+            if meta.is_dir() {
+                self.folder(&source, &target)?;
+            } else if meta.is_file() {
+                if !(self.watched)(&source, self.done) {
+                    return Err(cancelled());
+                }
+                fs::copy(&source, &target)
+                    .and_then(|_| child::give(&target, self.owner))
+                    .map_err(PartsError::file(&target, "it could not be copied"))?;
+                self.done = self.done.saturating_add(meta.len());
+            }
         }
-        if meta.is_dir() {
-            folder(&source, &target, owner)?;
-        } else if meta.is_file() {
-            fs::copy(&source, &target)
-                .and_then(|_| child::give(&target, owner))
-                .map_err(PartsError::file(&target, "it could not be copied"))?;
-        }
+        Ok(())
     }
-    Ok(())
+}
+
+fn cancelled() -> PartsError {
+    PartsError::Engine(Explanation::new(
+        Kind::Cancelled,
+        "Copying the kept directory was cancelled.",
+        "The kept directory and production are as they were.",
+        "Retry copies it anew.",
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::explain::Explain;
 
     #[test]
     fn a_copy_has_its_own_tablespaces_and_wal_and_no_servers_traces() {
@@ -180,15 +210,28 @@ mod tests {
         std::os::unix::fs::symlink(at("space"), at("kept/pg_tblspc/77")).unwrap();
         let space = |oid| KeptSpace { oid, folder: at("space/PG_15"), kept: at("space/PG_15.old") };
         // Nothing is guessed where no plan says where it is kept.
+        let owner = Owner::current();
         for known in [vec![], vec![space(76)]] {
-            let refused = copy(&at("kept"), &known, &at("no"), &at("no"), &Owner::current());
+            let no = at("no");
+            let refused = copy(&at("kept"), &known, (&no, &no), &owner, &mut |_, _| true);
             assert!(refused.unwrap_err().to_string().contains("tablespace, 77"));
             assert!(size(&at("kept"), &known).is_err() && !at("no").exists());
         }
         let known = [space(77)];
         assert!(has_linked_spaces(&at("kept")) && !has_linked_spaces(&at("space")));
         assert_eq!(size(&at("kept"), &known).unwrap(), 13);
-        copy(&at("kept"), &known, &at("copy"), &at("spaces"), &Owner::current()).unwrap();
+        // Ended before a file, it says so and copies no more.
+        let (once, spaces) = (at("once"), at("once-spaces"));
+        let ended = copy(&at("kept"), &known, (&once, &spaces), &owner, &mut |_, done| done == 0);
+        assert_eq!(ended.unwrap_err().explanation().kind, Kind::Cancelled);
+        let (to, spaces) = (at("copy"), at("spaces"));
+        let mut heard = 0;
+        let mut watched = |_: &Path, done| {
+            heard = done;
+            true
+        };
+        copy(&at("kept"), &known, (&to, &spaces), &owner, &mut watched).unwrap();
+        assert!(heard > 0 && heard < 13, "{heard}");
         let read = |name: &str| fs::read_to_string(at(name)).unwrap();
         assert_eq!(read("copy/base/1/2"), "rows");
         assert_eq!(read("copy/pg_wal/1"), "log");

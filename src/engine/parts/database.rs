@@ -85,16 +85,24 @@ pub type Watched<'a> = &'a mut dyn FnMut(u64, u64) -> bool;
 /// # Errors
 /// Where a server does not answer.
 pub async fn list(source: &Client, production: &Client) -> Result<Vec<(String, bool)>, PartsError> {
-    let failed = || PartsError::sql("Listing the databases");
-    let query = "SELECT datname::text FROM pg_catalog.pg_database \
-                  WHERE NOT datistemplate AND datallowconn ORDER BY 1";
     let mut all = Vec::new();
-    for row in source.query(query, &[]).await.map_err(failed())? {
-        let name: String = row.try_get(0).map_err(failed())?;
+    for name in names(source).await? {
         let there = exists(production, &name).await?;
         all.push((name, there));
     }
     Ok(all)
+}
+
+/// The databases of a server that can be connected to, by name.
+///
+/// # Errors
+/// Where it does not answer.
+pub async fn names(client: &Client) -> Result<Vec<String>, PartsError> {
+    let failed = || PartsError::sql("Listing the databases");
+    let query = "SELECT datname::text FROM pg_catalog.pg_database \
+                  WHERE NOT datistemplate AND datallowconn ORDER BY 1";
+    let rows = client.query(query, &[]).await.map_err(failed())?;
+    rows.iter().map(|row| row.try_get(0).map_err(failed())).collect()
 }
 
 /// Looks at a database of the source; changes nothing.

@@ -18,6 +18,8 @@ impl Report {
     /// The report on `incident` as it stands at `now`.
     #[must_use]
     pub fn from(incident: &Incident, runbook: &Runbook, now: Timestamp) -> Self {
+        // It is the recovery's, whatever is under way.
+        let incident = &*incident.settled();
         let steps: Vec<_> =
             incident.steps.iter().map(|s| step_line(s, incident, runbook, now)).collect();
         Self {
@@ -29,6 +31,7 @@ impl Report {
             rpo: rpo(incident, runbook),
             rto: rto(incident, runbook, now),
             loss: loss(incident),
+            salvage: super::salvage::of(incident),
             past: incident.reach.as_ref().and_then(|r| r.cost.picture.as_deref().cloned()),
             marks: incident.marks(),
             shares: incident.shares(now),

@@ -4,7 +4,7 @@
 use super::text::{
     bytes, commit, duration, html, limit, maybe_duration, maybe_moment, met, moment, status,
 };
-use super::{Objective, Report, chart, past, shares, tried};
+use super::{Objective, Report, chart, past, salvage, shares, tried};
 use crate::engine::checklist::{Line, State};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::incident::model::{StepStatus, Tone};
@@ -37,6 +37,7 @@ pub(super) fn render(report: &Report) -> String {
     approvals(&mut page, report);
     points_tried(&mut page, report);
     checks(&mut page, report);
+    salvaged(&mut page, report);
     checklist(&mut page, report);
     notes(&mut page, report);
     log(&mut page, report);
@@ -349,6 +350,14 @@ fn points_tried(page: &mut String, report: &Report) {
         section(page, "Points tried before the promotion");
         let header: Vec<&str> = header.iter().map(String::as_str).collect();
         table(page, &header, rows.into_iter().map(|row| row.into_iter().map(Cell::text).collect()));
+    }
+}
+
+fn salvaged(page: &mut String, report: &Report) {
+    if let Some(rows) = salvage::rows(report) {
+        section(page, salvage::TITLE);
+        let rows = rows.into_iter().map(|row| row.into_iter().map(Cell::text).collect());
+        table(page, &salvage::HEADER, rows);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::text::{
     bytes, commit, duration, limit, maybe_duration, maybe_moment, md, met, moment, status,
 };
-use super::{CheckGroup, Objective, Report, StepLine, past, shares, tried};
+use super::{CheckGroup, Objective, Report, StepLine, past, salvage, shares, tried};
 use crate::engine::checklist::{Line, State};
 
 pub(super) fn render(report: &Report) -> String {
@@ -17,6 +17,7 @@ pub(super) fn render(report: &Report) -> String {
     approvals(&mut out, report);
     points_tried(&mut out, report);
     checks(&mut out, report);
+    salvaged(&mut out, report);
     checklist(&mut out, report);
     notes(&mut out, report);
     timeline(&mut out, report);
@@ -273,6 +274,13 @@ fn points_tried(out: &mut Page, report: &Report) {
         let header: Vec<String> = header.iter().map(|name| md(name)).collect();
         let header: Vec<&str> = header.iter().map(String::as_str).collect();
         out.table(&header, rows);
+    }
+}
+
+fn salvaged(out: &mut Page, report: &Report) {
+    if let Some(rows) = salvage::rows(report) {
+        out.heading(salvage::TITLE);
+        out.table(&salvage::HEADER, rows);
     }
 }
 

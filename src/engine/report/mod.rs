@@ -15,6 +15,7 @@ mod outline;
 mod past;
 mod pdf;
 mod postmortem;
+mod salvage;
 mod shares;
 mod statement;
 mod text;
@@ -31,6 +32,7 @@ use crate::engine::incident::facts::{Check, Commit, Severity, Tier, Try, Verdict
 use crate::engine::incident::model::{Phase, StepStatus, TimelineLine, Tone};
 use crate::engine::incident::outlook::Outlook;
 use crate::engine::incident::past::{Picture, TableLoss};
+use crate::engine::incident::salvage::{Left, Rows};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::io;
@@ -51,6 +53,9 @@ pub struct Report {
     pub rpo: Objective,
     pub rto: Objective,
     pub loss: Loss,
+    /// What was brought back of it; `None` where nothing was left behind that could be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub salvage: Option<Salvaged>,
     /// The time line from which the recovery point was chosen, where the journal has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub past: Option<Picture>,
@@ -220,6 +225,33 @@ impl Loss {
             }
         }
     }
+}
+
+/// What was brought back from the directory that the recovery kept, and what was not.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Salvaged {
+    /// Oldest first.
+    pub runs: Vec<SalvageLine>,
+    /// As far as it was looked at.
+    pub left: Left,
+    pub left_in_words: String,
+}
+
+/// One salvage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SalvageLine {
+    pub begun: Timestamp,
+    pub ended: Timestamp,
+    pub by: String,
+    /// The directory that it came from.
+    pub kept: String,
+    pub carried: bool,
+    pub what: String,
+    /// Rows that were brought back, by table that production had.
+    pub rows: Vec<Rows>,
+    pub verdict: Verdict,
+    pub checks: Vec<Check>,
+    pub notes: Vec<String>,
 }
 
 /// One step of the plan and how it went.

@@ -55,6 +55,9 @@ impl Report {
     #[must_use]
     pub fn by_role(mut self, roles: &Roles) -> Self {
         self.recovery.gate_passed_by.iter_mut().for_each(|name| roles.exchange(name));
+        for run in self.salvage.iter_mut().flat_map(|salvage| &mut salvage.runs) {
+            roles.exchange(&mut run.by);
+        }
         for answer in &mut self.prerequisites {
             answer.by.iter_mut().for_each(|name| roles.exchange(name));
         }

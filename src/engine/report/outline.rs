@@ -5,7 +5,7 @@ use super::block::{Block, Chart, Part};
 use super::text::{
     bytes, commit, duration, limit, maybe_duration, maybe_moment, met, moment, status,
 };
-use super::{Objective, Report, shares, tried};
+use super::{Objective, Report, salvage, shares, tried};
 use crate::engine::checklist::{Line, State};
 
 pub(super) fn blocks(report: &Report) -> Vec<Block> {
@@ -17,6 +17,7 @@ pub(super) fn blocks(report: &Report) -> Vec<Block> {
     all.extend(escalation(report));
     all.extend(people(report));
     all.extend(checks(report));
+    all.extend(salvage::blocks(report));
     all.extend(checklist(report));
     all.extend(timeline(report));
     all

@@ -3,6 +3,7 @@
 
 use super::Report;
 use super::block::{self, Block};
+use super::salvage;
 use super::text::{commit, maybe_duration, moment};
 
 /// The statement in Markdown.
@@ -32,6 +33,7 @@ fn blocks(report: &Report) -> Vec<Block> {
     ]));
     blocks.push(Block::heading("By table"));
     blocks.extend(tables(report));
+    blocks.extend(salvage::blocks(report));
     blocks.push(Block::heading("What is kept"));
     let kept = |path: &Option<String>| path.clone().unwrap_or_else(|| String::from("not kept"));
     blocks.push(Block::facts(vec![
@@ -40,8 +42,8 @@ fn blocks(report: &Report) -> Vec<Block> {
     ]));
     blocks.push(Block::text(
         "What was given up is still in the archived log and in the directory that is kept, until they \
-         are removed: lifeboat salvage lists what came after the recovery point, and lifeboat \
-         restore-parts brings rows back.",
+         are removed. From the directory it is brought back by a salvage (B at the checklist or the \
+         report, or lifeboat salvage), from the log by lifeboat restore-parts.",
     ));
     blocks.push(Block::heading("How it was counted"));
     blocks.push(Block::text(how(report)));
@@ -60,7 +62,12 @@ fn not_known() -> String {
 
 fn sentence(report: &Report) -> String {
     let loss = &report.loss;
-    match (loss.commits, loss.may_be_more) {
+    let carried = |salvage: &super::Salvaged| salvage.runs.iter().any(|run| run.carried);
+    let back = match report.salvage.as_ref().is_some_and(carried) {
+        true => " Of what they wrote, rows were brought back afterwards; see below.",
+        false => "",
+    };
+    let given_up = match (loss.commits, loss.may_be_more) {
         _ if report.steps.is_empty() => {
             String::from("No recovery was planned: nothing was given up by one.")
         }
@@ -70,7 +77,8 @@ fn sentence(report: &Report) -> String {
             format!("At least {count} committed transactions are not in the database.")
         }
         (None, _) => String::from("How much is lost is NOT KNOWN."),
-    }
+    };
+    given_up + back
 }
 
 fn tables(report: &Report) -> Vec<Block> {

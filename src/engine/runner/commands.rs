@@ -246,6 +246,10 @@ fn cancel(core: &Arc<Core>, actor: &Actor, state: &mut State) -> Result<(), Expl
         )),
         RunStatus::Failed if state.executing => Err(guard::curing()),
         RunStatus::Failed => core.append(state, actor, Event::RunCancelled { step: current }),
+        // A salvage that has not begun leaves its place to the recovery again.
+        RunStatus::Planning | RunStatus::Ready if state.incident.is_salvaging() => {
+            core.append(state, actor, Event::RunCancelled { step: None })
+        }
         RunStatus::Held | RunStatus::Paused | RunStatus::Interrupted => Err(still_looking()),
         _ => Err(refusal("Nothing runs that could be cancelled.", "")),
     }

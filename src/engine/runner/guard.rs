@@ -3,6 +3,7 @@
 //! world: a step does that itself before it destroys anything.
 
 pub mod parts;
+pub mod salvage;
 
 use super::plan::Plan;
 use super::protocol::Command;
@@ -55,6 +56,7 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
             may_still_plan(incident, executing)?;
             answerable(incident, *prerequisite, *met)?;
         }
+        C::PlanSalvage => salvage::may_begin(incident, executing)?,
         C::PassGate { plan_hash, cluster } => gate(incident, plan_hash, cluster)?,
         C::Start { plan_hash } => start(incident, plan_hash)?,
         C::Cure { .. } if executing => return Err(curing()),
@@ -68,6 +70,9 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         C::MoveTarget { cluster, .. } => at_target(incident, cluster, executing)?,
         C::Validate if incident.status == RunStatus::Undoing => {
             return Err(refusal("The run is being put back.", "Validate when that has ended."));
+        }
+        C::Validate if incident.is_salvaging() => {
+            return Err(refusal("A salvage is under way.", "Validate when it has ended."));
         }
         C::Validate if incident.procedure().is_parts() => {
             return Err(refusal(
@@ -231,6 +236,10 @@ pub fn is_touched(step: &StepState) -> bool {
 fn may_still_plan(incident: &Incident, executing: bool) -> Result<(), Explanation> {
     let touched = incident.steps.iter().any(is_touched);
     match incident.status {
+        _ if incident.is_salvaging() => Err(refusal(
+            "This recovery has finished, and a salvage is under way.",
+            "Finish or cancel the salvage; declare a new incident to recover again.",
+        )),
         RunStatus::Finished => {
             Err(refusal("This recovery has finished.", "Declare a new incident to recover again."))
         }
@@ -422,6 +431,8 @@ fn prerequisites(incident: &Incident) -> Result<(), Explanation> {
 }
 
 fn care(incident: &Incident, item: &str, agreed: &[String]) -> Result<(), Explanation> {
+    // It goes on beside a salvage.
+    let incident = &*incident.settled();
     let recovered = incident.clocks.serving.is_some()
         && !matches!(incident.status, RunStatus::Undoing | RunStatus::Undone);
     if !recovered {
@@ -474,6 +485,9 @@ fn prove(incident: &Incident, line: &str) -> Result<(), Explanation> {
 fn close(incident: &Incident, summary: &str) -> Result<(), Explanation> {
     if summary.trim().is_empty() {
         return Err(refusal("An incident is not closed without a word.", "Write a summary."));
+    }
+    if incident.is_salvaging() {
+        return Err(refusal("A salvage is under way.", "Finish it, or cancel it, then close."));
     }
     match incident.status {
         RunStatus::Planning

@@ -44,7 +44,7 @@ fn kind(command: &Command) -> Option<&'static str> {
         Command::LookAtParts { .. } | Command::CarryParts { .. } => Some(PARTS),
         Command::Cure { .. } => Some("cure"),
         Command::VerifyIntegrity => Some("integrity"),
-        Command::MakePlan => Some("plan"),
+        Command::MakePlan | Command::PlanSalvage => Some("plan"),
         Command::Validate => Some("validate"),
         // One at a time, whichever item it is.
         Command::RunCare { .. } => Some("care"),
@@ -252,6 +252,11 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
             let plan = work.plan(&incident)?;
             guard::plan(&incident, &plan)?;
             record(Event::PlanMade(plan), &same_target)
+        }
+        Command::PlanSalvage => {
+            let plan = work.plan_salvage(&incident)?;
+            guard::plan(&incident, &plan)?;
+            record(Event::PlanMade(plan), &always)
         }
         Command::Validate => {
             let checks = work.validate(&incident, &report)?;

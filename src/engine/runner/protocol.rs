@@ -100,6 +100,9 @@ pub enum Command {
         choice: PartsChoice,
         cluster: String,
     },
+    /// After a recovery: makes the plan by which what was written after its point is brought back from
+    /// the directory that it kept.
+    PlanSalvage,
     /// For the prerequisites that people answer.
     AnswerPrerequisite {
         prerequisite: Prerequisite,
@@ -286,6 +289,7 @@ impl Command {
             | Self::ChooseFull(_)
             | Self::ChooseParts { .. }
             | Self::CarryParts { .. }
+            | Self::PlanSalvage
             | Self::MakePlan
             | Self::PassGate { .. }
             | Self::Start { .. }

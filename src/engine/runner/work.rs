@@ -197,6 +197,16 @@ pub trait Work: Send + Sync {
     /// Where a plan cannot be made; says what is missing.
     fn plan(&self, incident: &Incident) -> Result<Plan, Explanation>;
 
+    /// The plan by which what was written after the recovery point is brought back from the directory
+    /// that the recovery kept.
+    ///
+    /// # Errors
+    /// Where it cannot be made; says what is missing.
+    fn plan_salvage(&self, incident: &Incident) -> Result<Plan, Explanation> {
+        let _ = incident;
+        Err(super::guard::refusal("Nothing can be salvaged here.", ""))
+    }
+
     /// The confirmed plan with an earlier end than where its server waits: what stands there is set
     /// aside, and the base restored anew.
     ///

@@ -5,6 +5,7 @@
 mod cures;
 pub mod plan;
 mod prove;
+pub mod salvage;
 mod steps;
 
 use super::catalog;
@@ -69,13 +70,19 @@ impl Rig {
     }
 
     fn means(&self) -> Means<'_> {
+        Self::means_of(&self.site, &self.runtime)
+    }
+
+    /// With what a copy is made for the cluster.
+    #[must_use]
+    pub fn means_of<'a>(site: &'a Site, runtime: &'a Handle) -> Means<'a> {
         Means {
-            config: &self.site.config,
-            cluster: &self.site.cluster,
+            config: &site.config,
+            cluster: &site.cluster,
             directory: None,
-            program: &self.site.executable,
+            program: &site.executable,
             only: None,
-            runtime: &self.runtime,
+            runtime,
         }
     }
 
@@ -158,7 +165,13 @@ impl Rig {
     /// Where it does not stand at its point, or a server does not answer.
     pub fn list(&self, plan: &Plan) -> Result<Vec<Offered>, Explanation> {
         let production = &self.site.cluster.connection;
-        self.ready(plan, |copy| self.runtime.block_on(offered(copy, production)))
+        let whole = plan.procedure.is_salvage();
+        self.ready(plan, |copy| self.runtime.block_on(offered(copy, production, whole)))
+    }
+
+    /// What of a part the copy has.
+    fn had(&self, plan: &Plan, part: Part) -> Result<Option<Part>, Explanation> {
+        self.ready(plan, |copy| self.runtime.block_on(had(copy, part)))
     }
 
     /// Compares a part of the copy with production.
@@ -182,6 +195,7 @@ impl Rig {
                     absent: Vec::new(),
                     schema_absent: false,
                     missing_roles: Vec::new(),
+                    partitions: Vec::new(),
                     whole: Some(found),
                 })
             }
@@ -195,12 +209,18 @@ impl Rig {
                 let masking = Masking::of(&self.site.cluster.masking);
                 let looking = work::look(copy, production, wanted, (samples, &masking), &told);
                 let seen = self.runtime.block_on(looking)?;
+                // The log names what a recovery lost by partition.
+                let partitions = match plan.procedure.is_salvage() {
+                    true => self.runtime.block_on(partitions(copy, &wanted.database, &seen))?,
+                    false => Vec::new(),
+                };
                 Ok(PartsLook {
                     part: part.clone(),
                     absent: seen.absent.iter().map(|table| table.name.to_string()).collect(),
                     schema_absent: seen.schema_absent,
                     differences: seen.differences,
                     missing_roles: seen.missing_roles,
+                    partitions,
                     whole: None,
                 })
             }
@@ -256,14 +276,7 @@ pub fn choose(
     tables: &[String],
 ) -> Result<Reach, Explanation> {
     let root = crate::engine::restore::plan::beside(site.data(), "parts", Timestamp::now());
-    let means = Means {
-        config: &site.config,
-        cluster: &site.cluster,
-        directory: None,
-        program: &site.executable,
-        only: None,
-        runtime,
-    };
+    let means = Rig::means_of(site, runtime);
     let mut reach = prove(&means, target, &root).map_err(|e| e.explanation())?;
     // Production goes on: nothing that was committed is given up.
     (reach.lost_commits, reach.lost_seconds, reach.first_lost) = (Some(0), Some(0.0), None);
@@ -273,6 +286,7 @@ pub fn choose(
         sandbox: root.display().to_string(),
         database: database.map(str::to_owned),
         tables: tables.to_vec(),
+        kept: None,
     };
     Ok(reach)
 }
@@ -289,6 +303,7 @@ pub fn sandbox_of(plan: &Plan) -> Option<&Path> {
 async fn offered(
     copy: &Sandbox,
     production: &crate::engine::config::Connection,
+    whole: bool,
 ) -> Result<Vec<Offered>, PartsError> {
     let source = session::open_any(&copy.connection()).await?;
     let there = session::open_any(production).await?;
@@ -298,6 +313,10 @@ async fn offered(
         if !known {
             // Its tables come with it.
             continue;
+        }
+        if whole {
+            let wanted = Wanted { database: database.clone(), scope: Scope::All };
+            all.push(Offered { part: Part::Of(wanted), there: true });
         }
         let (ours, theirs) =
             (copy.session(&database).await?, session::open(production, &database).await?);
@@ -323,7 +342,7 @@ async fn offered(
     Ok(all)
 }
 
-/// The tables of a plan that are looked at first, where the copy has them.
+/// The tables of a plan that are looked at first.
 fn first_look(plan: &Plan, connection: &str) -> Option<Part> {
     let Procedure::Parts { database, tables, .. } = &plan.procedure else { return None };
     let names: Vec<Name> = tables.iter().filter_map(|text| Name::parse(text).ok()).collect();
@@ -332,6 +351,43 @@ fn first_look(plan: &Plan, connection: &str) -> Option<Part> {
     }
     let database = database.clone().unwrap_or_else(|| connection.to_owned());
     Some(Part::Of(Wanted { database, scope: Scope::Tables(names) }))
+}
+
+/// The partitions of what was looked at.
+async fn partitions(
+    copy: &Sandbox,
+    database: &str,
+    seen: &work::Seen,
+) -> Result<Vec<String>, PartsError> {
+    let source = copy.session(database).await?;
+    let mut all = Vec::new();
+    for table in seen.pairs.iter().map(|pair| &pair.source).chain(&seen.absent) {
+        if table.partitioned {
+            let tree = catalog::tree(&source, table).await?;
+            all.extend(tree.into_iter().skip(1).map(|(name, _)| name.to_string()));
+        }
+    }
+    Ok(all)
+}
+
+/// What of a part the copy has: of the tables that a recovery lost rows of, the accident itself may
+/// have dropped one. Where a cluster has one database of its own, the log names none; it need not be
+/// that of the connection. `None` where nothing is left of it.
+async fn had(copy: &Sandbox, part: Part) -> Result<Option<Part>, PartsError> {
+    let Part::Of(Wanted { database, scope: Scope::Tables(names) }) = part else {
+        return Ok(Some(part));
+    };
+    let outer = session::open_any(&copy.connection()).await?;
+    let mut all = database::names(&outer).await?;
+    all.sort_by_key(|name| *name != database);
+    for database in all {
+        let there = catalog::roots(&*copy.session(&database).await?, &names).await?;
+        if !there.is_empty() {
+            let scope = Scope::Tables(there);
+            return Ok(Some(Part::Of(Wanted { database, scope })));
+        }
+    }
+    Ok(None)
 }
 
 fn progress(job: &str, label: String, started: Timestamp) -> Progress {

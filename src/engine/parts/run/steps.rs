@@ -9,6 +9,7 @@ use super::super::work::{self, How};
 use super::{Rig, first_look, no_copy, progress};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::parts::{Carry, Part, PartsDone, PartsLook};
+use crate::engine::incident::salvage::COMMIT;
 use crate::engine::postgres::recovery_watch::ReplayState;
 use crate::engine::restore::base;
 use crate::engine::restore::steps::ERASURE_LIST;
@@ -17,9 +18,6 @@ use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{Progress, Unit};
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use jiff::Timestamp;
-
-/// The note of the transaction that is about to be committed.
-const COMMIT: &str = "parts_commit";
 
 /// What the server says became of a transaction, or why that cannot be learnt.
 type Fate = Result<Status, String>;
@@ -32,6 +30,8 @@ pub fn of(plan: &Plan, rig: &Rig) -> Result<Vec<Box<dyn Step>>, Explanation> {
     let by = |id: &str| -> Result<Box<dyn Step>, Explanation> {
         let rig = rig.clone();
         Ok(match id {
+            "salvage-copy" => Box::new(super::salvage::Copy(rig)),
+            "salvage-start" => Box::new(super::salvage::Start(rig)),
             "parts-restore" => Box::new(Restore(rig)),
             "parts-replay" => Box::new(Replay(rig)),
             "parts-choose" => Box::new(Choose(rig)),
@@ -182,6 +182,11 @@ impl Step for Choose {
                 progress.job = self.id().to_owned();
                 context.progress(progress);
             };
+            let part = match plan.procedure.is_salvage() {
+                true => self.had(context, part)?,
+                false => Some(part),
+            };
+            let Some(part) = part else { return self.ask(plan) };
             match self.0.look(plan, &part, 0, &report) {
                 Ok(look) => context.parts_seen(look)?,
                 // Whoever is asked next can look at something else.
@@ -191,6 +196,21 @@ impl Step for Choose {
                 }
             }
         }
+        self.ask(plan)
+    }
+}
+
+impl Choose {
+    /// What of the tables that a recovery lost rows of is there to be looked at.
+    fn had(&self, context: &dyn StepContext, part: Part) -> Result<Option<Part>, Explanation> {
+        let words = part.words();
+        self.0.had(context.plan(), part).or_else(|why| {
+            let text = format!("{words} could not be compared: {}", why.what);
+            context.note("not_compared", &text).map(|()| None)
+        })
+    }
+
+    fn ask(&self, plan: &Plan) -> Result<Outcome, Explanation> {
         // That it can be asked at all is known before somebody is.
         self.0.ready(plan, |_| Ok(()))?;
         Ok(Outcome::Hold { question: String::from("What is to be carried over?") })
@@ -301,9 +321,13 @@ impl Step for CarryOver {
         })?;
         failpoint::hit("parts.after_commit");
         context.note("carried", &done.words())?;
+        let of = match plan.procedure.is_salvage() {
+            true => String::from("of the kept directory"),
+            false => plan.target.to_string(),
+        };
         context.note(
             "data_is",
-            &format!("Production as it is, and from the copy {}: {}", plan.target, done.words()),
+            &format!("Production as it is, and from the copy {of}: {}", done.words()),
         )?;
         for note in done.notes() {
             context.note("to_know", note)?;
