@@ -3,6 +3,7 @@
 
 use super::link::{Dialer, Inbox, Incoming, Wire};
 use crate::engine::config::{Cluster, Config};
+use crate::engine::drill::master::Desk;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::event::Declaration;
 use crate::engine::incident::model::{Phase, RunStatus};
@@ -161,6 +162,11 @@ impl Dialer for Runners {
         let socket =
             spawn::ensure_runner(&self.config.path, &folder).map_err(|e| e.explanation())?;
         attach_at(&self.runtime, &socket, inbox)
+    }
+
+    fn attended(&self) -> Option<bool> {
+        // The sandbox's configuration lies in its folder.
+        self.config.path.parent().and_then(|root| Desk::of(root).attended())
     }
 }
 

@@ -37,6 +37,12 @@ pub trait Dialer: Send + Sync {
     /// # Errors
     /// Where there is no incident of that id, or no runner could be started or reached.
     fn attach(&self, incident: &str, inbox: Inbox) -> Result<Box<dyn Wire>, Explanation>;
+
+    /// In a drill: whether a game master is there; `None` where it has none. It is asked by the
+    /// thread that draws and returns at once.
+    fn attended(&self) -> Option<bool> {
+        None
+    }
 }
 
 /// An attached runner. Dropping it detaches and stops nothing.

@@ -84,7 +84,8 @@ pub fn key(master: &mut MasterView, key: Key) -> Deed {
         return on_layer(master, command.id);
     }
     if !master.available(command.id) {
-        notice(master, format!("\"{}\" is not possible now.", command.label), true);
+        let why = master.why_not(command.id);
+        notice(master, why, true);
         return Deed::Nothing;
     }
     on_window(master, command.id)
@@ -98,7 +99,8 @@ fn on_window(master: &mut MasterView, id: Id) -> Deed {
         Id::First | Id::PageUp => master.selected = 0,
         Id::Last | Id::PageDown => master.selected = last,
         Id::Help => {
-            master.view.layers.push(Layer::Reader(Reader::text("Game master", face::help())));
+            let help = face::help(master);
+            master.view.layers.push(Layer::Reader(Reader::text("Game master", help)));
         }
         Id::Quit => return Deed::Leave,
         Id::ReleaseInject => release(master),
@@ -145,9 +147,14 @@ fn undo(master: &mut MasterView) {
 }
 
 fn hint(master: &mut MasterView) {
-    let next = master.hints() + master.stage.untold;
-    let Some(hint) = master.stage.hints.get(next).cloned() else { return };
-    let body = vec![hint, String::from("It stands in their journal, and is counted in the score.")];
+    let Some(hint) = master.next_hint() else { return };
+    let for_what = hint.at.map_or_else(String::new, |at| format!("{}: ", at.title()));
+    let body = vec![
+        format!("{for_what}{}", hint.text),
+        String::from(
+            "It opens on their screens, stands in their journal, and is counted in the score.",
+        ),
+    ];
     confirm(master, "Give this hint?", body, ("give it", "not yet"), Wants::Hint);
 }
 
@@ -305,6 +312,8 @@ pub fn run(
         entries: 0,
     };
     let mut screen = Screen::take()?;
+    // Where it cannot be said, the window serves all the same.
+    let _there = window.desk.come_in();
     let (queue, inbox) = channel();
     let stop = Arc::new(AtomicBool::new(false));
     let ends = queue.clone();

@@ -6,10 +6,10 @@ use crate::engine::incident::Incident;
 use crate::engine::runner::protocol::Command;
 use crate::screens::commands::Key;
 use crate::screens::drill;
-use crate::screens::layers::{Layer, Source};
+use crate::screens::layers::{Layer, Reader, Source};
 use crate::screens::view::{Listing, Page, View};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::link::Incoming;
 
@@ -39,6 +39,8 @@ pub enum Event {
         item: String,
         gathered: Result<String, Explanation>,
     },
+    /// In a drill: whether a game master is there; `None` where it has none.
+    Attended(Option<bool>),
     /// From the link of that generation; one of an older link is dropped.
     Link {
         generation: u64,
@@ -121,6 +123,10 @@ pub struct App {
     pub brief: bool,
     /// Approvals and sign-offs are signed with the person's key, where that can be.
     pub signs: bool,
+    /// The places of hints that were shown when they were asked for here.
+    pub hints_shown: BTreeSet<usize>,
+    /// In a drill: what was told from outside and not shown yet.
+    pub told: Vec<Reader>,
     /// The operator agreed to give the run up for an earlier point: it is put back when it ended.
     pub leading_back: Option<Back>,
 }
@@ -139,6 +145,8 @@ impl App {
             surveyed: false,
             brief: false,
             signs: false,
+            hints_shown: BTreeSet::new(),
+            told: Vec::new(),
             leading_back: None,
         }
     }
@@ -148,7 +156,7 @@ impl App {
         // A drill's story comes before its clock runs: nobody declares what they were not told.
         self.brief = incident.is_some() && self.view.briefing.is_some();
         if let Some(briefing) = self.view.briefing.as_ref().filter(|_| incident.is_none()) {
-            let layer = Layer::Reader(drill::briefing(briefing));
+            let layer = Layer::Reader(drill::briefing(&self.view, briefing));
             self.view.layers.push(layer);
         }
         let mut effects = vec![Effect::List];

@@ -129,7 +129,10 @@ impl Outside {
             }
             if ticked.elapsed() >= SECOND {
                 ticked = Instant::now();
-                let effects = update(app, Event::Tick(Timestamp::now()));
+                let mut effects = update(app, Event::Tick(Timestamp::now()));
+                if app.view.briefing.is_some() {
+                    effects.extend(update(app, Event::Attended(self.dialer.attended())));
+                }
                 if let Some(ending) = self.perform(screen, effects)? {
                     return Ok(ending);
                 }

@@ -11,7 +11,7 @@ use crate::engine::incident::model::RunStatus;
 use crate::engine::runbook::Runbook;
 use crate::engine::signer::Signer;
 use crate::screens::theme::Theme;
-use crate::screens::view::{Briefing, View};
+use crate::screens::view::{Briefing, GameMaster, View};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::io;
@@ -106,6 +106,9 @@ pub fn run_with(
     let theme = start.theme.unwrap_or_else(|| terminal::theme(|name| std::env::var(name).ok()));
     let mut view = View::new(Timestamp::now(), TimeZone::system(), theme, runbook);
     view.listing.clusters = clusters(config);
+    if start.briefing.is_some() {
+        view.game_master = GameMaster::of(dialer.attended());
+    }
     view.briefing = start.briefing;
     let signer =
         Signer::of(|name| std::env::var_os(name), config.signatures.allowed_signers.clone());

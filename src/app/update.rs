@@ -20,6 +20,7 @@ use crate::engine::runner::protocol::Command;
 use crate::screens::available::available;
 use crate::screens::commands::{self, Context, Id, Key};
 use crate::screens::layers::{Emphasis, Layer, Reader};
+use crate::screens::reasons;
 use crate::screens::view::{Link, Notice, Page, Points, Purpose, Waiting};
 use jiff::{SignedDuration, Timestamp};
 use tui_input::InputRequest;
@@ -69,8 +70,13 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
             signing::gathered(app, &item, gathered);
             Vec::new()
         }
+        Event::Attended(there) => {
+            link::attended(app, there);
+            Vec::new()
+        }
         Event::Link { generation, incoming } => link::incoming(app, generation, incoming),
     };
+    link::show_told(app);
     past::settle(app);
     effects.extend(target::lead_back(app));
     effects.extend(ask_along(app));
@@ -183,11 +189,8 @@ fn on_key(app: &mut App, key: Key) -> Vec<Effect> {
         return Vec::new();
     }
     if !available(command.id, &app.view) {
-        let text = match &app.view.link {
-            Link::Lost { .. } => String::from("Not connected to the runner; nothing was sent."),
-            _ => format!("\"{}\" is not possible now.", command.label),
-        };
-        notice(app, text, true);
+        let why = reasons::why_not(command.id, &app.view);
+        notice(app, why, true);
         return Vec::new();
     }
     actions::perform(app, command.id)

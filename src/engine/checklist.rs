@@ -30,6 +30,10 @@ pub struct Checklist {
     /// What due times count from: the database served again, or the run ended.
     pub since: Option<Timestamp>,
     pub parts: Vec<Part>,
+    /// In a drill only what is due within the hour is part of it: nobody waits a day or a week for its
+    /// end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drill: bool,
     /// Plans that ran without the second person that policy asks for, each in a sentence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waivers: Vec<String>,
@@ -113,7 +117,12 @@ impl Checklist {
                 lines: items.map(|item| line(item, incident, due, now)).collect(),
             }
         });
-        Self { since, parts: parts.collect(), waivers: incident.approvals.waivers() }
+        Self {
+            since,
+            parts: parts.collect(),
+            drill: incident.declaration.drill.is_some(),
+            waivers: incident.approvals.waivers(),
+        }
     }
 
     /// Every line, soonest due first.
@@ -129,7 +138,13 @@ impl Checklist {
     /// The lines that are neither signed nor waived: what stands between the incident and its
     /// closing.
     pub fn open(&self) -> impl Iterator<Item = &Line> {
-        self.lines().filter(|line| !line.is_settled())
+        self.counted().filter(|line| !line.is_settled())
+    }
+
+    /// Every line that counts here: in a drill without those that are left to real incidents.
+    pub fn counted(&self) -> impl Iterator<Item = &Line> {
+        let here = |part: &&Part| !(self.drill && part.horizon.is_left_to_earnest());
+        self.parts.iter().filter(here).flat_map(|part| &part.lines)
     }
 
     pub fn overdue(&self) -> impl Iterator<Item = &Line> {
@@ -162,7 +177,7 @@ impl Checklist {
             format!(
                 "{} of {} lines of the checklist are neither done nor waived: {shown}{more}.",
                 open.len(),
-                self.lines().count()
+                self.counted().count()
             ),
             "The incident stays open.",
             "Sign each line, or waive it with a reason; lifeboat checklist works on any later day.",

@@ -23,7 +23,7 @@ pub struct Ladder {
     levels: Vec<Level>,
     contacts: Vec<Contact>,
     again: SignedDuration,
-    /// The tier's RTO, seconds.
+    /// The tier's RTO, in a drill the scenario's, seconds.
     rto_seconds: u64,
     /// Messages of this incident go to somebody.
     pub heard: bool,
@@ -49,7 +49,7 @@ impl Ladder {
             levels,
             contacts: contacts.filter(|one| one.is_for(cluster)).cloned().collect(),
             again: SignedDuration::from_mins(config.escalation.again_after_minutes.into()),
-            rto_seconds: runbook.tier(declaration.tier).rto_seconds,
+            rto_seconds: runbook.rto_of(declaration.tier, declaration.drill.as_deref()),
             heard: config
                 .channels
                 .iter()
@@ -58,7 +58,7 @@ impl Ladder {
         }
     }
 
-    /// The tier's RTO, seconds.
+    /// The RTO that it goes by: the tier's, in a drill the scenario's. Seconds.
     #[must_use]
     pub fn rto_seconds(&self) -> u64 {
         self.rto_seconds

@@ -49,7 +49,7 @@ pub fn available(id: Id, view: &View) -> bool {
 }
 
 /// Commands that need a runner at the other end.
-fn needs_live(id: Id) -> bool {
+pub(super) fn needs_live(id: Id) -> bool {
     use Id::{
         Abandon, Acknowledge, AddNote, AgreeLine, AnswerQuestion, AskServer, CancelRun, CarryParts,
         ChangesBefore, ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure,

@@ -10,6 +10,7 @@
 //! public.orders_id_seq: 41 … y: 1 proposed
 //! ```
 
+use super::drill;
 use super::paint::{Column, first_row};
 use super::text;
 use super::theme::Ink;
@@ -76,11 +77,29 @@ pub fn is_settled(incident: &Incident, item: &str) -> bool {
     incident.waived.contains_key(item) || incident.signed.get(item).is_some_and(|s| s.sign.done)
 }
 
-/// The first line that is neither signed nor waived.
+/// The first line that is neither signed nor waived; in a drill of those that are part of it.
 #[must_use]
 pub fn next_open(view: &View) -> Option<&ChecklistItem> {
     let incident = view.incident.as_ref()?;
-    lines(view).into_iter().find(|i| !is_settled(incident, &i.id))
+    lines(view)
+        .into_iter()
+        .filter(|item| !drill::is_for_earnest(view, item.horizon))
+        .find(|item| !is_settled(incident, &item.id))
+}
+
+/// How many lines are settled, in words; in a drill those that are part of it.
+#[must_use]
+pub fn tally(view: &View) -> String {
+    let Some(incident) = &view.incident else { return String::new() };
+    let list = lines(view);
+    let (earnest, here): (Vec<_>, Vec<_>) =
+        list.into_iter().partition(|item| drill::is_for_earnest(view, item.horizon));
+    let settled = here.iter().filter(|item| is_settled(incident, &item.id)).count();
+    let left = match earnest.len() {
+        0 => String::new(),
+        count => format!("; {count} more are for real incidents alone"),
+    };
+    format!("{settled} of {} settled{left}", here.len())
 }
 
 pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
@@ -97,8 +116,7 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
         .iter()
         .flat_map(|part| part.lines.iter().map(|line| (part.horizon, line)))
         .collect();
-    let settled = list.iter().filter(|(_, line)| line.is_settled()).count();
-    column.title(false, "After the recovery", &format!("{settled} of {} settled", list.len()));
+    column.title(false, "After the recovery", &tally(view));
     for waiver in &checklist.waivers {
         column.text(Ink::Bad, format!("! {}", text::clean(waiver)));
     }
@@ -138,6 +156,9 @@ fn heading(view: &View, checklist: &Checklist, horizon: Horizon, column: &mut Co
     let Some(part) = checklist.parts.iter().find(|part| part.horizon == horizon) else { return };
     let open = part.lines.iter().any(|line| !line.is_settled());
     let (ink, words) = match part.due {
+        _ if open && drill::is_for_earnest(view, horizon) => {
+            (Ink::Dim, String::from("in earnest alone; not part of this drill"))
+        }
         Some(at) if open && at < view.now => {
             (Ink::Attention, format!("! was due {}", text::ago(at, view.now)))
         }

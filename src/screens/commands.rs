@@ -426,8 +426,8 @@ pub const TABLE: &[Command] = &[
     c(Id::HandOver, Key::Char('H'), 91, Commander, INCIDENT, "hand over", "Hand the command, or on the checklist the selected line, to somebody. It is theirs once they take it."),
     c(Id::TakeCommand, Key::Char('T'), 54, Commander, INCIDENT, "take command", "Another commander has the command and cannot hand it over: take it, with a written reason."),
     c(Id::People, Key::Char('@'), 91, Observer, INCIDENT, "people", "Who is at a screen now, who has the command, what waits for whom, and what each role does."),
-    c(Id::Briefing, Key::Char('b'), 52, Observer, INCIDENT, "briefing", "What this drill is about."),
-    c(Id::Hint, Key::Char('D'), 53, Operator, INCIDENT, "hint", "The drill's next hint. It is noted and counted."),
+    c(Id::Briefing, Key::Char('b'), 52, Observer, PAGES, "briefing", "What this drill is about, and the hints that were told."),
+    c(Id::Hint, Key::Char('D'), 53, Operator, INCIDENT, "hint", "In a drill: a hint for where the incident stands. It is noted and counted."),
     c(Id::GoHome, Key::Char('h'), 60, Observer, INCIDENT, "home", "Back to clusters and incidents. What runs goes on."),
 
     c(Id::Up, Key::Up, 93, Observer, ROWS, "up", "One row up."),

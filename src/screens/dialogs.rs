@@ -88,29 +88,33 @@ fn height(lines: usize) -> u16 {
     u16::try_from(lines).unwrap_or(u16::MAX - 2).saturating_add(2)
 }
 
-/// Lines that scroll, with a hint where there are more.
+/// How many of `total` lines are shown at once in so many rows: one tells that there are more.
+fn shown_of(total: usize, rows: u16) -> usize {
+    let rows = usize::from(rows);
+    if total <= rows { total } else { rows.saturating_sub(1) }
+}
+
+/// Lines that scroll, with what lies below and above where there are more.
 fn scrolling(view: &View, lines: Vec<Line>, scroll: usize, inner: Rect, buf: &mut Buffer) {
-    let visible = usize::from(inner.height);
     let total = lines.len();
-    if total <= visible {
+    let shown = shown_of(total, inner.height);
+    if shown == total {
         let mut column = Column::new(view.theme, inner, buf);
         lines.into_iter().for_each(|l| column.spans(l));
         return;
     }
-    let shown = visible.saturating_sub(1);
     let first = scroll.min(total - shown);
     let mut column = Column::new(view.theme, inner, buf);
     for line in lines.into_iter().skip(first).take(shown) {
         column.spans(line);
     }
     let theme = view.theme;
-    let hint = format!(
-        "{} lines {} to {} of {total}: arrow keys",
-        theme.glyph("↕", "|"),
-        first + 1,
-        first + shown
-    );
-    column.text(Ink::Dim, hint);
+    let (up, down) = (theme.glyph("↑", "^"), theme.glyph("↓", "v"));
+    match total - first - shown {
+        0 => column.text(Ink::Dim, format!("{up} the end; {first} lines above: PgUp")),
+        1 => column.text(Ink::Attention, format!("{down} 1 more line below: PgDn")),
+        below => column.text(Ink::Attention, format!("{down} {below} more lines below: PgDn")),
+    }
 }
 
 /// The most that a reader can be scrolled, so that keys do not run past the end.
@@ -552,10 +556,35 @@ fn sheet_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     out
 }
 
-fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
-    let theme = view.theme;
-    let Some(incident) = &view.incident else { return };
-    let width = wide(view).min(96).min(area.width);
+/// What a gate shows and asks.
+struct Page {
+    lines: Vec<Line>,
+    title: &'static str,
+    /// What the name is typed for.
+    begin: &'static str,
+    /// What Enter and Esc do.
+    words: &'static str,
+}
+
+fn gate_width(view: &View) -> u16 {
+    wide(view).min(96)
+}
+
+/// How far a gate has to be scrolled for its end to be shown.
+#[must_use]
+pub fn gate_end(view: &View, gate: &Gate) -> usize {
+    let Some(incident) = &view.incident else { return 0 };
+    let width = gate_width(view).min(view.size.0);
+    let total = gate_page(view, incident, gate, width).lines.len();
+    let room = view.size.1.saturating_sub(frame::header_rows(view) + 1);
+    let rows = height(total + ASKED).min(room).saturating_sub(2).saturating_sub(4);
+    total - shown_of(total, rows)
+}
+
+/// Rows of a gate below what is to be read: a rule, the question, the field, what the keys do.
+const ASKED: usize = 4;
+
+fn gate_page(view: &View, incident: &Incident, gate: &Gate, width: u16) -> Page {
     let inner_width = usize::from(width.saturating_sub(4)).max(1);
     let (lines, title, begin, words) = match &gate.point {
         _ if gate.approve => (
@@ -599,9 +628,21 @@ fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
             },
         ),
     };
+    Page { lines, title, begin, words }
+}
+
+fn draw_gate(view: &View, gate: &Gate, area: Rect, buf: &mut Buffer) {
+    let theme = view.theme;
+    let Some(incident) = &view.incident else { return };
+    let width = gate_width(view).min(area.width);
+    let Page { lines, title, begin, words } = gate_page(view, incident, gate, width);
+    let words = match gate.seen < gate_end(view, gate) {
+        true => "Enter shows what is below first. Esc goes back.",
+        false => words,
+    };
     let ask = format!("To {begin}, type the cluster's name: {}", gate.cluster);
     let error = gate.error.clone().unwrap_or_default();
-    let rows = lines.len() + 4;
+    let rows = lines.len() + ASKED;
     let inner = boxed(view, title, Ink::Attention, (width, height(rows)), area, buf);
     let (above, below) = super::split_rows(inner, inner.height.saturating_sub(4));
     scrolling(view, lines, gate.scroll, above, buf);

@@ -1,22 +1,37 @@
-//! The drill's briefing and its result, as small layers over an incident's screens.
+//! The drill's briefing, its hints and its result, as small layers over an incident's screens.
 
 use super::layers::{Emphasis, Reader};
 use super::text;
-use super::view::{Briefing, View};
-use crate::engine::drill::card::HINT;
+use super::view::{Briefing, GameMaster, Page, View};
+use crate::engine::drill::floor::CALL;
+use crate::engine::drill::hints::{self, At, Hint};
+use crate::engine::runbook::Horizon;
 
-/// What the drill is about, in a layer.
+type Lines = Vec<(Emphasis, String)>;
+
+/// What the drill is about, in a layer; the hints that were told stand first.
 #[must_use]
-pub fn briefing(briefing: &Briefing) -> Reader {
-    let mut lines =
-        vec![(Emphasis::Heading, briefing.title.clone()), (Emphasis::Plain, String::new())];
+pub fn briefing(view: &View, briefing: &Briefing) -> Reader {
+    let mut lines = Vec::new();
+    let told = hints::told(view.incident.as_ref());
+    for place in &told {
+        lines.extend(hint(&briefing.hints, *place));
+    }
+    lines.extend([(Emphasis::Heading, briefing.title.clone()), blank()]);
     for paragraph in briefing.story.iter().filter(|paragraph| !paragraph.trim().is_empty()) {
         lines.push((Emphasis::Plain, paragraph.clone()));
-        lines.push((Emphasis::Plain, String::new()));
+        lines.push(blank());
     }
     lines.push((Emphasis::Heading, String::from("What counts")));
     lines.push((Emphasis::Plain, briefing.objective.clone()));
-    lines.push((Emphasis::Plain, String::new()));
+    lines.push(blank());
+    if let Some(words) = game_master(view.game_master) {
+        lines.extend([
+            (Emphasis::Heading, String::from("Game master")),
+            (Emphasis::Plain, words.to_owned()),
+            blank(),
+        ]);
+    }
     lines.push((
         Emphasis::Dim,
         String::from(
@@ -26,36 +41,104 @@ pub fn briefing(briefing: &Briefing) -> Reader {
     Reader::text("Drill", lines)
 }
 
-/// Hints that were taken: their notes stand in the journal.
-fn hints_taken(view: &View) -> usize {
-    let notes = view.incident.as_ref().map_or(&[][..], |incident| &incident.notes);
-    notes.iter().filter(|(_, text)| text.starts_with(HINT)).count()
+fn blank() -> (Emphasis, String) {
+    (Emphasis::Plain, String::new())
 }
 
-/// Whether the drill has a hint that was not told yet.
+/// Whether a game master is there, and how one comes in; `None` where this drill has none.
+#[must_use]
+pub fn game_master(known: GameMaster) -> Option<&'static str> {
+    match known {
+        GameMaster::None => None,
+        GameMaster::Away => Some(
+            "None is there now. One comes in with lifeboat drill master, in another terminal of this machine, as the user who began the drill.",
+        ),
+        GameMaster::There => Some(
+            "One is there and sees what you do. They answer for everybody whom you would call: say it aloud, or write a note (a).",
+        ),
+    }
+}
+
+fn hint(all: &[Hint], place: usize) -> Lines {
+    let Some(hint) = all.get(place) else { return Vec::new() };
+    let of = hint.at.map_or_else(String::new, |at| format!(": {}", at.title()));
+    let head = format!("Hint {} of {}{of}", place + 1, all.len());
+    vec![(Emphasis::Heading, head), (Emphasis::Plain, hint.text.clone()), blank()]
+}
+
+/// Whether the drill has a hint for where the incident stands that was not told yet.
 #[must_use]
 pub fn hints_left(view: &View) -> bool {
-    view.briefing.as_ref().is_some_and(|briefing| hints_taken(view) < briefing.hints.len())
+    next(view).is_some()
 }
 
-/// The next hint in a layer, below those that were told, and its note for the journal.
-#[must_use]
-pub fn next_hint(view: &View) -> Option<(Reader, String)> {
-    let briefing = view.briefing.as_ref()?;
-    let taken = hints_taken(view);
-    let next = briefing.hints.get(taken)?;
-    let all = briefing.hints.len();
-    let mut lines = Vec::new();
-    for (number, hint) in briefing.hints.iter().take(taken + 1).enumerate() {
-        lines.push((Emphasis::Heading, format!("Hint {} of {all}", number + 1)));
-        lines.push((Emphasis::Plain, hint.clone()));
-        lines.push((Emphasis::Plain, String::new()));
+fn next(view: &View) -> Option<usize> {
+    let (briefing, incident) = (view.briefing.as_ref()?, view.incident.as_ref());
+    let mut here = hints::here(incident).to_vec();
+    // Of the parts that it stands at, the one that is looked at comes first.
+    here.sort_by_key(|at| page_of(*at) != view.page);
+    hints::next(&briefing.hints, &hints::told(incident), &here)
+}
+
+fn page_of(at: At) -> Page {
+    match at {
+        At::Assessment => Page::Assessment,
+        At::RecoveryPoint => Page::RecoveryPoint,
+        At::Plan | At::Restore => Page::Restore,
+        At::Validation => Page::Validation,
+        At::Checklist => Page::Checklist,
+        At::End => Page::Report,
     }
+}
+
+/// Whether every hint of the drill was told.
+#[must_use]
+pub fn all_told(view: &View) -> bool {
+    let told = hints::told(view.incident.as_ref());
+    view.briefing.as_ref().is_none_or(|briefing| told.len() >= briefing.hints.len())
+}
+
+/// The next hint: its place, it in a layer, and its note for the journal.
+#[must_use]
+pub fn next_hint(view: &View) -> Option<(usize, Reader, String)> {
+    let place = next(view)?;
+    let hints = &view.briefing.as_ref()?.hints;
+    Some((place, hint_reader(hints, place), hints::note(hints, place)?))
+}
+
+fn hint_reader(hints: &[Hint], place: usize) -> Reader {
+    let mut lines = hint(hints, place);
     lines.push((
         Emphasis::Dim,
-        String::from("It is noted and counted in the score. D tells the next one; Esc goes on."),
+        String::from(
+            "It is noted and counted in the score. b shows it again at any time, D gives another for where you stand; Esc goes on.",
+        ),
     ));
-    Some((Reader::text("Hint", lines), format!("{HINT}{} of {all}: {next}", taken + 1)))
+    Reader::text("Hint", lines)
+}
+
+/// What somebody outside told the participants, in a layer; `None` where a note is another.
+#[must_use]
+pub fn told(view: &View, note: &str) -> Option<Reader> {
+    if let Some(words) = note.strip_prefix(CALL) {
+        let lines = vec![
+            (Emphasis::Plain, words.to_owned()),
+            blank(),
+            (
+                Emphasis::Dim,
+                String::from("It stands in the timeline (t), with the time. Esc goes on."),
+            ),
+        ];
+        return Some(Reader::text("Somebody calls", lines));
+    }
+    Some(hint_reader(&view.briefing.as_ref()?.hints, hints::place(note)?))
+}
+
+/// Whether a part of the checklist is left to real incidents: nobody waits in a drill until it is due.
+#[must_use]
+pub fn is_for_earnest(view: &View, horizon: Horizon) -> bool {
+    let drill = view.incident.as_ref().is_some_and(|i| i.declaration.drill.is_some());
+    drill && horizon.is_left_to_earnest()
 }
 
 /// How the drill went, for the report screen: what it was measured by and whether it held.

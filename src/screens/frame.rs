@@ -17,10 +17,10 @@ use super::guide::{Guide, guide};
 use super::paint::{Column, fit_line, wash};
 use super::text;
 use super::theme::{Ink, Theme};
-use super::view::{Page, View};
+use super::view::{GameMaster, Page, View};
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{ServerRole, Severity};
-use crate::engine::incident::model::{Phase, RunStatus, Tone};
+use crate::engine::incident::model::{Phase, RunStatus, StepStatus, Tone};
 use crate::engine::incident::outlook::{Outlook, Standing};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -103,6 +103,9 @@ fn header(view: &View, column: &mut Column<'_>) -> u16 {
     let mut right = Vec::new();
     if let Some(name) = drill(view) {
         let name = if column.width() >= 100 { format!(": {name}") } else { String::new() };
+        if view.game_master == GameMaster::There {
+            right.push(styled(Ink::Strong, String::from("game master ")));
+        }
         right.push(styled(Ink::Drill, format!(" DRILL{name} ")));
         right.push(Span::raw(" "));
     }
@@ -193,11 +196,11 @@ fn identity(view: &View, incident: &Incident, columns: usize) -> Vec<Span<'stati
         Some(id) => (
             (id.host.clone(), id.data_directory.clone()),
             format!("system {}", id.system_identifier),
-            // What was down before the recovery serves since.
-            match (id.role, incident.clocks.serving) {
+            // What was seen before the recovery is not how it is since.
+            meanwhile(incident).unwrap_or(match (id.role, incident.clocks.serving) {
                 (ServerRole::Down, Some(_)) => "SERVES",
                 (role, _) => server_role(role),
-            },
+            }),
         ),
         None => {
             let row = view.listing.clusters.iter().find(|c| c.name == d.cluster);
@@ -223,6 +226,27 @@ fn identity(view: &View, incident: &Incident, columns: usize) -> Vec<Span<'stati
         Span::styled(dot, dim),
         Span::styled(role, theme.style(role_ink)),
     ]
+}
+
+/// What a run has made of the server since it was looked at; `None` where nothing.
+fn meanwhile(incident: &Incident) -> Option<&'static str> {
+    let given_up = matches!(incident.status, RunStatus::Undone);
+    let in_place = incident.plan.as_ref().is_some_and(|p| p.procedure.is_point_in_time());
+    if given_up || !in_place || incident.clocks.serving.is_some() {
+        return None;
+    }
+    let stands = |id: &str, as_one_of: &[StepStatus]| {
+        incident.steps.iter().any(|step| step.id == id && as_one_of.contains(&step.status))
+    };
+    match () {
+        () if stands("start-recovery", &[StepStatus::Running, StepStatus::Done]) => {
+            // Whether it still runs when a step behind that has failed, nobody has looked.
+            let broken = matches!(incident.status, RunStatus::Failed | RunStatus::Interrupted);
+            Some(if broken { server_role(ServerRole::Unknown) } else { "RECOVERING" })
+        }
+        () if stands("stop-server", &[StepStatus::Done]) => Some("STOPPED"),
+        () => None,
+    }
 }
 
 /// A server's role in capitals.

@@ -3,10 +3,10 @@
 
 use super::commands::{self, Id};
 use super::view::{Link, Page, View};
-use super::{checklist, home, recovery_point, text};
+use super::{checklist, drill, home, recovery_point, text};
 use crate::engine::checklist::LATER_WRITES;
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Prerequisite, Topic, Verdict};
+use crate::engine::incident::facts::{Prerequisite, Reach, TargetPoint, Topic, Verdict};
 use crate::engine::incident::model::{Phase, RunStatus, StepStatus, Tone};
 use crate::engine::runbook::ChecklistItem;
 
@@ -195,7 +195,10 @@ fn point(view: &View) -> Guide {
         }
         Some(Ok(reach)) if reach.reachable => do_it(
             Id::ChoosePoint,
-            format!("Go back to {}? Choose it. Nothing is touched yet.", reach.target),
+            format!(
+                "Go back to {}? Choose it. Nothing is touched yet.",
+                when_and_where(view, reach)
+            ),
         ),
         Some(Ok(reach)) => {
             let why = recovery_point::why_not(reach);
@@ -220,6 +223,15 @@ fn point(view: &View) -> Guide {
         Some(Err(e)) => {
             do_it(Id::SurveyAgain, format!("Could not be judged: {}", e.what)).tone(Tone::Attention)
         }
+    }
+}
+
+/// A point by its time, where it is given otherwise, and exactly.
+fn when_and_where(view: &View, reach: &Reach) -> String {
+    let by_place = matches!(reach.target.point, TargetPoint::Lsn(_) | TargetPoint::Xid(_));
+    match reach.last_kept.as_ref().filter(|_| by_place) {
+        Some(kept) => format!("{}, {}", text::when(kept.at, view.now), reach.target),
+        None => reach.target.to_string(),
     }
 }
 
@@ -447,12 +459,19 @@ fn verdicts(view: &View, incident: &Incident) -> Guide {
 fn ending(view: &View, incident: &Incident) -> Guide {
     if let Some(open) = checklist::next_open(view) {
         let selected = checklist::selected(view);
-        if let Some(selected) = selected.filter(|s| !checklist::is_settled(incident, &s.id)) {
+        let counts = |line: &&ChecklistItem| {
+            !checklist::is_settled(incident, &line.id) && !drill::is_for_earnest(view, line.horizon)
+        };
+        if let Some(selected) = selected.filter(counts) {
             return line_of(view, selected);
         }
         return wait(format!("Next on the list: {}. Move there with the arrow keys.", open.text));
     }
-    do_it(Id::GoOn, "Every line is settled. Go on to the report.").tone(Tone::Good)
+    let words = match incident.declaration.drill {
+        Some(_) => "Every line of this drill is settled. Go on to the report.",
+        None => "Every line is settled. Go on to the report.",
+    };
+    do_it(Id::GoOn, words).tone(Tone::Good)
 }
 
 /// What to do about one open line.
@@ -499,18 +518,30 @@ fn line_of(view: &View, line: &ChecklistItem) -> Guide {
 }
 
 fn report(view: &View, incident: &Incident) -> Guide {
+    let drill = view.briefing.is_some();
+    if incident.closing.is_some() && drill {
+        return do_it(Id::Quit, "The incident is closed. Leaving ends the drill and scores it.")
+            .tone(Tone::Good);
+    }
     if incident.closing.is_some() {
         return do_it(Id::GoHome, "The incident is closed. Back to the clusters.").tone(Tone::Good);
+    }
+    if view.busy("writing the report") {
+        return wait("Writing the report.");
     }
     if incident.reports.is_empty() {
         return do_it(Id::WriteReport, "Write the report. It can be written again at any time.");
     }
     match checklist::next_open(view) {
-        // Nobody waits a week for the end of a drill.
-        Some(_) if view.briefing.is_some() => do_it(
+        Some(_) if drill => do_it(
             Id::Quit,
             "The report is written. Sign what you want to practise (5); leaving ends the drill and scores it.",
         ),
+        None if drill => do_it(
+            Id::Quit,
+            "All of this drill is done. Leaving ends and scores it; C closes the incident first, as in earnest.",
+        )
+        .tone(Tone::Good),
         Some(_) => wait(
             "The report is written. The checklist (5) still has open lines: sign or waive each, then close.",
         ),

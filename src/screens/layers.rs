@@ -289,6 +289,8 @@ pub struct Gate {
     pub input: Input,
     pub error: Option<String>,
     pub scroll: usize,
+    /// How far it was scrolled at most: it takes no name before its end was shown.
+    pub seen: usize,
 }
 
 #[derive(Debug, Clone)]

@@ -16,8 +16,8 @@ use super::paint::{Column, first_row, pad, wash};
 use super::theme::{Ink, Theme};
 use super::view::View;
 use super::{dialogs, frame, text};
-use crate::engine::drill::card::HINT;
 use crate::engine::drill::cast::{Cue, Standing};
+use crate::engine::drill::hints::{self, Hint};
 use crate::engine::drill::inject::When;
 use crate::engine::drill::master::Stage;
 use crate::engine::incident::Incident;
@@ -26,6 +26,9 @@ use jiff::Timestamp;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Span;
+use std::collections::BTreeSet;
+
+const NO_INJECTS: &str = "This drill was begun without injects. --inject NAME adds one to the next; lifeboat drill show SCENARIO lists those that fit.";
 
 /// What the window shows.
 #[derive(Debug, Clone)]
@@ -46,8 +49,17 @@ impl MasterView {
     /// Hints that the participants have.
     #[must_use]
     pub fn hints(&self) -> usize {
-        let notes = self.view.incident.as_ref().map_or(&[][..], |incident| &incident.notes);
-        notes.iter().filter(|(_, text)| text.starts_with(HINT)).count()
+        hints::told(self.view.incident.as_ref()).len()
+    }
+
+    /// The hint that would be given now.
+    #[must_use]
+    pub fn next_hint(&self) -> Option<&Hint> {
+        let incident = self.view.incident.as_ref();
+        let told: BTreeSet<usize> =
+            hints::told(incident).union(&self.stage.hints_waiting).copied().collect();
+        let next = hints::next_of_all(&self.stage.hints, &told, hints::here(incident))?;
+        self.stage.hints.get(next)
     }
 
     /// Whether a command would do something now.
@@ -60,9 +72,28 @@ impl MasterView {
                 standing == Some(Standing::Struck)
                     && self.cue().is_some_and(|cue| cue.inject.relief.is_some())
             }
-            Id::GiveHint => self.hints() + self.stage.untold < self.stage.hints.len(),
+            Id::GiveHint => self.next_hint().is_some(),
             _ => true,
         }
+    }
+
+    /// Why a command that is not available does nothing now.
+    #[must_use]
+    pub fn why_not(&self, id: Id) -> String {
+        let Some(cue) = self.cue() else {
+            return match id {
+                Id::GiveHint => String::from("Every hint was given."),
+                _ => String::from(NO_INJECTS),
+            };
+        };
+        String::from(match (id, cue.standing()) {
+            (Id::GiveHint, _) => "Every hint was given.",
+            (Id::ReleaseInject, Standing::Released) => "It was released; it strikes at its moment.",
+            (Id::ReleaseInject, _) => "It has struck already.",
+            (_, Standing::Waiting | Standing::Released) => "It has not struck yet.",
+            (_, Standing::Struck) => "Nobody else undoes it: they are to find the way out.",
+            (_, Standing::Cured) => "It was undone already.",
+        })
     }
 
     /// What the key bar shows.
@@ -142,11 +173,11 @@ fn header(master: &MasterView, area: Rect, buf: &mut Buffer) -> u16 {
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]
     let limit = stage.time_limit_seconds as f64;
     let of = match column.width() >= 100 {
-        true => format!(" of {}", text::span(limit)),
+        true => format!(", ends by itself after {}", text::span(limit)),
         false => String::new(),
     };
     let mut spans = vec![Span::styled(
-        format!(" Runs {}{of}", text::clock(since(view, stage.begun))),
+        format!(" Running {}{of}", text::clock(since(view, stage.begun))),
         theme.style(Ink::Text),
     )];
     spans.push(dot());
@@ -266,7 +297,8 @@ fn injects(master: &MasterView, area: Rect, buf: &mut Buffer) {
     let mut column = Column::new(theme, area, buf);
     column.title(true, "Injects", "");
     if stage.cues.is_empty() {
-        column.text(Ink::Dim, "  This drill has none.");
+        let left = column.left();
+        column.wrapped(Ink::Dim, NO_INJECTS, 2, left);
         return;
     }
     let at = master.selected.min(stage.cues.len() - 1);
@@ -364,7 +396,7 @@ pub fn context(master: &MasterView) -> commands::Context {
 
 /// The help of this window.
 #[must_use]
-pub fn help() -> Vec<(super::layers::Emphasis, String)> {
+pub fn help(master: &MasterView) -> Vec<(super::layers::Emphasis, String)> {
     use super::layers::Emphasis;
     let mut lines = vec![
         (
@@ -375,7 +407,14 @@ pub fn help() -> Vec<(super::layers::Emphasis, String)> {
         ),
         (Emphasis::Plain, String::new()),
     ];
-    for command in commands::of_master().into_iter().filter(|c| c.rank != 93 && c.rank != 92) {
+    let without = master.stage.cues.is_empty();
+    let of_injects = |id| matches!(id, Id::ReleaseInject | Id::UndoInject);
+    if without {
+        lines.push((Emphasis::Plain, String::from(NO_INJECTS)));
+        lines.push((Emphasis::Plain, String::new()));
+    }
+    let told = |c: &&Command| c.rank != 93 && c.rank != 92 && !(without && of_injects(c.id));
+    for command in commands::of_master().into_iter().filter(|c| told(&c)) {
         lines.push((Emphasis::Heading, format!("{}  {}", command.key, command.label)));
         lines.push((Emphasis::Plain, format!("    {}", command.help)));
     }

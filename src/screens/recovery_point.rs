@@ -429,8 +429,32 @@ fn by_table(reach: &Reach) -> String {
 
 fn cost(view: &View, area: Rect, buf: &mut Buffer) {
     let mut column = Column::new(view.theme, area, buf);
-    column.title(view.panel == 2, "What you would lose", "");
+    // Where the proof has no panel of its own beside this, its outcome is told here.
+    let hidden = view.size.0 < 96 || view.size.1 < 36;
+    let tally = unproven(view).filter(|_| hidden);
+    column.title(view.panel == 2, "What you would lose", &tally.unwrap_or_default());
     outcome(view, &mut column);
+}
+
+/// How many proofs of the point that is looked at are not VERIFIED, and where they are read.
+fn unproven(view: &View) -> Option<String> {
+    let reach = view.reach(&view.candidate()?.target)?.as_ref().ok()?;
+    let open = reach.checks.iter().any(|check| check.verdict != Verdict::Verified);
+    open.then(|| format!("proof: {} (Tab)", checks::tally(&reach.checks)))
+}
+
+/// A point as people confirm it: when it is first, then exactly which.
+#[must_use]
+pub fn in_time(view: &View, reach: &Reach) -> String {
+    let exactly = super::full_restore::point(reach);
+    match (&reach.target.point, &reach.last_kept) {
+        (TargetPoint::Time(at), _) => format!("{}: {exactly}", moments::echo(*at, &view.zone)),
+        (TargetPoint::EndOfBase, _) | (_, None) => exactly,
+        (_, Some(kept)) => {
+            let at = moments::echo(kept.at, &view.zone);
+            format!("{at}, the last transaction that is kept: {exactly}")
+        }
+    }
 }
 
 /// What is lost, in the RPO's light.
@@ -506,7 +530,19 @@ fn proof(view: &View, area: Rect, buf: &mut Buffer) {
         Some(Ok(reach)) => {
             let rest = column.rest();
             let at = (view.panel == 3).then(|| view.cursor_in(3, reach.checks.len()));
-            checks::draw(theme, &reach.checks, at, rest, buf);
+            let said = at
+                .and_then(|at| reach.checks.get(at))
+                .filter(|check| check.verdict != Verdict::Verified && !check.detail.is_empty());
+            // What a proof that failed has to say comes below the list.
+            let (list, below) = match said {
+                Some(_) => split_rows(rest, rest.height.saturating_sub(2)),
+                None => split_rows(rest, rest.height),
+            };
+            checks::draw(theme, &reach.checks, at, list, buf);
+            if let Some(check) = said {
+                let mut column = Column::new(theme, below, buf);
+                column.wrapped(Ink::Attention, &text::clean(&check.detail), 0, 2);
+            }
         }
         _ => column.text(Ink::Dim, "Not proven yet."),
     }

@@ -7,6 +7,7 @@ use super::widgets::checks;
 use super::{drill, text};
 use crate::engine::checklist::LATER_WRITES;
 use crate::engine::incident::Incident;
+use crate::engine::incident::model::RunStatus;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -33,9 +34,9 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
                 lines.push((Ink::Strong, title, Ink::Text, String::new()));
             }
             Row::Fact(name, ink, value) => {
-                // A path keeps its end; everything else wraps.
+                // A path is there to be opened: all of it, over as many rows as it needs.
                 let wrapped = if value.starts_with('/') {
-                    vec![text::shorten(&value, room, theme.ellipsis())]
+                    text::broken(&value, room)
                 } else {
                     text::wrap(&value, room)
                 };
@@ -80,7 +81,8 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     let (ink, words) = at(clocks.run_started);
     rows.push(fact("recovery started", ink, words));
     let (ink, words) = at(clocks.serving);
-    rows.push(fact("database serves", ink, words));
+    let open = incident.stays_open();
+    rows.push(fact(if open { "rows are back" } else { "database serves" }, ink, words));
     let asked = incident
         .reach
         .as_ref()
@@ -119,7 +121,11 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     let so_far = if clocks.serving.is_none() { " so far" } else { "" };
     let words =
         format!("{sign} {}{so_far} of {} allowed", text::span(elapsed), text::span(limits.1));
-    rows.push(fact("RTO (downtime)", ink, words));
+    if open {
+        let stays = "stayed open: the RTO is the time until the rows were back";
+        rows.push(fact("production", Ink::Good, stays.to_owned()));
+    }
+    rows.push(fact(if open { "RTO (rows back)" } else { "RTO (downtime)" }, ink, words));
     if let Some(shares) = incident.shares(view.now) {
         let part = |seconds| format!("{} ({:.0} %)", text::span(seconds), shares.percent(seconds));
         rows.push(fact("  by the machine", Ink::Text, part(shares.machine)));
@@ -138,9 +144,7 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     );
     let (ink, sign) = theme.verdict(verdict);
     rows.push(fact("validation", ink, format!("{sign} {}", checks::tally(&incident.validation))));
-    let lines = super::checklist::lines(view);
-    let signed = lines.iter().filter(|i| super::checklist::is_settled(incident, &i.id)).count();
-    rows.push(fact("checklist", Ink::Text, format!("{signed} of {} settled", lines.len())));
+    rows.push(fact("checklist", Ink::Text, super::checklist::tally(view)));
     rows.push(Row::Title(String::from("Written")));
     if incident.reports.is_empty() {
         rows.push(fact("report", Ink::Dim, String::from("not written yet: press w")));
@@ -151,7 +155,16 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     }
     rows.push(Row::Title(String::from("Clocks")));
     for mark in incident.marks() {
-        let (ink, words) = at(mark.at);
+        let (ink, words) = match (mark.at, mark.id) {
+            // These do not come later by themselves.
+            (None, "fault") => (Ink::Dim, String::from("no commit was given up")),
+            (None, "last_known_good" | "detected") => (Ink::Dim, String::from("not stated")),
+            (None, "closed" | "validated") => at(None),
+            (None, _) if incident.status == RunStatus::Finished => {
+                (Ink::Dim, String::from("not in this recovery"))
+            }
+            (known, _) => at(known),
+        };
         let began = clocks.outage_began().zip(mark.at).map(|(began, at)| {
             let seconds = at.duration_since(began).as_secs_f64();
             let sign = if seconds < 0.0 { "-" } else { "+" };
@@ -170,7 +183,7 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
         let ink = if left.is_nothing() { Ink::Good } else { Ink::Attention };
         rows.push(fact("not brought back", ink, text::clean(&left.words())));
     }
-    if let Some(plan) = &incident.plan {
+    if let Some(plan) = incident.plan.as_ref().filter(|plan| !plan.aside.is_empty()) {
         rows.push(Row::Title(String::from("Kept")));
         rows.push(fact("damaged directory", Ink::Text, text::clean(&plan.aside)));
         // Whoever sees that commits are lost sees here that they need not stay so.

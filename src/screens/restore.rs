@@ -10,10 +10,13 @@ use super::paint::{Column, first_row, pad};
 use super::theme::Ink;
 use super::view::View;
 use super::widgets::bars;
-use super::{at_target, columns, commands, full_restore, only_panel, parts, split_rows, text};
+use super::widgets::checks as proofs;
+use super::{
+    at_target, columns, commands, full_restore, only_panel, parts, recovery_point, split_rows, text,
+};
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{Check, Prerequisite};
+use crate::engine::incident::facts::{Check, Prerequisite, Verdict};
 use crate::engine::incident::model::{RunStatus, StepState, StepStatus};
 use crate::engine::incident::trouble::Trouble;
 use crate::engine::runner::plan::{Cancel, PlanStep};
@@ -372,7 +375,18 @@ fn asked(view: &View, incident: &Incident, which: Prerequisite, column: &mut Col
     if which == Prerequisite::TargetConfirmed
         && let Some(reach) = &incident.reach
     {
-        column.field("point", 10, (Ink::Strong, &full_restore::point(reach)), 3);
+        column.field("point", 10, (Ink::Strong, &recovery_point::in_time(view, reach)), 4);
+        let open: Vec<&Check> =
+            reach.checks.iter().filter(|check| check.verdict != Verdict::Verified).collect();
+        if !open.is_empty() {
+            let titles: Vec<&str> = open.iter().map(|check| check.title.as_str()).collect();
+            let words = format!(
+                "! {}: {} (2, then Shift+Tab)",
+                proofs::tally(&reach.checks),
+                titles.join("; ")
+            );
+            column.field("proof", 10, (Ink::Attention, &text::clean(&words)), 3);
+        }
     }
     if which == Prerequisite::BackupIntegrity
         && let Some((set, checks)) = &incident.integrity

@@ -189,6 +189,26 @@ pub fn ago(at: Timestamp, now: Timestamp) -> String {
     if seconds < 0.0 { format!("in {}", span(-seconds)) } else { format!("{} ago", span(seconds)) }
 }
 
+/// A text without spaces in rows of `width` columns, nothing of it left out; broken behind a slash
+/// where that wastes little.
+#[must_use]
+pub fn broken(value: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let (mut rows, mut row) = (Vec::new(), String::new());
+    for c in clean(value).chars() {
+        let mut bytes = [0; 4];
+        if self::width(&row) + self::width(c.encode_utf8(&mut bytes)) > width {
+            let slash = row.rfind('/').map(|at| at + 1);
+            let at = slash.filter(|at| *at < row.len() && *at * 2 > row.len());
+            let rest = at.map_or_else(String::new, |at| row.split_off(at));
+            rows.push(std::mem::replace(&mut row, rest));
+        }
+        row.push(c);
+    }
+    rows.push(row);
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,5 +245,18 @@ mod tests {
         assert_eq!(span(3.24), "3.2 s");
         assert_eq!(clock(3751.0), "1:02:31");
         assert_eq!(clean("a\u{1b}[2J\tb"), "a [2J b");
+    }
+
+    #[test]
+    fn a_path_is_broken_and_never_cut() {
+        let path =
+            "/var/tmp/lifeboat-drill-1234/state/INC-20261127-001/report-20261127-002859.html";
+        for width in [1, 7, 20, 54, 200] {
+            let rows = broken(path, width);
+            assert!(rows.iter().all(|row| super::width(row) <= width), "{rows:?}");
+            assert_eq!(rows.concat(), path);
+        }
+        assert_eq!(broken("/state/report.html", 10), ["/state/", "report.htm", "l"]);
+        assert_eq!(broken("", 5), [""]);
     }
 }

@@ -4,6 +4,7 @@
 use super::cursor::{Asked, Cursor, On, Seen, Shown};
 use super::layers::Layer;
 use super::theme::Theme;
+use crate::engine::drill::hints::Hint;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{
@@ -212,8 +213,31 @@ pub struct Briefing {
     pub story: Vec<String>,
     pub objective: String,
     /// Told one by one, on request.
-    pub hints: Vec<String>,
+    pub hints: Vec<Hint>,
     pub targets: Targets,
+}
+
+/// Whether somebody leads the drill from another terminal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GameMaster {
+    /// This drill has none, or it is none.
+    #[default]
+    None,
+    /// One can come in; nobody is there now.
+    Away,
+    There,
+}
+
+impl GameMaster {
+    /// By what is known of the drill's window for one; `None` where it has none.
+    #[must_use]
+    pub fn of(there: Option<bool>) -> Self {
+        match there {
+            None => Self::None,
+            Some(false) => Self::Away,
+            Some(true) => Self::There,
+        }
+    }
 }
 
 /// What an incident is measured by, in seconds.
@@ -255,6 +279,7 @@ pub struct View {
     pub layers: Vec<Layer>,
     pub notice: Option<Notice>,
     pub briefing: Option<Briefing>,
+    pub game_master: GameMaster,
 }
 
 impl View {
@@ -283,6 +308,7 @@ impl View {
             layers: Vec::new(),
             notice: None,
             briefing: None,
+            game_master: GameMaster::None,
         }
     }
 

@@ -33,7 +33,7 @@ pub fn at(time: &str) -> Timestamp {
     format!("2026-11-22T{time}Z").parse().unwrap()
 }
 
-fn actor(user: &str, role: Role) -> Actor {
+pub fn actor(user: &str, role: Role) -> Actor {
     Actor { user: user.to_owned(), uid: 1000, role }
 }
 

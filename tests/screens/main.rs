@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod commands;
+mod drills;
 mod fixture;
 mod full;
 mod look;

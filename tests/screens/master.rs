@@ -4,6 +4,7 @@ use super::fixture::{Story, at};
 use super::look;
 use lifeboat::app::master::{self as app, Deed};
 use lifeboat::engine::drill::cast::Cast;
+use lifeboat::engine::drill::hints::Hint;
 use lifeboat::engine::drill::inject;
 use lifeboat::engine::drill::master::{Answered, Observation, Stage, Wants};
 use lifeboat::engine::incident::event::Event as J;
@@ -13,6 +14,7 @@ use lifeboat::screens::master::{self as face, MasterView};
 use lifeboat::screens::theme::{Palette, Theme};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use std::collections::BTreeSet;
 
 const DARK: Theme = Theme { palette: Palette::Dark, ascii: false };
 const PLAIN: Theme = Theme { palette: Palette::Mono, ascii: true };
@@ -46,7 +48,8 @@ fn stage() -> Stage {
         time_limit_seconds: 14_400,
         rto_seconds: 900.0,
         rpo_seconds: Some(300.0),
-        hints: ["First look.", "Then think.", "Then act."].map(String::from).to_vec(),
+        hints: ["First look.", "Then think.", "Then act."].map(Hint::from).to_vec(),
+        hints_waiting: BTreeSet::new(),
         cues: cast.cues().to_vec(),
         observations: vec![
             saw("14:07:10", "They read the report aloud before anybody touched a key"),
@@ -172,7 +175,11 @@ fn a_hint_is_offered_while_there_is_one_and_answers_are_told() {
     let mut mine = vec![String::from("7")];
     let refused = Some(String::from("Every hint was given."));
     let answers = vec![Answered { order: String::from("7"), refused }];
-    app::show(&mut master, Stage { untold: 1, answers, ..stage() }, &mut mine);
+    app::show(
+        &mut master,
+        Stage { untold: 1, hints_waiting: BTreeSet::from([2]), answers, ..stage() },
+        &mut mine,
+    );
     assert!(mine.is_empty() && master.view.notice.as_ref().unwrap().text.starts_with("Every"));
     keys(&mut master, "g");
     assert!(master.view.layers.is_empty(), "the last one is on its way");

@@ -133,6 +133,7 @@ pub(super) fn read(config: &Config) -> Result<ExitCode, Explanation> {
 
 fn wish(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<Wish, Explanation> {
     let mut wish = Wish::of(name, real).map_err(|e| e.explanation())?;
+    wish.facilitated = args.facilitated;
     for name in &args.inject {
         let one = match name.as_str() {
             "random" => inject::by_seed(args.seed, &wish.scenario.incident),
@@ -140,11 +141,10 @@ fn wish(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<Wish, E
         };
         one.and_then(|one| wish.add(one)).map_err(|e| e.explanation())?;
     }
-    wish.facilitated = args.facilitated;
     if args.facilitated && args.inject.is_empty() {
         // All that a game master can hold back; what is never released never happens.
         let offered = inject::all().into_iter().filter(cast::can_wait);
-        for one in offered.filter(|one| one.fits(&wish.scenario.incident)).collect::<Vec<_>>() {
+        for one in offered.filter(|one| one.fits_led(&wish.scenario.incident)).collect::<Vec<_>>() {
             wish.add(one).map_err(|e| e.explanation())?;
         }
     }

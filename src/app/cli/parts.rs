@@ -268,7 +268,7 @@ impl Job<'_> {
         };
         let mut before = |_: &commit::Mark| Ok(());
         let writing =
-            work::write(sandbox, production, &self.wanted, &seen, how, &|_| {}, &mut before);
+            work::write(sandbox, production, &self.wanted, &seen, how, &|_, _| {}, &mut before);
         let written = journal.told(&self.title, self.runtime.block_on(writing))?;
         // It is done and committed: a journal that fails now is told, not a failure.
         if let Err(error) = journal.note(&format!("{}: done, {}", self.title, written.counts())) {

@@ -20,8 +20,8 @@ use crate::screens::layers::{
 use crate::screens::moment::Reading;
 use crate::screens::view::{Candidate, Link, Page, Points, Purpose};
 use crate::screens::{
-    assessment, checklist, drill, full_restore, guide, home, recovery_point, restore, text,
-    validation,
+    assessment, checklist, drill, full_restore, guide, home, reasons, recovery_point, restore,
+    text, validation,
 };
 use tui_input::Input;
 
@@ -54,7 +54,7 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::ShowLog => reader(app, "Log", ReaderKind::Log),
         Id::Briefing => {
             if let Some(briefing) = &app.view.briefing {
-                let layer = Layer::Reader(drill::briefing(briefing));
+                let layer = Layer::Reader(drill::briefing(&app.view, briefing));
                 app.view.layers.push(layer);
             }
         }
@@ -69,7 +69,8 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
                 if available(asked.command, &app.view) {
                     return perform(app, asked.command);
                 }
-                notice(app, String::from("That is not possible now."), true);
+                let why = reasons::why_not(asked.command, &app.view);
+                notice(app, why, true);
             }
         }
         Id::SetSeverity => severity(app),
@@ -175,7 +176,8 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
 
 /// The drill's next hint: shown, and noted for the score.
 fn hint(app: &mut App) -> Vec<Effect> {
-    let Some((layer, note)) = drill::next_hint(&app.view) else { return Vec::new() };
+    let Some((place, layer, note)) = drill::next_hint(&app.view) else { return Vec::new() };
+    app.hints_shown.insert(place);
     app.view.layers.push(Layer::Reader(layer));
     plain(app, Command::AddNote { topic: Topic::Note, text: note }, "noting the hint")
 }
@@ -252,7 +254,9 @@ pub fn quit(app: &mut App) -> Vec<Effect> {
             ),
         ];
         if !runs {
-            body.push(String::from("Lines of the checklist that are due later may stay open."));
+            body.push(String::from(
+                "Lines of the checklist may stay open: a drill is not judged by them.",
+            ));
         }
         confirm(app, "End the drill?", body, "end it", "stay", Intent::Quit);
         return Vec::new();

@@ -43,7 +43,7 @@ fn scroll(app: &mut App, id: Id) {
             Reading::Meant(list) => list.len(),
             _ => 0,
         },
-        Some(Layer::Gate(_)) => 40,
+        Some(Layer::Gate(gate)) => dialogs::gate_end(&app.view, gate) + 1,
         _ => 0,
     };
     let last = length.saturating_sub(1);
@@ -73,7 +73,10 @@ fn scroll(app: &mut App, id: Id) {
         Some(Layer::Choice(choice)) => choice.selected = moved(choice.selected, id),
         Some(Layer::Commits(commits)) => commits.selected = moved(commits.selected, id),
         Some(Layer::Moment(moment)) => moment.selected = moved(moment.selected, id),
-        Some(Layer::Gate(gate)) => gate.scroll = moved(gate.scroll, id),
+        Some(Layer::Gate(gate)) => {
+            gate.scroll = moved(gate.scroll.min(last), id);
+            gate.seen = gate.seen.max(gate.scroll);
+        }
         _ => {}
     }
 }
@@ -340,6 +343,17 @@ fn accept_gate(app: &mut App, mut gate: Gate) -> Vec<Effect> {
             format!("That is not the name. Type exactly: {}", gate.cluster)
         });
         app.view.layers.push(Layer::Gate(gate));
+        return Vec::new();
+    }
+    // Nobody begins what they were not shown: Enter leads through it first.
+    let end = dialogs::gate_end(&app.view, &gate);
+    if gate.seen < end {
+        app.view.layers.push(Layer::Gate(gate));
+        scroll(app, Id::LayerPageDown);
+        if let Some(Layer::Gate(gate)) = app.view.layers.last_mut() {
+            let rest = if gate.seen < end { "Read on: Enter" } else { "This is the end: Enter" };
+            gate.error = Some(format!("There was more to read below. {rest} once more."));
+        }
         return Vec::new();
     }
     if gate.approve {

@@ -4,16 +4,17 @@ use super::super::link::Incoming;
 use super::super::model::{App, Effect};
 use super::{explain, go, notice, plain, send};
 use crate::engine::checklist::LATER_WRITES;
+use crate::engine::drill::hints;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::event::{Entry, Event as Journal};
-use crate::engine::incident::facts::Verdict;
+use crate::engine::incident::facts::{Topic, Verdict};
 use crate::engine::incident::model::{Phase, RunStatus, Tone};
 use crate::engine::runner::protocol::{Answer, Command, Message};
 use crate::screens::cursor::Seen;
 use crate::screens::drill;
 use crate::screens::layers::Layer;
-use crate::screens::view::{Link, Page, Purpose, Waiting};
+use crate::screens::view::{GameMaster, Link, Page, Purpose, Waiting};
 use jiff::SignedDuration;
 
 /// The longest pause between two attempts to reconnect, in seconds.
@@ -146,6 +147,7 @@ fn on_entry(app: &mut App, entry: &Entry) {
         notice(app, format!("{}: {}", line.who, line.text), bad);
     }
     app.view.findings.extend(finding);
+    hear(app, &entry.event);
     if status != RunStatus::Running && now == RunStatus::Running {
         // The pointer follows the steps from here until somebody moves it.
         app.view.cursors.remove(&(Page::Restore, 0));
@@ -168,6 +170,43 @@ fn salvage_ended(app: &mut App) {
     let lines = crate::screens::checklist::lines(&app.view);
     if let Some(at) = lines.iter().position(|line| line.id == LATER_WRITES) {
         app.view.cursors.insert((Page::Checklist, 0), at);
+    }
+}
+
+/// In a drill, what the participants are told from outside is read in full, not as a line among
+/// others. A hint that was taken at this screen was shown with its key.
+fn hear(app: &mut App, event: &Journal) {
+    let Journal::NoteAdded { topic: Topic::Note, text } = event else { return };
+    if hints::place(text).is_some_and(|place| app.hints_shown.contains(&place)) {
+        return;
+    }
+    if app.view.briefing.is_some()
+        && let Some(reader) = drill::told(&app.view, text)
+    {
+        app.told.push(reader);
+    }
+}
+
+/// Shows what was told, once nothing else has the keys.
+pub fn show_told(app: &mut App) {
+    if app.view.layers.is_empty() && !app.told.is_empty() {
+        let reader = app.told.remove(0);
+        app.view.layers.push(Layer::Reader(reader));
+    }
+}
+
+/// Whether a game master is there; told where that changes.
+pub fn attended(app: &mut App, there: Option<bool>) {
+    let known = GameMaster::of(there.filter(|_| app.view.briefing.is_some()));
+    let before = std::mem::replace(&mut app.view.game_master, known);
+    match (before, known) {
+        (GameMaster::Away, GameMaster::There) => {
+            notice(app, String::from("The game master has come in."), false);
+        }
+        (GameMaster::There, GameMaster::Away) => {
+            notice(app, String::from("The game master has left; the drill goes on."), false);
+        }
+        _ => {}
     }
 }
 
@@ -220,7 +259,7 @@ fn live(app: &mut App) -> Vec<Effect> {
     if std::mem::take(&mut app.brief)
         && let Some(briefing) = &app.view.briefing
     {
-        app.view.layers.push(Layer::Reader(drill::briefing(briefing)));
+        app.view.layers.push(Layer::Reader(drill::briefing(&app.view, briefing)));
     }
     Vec::new()
 }

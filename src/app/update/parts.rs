@@ -106,6 +106,7 @@ pub fn picked(app: &mut App, carry: &Carry, missing: Missing) {
         input: Input::default(),
         error: None,
         scroll: 0,
+        seen: 0,
     };
     app.view.layers.push(Layer::Gate(gate));
 }

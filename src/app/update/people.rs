@@ -31,6 +31,7 @@ pub fn approve(app: &mut App) {
         input: Input::default(),
         error: None,
         scroll: 0,
+        seen: 0,
     };
     app.view.layers.push(Layer::Gate(gate));
 }

@@ -12,7 +12,7 @@ use crate::engine::runner::plan::Cancel;
 use crate::screens::available::available;
 use crate::screens::layers::{Emphasis, Gate, Intent, Layer, LinePurpose, Reader};
 use crate::screens::restore::Item;
-use crate::screens::{full_restore, restore};
+use crate::screens::{full_restore, reasons, recovery_point, restore};
 use tui_input::Input;
 
 pub fn details(app: &mut App) -> Vec<Effect> {
@@ -39,7 +39,8 @@ pub fn details(app: &mut App) -> Vec<Effect> {
             } else if available(id, &app.view) {
                 return perform(app, id);
             } else {
-                notice(app, String::from("Nothing to do here now."), false);
+                let why = reasons::why_not(id, &app.view);
+                notice(app, why, false);
             }
         }
         Some(Item::Step(n)) => step_details(app, n),
@@ -102,7 +103,7 @@ pub fn answer(app: &mut App, which: Prerequisite) {
     if which == Prerequisite::TargetConfirmed
         && let Some(reach) = app.view.incident.as_ref().and_then(|i| i.reach.as_ref())
     {
-        prompt.push_str(&format!(" The point: {}.", reach.target));
+        prompt.push_str(&format!(" The point: {}.", recovery_point::in_time(&app.view, reach)));
     }
     prompt.push_str(" Write it down; Enter confirms it in your name.");
     line(app, LinePurpose::Answer(which), title, prompt, hint);
@@ -119,6 +120,7 @@ pub fn open_gate(app: &mut App) {
         input: Input::default(),
         error: None,
         scroll: 0,
+        seen: 0,
     };
     app.view.layers.push(Layer::Gate(gate));
 }

@@ -91,6 +91,7 @@ pub fn take_point(app: &mut App, target: Target, why: &str) {
         input: Input::default(),
         error: None,
         scroll: 0,
+        seen: 0,
     };
     app.view.layers.push(Layer::Gate(gate));
 }

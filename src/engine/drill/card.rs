@@ -1,6 +1,7 @@
 //! The score card of a drill: how long each stage took, what was a wrong turn, which help was
 //! taken. Owns the figures and what they mean, over the incident's journal; looks at no server.
 
+use super::hints;
 use super::strike::Truth;
 use crate::engine::incident::Incident;
 use crate::engine::incident::event::{Entry, Event};
@@ -124,7 +125,7 @@ fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<f64> {
 #[must_use]
 pub fn hints(entries: &[Entry]) -> u32 {
     let taken = entries.iter().filter(
-        |entry| matches!(&entry.event, Event::NoteAdded { text, .. } if text.starts_with(HINT) && text.contains(" of ")),
+        |entry| matches!(&entry.event, Event::NoteAdded { text, .. } if hints::place(text).is_some()),
     );
     u32::try_from(taken.count()).unwrap_or(u32::MAX)
 }

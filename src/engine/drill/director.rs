@@ -5,13 +5,14 @@
 //! game master releases them, and undoes none by itself: that is the game master's then.
 
 use super::act::Ground;
-use super::card;
 use super::cast::{Cast, Cue, Standing};
 use super::error::DrillError;
-use super::floor::{Deed, Floor, Programme};
+use super::floor::{CALL, Deed, Floor, Known, Programme};
+use super::hints;
 use super::inject::{Inject, When};
 use super::master::{Desk, Facilitation, Played};
 use super::processes;
+use crate::engine::incident::Incident;
 use crate::engine::incident::event::Event;
 use crate::engine::incident::facts::Topic;
 use crate::engine::incident::journal;
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// Where the runner is stopped for an inject that strikes at the restore; see `runner::failpoint`.
-pub const STOPS_AT: &str = "stop@step.restore-base.before";
+pub const STOPS_AT: &str = "stop@step.restore-base.before,stop@step.parts-restore.before";
 /// Whoever holds the drill has so long to end it, before this process is asked to.
 const GRACE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -300,7 +301,7 @@ impl Shared {
                 Some(floor) => floor.tell(text),
                 None => {
                     drop(scene);
-                    let _ = self.tell(runtime, text);
+                    let _ = self.tell(runtime, &format!("{CALL}{text}"));
                 }
             }
         }
@@ -313,11 +314,11 @@ impl Shared {
             return Ok(());
         };
         let orders = desk.take();
-        let hints = if orders.is_empty() { 0 } else { self.hints_told() };
+        let known = self.known(!orders.is_empty());
         for order in orders {
             let mut scene = self.scene();
             let Scene { floor: Some(floor), cast, .. } = &mut *scene else { continue };
-            match floor.obey(cast, order, hints, Timestamp::now()) {
+            match floor.obey(cast, order, &known, Timestamp::now()) {
                 Some(Deed::Cure(name)) => scene.cure.push(name),
                 Some(Deed::End(why)) => {
                     scene.over.get_or_insert(why);
@@ -331,12 +332,12 @@ impl Shared {
         floor.as_mut().map_or(Ok(()), |floor| floor.show(cast, over.as_deref()))
     }
 
-    /// Hints that stand in the incident's journal, whoever asked for them.
-    fn hints_told(&self) -> usize {
-        let folder = newest_incident(&self.ground.root);
-        let entries = folder.and_then(|folder| journal::read(&folder).ok());
-        let hints = entries.map_or(0, |reading| card::hints(&reading.entries));
-        usize::try_from(hints).unwrap_or(usize::MAX)
+    /// What the incident's journal says for an order; it is read where there is one.
+    fn known(&self, asked: bool) -> Known {
+        let folder = newest_incident(&self.ground.root).filter(|_| asked);
+        let reading = folder.and_then(|folder| journal::read(&folder).ok());
+        let incident = reading.and_then(|reading| Incident::replay(&reading.entries).ok());
+        Known { told: hints::told(incident.as_ref()), here: hints::here(incident.as_ref()) }
     }
 
     fn tell_what_waits(&self, runtime: &Handle) {

@@ -1,14 +1,18 @@
 //! The floor of a facilitated drill: what a game master asked for and noted so far. Owns what
 //! becomes of an order, on values; whoever directs carries out what has to be done in the sandbox.
 
-use super::card::HINT;
 use super::cast::Cast;
 use super::error::DrillError;
+use super::hints::{self, At};
 use super::master::{ANSWERS, Answered, Desk, LONGEST, Observation, Order, Stage, Wants};
 use super::scenario::Scenario;
 use super::strike::Truth;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::path::Path;
+
+/// Begins what the participants are told from outside, as the journal keeps it.
+pub const CALL: &str = "Called in: ";
 
 /// What a game master is to know from the beginning.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +43,15 @@ impl Programme {
 pub enum Deed {
     Cure(String),
     End(String),
+}
+
+/// What an order is judged by that the incident's journal says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The places of the hints that were told.
+    pub told: BTreeSet<usize>,
+    /// Where the incident stands.
+    pub here: &'static [At],
 }
 
 #[derive(Debug)]
@@ -79,12 +92,12 @@ impl Floor {
         &self.observations
     }
 
-    /// What becomes of an order. `hints`: how many stand in the incident's journal.
+    /// What becomes of an order. `known`: what the incident's journal says.
     pub fn obey(
         &mut self,
         cast: &mut Cast,
         (name, order): (String, Order),
-        hints: usize,
+        known: &Known,
         now: Timestamp,
     ) -> Option<Deed> {
         let mut deed = None;
@@ -96,8 +109,8 @@ impl Floor {
             Wants::Observe { text } => short(&text).map(|text| {
                 self.observations.push(Observation { at: now, by: order.by, text });
             }),
-            Wants::Say { text } => short(&text).map(|text| self.untold.push(text)),
-            Wants::Hint => self.hint(hints),
+            Wants::Say { text } => short(&text).map(|text| self.tell(&text)),
+            Wants::Hint => self.hint(known),
             Wants::Abort => {
                 deed = Some(Deed::End(String::from("The game master ended the drill.")));
                 Ok(())
@@ -109,19 +122,23 @@ impl Floor {
         deed
     }
 
-    fn hint(&mut self, told: usize) -> Result<(), String> {
-        let waiting = self.untold.iter().filter(|text| text.starts_with(HINT)).count();
+    fn hint(&mut self, known: &Known) -> Result<(), String> {
         let hints = &self.programme.scenario.hints;
-        let next = told + waiting;
-        let hint = hints.get(next).ok_or_else(|| String::from("Every hint was given."))?;
-        // As the screens' own: counted alike, and their next one comes behind it.
-        self.untold.push(format!("{HINT}{} of {}: {hint}", next + 1, hints.len()));
+        let told = known.told.union(&self.hints_waiting()).copied().collect();
+        let next = hints::next_of_all(hints, &told, known.here);
+        let note = next.and_then(|next| hints::note(hints, next));
+        // As the screens' own: counted alike, and told once.
+        self.untold.push(note.ok_or_else(|| String::from("Every hint was given."))?);
         Ok(())
+    }
+
+    fn hints_waiting(&self) -> BTreeSet<usize> {
+        self.untold.iter().filter_map(|text| hints::place(text)).collect()
     }
 
     /// Something that the participants are to hear.
     pub fn tell(&mut self, text: &str) {
-        self.untold.push(text.to_owned());
+        self.untold.push(format!("{CALL}{text}"));
     }
 
     /// What they are to be told next.
@@ -163,6 +180,7 @@ impl Floor {
             rto_seconds: scenario.rto_seconds,
             rpo_seconds: scenario.rpo_seconds,
             hints: scenario.hints.clone(),
+            hints_waiting: self.hints_waiting(),
             cues: cast.cues().to_vec(),
             observations: self.observations.clone(),
             untold: self.untold.len(),
@@ -203,7 +221,8 @@ mod tests {
 
     fn obey(floor: &mut Floor, cast: &mut Cast, wants: Wants) -> (Option<Deed>, Option<String>) {
         let order = Order { by: String::from("ann"), wants };
-        let deed = floor.obey(cast, (String::from("1"), order), 1, at(30));
+        let known = Known { told: BTreeSet::from([0]), here: &[At::Plan] };
+        let deed = floor.obey(cast, (String::from("1"), order), &known, at(30));
         (deed, floor.answers.last().unwrap().refused.clone())
     }
 
@@ -235,15 +254,25 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_goes_behind_those_that_were_taken_and_is_told_once() {
+    fn a_hint_is_for_where_they_stand_and_is_told_once() {
         let root = tempfile::tempdir().unwrap();
         let (mut floor, mut cast) = (floor(root.path()), Cast::default());
+        let hints = ["Look.", "Think.", "Act."].map(hints::Hint::from);
+        floor.programme.scenario.hints = hints.to_vec();
+        floor.programme.scenario.hints[2].at = Some(At::Plan);
         // One stands in the journal: taken by the participants themselves.
         assert_eq!(obey(&mut floor, &mut cast, Wants::Hint), (None, None));
-        assert!(floor.next_to_tell().unwrap().starts_with("Hint 2 of 3: "));
+        assert_eq!(floor.next_to_tell(), Some("Hint 3 of 3: Act."));
         assert_eq!(obey(&mut floor, &mut cast, Wants::Hint), (None, None));
         assert!(obey(&mut floor, &mut cast, Wants::Hint).1.unwrap().contains("Every hint"));
+        floor.show(&cast, None).unwrap();
+        let stage = Desk::of(root.path()).look().unwrap();
+        assert_eq!(stage.hints_waiting, BTreeSet::from([1, 2]));
         floor.was_told();
-        assert!(floor.next_to_tell().unwrap().starts_with("Hint 3 of 3: "));
+        assert_eq!(floor.next_to_tell(), Some("Hint 2 of 3: Think."));
+        let text = String::from("The support desk: customers can order again");
+        assert_eq!(obey(&mut floor, &mut cast, Wants::Say { text }), (None, None));
+        floor.was_told();
+        assert!(floor.next_to_tell().unwrap().starts_with("Called in: The support desk"));
     }
 }

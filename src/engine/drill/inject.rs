@@ -27,6 +27,9 @@ pub struct Inject {
     pub title: String,
     /// The kinds of incident that it can come on top of.
     pub fits: Vec<String>,
+    /// Those that it can come on top of where a game master releases it: nobody plays them alone.
+    #[serde(default)]
+    pub fits_held: Vec<String>,
     pub strikes: When,
     /// Takes the place of the scenario's.
     #[serde(default)]
@@ -61,13 +64,22 @@ pub enum When {
 impl Inject {
     #[must_use]
     pub fn fits(&self, incident: &Disaster) -> bool {
-        let kind = match incident {
-            Disaster::Statement(_) => "statement",
-            Disaster::Table(_) => "table",
-            Disaster::DataDirectory => "data-directory",
-            Disaster::Region => "region",
-        };
-        self.fits.iter().any(|fit| fit == kind)
+        self.fits.iter().any(|fit| fit == kind(incident))
+    }
+
+    /// Whether it fits a drill that a game master leads.
+    #[must_use]
+    pub fn fits_led(&self, incident: &Disaster) -> bool {
+        self.fits(incident) || self.fits_held.iter().any(|fit| fit == kind(incident))
+    }
+}
+
+fn kind(incident: &Disaster) -> &'static str {
+    match incident {
+        Disaster::Statement(_) => "statement",
+        Disaster::Table(_) => "table",
+        Disaster::DataDirectory => "data-directory",
+        Disaster::Region => "region",
     }
 }
 
@@ -126,6 +138,18 @@ mod tests {
                 .count();
             assert!(fits == inject.fits.len() && fits > 0, "{name}");
         }
+    }
+
+    #[test]
+    fn a_led_drill_of_every_scenario_has_something_to_release() {
+        use crate::engine::drill::cast::can_wait;
+        for name in ["corruption", "table-loss", "complete-loss", "cross-region"] {
+            let incident = scenario::load(name).unwrap().incident;
+            let led = |one: &Inject| one.fits_led(&incident) && can_wait(one);
+            assert!(all().iter().filter(|one| led(one)).count() >= 2, "{name}");
+        }
+        let table = scenario::load("table-loss").unwrap().incident;
+        assert!(!load("key-denied").unwrap().fits(&table), "nobody plays it alone");
     }
 
     #[test]

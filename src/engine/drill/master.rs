@@ -7,20 +7,24 @@
 //!          ◂──────── master/stage.json ──────────
 //! ```
 //! Files, and no line between two processes: either side may be killed and come back, and an order
-//! that was given is carried out once. The folder is its maker's alone; neither the server's user
-//! nor the drill's screens read or write it.
+//! that was given is carried out once. The folder is its maker's alone: the server's user cannot
+//! read it, and the drill's screens look at nothing but whether a window is open.
 
 use super::cast::Cue;
 use super::error::DrillError;
+use super::hints::Hint;
 use super::place;
 use crate::engine::files;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folder in the sandbox.
 const FOLDER: &str = "master";
+/// Begins the name of a file that stands for an open window; its process's number follows.
+const THERE: &str = "there-";
 /// Answers that are kept for the window that asked.
 pub const ANSWERS: usize = 8;
 /// The longest text of an observation or a message, in characters.
@@ -39,7 +43,10 @@ pub struct Stage {
     pub time_limit_seconds: u64,
     pub rto_seconds: f64,
     pub rpo_seconds: Option<f64>,
-    pub hints: Vec<String>,
+    pub hints: Vec<Hint>,
+    /// The places of hints that were given and wait for the participants' incident.
+    #[serde(default)]
+    pub hints_waiting: BTreeSet<usize>,
     pub cues: Vec<Cue>,
     pub observations: Vec<Observation>,
     /// What is to be told to the participants, and waits for their incident.
@@ -77,7 +84,7 @@ pub enum Wants {
     Observe { text: String },
     /// Tell the participants something, as somebody who calls them.
     Say { text: String },
-    /// Give the participants the scenario's next hint.
+    /// Give the participants the hint that comes next where they stand.
     Hint,
     /// End the drill and clear it away.
     Abort,
@@ -184,6 +191,29 @@ impl Desk {
         Ok(name)
     }
 
+    /// Says that a game master is there, until what this gives is dropped.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn come_in(&self) -> Result<Attendance, DrillError> {
+        let path = self.folder.join(format!("{THERE}{}", std::process::id()));
+        files::replace(&path, b"", 0o600)
+            .map_err(DrillError::file(&path, "it could not be written"))?;
+        Ok(Attendance { path })
+    }
+
+    /// Whether a game master is there; `None` where the drill has none, or that cannot be seen by
+    /// this user. A window that was killed is not there.
+    #[must_use]
+    pub fn attended(&self) -> Option<bool> {
+        let listed = fs::read_dir(&self.folder).ok()?;
+        let window = |name: &str| name.strip_prefix(THERE)?.parse::<u32>().ok();
+        Some(listed.flatten().any(|entry| {
+            let pid = window(&entry.file_name().to_string_lossy());
+            pid.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists())
+        }))
+    }
+
     /// Takes the orders that were given, the first one first. One that cannot be read is taken
     /// away and not carried out.
     #[must_use]
@@ -211,6 +241,19 @@ impl Desk {
             }
         }
         taken
+    }
+}
+
+/// A game master's window that is open.
+#[derive(Debug)]
+pub struct Attendance {
+    path: PathBuf,
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        // Gone with the sandbox already is what was wanted.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -243,5 +286,22 @@ mod tests {
         assert_eq!(taken, [(names[0].clone(), first), (names[1].clone(), second)]);
         assert_eq!(desk.take(), []);
         assert_eq!(fs::read_dir(desk.orders()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_window_is_there_while_it_is_open_and_its_process_lives() {
+        let root = tempfile::tempdir().unwrap();
+        let desk = Desk::of(root.path());
+        assert_eq!(desk.attended(), None, "a drill without a game master");
+        desk.furnish().unwrap();
+        assert_eq!(desk.attended(), Some(false));
+        let there = desk.come_in().unwrap();
+        assert_eq!(desk.attended(), Some(true));
+        drop(there);
+        assert_eq!(desk.attended(), Some(false));
+        // No process has the largest number.
+        fs::write(desk.folder.join(format!("{THERE}{}", u32::MAX)), "").unwrap();
+        assert_eq!(desk.attended(), Some(false), "one that was killed is not there");
+        assert_eq!(desk.take(), []);
     }
 }

@@ -18,6 +18,7 @@ pub mod director;
 pub mod error;
 pub mod fence;
 pub mod floor;
+pub mod hints;
 pub mod inject;
 pub mod isolation;
 pub mod junit;
@@ -96,12 +97,14 @@ impl Wish {
         })
     }
 
-    /// Adds an inject.
+    /// Adds an inject. In a drill that a game master leads more fit.
     ///
     /// # Errors
     /// Where it does not fit the scenario.
     pub fn add(&mut self, inject: Inject) -> Result<(), DrillError> {
-        if !inject.fits(&self.scenario.incident) {
+        let incident = &self.scenario.incident;
+        let fits = if self.facilitated { inject.fits_led(incident) } else { inject.fits(incident) };
+        if !fits {
             return Err(DrillError::Unfit {
                 inject: inject.name,
                 scenario: self.scenario.name.clone(),

@@ -3,6 +3,7 @@
 //! and a team's own; never acts.
 
 use super::error::DrillError;
+use super::hints::Hint;
 use super::inject;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -43,9 +44,10 @@ pub struct Scenario {
     pub first_report: String,
     /// What was changed shortly before, in one line.
     pub changes: String,
-    /// Told one by one, on request. `{lifeboat}` stands for the sandbox's own command.
+    /// Told one by one, on request; see `drill::hints`. `{lifeboat}` stands for the sandbox's own
+    /// command.
     #[serde(default)]
-    pub hints: Vec<String>,
+    pub hints: Vec<Hint>,
     /// What else goes wrong, by name, without being asked for.
     #[serde(default)]
     pub injects: Vec<String>,
@@ -59,10 +61,11 @@ pub struct Scenario {
 impl Scenario {
     /// The hints as they are told in the sandbox at `root`.
     #[must_use]
-    pub fn hints_in(&self, root: &Path) -> Vec<String> {
+    pub fn hints_in(&self, root: &Path) -> Vec<Hint> {
         let (program, config) = (root.join("bin/lifeboat"), root.join("lifeboat.toml"));
         let lifeboat = format!("{} --config {}", program.display(), config.display());
-        self.hints.iter().map(|hint| hint.replace("{lifeboat}", &lifeboat)).collect()
+        let told = |hint: &Hint| Hint { text: hint.text.replace("{lifeboat}", &lifeboat), ..*hint };
+        self.hints.iter().map(told).collect()
     }
 }
 
@@ -285,6 +288,7 @@ pub fn problems(scenario: &Scenario) -> Vec<String> {
     ] {
         wrong(text.trim().is_empty(), what);
     }
+    wrong(scenario.hints.iter().any(|hint| hint.text.trim().is_empty()), "a hint is empty");
     if let Some(link) = scenario.link {
         wrong(
             !link.megabytes_per_second.is_finite() || link.megabytes_per_second < 0.01,
@@ -324,13 +328,26 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::drill::hints::At;
 
     #[test]
     fn every_scenario_reads_and_bears_its_name() {
         for (name, _) in SCENARIOS {
             let scenario = load(name).unwrap();
             assert_eq!(scenario.name, name);
-            assert!(!scenario.hints.is_empty());
+            // Whoever is stuck finds a word, wherever that is.
+            for at in [
+                At::Assessment,
+                At::RecoveryPoint,
+                At::Plan,
+                At::Restore,
+                At::Validation,
+                At::Checklist,
+                At::End,
+            ] {
+                let of_it = |hint: &Hint| hint.at == Some(at);
+                assert!(scenario.hints.iter().any(of_it), "{name}: {at:?}");
+            }
             assert_eq!(scenario.expected, Expected::Recovered);
         }
         assert_eq!(list(None).len(), SCENARIOS.len());
@@ -379,8 +396,11 @@ mod tests {
         scenario.name = String::from("list");
         scenario.rto_seconds = f64::NAN;
         scenario.injects = vec![String::from("earthquake")];
+        scenario.hints.push(Hint::from("  "));
         let found = problems(&scenario).join("\n");
-        for word in ["[link]", "word of the command line", "rto_seconds", "earthquake"] {
+        for word in
+            ["a hint is empty", "[link]", "word of the command line", "rto_seconds", "earthquake"]
+        {
             assert!(found.contains(word), "{word}: {found}");
         }
     }

@@ -24,6 +24,20 @@ fn ladder() -> Ladder {
     }
 }
 
+#[test]
+fn a_drill_goes_by_its_scenarios_rto() {
+    let (config, runbook) = (Config::default(), Runbook::load(None).unwrap());
+    let mut incident = declared();
+    let of_tier = Ladder::new(&config, &runbook, &incident).rto_seconds();
+    for scenario in ["corruption", "cross-region", "complete-loss"] {
+        incident.declaration.drill = Some(scenario.to_owned());
+        let limit = runbook.scenario(scenario).unwrap().rto_seconds;
+        assert_eq!(Ladder::new(&config, &runbook, &incident).rto_seconds(), limit, "{scenario}");
+    }
+    incident.declaration.drill = Some(String::from("one-of-the-teams-own"));
+    assert_eq!(Ladder::new(&config, &runbook, &incident).rto_seconds(), of_tier);
+}
+
 /// One look: the call is journalled, as the runner does it.
 fn look(
     ladder: &Ladder,

@@ -190,9 +190,16 @@ impl Incident {
         })
     }
 
+    /// Only parts come back, and production stays open all the time.
+    #[must_use]
+    pub fn stays_open(&self) -> bool {
+        self.procedure().is_parts()
+    }
+
     /// The moments of the incident in the order of time, then those that are not known.
     #[must_use]
     pub fn marks(&self) -> Vec<Mark> {
+        let open = self.stays_open();
         let clocks = &self.clocks;
         let reach = self.reach.as_ref();
         let last_kept = reach.and_then(|r| r.last_kept.as_ref()).map(|c| c.at);
@@ -208,13 +215,16 @@ impl Incident {
             ("restored", "Base restored", clocks.restored),
             ("replayed", "Replayed to the point", clocks.replayed),
             ("promoted", "Promoted", clocks.promoted),
-            ("serving", "Serving again", clocks.serving),
+            ("serving", if open { "Rows back" } else { "Serving again" }, clocks.serving),
             ("validated", "Validated", clocks.validated),
             ("closed", "Signed off and closed", clocks.closed),
         ]
         .map(|(id, title, at)| Mark { id, title, at });
         marks.sort_by_key(|mark| (mark.at.is_none(), mark.at));
-        marks.to_vec()
+        // Where production stays open no commit is given up, and nothing stops or is promoted.
+        let never =
+            |mark: &Mark| open && matches!(mark.id, "fault" | "writes_stopped" | "promoted");
+        marks.into_iter().filter(|mark| !never(mark)).collect()
     }
 
     /// The runbook's "time between recovery point and incident". Where writes are known to have
@@ -271,6 +281,12 @@ impl Incident {
         };
         let how = match (seconds, ongoing) {
             (None, _) => String::from("Not known: the journal does not say when the outage began."),
+            (Some(_), false) if self.stays_open() => format!(
+                "From the {from} of the incident until the rows were back; production stayed open."
+            ),
+            (Some(_), true) if self.stays_open() => format!(
+                "From the {from} of the incident until now; the rows are not back yet, and production stays open."
+            ),
             (Some(_), false) => {
                 format!("From the {from} of the incident until the database served again.")
             }

@@ -16,6 +16,31 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
+/// Hears what is done now and, where that is known, how many of how many stages are over.
+pub type Told<'a> = &'a (dyn Fn(&str, Option<(u64, u64)>) + Sync);
+
+/// Counts the stages of each table: reading, writing a class of rows, comparing.
+struct Stages<'a> {
+    told: Told<'a>,
+    over: u64,
+    of: u64,
+}
+
+impl<'a> Stages<'a> {
+    fn of(told: Told<'a>, tables: usize, choice: Choice) -> Self {
+        let classes = Class::ALL.into_iter().filter(|class| choice.takes(*class)).count();
+        let each = 1 + classes + usize::from(!choice.triggers);
+        let of = u64::try_from(tables.saturating_mul(each)).unwrap_or(u64::MAX);
+        Self { told, over: 0, of }
+    }
+
+    /// The next one begins.
+    fn next(&mut self, words: &str, table: &Name) {
+        (self.told)(&format!("{words} {table}"), Some((self.over, self.of)));
+        self.over = (self.over + 1).min(self.of);
+    }
+}
+
 /// What was written to one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
@@ -54,8 +79,10 @@ pub async fn apply(
     pairs: &[Pair],
     choice: Choice,
     seen: &[Difference],
+    told: Told<'_>,
 ) -> Result<Vec<Applied>, PartsError> {
     let writer = ends.writer;
+    let mut stages = Stages::of(told, pairs.len(), choice);
     writer.batch_execute(LOCK_WAIT).await.map_err(PartsError::sql("Preparing a session"))?;
     for pair in pairs {
         pair.check(choice)?;
@@ -67,6 +94,7 @@ pub async fn apply(
     }
     let mut ready = Vec::new();
     for (number, pair) in pairs.iter().enumerate() {
+        stages.next("Comparing once more", pair.name());
         let (one, now) = set_ready(ends, pair, choice, number).await?;
         let before = seen.iter().find(|seen| seen.table == now.table);
         if let Some(why) = stale(before, &now, choice) {
@@ -79,13 +107,13 @@ pub async fn apply(
         ready.iter().map(|one| Applied::none(&one.pair.name().to_string())).collect();
     if choice.newer {
         for at in order.iter().rev() {
-            write(writer, &ready, &mut applied, *at, Class::Newer).await?;
+            write(writer, &ready, &mut applied, *at, Class::Newer, &mut stages).await?;
         }
     }
     for class in [Class::Missing, Class::Changed] {
         for at in &order {
             if choice.takes(class) {
-                write(writer, &ready, &mut applied, *at, class).await?;
+                write(writer, &ready, &mut applied, *at, class, &mut stages).await?;
             }
         }
     }
@@ -96,6 +124,7 @@ pub async fn apply(
         .map_err(PartsError::sql("Checking constraints"))?;
     for one in &ready {
         if !choice.triggers {
+            stages.next("Comparing what was written to", one.pair.name());
             prove(writer, one).await?;
         }
         fired::wake(writer, &one.quiet).await?;
@@ -173,9 +202,16 @@ async fn write(
     applied: &mut [Applied],
     at: usize,
     class: Class,
+    stages: &mut Stages<'_>,
 ) -> Result<(), PartsError> {
     let (Some(one), Some(applied)) = (ready.get(at), applied.get_mut(at)) else { return Ok(()) };
     let pair = &one.pair;
+    let doing = match class {
+        Class::Missing => "Inserting rows into",
+        Class::Changed => "Overwriting rows of",
+        Class::Newer => "Removing rows of",
+    };
+    stages.next(doing, pair.name());
     let (into, staged, columns) = (pair.name().sql(), &one.table, pair.list(""));
     let only = if pair.production.partitioned { "" } else { "ONLY " };
     let chosen = format!("s.{} = '{}'", quote(&one.class), class.letter());
@@ -196,11 +232,6 @@ async fn write(
         Class::Newer => {
             format!("DELETE FROM {only}{into} t USING {staged} s WHERE {chosen} AND {same}")
         }
-    };
-    let doing = match class {
-        Class::Missing => "Inserting rows into",
-        Class::Changed => "Overwriting rows of",
-        Class::Newer => "Removing rows of",
     };
     let failed = PartsError::sql(format!("{doing} {}", pair.name()));
     let rows = writer.execute(&statement, &[]).await.map_err(failed)?;

@@ -2,6 +2,7 @@
 //! the rows by `COPY`, sequences, then indexes, keys and triggers, and each table's rows compared
 //! with the source's. All within the caller's transaction.
 
+use super::apply::Told;
 use super::catalog::{self, Table};
 use super::dump::{self, Of};
 use super::error::PartsError;
@@ -37,7 +38,7 @@ pub async fn carry(
     tables: &[Table],
     owners: bool,
     database: &str,
-    told: &(dyn Fn(&str) + Sync),
+    told: Told<'_>,
 ) -> Result<Vec<Carried>, PartsError> {
     let (source, writer) = ends;
     let made = match of {
@@ -50,9 +51,10 @@ pub async fn carry(
     session::again(writer).await?;
     let mut carried = Vec::new();
     let mut leaves = Vec::new();
-    for table in tables {
+    for (at, table) in tables.iter().enumerate() {
         let mut rows = 0;
-        told(&format!("carrying the rows of {}", table.name));
+        let stages = u64::try_from(at).ok().zip(u64::try_from(tables.len()).ok());
+        told(&format!("Carrying the rows of {}", table.name), stages);
         for leaf in catalog::leaves(source, table).await? {
             rows += copy(source, writer, &leaf).await?;
             leaves.push(leaf);

@@ -2,7 +2,7 @@
 //! the runner both do it. Owns the order: look, write within one transaction, compare, commit. Never
 //! asks anybody and never decides what is taken.
 
-use super::apply::{self, Applied, Ends};
+use super::apply::{self, Applied, Ends, Told};
 use super::aside;
 use super::carry::{self, Carried};
 use super::catalog::{self, Table};
@@ -185,7 +185,7 @@ pub async fn write(
     wanted: &Wanted,
     seen: &Seen,
     how: How,
-    told: &(dyn Fn(&str) + Sync),
+    told: Told<'_>,
     before: Before<'_>,
 ) -> Result<Written, PartsError> {
     let database = &wanted.database;
@@ -225,10 +225,9 @@ pub async fn write(
         }
         Into::Place(choice) => {
             if choice.any() && !seen.pairs.is_empty() {
-                told("writing the chosen rows");
                 let ends = Ends { source: &source, reader: &reader, writer: &writer };
                 written.applied =
-                    apply::apply(ends, &seen.pairs, choice, &seen.differences).await?;
+                    apply::apply(ends, &seen.pairs, choice, &seen.differences, told).await?;
             }
             // Afterwards: its keys may lead to rows that have just come back.
             if !seen.absent.is_empty() || seen.schema_absent {
@@ -237,7 +236,7 @@ pub async fn write(
             }
         }
     }
-    told("committing");
+    told("Committing", None);
     let answer = commit::commit(&writer, production, database, commit::ASK_LIMIT, before).await?;
     written.notes.extend(answer);
     Ok(written)
@@ -249,7 +248,7 @@ async fn make_absent(
     wanted: &Wanted,
     seen: &Seen,
     how: How,
-    told: &(dyn Fn(&str) + Sync),
+    told: Told<'_>,
     written: &mut Written,
 ) -> Result<(), PartsError> {
     let whole = match &wanted.scope {

@@ -30,13 +30,15 @@ impl Report {
             recovery: recovery(incident),
             rpo: rpo(incident, runbook),
             rto: rto(incident, runbook, now),
+            stayed_open: incident.stays_open(),
             loss: loss(incident),
             salvage: super::salvage::of(incident),
             past: incident.reach.as_ref().and_then(|r| r.cost.picture.as_deref().cloned()),
             marks: incident.marks(),
             shares: incident.shares(now),
             outlook: {
-                let limit = runbook.tier(incident.declaration.tier).rto_seconds;
+                let declared = &incident.declaration;
+                let limit = runbook.rto_of(declared.tier, declared.drill.as_deref());
                 Outlook::of(incident, limit, None, now)
             },
             machine_seconds: steps.iter().filter_map(|s| s.machine_seconds).sum(),
@@ -343,4 +345,49 @@ fn note(topic: Topic, text: &str) -> NoteLine {
         Topic::Note => "Note",
     };
     NoteLine { topic, text: text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::incident::event::Event;
+    use crate::engine::incident::fixture::{at, declared, detected, finish, plan, start, tell};
+
+    /// Only parts come back: the shop has no downtime, and nothing of the report says that it had.
+    #[test]
+    fn where_only_parts_come_back_production_stayed_open() {
+        let mut incident = declared();
+        detected(&mut incident, "09:58:00");
+        let parts = r#"{"option": "parts", "sandbox": "/srv/orders.parts"}"#;
+        let procedure = serde_json::from_str(parts).unwrap();
+        let mut plan = crate::engine::runner::plan::Plan { procedure, ..plan() };
+        for (step, id) in plan.steps.iter_mut().zip(["parts-restore", "parts-carry"]) {
+            step.id = id.to_owned();
+        }
+        plan.steps.truncate(2);
+        tell(&mut incident, "10:02:00", Event::PlanMade(plan));
+        for (began, over, step) in
+            [("10:03:00", "10:05:00", "parts-restore"), ("10:06:00", "10:08:00", "parts-carry")]
+        {
+            start(&mut incident, began, step);
+            finish(&mut incident, over, step);
+        }
+        tell(&mut incident, "10:08:01", Event::RunFinished);
+        let runbook = Runbook::load(None).unwrap();
+        let report = Report::from(&incident, &runbook, at("10:09:00"));
+        assert_eq!(report.rto.actual_seconds, Some(600.0));
+        assert!(report.rto.how.ends_with("production stayed open."), "{}", report.rto.how);
+        let titles: Vec<&str> = report.marks.iter().map(|mark| mark.title).collect();
+        assert!(titles.contains(&"Rows back"), "{titles:?}");
+        for never in ["Fault: first commit given up", "Writes stopped", "Promoted"] {
+            assert!(!titles.contains(&never), "{titles:?}");
+        }
+        for form in [report.markdown(), report.html()] {
+            assert!(form.contains("production stayed open"), "{form}");
+            assert!(!form.contains("owntime"), "{form}");
+        }
+        // In earnest as ever where the server was stopped.
+        let report = Report::from(&declared(), &runbook, at("10:09:00"));
+        assert!(report.markdown().contains("RTO (downtime)") && !report.stayed_open);
+    }
 }

@@ -360,7 +360,10 @@ fn blocks(report: &Report) -> Vec<Block> {
             ("Kind", kind),
             ("Cluster", format!("{} ({})", subject.cluster, subject.environment)),
             ("Outcome", format!("{}: {}", report.outcome.word, report.outcome.sentence)),
-            ("Downtime (RTO)", maybe_duration(report.rto.actual_seconds)),
+            (
+                if report.stayed_open { "Rows back after (RTO)" } else { "Downtime (RTO)" },
+                maybe_duration(report.rto.actual_seconds),
+            ),
             ("Data loss (RPO)", maybe_duration(report.rpo.actual_seconds)),
             ("Time of people", report.shares.map_or_else(String::new, |s| duration(s.human()))),
             ("Written", moment(report.written)),

@@ -175,7 +175,7 @@ fn objectives(page: &mut String, report: &Report) {
         objective.against.iter().map(row).collect::<Vec<_>>()
     };
     let mut all = rows("RPO (data loss)", &report.rpo);
-    all.extend(rows("RTO (downtime)", &report.rto));
+    all.extend(rows(report.rto_name(), &report.rto));
     table(page, &["Objective", "Actual", "Allowed", "Result"], all);
     let _ = writeln!(
         page,
@@ -185,11 +185,11 @@ fn objectives(page: &mut String, report: &Report) {
     );
     if let Some(shares) = &report.shares {
         page.push_str("<h3>Whose time it was</h3>\n");
-        page.push_str(&shares::bar(shares));
+        page.push_str(&shares::bar(shares, report.waited()));
         page.push_str(&shares::legend(shares));
-        let rows = shares::rows(shares);
+        let rows = shares::rows(shares, report.waited());
         let rows = rows.into_iter().map(|row| row.into_iter().map(Cell::Text).collect());
-        table(page, &["Part of the downtime", "Time", "Share"], rows);
+        table(page, &[report.part_of_it(), "Time", "Share"], rows);
     }
     section(page, "Data lost");
     let loss = &report.loss;

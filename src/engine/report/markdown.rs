@@ -106,7 +106,7 @@ fn objectives(out: &mut Page, report: &Report) {
         objective.against.iter().map(row).collect::<Vec<_>>()
     };
     let mut all = rows("RPO (data loss)", &report.rpo);
-    all.extend(rows("RTO (downtime)", &report.rto));
+    all.extend(rows(report.rto_name(), &report.rto));
     out.table(&["Objective", "Actual", "Allowed", "Result"], all);
     out.line("");
     out.line(&format!("- RPO: {}", md(&report.rpo.how)));
@@ -116,7 +116,7 @@ fn objectives(out: &mut Page, report: &Report) {
     }
     if let Some(shares) = &report.shares {
         out.line("");
-        out.table(&["Part of the downtime", "Time", "Share"], shares::rows(shares));
+        out.table(&[report.part_of_it(), "Time", "Share"], shares::rows(shares, report.waited()));
     }
     out.heading("Data lost");
     let loss = &report.loss;

@@ -52,6 +52,9 @@ pub struct Report {
     pub recovery: Recovery,
     pub rpo: Objective,
     pub rto: Objective,
+    /// Only parts came back: the RTO's time is no downtime.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stayed_open: bool,
     pub loss: Loss,
     /// What was brought back of it; `None` where nothing was left behind that could be.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +93,34 @@ pub struct Report {
     pub notes: Vec<NoteLine>,
     pub timeline: Vec<TimelineLine>,
     pub journal: Journal,
+}
+
+impl Report {
+    /// What the RTO's time was.
+    #[must_use]
+    fn waited(&self) -> &'static str {
+        if self.stayed_open { "Time until the rows were back" } else { "Downtime" }
+    }
+
+    /// The RTO with what its time was.
+    #[must_use]
+    fn rto_name(&self) -> &'static str {
+        if self.stayed_open {
+            "RTO (until the rows were back; production stayed open)"
+        } else {
+            "RTO (downtime)"
+        }
+    }
+
+    /// The heading over whose time it was.
+    #[must_use]
+    fn part_of_it(&self) -> &'static str {
+        if self.stayed_open {
+            "Part of the time until the rows were back"
+        } else {
+            "Part of the downtime"
+        }
+    }
 }
 
 /// What the incident was about.

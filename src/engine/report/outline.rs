@@ -56,7 +56,7 @@ fn head(report: &Report) -> Vec<Block> {
 fn objectives(report: &Report) -> Vec<Block> {
     let mut all = vec![Block::heading("Objectives")];
     let mut rows = Vec::new();
-    for (name, objective) in [("RPO (data loss)", &report.rpo), ("RTO (downtime)", &report.rto)] {
+    for (name, objective) in [("RPO (data loss)", &report.rpo), (report.rto_name(), &report.rto)] {
         all.extend(objective_chart(name, objective));
         let actual = maybe_duration(objective.actual_seconds);
         let actual = if objective.ongoing { format!("{actual} so far") } else { actual };
@@ -77,8 +77,8 @@ fn objectives(report: &Report) -> Vec<Block> {
             (String::from("people"), part(parts.human()), Part::People),
             (String::from("no runner"), part(parts.unattended), Part::Nobody),
         ])));
-        let columns = [("Part of the downtime", 3.0), ("Time", 1.0), ("Share", 1.0)];
-        all.push(Block::table(&columns, shares::rows(parts)));
+        let columns = [(report.part_of_it(), 3.0), ("Time", 1.0), ("Share", 1.0)];
+        all.push(Block::table(&columns, shares::rows(parts, report.waited())));
     }
     all
 }

@@ -49,7 +49,7 @@ fn blocks(report: &Report) -> Vec<Block> {
     blocks.push(Block::gap("What hindered people. Where luck was needed."));
     blocks.push(Block::heading("Where the time went"));
     if let Some(shares) = &report.shares {
-        let rows = super::shares::rows(shares);
+        let rows = super::shares::rows(shares, report.waited());
         blocks.push(Block::table(&[("Part", 3.0), ("Time", 1.0), ("Share", 1.0)], rows));
     }
     blocks.push(Block::gap("What would have made the longest part shorter."));
@@ -111,7 +111,7 @@ fn impact(report: &Report) -> Vec<(&'static str, String)> {
         },
     };
     vec![
-        ("Downtime", against(&report.rto)),
+        (report.waited(), against(&report.rto)),
         ("Data lost", against(&report.rpo)),
         ("Committed transactions given up", report.loss.told()),
         ("Tables with rows given up", tables),

@@ -7,7 +7,7 @@ use crate::engine::incident::clocks::Shares;
 use std::fmt::Write;
 
 /// Each part with its name, its seconds and its share; the whole last.
-pub(super) fn rows(shares: &Shares) -> Vec<Vec<String>> {
+pub(super) fn rows(shares: &Shares, whole: &'static str) -> Vec<Vec<String>> {
     let mut parts = vec![
         ("Machine: steps, cures, putting back", shares.machine),
         ("People: assessment, choice, gate", shares.deciding),
@@ -16,7 +16,7 @@ pub(super) fn rows(shares: &Shares) -> Vec<Vec<String>> {
     if shares.unattended > 0.0 {
         parts.push(("No runner was alive", shares.unattended));
     }
-    parts.push(("Downtime", shares.total));
+    parts.push((whole, shares.total));
     let row = |(name, seconds): (&str, f64)| {
         vec![name.to_owned(), duration(seconds), format!("{:.0} %", shares.percent(seconds))]
     };
@@ -42,8 +42,8 @@ pub(super) fn legend(shares: &Shares) -> String {
 }
 
 /// One bar over the whole width, in the colours of the steps' chart.
-pub(super) fn bar(shares: &Shares) -> String {
-    let mut svg = chart::open("Whose time the downtime was", 30.0);
+pub(super) fn bar(shares: &Shares, whole: &str) -> String {
+    let mut svg = chart::open(&format!("{whole}: whose time it was"), 30.0);
     let mut x = 0.0;
     for (class, title, seconds) in colours(shares) {
         let width = shares.percent(seconds) / 100.0 * WIDTH;

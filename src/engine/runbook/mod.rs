@@ -150,6 +150,12 @@ pub enum Horizon {
 impl Horizon {
     pub const ALL: [Self; 3] = [Self::Hour, Self::Day, Self::Week];
 
+    /// Whether a drill leaves its lines to real incidents: nobody waits in one until they are due.
+    #[must_use]
+    pub fn is_left_to_earnest(self) -> bool {
+        self != Self::Hour
+    }
+
     /// The id in the runbook data.
     #[must_use]
     pub fn id(self) -> &'static str {
@@ -311,6 +317,14 @@ impl Runbook {
     #[must_use]
     pub fn horizon(&self, horizon: Horizon) -> Option<&HorizonText> {
         self.horizons.iter().find(|h| h.id == horizon)
+    }
+
+    /// The RTO that an incident is measured by, in seconds: the tier's, in a drill the scenario's
+    /// where it is one of the runbook's.
+    #[must_use]
+    pub fn rto_of(&self, tier: Tier, drill: Option<&str>) -> u64 {
+        let scenario = drill.and_then(|name| self.scenario(name));
+        scenario.map_or(self.tier(tier).rto_seconds, |scenario| scenario.rto_seconds)
     }
 
     #[must_use]

@@ -116,6 +116,14 @@ fn show(found: &Scenario, json: bool) -> Result<ExitCode, Explanation> {
     for one in &fit {
         output::line(&format!("    {:<18} {} ({})", one.name, one.title, one.expected.word()))?;
     }
+    let led = |one: &inject::Inject| one.fits_led(&found.incident) && !one.fits(&found.incident);
+    let led: Vec<_> = inject::all().into_iter().filter(led).collect();
+    if !led.is_empty() {
+        output::line("  And where a game master releases them (--facilitated):")?;
+    }
+    for one in &led {
+        output::line(&format!("    {:<18} {} ({})", one.name, one.title, one.expected.word()))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -304,8 +304,12 @@ impl Step for CarryOver {
                     let how =
                         How { into: *into, owners: true, missing_roles: choice.missing_roles };
                     let started = Timestamp::now();
-                    let told = |label: &str| {
-                        context.progress(progress(self.id(), label.to_owned(), started));
+                    let told = |label: &str, stages: Option<(u64, u64)>| {
+                        let mut now = progress(self.id(), label.to_owned(), started);
+                        if let Some((over, of)) = stages {
+                            (now.done, now.total) = (over, Some(of));
+                        }
+                        context.progress(now);
                     };
                     let writing = async {
                         let seen = agreed(work::lay_out(copy, production, wanted).await?, &look)?;
