@@ -121,6 +121,7 @@ fn a_full_restore_is_discarded_or_swapped_in_and_never_guesses() {
     ground.sql("CREATE TABLE later AS SELECT 1 AS id; SELECT pg_switch_wal()").unwrap();
     refuses_before_a_byte(&ground);
     discards_what_it_made_alone(&ground);
+    tells_what_a_failure_is(&ground);
     swaps_in_across_a_kill(&ground);
     brings_a_lost_directory_back(&ground);
     option_a_brings_a_lost_directory_back(&ground);
@@ -193,6 +194,27 @@ fn discards_what_it_made_alone(ground: &Ground) {
     assert!(!Path::new(host).exists(), "and its socket's folder");
     assert_eq!(ground.sql("SELECT count(*) FROM later").unwrap(), "1", "the old one serves on");
     assert_eq!(ground.timeline(), 1);
+}
+
+/// Recognised in the new cluster, told with what mends it; the old one is as it was.
+fn tells_what_a_failure_is(ground: &Ground) {
+    let new = ground.beside("-told");
+    let place = "step.start-recovery.before";
+    let arguments = ["--target", &text(&new), "--latest", "--confirm", CLUSTER];
+    let (code, told) = ground.restore_full(Some(place), &arguments);
+    assert_ne!(code, 0, "the runner was killed: {told}");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    let mode = fs::metadata(ground.data()).unwrap().mode();
+    let swap = ["--target", &text(&new), "--swap", "--confirm", CLUSTER];
+    let (code, told) = ground.restore_full(None, &swap);
+    assert_ne!(code, 0, "{told}");
+    for word in [&*text(&new), "cannot be used by the server's user", "What mends it", "Give these"]
+    {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert_eq!(fs::metadata(&new).unwrap().mode() & 0o777, 0o755, "nobody has accepted a cure");
+    ground.json(&["--target", &text(&new), "--discard"]);
+    assert!(!new.exists() && fs::metadata(ground.data()).unwrap().mode() == mode);
 }
 
 fn swaps_in_across_a_kill(ground: &Ground) {

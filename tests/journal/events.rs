@@ -354,6 +354,7 @@ fn adjustments() -> BoxedStrategy<Adjustments> {
             without_repositories: without_libraries.clone(),
             without_libraries,
             port,
+            beside_port: port.map(|port| port.wrapping_add(1)),
             minimums,
         })
         .boxed()

@@ -75,6 +75,7 @@ fn what_comes_after_a_cure_asks_the_port_that_the_server_has() {
     };
     let archiving = looked("archiving", &[]);
     assert_eq!(archiving.verdict(), Verdict::Verified, "{archiving:#?}");
+    looked("first-backup", &[]);
     let backup = looked("first-backup", &["backup"]);
     assert_eq!(backup.verdict(), Verdict::Verified, "{backup:#?}");
     drop(listener);

@@ -516,6 +516,9 @@ impl Incident {
                 }
                 // From another backup, the copy itself is made anew.
                 let anew = before.is_some_and(|before| before.base.set != plan.base.set);
+                if anew {
+                    self.clocks.restored = None;
+                }
                 // What copied and started the server stands; it replays on and asks again.
                 let begins = |id: &str| match anew {
                     true => matches!(id, RESTORE | RESTORE_PARTS),

@@ -79,8 +79,8 @@ pub fn recognise(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
         found.cures.push(by_people(
             LOOK_AGAIN,
             "Mend the cause, then look again",
-            "Lifeboat changes nothing of the old cluster. Once the cause is mended, the step is run \
-             again from where it stood.",
+            "Lifeboat changes nothing here by itself. Once the cause is mended, the step is run again \
+             from where it stood.",
         ));
     }
     Some(found)

@@ -13,7 +13,12 @@ pub const WAIT: &str = "wait-for-repository";
 pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     let reads = matches!(
         scene.step,
-        "confirm-identity" | "rescue-wal" | "prepare-beside" | "restore-base" | "parts-restore"
+        "confirm-identity"
+            | "rescue-wal"
+            | "prepare-beside"
+            | "restore-base"
+            | "promote-beside"
+            | "parts-restore"
     );
     let may_be = matches!(scene.failure.kind, Kind::Connection | Kind::Storage | Kind::NotFound);
     if !reads || !may_be {
@@ -31,7 +36,12 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
             vec![wait()],
         );
     }
-    (!gone.is_empty()).then(|| away(&gone, told, world)).flatten()
+    let mut found = (!gone.is_empty()).then(|| away(&gone, told, world)).flatten()?;
+    if scene.step == "promote-beside" {
+        // One that cannot be asked may know a timeline that must not be used again.
+        found.cures.retain(|cure| cure.id != WITHOUT);
+    }
+    Some(found)
 }
 
 /// A file that is no log, such as a timeline's history, was refused to the server: its absence has

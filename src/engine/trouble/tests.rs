@@ -301,6 +301,17 @@ fn failures_of_our_own_are_recognised_by_their_kind() {
     assert_eq!(of(Kind::Refused, "Not the target.", &away), None);
 }
 
+/// Every repository is asked for its timelines before a new cluster takes its own: none is given up.
+#[test]
+fn no_repository_is_given_up_at_the_promotion_beside() {
+    let away =
+        Told { away: vec![(String::from("far"), String::from("refused"))], ..Told::default() };
+    let told = failure(Kind::Connection, "No answer.");
+    let of = |step| recognise(&Scene::new(step, &told, Vec::new()), &away).unwrap();
+    assert_eq!(ids(&of("promote-beside")), [WAIT, LOOK_AGAIN]);
+    assert_eq!(ids(&of("restore-base"))[2], repository::WITHOUT);
+}
+
 /// What a server says is the same everywhere; what may be done about it is not.
 #[test]
 fn a_cure_never_reaches_beyond_its_ground() {
