@@ -7,6 +7,7 @@ use super::widgets::checks;
 use super::{drill, text};
 use crate::engine::incident::Incident;
 use crate::engine::incident::model::RunStatus;
+use crate::engine::runner::plan::Plan;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -170,7 +171,12 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
         let title = mark.title.split_once(": ").map_or(mark.title, |(title, _)| title);
         rows.push(fact(title, ink, words + &began.unwrap_or_default()));
     }
-    if let Some(plan) = incident.plan.as_ref().filter(|plan| !plan.aside.is_empty()) {
+    // Of a directory that was lost whole nothing was left to keep.
+    let kept = |plan: &&Plan| {
+        let aside = |text: &str| text.contains(&plan.aside);
+        !plan.aside.is_empty() && (!plan.lost || incident.noted("aside").is_some_and(aside))
+    };
+    if let Some(plan) = incident.plan.as_ref().filter(kept) {
         rows.push(Row::Title(String::from("Kept")));
         rows.push(fact("damaged directory", Ink::Text, text::clean(&plan.aside)));
         // Whoever sees that commits are lost sees here that they need not stay so.
