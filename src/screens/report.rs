@@ -75,11 +75,11 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     };
     let mut rows = Vec::new();
     let (ink, words) = at(clocks.outage_began());
-    rows.push(fact("outage began", ink, words));
+    let open = incident.stays_open();
+    rows.push(fact(if open { "noticed" } else { "outage began" }, ink, words));
     let (ink, words) = at(clocks.run_started);
     rows.push(fact("recovery started", ink, words));
     let (ink, words) = at(clocks.serving);
-    let open = incident.stays_open();
     rows.push(fact(if open { "rows are back" } else { "database serves" }, ink, words));
     let asked = incident
         .reach

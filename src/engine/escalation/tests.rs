@@ -26,7 +26,8 @@ fn ladder() -> Ladder {
 
 #[test]
 fn a_drill_goes_by_its_scenarios_rto() {
-    let (config, runbook) = (Config::default(), Runbook::load(None).unwrap());
+    let config: Config = toml::from_str("").unwrap();
+    let runbook = Runbook::load(None).unwrap();
     let mut incident = declared();
     let of_tier = Ladder::new(&config, &runbook, &incident).rto_seconds();
     for scenario in ["corruption", "cross-region", "complete-loss"] {
