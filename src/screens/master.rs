@@ -140,7 +140,7 @@ pub fn draw(master: &MasterView, area: Rect, buf: &mut Buffer) {
         // What they do gives way first: their own screens show it, too.
         let cues = u16::try_from(master.stage.cues.len()).unwrap_or(u16::MAX);
         let (above, rest) = super::split_rows(body, (body.height / 4).clamp(5, 8));
-        let wanted = cues.saturating_add(5).min(rest.height.saturating_sub(4));
+        let wanted = cues.saturating_add(7).min(rest.height.saturating_sub(4));
         let (middle, below) = super::split_rows(rest, wanted);
         participants(master, above, buf);
         injects(master, middle, buf);

@@ -452,7 +452,11 @@ pub fn in_time(view: &View, reach: &Reach) -> String {
         (TargetPoint::EndOfBase, _) | (_, None) => exactly,
         (_, Some(kept)) => {
             let at = moments::echo(kept.at, &view.zone);
-            format!("{at}, the last transaction that is kept: {exactly}")
+            let which = match reach.target.point {
+                TargetPoint::EndOfArchive => "the newest transaction that was found",
+                _ => "the last transaction that is kept",
+            };
+            format!("{at}, {which}: {exactly}")
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{drill, text};
 use crate::engine::checklist::LATER_WRITES;
 use crate::engine::incident::Incident;
 use crate::engine::incident::model::RunStatus;
+use crate::engine::runner::plan::Plan;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -77,11 +78,11 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
     };
     let mut rows = Vec::new();
     let (ink, words) = at(clocks.outage_began());
-    rows.push(fact("outage began", ink, words));
+    let open = incident.stays_open();
+    rows.push(fact(if open { "noticed" } else { "outage began" }, ink, words));
     let (ink, words) = at(clocks.run_started);
     rows.push(fact("recovery started", ink, words));
     let (ink, words) = at(clocks.serving);
-    let open = incident.stays_open();
     rows.push(fact(if open { "rows are back" } else { "database serves" }, ink, words));
     let asked = incident
         .reach
@@ -183,7 +184,12 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
         let ink = if left.is_nothing() { Ink::Good } else { Ink::Attention };
         rows.push(fact("not brought back", ink, text::clean(&left.words())));
     }
-    if let Some(plan) = incident.plan.as_ref().filter(|plan| !plan.aside.is_empty()) {
+    // Of a directory that was lost whole nothing was left to keep.
+    let kept = |plan: &&Plan| {
+        let aside = |text: &str| text.contains(&plan.aside);
+        !plan.aside.is_empty() && (!plan.lost || incident.noted("aside").is_some_and(aside))
+    };
+    if let Some(plan) = incident.plan.as_ref().filter(kept) {
         rows.push(Row::Title(String::from("Kept")));
         rows.push(fact("damaged directory", Ink::Text, text::clean(&plan.aside)));
         // Whoever sees that commits are lost sees here that they need not stay so.

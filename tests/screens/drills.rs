@@ -305,3 +305,31 @@ fn an_observer_reads_the_story_but_takes_no_hint() {
     assert_eq!(s.app.open.as_deref(), Some(INCIDENT));
     assert_eq!(s.app.view.now, at("14:10:00"));
 }
+
+#[test]
+fn what_participants_of_a_drill_see_looks_as_it_did() {
+    let mut hint = begun();
+    hint.assess();
+    hint.event(Event::Attended(Some(true)));
+    hint.tick("14:10:20");
+    hint.key(Key::Char('D'));
+    let mut list = ending();
+    list.app.view.page = Page::Checklist;
+    list.key(Key::End);
+    let mut gate = Story::planned(DARK);
+    gate.event(Event::Resize(80, 16));
+    gate.key(Key::Char('g'));
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let _bound = settings.bind_to_scope();
+    for (name, mut s) in [("drill_hint", hint), ("drill_checklist", list), ("gate_small", gate)] {
+        let sizes =
+            if name == "gate_small" { [(80, 16), (160, 45)] } else { [(80, 24), (160, 45)] };
+        let shown = sizes.map(|(width, height)| {
+            format!("== {width}x{height}\n{}\n", text(&mut s, (width, height)))
+        });
+        insta::assert_snapshot!(name, shown.concat());
+    }
+}

@@ -9,8 +9,8 @@ use crate::engine::parts::roles::Missing;
 use crate::engine::runner::protocol::{Command, Offered};
 use crate::screens::available::{CARRYING, LOOKING, PLANNING};
 use crate::screens::layers::{Gate, Intent, Layer};
-use crate::screens::parts;
 use crate::screens::view::Purpose;
+use crate::screens::{parts, recovery_point};
 use tui_input::Input;
 
 /// Says what it means to bring only parts back, and asks.
@@ -21,7 +21,11 @@ pub fn choose(app: &mut App) {
         true => String::from("What is looked at first you choose once the copy stands."),
         false => format!("Looked at first: {}, which the suspect touched.", tables.join(", ")),
     };
-    let body = vec![parts::WHEN.to_owned(), format!("The copy: {}.", candidate.target), first];
+    let point = match app.view.reach(&candidate.target) {
+        Some(Ok(reach)) => recovery_point::in_time(&app.view, reach),
+        _ => candidate.target.to_string(),
+    };
+    let body = vec![parts::WHEN.to_owned(), format!("The copy: {point}."), first];
     let intent = Intent::ChooseParts { target: candidate.target, database, tables };
     confirm(app, "Bring only parts back?", body, "choose it; nothing is touched yet", "no", intent);
 }

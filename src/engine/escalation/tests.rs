@@ -27,7 +27,8 @@ fn ladder() -> Ladder {
 #[test]
 fn a_drill_goes_by_its_scenarios_rto() {
     let config: Config = toml::from_str("").unwrap();
-    let (runbook, mut incident) = (Runbook::load(None).unwrap(), declared());
+    let runbook = Runbook::load(None).unwrap();
+    let mut incident = declared();
     let of_tier = Ladder::new(&config, &runbook, &incident).rto_seconds();
     for scenario in ["corruption", "cross-region", "complete-loss"] {
         incident.declaration.drill = Some(scenario.to_owned());

@@ -307,6 +307,7 @@ impl Step for CarryOver {
                     let told = |label: &str, stages: Option<(u64, u64)>| {
                         let mut now = progress(self.id(), label.to_owned(), started);
                         if let Some((over, of)) = stages {
+                            now.label = format!("{} of {of}: {label}", over + 1);
                             (now.done, now.total) = (over, Some(of));
                         }
                         context.progress(now);
