@@ -551,8 +551,8 @@ fn remove_sockets(path: &Path) -> Result<(), DrillError> {
 
 fn remove_sockets_in(folder: &Folder, path: &Path) -> Result<(), DrillError> {
     let names = folder.names().map_err(DrillError::file(path, "it cannot be listed"))?;
-    let sockets = names.iter().filter(|name| name.as_encoded_bytes().starts_with(b".s.PGSQL."));
-    sockets.map(|name| remove(folder, path, name)).collect()
+    let is_socket = |name: &&OsString| name.as_encoded_bytes().starts_with(b".s.PGSQL.");
+    names.iter().filter(is_socket).try_for_each(|name| remove(folder, path, name))
 }
 
 #[cfg(test)]

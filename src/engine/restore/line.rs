@@ -1,7 +1,7 @@
 //! What the line to a repository does to a forecast, by a small read that was measured a moment ago.
 //! Owns that rule, on values; the measurement is `copies::choose`'s.
 
-use crate::engine::incident::facts::{Forecast, Reach, Source};
+use crate::engine::incident::facts::{Forecast, OnDisk, Reach, Source};
 
 /// A forecast of the copy that is no faster than the link: what was measured on it a moment ago is
 /// one read of many side by side, so that it may do better, and seldom does by more than this.
@@ -32,22 +32,28 @@ pub fn over(forecast: Forecast, wal: u64, link: Option<&Source>) -> Forecast {
 /// bases that it is compared with, as if they lay beside it.
 pub fn weigh(reach: &mut Reach, link: &Source) {
     let Some(base) = reach.base.clone() else { return };
-    // Files that are here already are not brought over; where the server goes on, none are.
-    let brought = reach.on_disk.as_ref().map_or(base.size, |disk| disk.fetched().1);
-    let of = |bytes: u64| {
-        let share = u128::from(link.stored) * u128::from(bytes) / u128::from(base.size.max(1));
-        Source { stored: u64::try_from(share).unwrap_or(u64::MAX), ..link.clone() }
-    };
-    let weighed = |forecast: Forecast, wal: u64, bytes: u64| match forecast.copy.1 > 0.0 {
-        true => over(forecast, wal, Some(&of(bytes))),
+    let rest = rest(link.clone(), reach.on_disk.as_ref());
+    // Where the server goes on nothing is copied.
+    let weighed = |forecast: Forecast, wal: u64, link: &Source| match forecast.copy.1 > 0.0 {
+        true => over(forecast, wal, Some(link)),
         false => Forecast { replay: replay(forecast.replay, wal, Some(link)), ..forecast },
     };
-    reach.forecast = reach.forecast.map(|known| weighed(known, reach.wal_bytes, brought));
+    reach.forecast = reach.forecast.map(|known| weighed(known, reach.wal_bytes, &rest));
     for choice in &mut reach.cost.bases {
-        // Of another base it is not known how large it is; what its copy takes says it.
-        let bytes = if choice.set == base.set { brought } else { base.size };
-        choice.forecast = weighed(choice.forecast, choice.wal_bytes, bytes);
+        // How much of another base is stored is not known here: as much as of this one.
+        let link = if choice.set == base.set { &rest } else { link };
+        choice.forecast = weighed(choice.forecast, choice.wal_bytes, link);
     }
+}
+
+/// What is brought over at most, where the disk has a part of it.
+#[must_use]
+pub fn rest(source: Source, disk: Option<&OnDisk>) -> Source {
+    let Some(disk) = disk else { return source };
+    let (_, most) = disk.fetched();
+    let whole = most.saturating_add(disk.unchanged).max(1);
+    let stored = u128::from(source.stored) * u128::from(most) / u128::from(whole);
+    Source { stored: u64::try_from(stored).unwrap_or(source.stored), ..source }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::places::{self, BackupSpace, KEPT, Live, moves};
 use super::plan::{beside, fills, no_base, sealed, words};
 use crate::engine::copies::Availability;
 use crate::engine::explain::Explanation;
-use crate::engine::incident::facts::{OnDisk, Reach, Source};
+use crate::engine::incident::facts::{Reach, Source};
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::plan::{Cancel, KeptSpace, Plan, PlanStep, Stood};
 use jiff::Timestamp;
@@ -66,7 +66,7 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
     let mut back = plan.moved_to(reach).map_err(super::plan::no_hash)?;
     back.base = reach.base.clone().ok_or_else(no_base)?;
     back.repositories.clone_from(&available.open);
-    back.source = source.map(|source| rest_of(source, reach.on_disk.as_ref()));
+    back.source = source.map(|source| line::rest(source, reach.on_disk.as_ref()));
     back.places.spaces = places::placed(&spaces, mapping);
     back.places.wal = live.wal.as_deref().map(|wal| places::fresh_wal(wal, &stamp, false));
     let words = words(runbook, STEP)?;
@@ -129,20 +129,11 @@ fn touches(stood: &Stood) -> Vec<String> {
     all
 }
 
-/// What is brought over at most, where the disk has a part of it.
-fn rest_of(source: Source, disk: Option<&OnDisk>) -> Source {
-    let Some(disk) = disk else { return source };
-    let (_, most) = disk.fetched();
-    let whole = most.saturating_add(disk.unchanged).max(1);
-    let stored = u128::from(source.stored) * u128::from(most) / u128::from(whole);
-    Source { stored: u64::try_from(stored).unwrap_or(source.stored), ..source }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::incident::facts::{
-        BaseSummary, Commit, Forecast, Identity, ServerRole, Target, TargetPoint,
+        BaseSummary, Commit, Forecast, Identity, OnDisk, ServerRole, Target, TargetPoint,
     };
     use crate::engine::postgres::Lsn;
     use crate::engine::restore::places::live::LiveSpace;
@@ -247,6 +238,31 @@ mod tests {
                 gone: 100,
             }),
         }
+    }
+
+    #[test]
+    fn a_line_counts_for_what_is_brought_over_it() {
+        let link = Source {
+            repository: String::from("far"),
+            region: None,
+            far: true,
+            bytes_per_second: 10,
+            stored: 400,
+        };
+        let weighed = |mut reach: Reach| {
+            line::weigh(&mut reach, &link);
+            reach.forecast.unwrap()
+        };
+        // A quarter of the files at most: 100 bytes at 10 a second.
+        let some = weighed(reach());
+        assert_eq!(some.copy, (5.0, 13.0));
+        assert!((some.replay.1 - 76.8).abs() < 1e-9 && some.replay.0 <= 1.0, "{some:?}");
+        let all = weighed(Reach { on_disk: None, ..reach() });
+        assert_eq!(all.copy, (20.0, 52.0));
+        // Where the server goes on nothing is copied, and the log comes over the line all the same.
+        let none = Forecast { copy: (0.0, 0.0), replay: (1.0, 2.0), measured: true };
+        let on = weighed(Reach { forecast: Some(none), on_disk: None, ..reach() });
+        assert!(on.copy == (0.0, 0.0) && on.replay.1 > 76.0, "{on:?}");
     }
 
     fn back(plan: &Plan, is_mount: bool, now: &str) -> Plan {
