@@ -315,8 +315,11 @@ fn a_game_master_leads_a_drill_from_a_window_of_their_own() {
 
     // The hint waited for the incident; the disk is met when the proof is read.
     declare(&mut people);
-    people.wait_for("Note: Hint 1 of 3", LONG);
-    master.wait_for("hints 1 of 3", SOON);
+    people.wait_for("Hint 1 of 7: Assessment", LONG);
+    people.press("\x1b");
+    let closed = |text: &str| !text.contains("Hint 1 of 7: Assessment");
+    people.wait_until("the hint to close", SOON, closed);
+    master.wait_for("hints 1 of 7", SOON);
     people.press("2");
     people.wait_for("CANNOT BE REACHED. Only 4 MB are free", LONG);
     master.press("\x1b[F");
@@ -325,10 +328,14 @@ fn a_game_master_leads_a_drill_from_a_window_of_their_own() {
     master.wait_for("Undo disk-too-small?", SOON);
     master.press("y");
     master.wait_for("✓ cured", SOON);
-    people.wait_for("The storage team: the volume has been", LONG);
+    people.wait_for("Somebody calls", LONG);
+    people.wait_for("The storage team: the volume has been enlarged.", SOON);
     for word in ["GAME MASTER", "disk-too-small", "They read"] {
         assert!(!people.text().contains(word), "{word}: {}", people.text());
     }
+
+    people.press("\x1b");
+    people.wait_until("the call to close", SOON, |text| !text.contains("Somebody calls"));
 
     // Left as it stands: scored by what was released, and kept with what was seen.
     people.press("q");

@@ -25,19 +25,16 @@ pub fn briefing(view: &View, briefing: &Briefing) -> Reader {
     lines.push((Emphasis::Heading, String::from("What counts")));
     lines.push((Emphasis::Plain, briefing.objective.clone()));
     lines.push(blank());
-    if let Some(words) = game_master(view.game_master) {
-        lines.extend([
-            (Emphasis::Heading, String::from("Game master")),
-            (Emphasis::Plain, words.to_owned()),
-            blank(),
-        ]);
-    }
     lines.push((
         Emphasis::Dim,
         String::from(
             "This is a drill on a throwaway database. Nothing that you do here can reach a real one. b shows this again, D gives a hint, Ctrl+x ends the drill at any time; Esc begins.",
         ),
     ));
+    if let Some(words) = game_master(view.game_master) {
+        let heading = String::from("Game master");
+        lines.extend([blank(), (Emphasis::Heading, heading), (Emphasis::Plain, words.to_owned())]);
+    }
     Reader::text("Drill", lines)
 }
 
