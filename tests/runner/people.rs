@@ -415,6 +415,7 @@ fn table(hash: &str) -> Vec<(Command, Role)> {
         (Command::WriteStatusText { text: text() }, Role::Communications),
         (Command::WriteReport, Role::Operator),
         (Command::Close { summary: text() }, Role::Commander),
+        (Command::PlanSalvage, Role::Commander),
     ]
 }
 

@@ -86,7 +86,9 @@ impl Incidents {
             if summary.closed.is_none() {
                 found.open.push(open(&incident, runbook, now));
             }
-            if first {
+            // A salvage that is under way takes nothing back of its recovery.
+            let salvaged = incident.is_salvaging() && !told.contains(&kind);
+            if first || salvaged {
                 told.insert(kind);
                 found.keep(&incident, runbook, now);
             }
