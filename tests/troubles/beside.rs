@@ -124,6 +124,9 @@ fn a_new_cluster_goes_on_through_one_trouble_after_the_other() {
             Some((_, trouble)) => {
                 assert!(met.len() < 10, "no end: {met:?}");
                 stays_beside(&trouble, &live);
+                if matches!(&*trouble.name, "missing-library" | "low-setting") {
+                    assert!(trouble.what.contains(&new.display().to_string()), "{trouble:#?}");
+                }
                 let cure = &trouble.cures[0];
                 match trouble.name.as_str() {
                     "port-taken" => listener = None,

@@ -1,6 +1,8 @@
 //! A library that the server cannot load: an extension that was not installed on this machine.
 
-use super::{LOOK_AGAIN, Scene, WITHOUT_LIBRARY, World, by_lifeboat, by_people, evidence, trouble};
+use super::{
+    Ground, LOOK_AGAIN, Scene, WITHOUT_LIBRARY, World, by_lifeboat, by_people, evidence, trouble,
+};
 use crate::engine::incident::trouble::Trouble;
 
 const SIGNS: [&str; 2] = ["could not access file", "could not load library"];
@@ -63,8 +65,12 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     trouble(
         "missing-library",
         format!(
-            "The server is told to load {name}, which is not on this machine. It ended before it \
-             touched any data."
+            "{} told to load {name}, which is not on this machine. It ended before it touched any \
+             data.",
+            match world.ground() {
+                Ground::InPlace => String::from("The server is"),
+                _ => format!("The server in {} is", world.data().display()),
+            }
         ),
         vec![evidence("log", line)],
         without.into_iter().chain([install]).collect(),

@@ -167,6 +167,14 @@ pub trait World {
         }
     }
 
+    /// The server that the trouble is of, named where it is not the only one.
+    fn server(&self) -> String {
+        match self.ground() {
+            Ground::InPlace => String::from("this server"),
+            _ => format!("the server in {}", self.data().display()),
+        }
+    }
+
     fn data(&self) -> PathBuf;
 
     /// Bytes free on the volume of the data directory.

@@ -29,8 +29,9 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     trouble(
         "low-setting",
         format!(
-            "The log asks for {wanted}, and this server has less: it stopped before its target. \
-             Nothing was lost; what comes after is not replayed yet."
+            "The log asks for {wanted}, and {} has less: it stopped before its target. Nothing was \
+             lost; what comes after is not replayed yet.",
+            world.server()
         ),
         vec![evidence("log", line)],
         vec![raise],
