@@ -345,7 +345,7 @@ impl Pair {
             self.cluster.sql_in("production", meanwhile);
             writer.batch_execute("BEGIN").await.unwrap();
             let ends = Ends { source: &source, reader: &reader, writer: &writer };
-            apply::apply(ends, &pairs, choice, &[seen]).await?;
+            apply::apply(ends, &pairs, choice, &[seen], &|_, _| {}).await?;
             commit::commit(&writer, &direct, "production", commit::ASK_LIMIT, &mut |_| Ok(()))
                 .await
                 .map(drop)
