@@ -414,7 +414,7 @@ pub fn help(master: &MasterView) -> Vec<(super::layers::Emphasis, String)> {
         lines.push((Emphasis::Plain, String::new()));
     }
     let told = |c: &&Command| c.rank != 93 && c.rank != 92 && !(without && of_injects(c.id));
-    for command in commands::of_master().into_iter().filter(|c| told(&c)) {
+    for command in commands::of_master().into_iter().filter(|c| told(c)) {
         lines.push((Emphasis::Heading, format!("{}  {}", command.key, command.label)));
         lines.push((Emphasis::Plain, format!("    {}", command.help)));
     }
