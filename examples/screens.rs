@@ -11,7 +11,7 @@ mod full;
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 mod parts;
 #[path = "../tests/screens/salvage.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
+#[allow(dead_code, unused_imports, clippy::unwrap_used, reason = "shared with the tests")]
 mod salvage;
 
 use lifeboat::app::model::Event;
