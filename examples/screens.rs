@@ -10,6 +10,9 @@ mod full;
 #[path = "../tests/screens/parts.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 mod parts;
+#[path = "../tests/screens/salvage.rs"]
+#[allow(dead_code, unused_imports, clippy::unwrap_used, reason = "shared with the tests")]
+mod salvage;
 
 use lifeboat::app::model::Event;
 use lifeboat::app::update::update;
