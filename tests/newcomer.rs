@@ -127,7 +127,7 @@ fn a_newcomer_recovers_the_orders_with_keys_alone() {
     screen.press("\r");
     screen.wait_for("Enter", SOON);
     screen.press("seen by the newcomer\r");
-    screen.wait_for("1 of 15 settled", SOON);
+    screen.wait_for("1 of 14 settled", SOON);
     keep(&screen, "checklist");
     screen.press("6");
     let shown = screen.wait_for("RTO (downtime)", SOON);
