@@ -166,7 +166,7 @@ fn abort(master: &mut MasterView) {
     let body = vec![
         String::from("The participants' screens close, and the sandbox goes away with all in it."),
         String::from(
-            "An aborted drill is not scored. What you observed is printed here, and not kept.",
+            "An aborted drill is not scored. What you observed is printed here, and kept in the record.",
         ),
     ];
     confirm(master, "Abort the drill?", body, ("abort it", "go on"), Wants::Abort);
