@@ -579,8 +579,10 @@ fn no_permission(ground: &mut Ground) {
         fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     };
     let (config, program) = (root.join("lifeboat.toml"), root.join("bin"));
+    // As it was: the server's user reads it by its group.
+    let before = config.metadata().unwrap().permissions().mode();
     mode(&config, 0o000);
-    cannot_fetch(ground, &["lifeboat.toml", "permission denied"], || mode(&config, 0o600));
+    cannot_fetch(ground, &["lifeboat.toml", "permission denied"], || mode(&config, before));
     if nix::unistd::geteuid().is_root() {
         // Root's alone, as a program in somebody's home would be.
         nix::unistd::chown(&program, Some(0.into()), Some(0.into())).unwrap();

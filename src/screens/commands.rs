@@ -408,7 +408,7 @@ pub const TABLE: &[Command] = &[
     c(Id::Acknowledge, Key::Char('K'), 6, Operator, INCIDENT, "answer call", "Answer for the level of the escalation ladder that was called: nobody is called again for it."),
     c(Id::WriteReport, Key::Char('w'), 10, Operator, REPORT, "write report", "Write the report as Markdown, HTML, PDF and JSON."),
     c(Id::StatusText, Key::Char('s'), 52, Communications, REPORT, "for outside", "Write the words for people outside: they stand in the text of `lifeboat messages --public`."),
-    c(Id::Salvage, Key::Char('B'), 11, Commander, ENDING, "bring back", "After a recovery that gave up writes: bring back what was written after its point, from the directory that it kept. Shows what differs by key; you choose, and production stays up. Asks first."),
+    c(Id::Salvage, Key::Char('B'), 41, Commander, ENDING, "bring back", "After a recovery that gave up writes: bring back what was written after its point, from the directory that it kept. Shows what differs by key; you choose, and production stays up. Asks first."),
     c(Id::CloseIncident, Key::Char('C'), 20, Commander, ENDING, "close", "Close the incident with a last sentence."),
 
     c(Id::GoOn, Key::Char('n'), 40, Observer, INCIDENT, "go on", "Go to where the incident stands now."),

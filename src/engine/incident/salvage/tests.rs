@@ -1,3 +1,6 @@
+//! Salvage in the incident's model, on made-up journals: what it puts aside and gives back, and how its
+//! line of the checklist stands.
+
 use super::*;
 use crate::engine::checklist::{Checklist, LATER_WRITES};
 use crate::engine::incident::event::{Decision, Event};
