@@ -15,7 +15,7 @@ use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::postgres::child;
 use lifeboat::engine::postgres::discovery::Owner;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -99,10 +99,20 @@ fn the_readmes_commands_alone_bring_everything_back() {
 
     // The master key was replaced once, and for a second time it is about to be: some data keys
     // have no object by their first name, and two by others.
+    // Who replaces it may write the configuration, which in a sandbox is not the server's user.
+    let root = sandbox.root();
+    let theirs = [root.to_owned(), root.join("lifeboat.toml"), root.join("keys")];
+    let before = theirs.clone().map(|path| (path.metadata().unwrap(), path));
+    for path in &theirs {
+        child::give(path, &server.user).unwrap();
+    }
     for (name, words) in [("second", &["--retire"][..]), ("third", &[])] {
-        let key = sandbox.root().join("keys").join(name).display().to_string();
+        let key = root.join("keys").join(name).display().to_string();
         let begin = ["keys", "rotate-master", "--apply", "--make", "--new-key-file", &key];
         sandbox.lifeboat(&[&begin, words].concat()).unwrap();
+    }
+    for (meta, path) in before {
+        std::os::unix::fs::chown(&path, Some(meta.uid()), Some(meta.gid())).unwrap();
     }
 
     // From here on no Lifeboat.
