@@ -11,7 +11,8 @@ use super::view::View;
 use super::{commands, frame, other_point, text};
 use crate::engine::incident::Incident;
 use crate::engine::incident::approval;
-use crate::engine::incident::facts::{Commit, Procedure, TargetPoint};
+use crate::engine::incident::facts::{Commit, Forecast, Procedure, TargetPoint};
+use crate::engine::runner::plan::Plan;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -423,6 +424,23 @@ fn draw_confirm(view: &View, confirm: &Confirm, area: Rect, buf: &mut Buffer) {
     lines.into_iter().chain(tail).for_each(|l| column.spans(l));
 }
 
+/// How long all steps take; people's time at the point is theirs.
+fn takes(plan: &Plan, forecast: &Forecast) -> String {
+    let sum = |steps: &mut dyn Iterator<Item = (f64, f64)>| {
+        steps.fold((0.0, 0.0), |sum, step| (sum.0 + step.0, sum.1 + step.1))
+    };
+    let of = |id: &str| plan.step(id).and_then(|step| step.expected);
+    // The plan knows more than the forecast of its point, such as the line that it comes by.
+    let parts = of("restore-base").zip(of("replay"));
+    let most =
+        parts.map_or(forecast.total(), |(copy, replay)| sum(&mut [copy, replay].into_iter()));
+    let all = sum(&mut plan.steps.iter().filter_map(|step| step.expected));
+    if parts.is_none() || all.1 <= most.1 {
+        return text::span_range(most);
+    }
+    format!("{}, copy and replay {}", text::span_range(all), text::span_range(most))
+}
+
 /// What is about to happen and what stays, as the gate shows it.
 fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
     let theme = view.theme;
@@ -476,7 +494,13 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
         );
         fact("", destination.clone(), Ink::Text);
     }
-    fact("goes back to", super::full_restore::goes_back(plan), Ink::Strong);
+    let back = match incident.reach.as_ref().filter(|reach| reach.target == plan.target) {
+        Some(reach) if reach.target.point != TargetPoint::EndOfBase => {
+            super::guide::when_and_where(view, reach)
+        }
+        _ => super::full_restore::goes_back(plan),
+    };
+    fact("goes back to", back, Ink::Strong);
     if let Some(reach) = &incident.reach {
         let read = incident
             .reach_read
@@ -492,7 +516,7 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
         let lost = if plan.lost { approval::with_uncounted(&lost) } else { lost };
         fact("lost by it", lost, Ink::Attention);
         if let Some(f) = &reach.forecast {
-            fact("takes", text::span_range(f.total()), Ink::Text);
+            fact("takes", takes(plan, f), Ink::Text);
         }
     }
     if plan.target.point != TargetPoint::EndOfBase {

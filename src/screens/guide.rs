@@ -227,7 +227,7 @@ fn point(view: &View) -> Guide {
 }
 
 /// A point by its time, where it is given otherwise, and exactly.
-fn when_and_where(view: &View, reach: &Reach) -> String {
+pub(super) fn when_and_where(view: &View, reach: &Reach) -> String {
     let by_place = matches!(reach.target.point, TargetPoint::Lsn(_) | TargetPoint::Xid(_));
     match reach.last_kept.as_ref().filter(|_| by_place) {
         Some(kept) => format!("{}, {}", text::when(kept.at, view.now), reach.target),

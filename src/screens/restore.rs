@@ -216,6 +216,9 @@ fn prerequisite(
     );
 }
 
+/// Steps that last as long as people take to decide.
+const PEOPLES: [&str; 3] = ["inspect", "decide-swap", "parts-choose"];
+
 fn step(view: &View, incident: &Incident, n: usize, selected: bool, column: &mut Column<'_>) {
     let theme = view.theme;
     let Some(planned) = incident.plan.as_ref().and_then(|p| p.steps.get(n)) else { return };
@@ -224,7 +227,13 @@ fn step(view: &View, incident: &Incident, n: usize, selected: bool, column: &mut
     let (ink, sign, word) = theme.step(status);
     let side = match (status, state.and_then(|s| elapsed(s, view.now))) {
         (StepStatus::Pending, _) => planned.expected.map_or_else(
-            || String::from("up to you"),
+            || {
+                String::from(if PEOPLES.contains(&planned.id.as_str()) {
+                    "up to you"
+                } else {
+                    "not known"
+                })
+            },
             |(_, most)| format!("up to {}", text::span(most)),
         ),
         (StepStatus::Done | StepStatus::Running, Some(seconds)) => text::span(seconds),
