@@ -302,9 +302,10 @@ fn by_delta(stage: &Stage, kept: &Path) {
             format!("--tablespace-mapping={}={new}", old.display())
         };
         // Where another restore left its files, nothing is written.
-        let number = fs::read_dir(root).unwrap().count();
-        let gone = root.join(format!("gone-{number}"));
-        let far = root.join(format!("far-{number}"));
+        let home = root.join("cluster");
+        let number = fs::read_dir(&home).unwrap().count();
+        let gone = home.join(format!("gone-{number}"));
+        let far = home.join(format!("far-{number}"));
         let mappings = [mapping("far", &far), mapping("gone", &gone)];
         let mut all = vec!["restore", "--json", "--target-directory", &target_text];
         all.extend(mappings.iter().map(String::as_str));

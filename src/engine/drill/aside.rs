@@ -74,29 +74,30 @@ impl Links {
         let owner = fence::other(user);
         let mut all = Self { changed: Vec::new(), open: None, owner };
         let home = root.join("cluster");
-        let cluster = Folder::open(root)?.below("cluster")?;
+        let sandbox = Folder::open(root)?;
+        let cluster = sandbox.below("cluster")?;
         let name = aside.strip_prefix(&home).map_err(io::Error::other)?;
         let links = cluster.below(name)?.below("pg_tblspc")?;
-        let oids = links.names()?;
+        // One that lies in the data directory itself was moved with it.
+        let oids: Vec<_> =
+            links.names()?.into_iter().filter(|oid| !links.has_folder(oid)).collect();
         if oids.is_empty() {
             return Ok(all);
         }
         let text = name.to_string_lossy().into_owned();
         let stamp = text.split_once(DAMAGED).map_or("", |(_, stamp)| stamp);
-        let spaces = cluster.below(SPACES)?;
         cluster.remove(LOOKED_AT)?;
         let looked_at = cluster.make(LOOKED_AT, owner)?;
         let mut planned = Vec::new();
         for oid in oids {
             let was = links.link(&oid)?;
-            let folder = home.join(SPACES).join(&oid);
-            if was != folder {
+            let Ok(below) = was.strip_prefix(root) else {
                 let what = format!("the tablespace {} is in {}", oid.display(), was.display());
                 return Err(io::Error::other(what));
-            }
-            let (own, kept) = kept_in(&spaces.below(&oid)?, stamp)?;
+            };
+            let (own, kept) = kept_in(&sandbox.below(below)?, stamp)?;
             let to = home.join(LOOKED_AT).join(&oid);
-            looked_at.make(&oid, owner)?.set_link(own, &folder.join(kept), owner)?;
+            looked_at.make(&oid, owner)?.set_link(own, &was.join(kept), owner)?;
             planned.push((oid, was, to));
         }
         all.open = Some((cluster, links));
@@ -158,5 +159,15 @@ mod tests {
         links.lead_back().unwrap();
         assert_eq!(fs::read_link(aside.join("pg_tblspc/77")).unwrap(), at("tablespaces/77"));
         assert!(!through.exists() && !at(LOOKED_AT).exists());
+        // One in the data directory itself, one elsewhere in the sandbox, and one outside of it.
+        fs::create_dir(aside.join("pg_tblspc/78")).unwrap();
+        fs::create_dir_all(root.join("far/PG_15_1.damaged.20260101-120000")).unwrap();
+        symlink(root.join("far"), aside.join("pg_tblspc/79")).unwrap();
+        let links = lead().unwrap();
+        assert!(aside.join("pg_tblspc/79/PG_15_1").exists());
+        links.lead_back().unwrap();
+        assert!(aside.join("pg_tblspc/78").is_dir());
+        symlink("/srv/elsewhere", aside.join("pg_tblspc/80")).unwrap();
+        assert!(lead().is_err(), "it is nobody's of the sandbox");
     }
 }
