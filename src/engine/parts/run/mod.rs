@@ -149,6 +149,15 @@ impl Rig {
         done.ok_or_else(no_copy)
     }
 
+    /// The copy taken down as a step's undoing, in words.
+    fn undone(&self) -> Result<String, Explanation> {
+        let root = self.root.display();
+        Ok(match self.take_down()? {
+            true => format!("the copy beside production was taken down, {root} is removed"),
+            false => format!("there was no copy in {root} any more"),
+        })
+    }
+
     /// Stops the copy and removes its folder; says whether there was one.
     fn take_down(&self) -> Result<bool, Explanation> {
         self.with(|_| Ok(()))?;

@@ -41,10 +41,7 @@ pub fn make(ground: &Ground<'_>) -> Result<Plan, Explanation> {
                 "parts-replay" => {
                     vec![format!("server in {sandbox}: started closed to everybody, no port")]
                 }
-                "parts-carry" => vec![
-                    format!("server on {live}: the parts that you choose then, and nothing else"),
-                    String::from("it stays up; who writes those tables waits meanwhile"),
-                ],
+                "parts-carry" => carried_to(&live),
                 "parts-clear" => {
                     vec![format!("server in {sandbox}: stopped; the folder is removed")]
                 }
@@ -66,21 +63,14 @@ pub fn make(ground: &Ground<'_>) -> Result<Plan, Explanation> {
                     "parts-replay" => {
                         Cancel::SafePoint(String::from("the copy's server is stopped"))
                     }
-                    "parts-carry" => Cancel::SafePoint(String::from(
-                        "before it is committed; then everything is rolled back",
-                    )),
-                    "parts-clear" => Cancel::No(String::from("it takes a few seconds")),
-                    _ => Cancel::AtOnce,
+                    id => cancel_of(id),
                 },
                 destructive: *id == "parts-carry",
                 undo: match *id {
                     "parts-restore" => {
                         Some(format!("take the copy down: {sandbox} is ours and is removed"))
                     }
-                    "parts-carry" => Some(String::from(
-                        "nothing: what is committed stays, what is not was rolled back",
-                    )),
-                    _ => None,
+                    id => undo_of(id),
                 },
             })
         })
@@ -105,4 +95,29 @@ pub fn make(ground: &Ground<'_>) -> Result<Plan, Explanation> {
         steps,
         hash: String::new(),
     })
+}
+
+/// What carrying over touches, whatever the copy is made of.
+pub(super) fn carried_to(live: &impl std::fmt::Display) -> Vec<String> {
+    vec![
+        format!("server on {live}: the parts that you choose then, and nothing else"),
+        String::from("it stays up; who writes those tables waits meanwhile"),
+    ]
+}
+
+/// Where the steps behind the copy can be stopped.
+pub(super) fn cancel_of(id: &str) -> Cancel {
+    match id {
+        "parts-carry" => Cancel::SafePoint(String::from(
+            "before it is committed; then everything is rolled back",
+        )),
+        "parts-clear" => Cancel::No(String::from("it takes a few seconds")),
+        _ => Cancel::AtOnce,
+    }
+}
+
+/// How the steps behind the copy are undone.
+pub(super) fn undo_of(id: &str) -> Option<String> {
+    (id == "parts-carry")
+        .then(|| String::from("nothing: what is committed stays, what is not was rolled back"))
 }

@@ -87,10 +87,7 @@ pub fn make(ground: &Ground<'_>) -> Result<Plan, Explanation> {
                 "salvage-start" => {
                     vec![format!("server in {at}: started closed to everybody, no port")]
                 }
-                "parts-carry" => vec![
-                    format!("server on {live}: the parts that you choose then, and nothing else"),
-                    String::from("it stays up; who writes those tables waits meanwhile"),
-                ],
+                "parts-carry" => super::plan::carried_to(&live),
                 "parts-clear" => vec![
                     format!("server in {at}: stopped; the folder is removed"),
                     format!("{kept} stays"),
@@ -114,21 +111,14 @@ pub fn make(ground: &Ground<'_>) -> Result<Plan, Explanation> {
                     "salvage-start" => Cancel::No(String::from(
                         "a server between down and running helps nobody; only the copy's is meant",
                     )),
-                    "parts-carry" => Cancel::SafePoint(String::from(
-                        "before it is committed; then everything is rolled back",
-                    )),
-                    "parts-clear" => Cancel::No(String::from("it takes a few seconds")),
-                    _ => Cancel::AtOnce,
+                    id => super::plan::cancel_of(id),
                 },
                 destructive: *id == "parts-carry",
                 undo: match *id {
                     "salvage-copy" => {
                         Some(format!("take the copy down: {at} is ours and is removed"))
                     }
-                    "parts-carry" => Some(String::from(
-                        "nothing: what is committed stays, what is not was rolled back",
-                    )),
-                    _ => None,
+                    id => super::plan::undo_of(id),
                 },
             })
         })
@@ -226,11 +216,7 @@ impl Step for Copy {
     }
 
     fn undo(&self, _: &dyn StepContext) -> Result<String, Explanation> {
-        let root = self.0.root.display();
-        Ok(match self.0.take_down()? {
-            true => format!("the copy beside production was taken down, {root} is removed"),
-            false => format!("there was no copy in {root} any more"),
-        })
+        self.0.undone()
     }
 }
 

@@ -91,11 +91,7 @@ impl Step for Restore {
     }
 
     fn undo(&self, _: &dyn StepContext) -> Result<String, Explanation> {
-        let root = self.0.root.display();
-        Ok(match self.0.take_down()? {
-            true => format!("the copy beside production was taken down, {root} is removed"),
-            false => format!("there was no copy in {root} any more"),
-        })
+        self.0.undone()
     }
 }
 
