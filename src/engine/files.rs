@@ -83,6 +83,37 @@ pub fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.{unique}.tmp", std::process::id()))
 }
 
+/// Removes what processes that were killed in [`replace`] or [`create`] of `path` left beside it.
+/// Only for a caller who alone writes `path` now.
+///
+/// # Errors
+/// Any I/O error; a folder that is not there holds nothing.
+pub fn sweep(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let entries = match fs::read_dir(parent.unwrap_or_else(|| Path::new("."))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if is_temporary_of(&name, &entry.file_name().to_string_lossy()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `found` is a name that [`temporary_beside`] gives beside a file called `name`.
+#[must_use]
+pub fn is_temporary_of(name: &str, found: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let inner = found.strip_prefix('.').and_then(|rest| rest.strip_prefix(name));
+    inner
+        .and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".tmp")?.split_once('.'))
+        .is_some_and(|(process, unique)| number(process) && number(unique))
+}
+
 fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(content)?;
@@ -102,6 +133,31 @@ mod tests {
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"first");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_sweep_takes_what_killed_writers_left_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("object");
+        fs::write(temporary_beside(&path), "half").unwrap();
+        fs::write(temporary_beside(&path), "half").unwrap();
+        let others = [
+            ".object.1.2.tmp.kept",
+            ".object.1.tmp",
+            ".object.1.x.tmp",
+            ".object2.1.2.tmp",
+            "object",
+            "object.1.2.tmp",
+        ];
+        for other in others {
+            fs::write(folder.path().join(other), "mine").unwrap();
+        }
+        sweep(&path).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, others);
+        sweep(&folder.path().join("missing/object")).unwrap();
     }
 
     #[test]

@@ -445,10 +445,12 @@ fn set_aside(path: &Path, aside: &Path) -> Result<(), SettingsError> {
     }
 }
 
-/// Replaces a file, all or nothing, as the server's user owns it from its first moment.
+/// Replaces a file, all or nothing, as the server's user owns it from its first moment. What a
+/// process that was killed in the middle of this left goes, so that no backup takes it along.
 pub(crate) fn write_owned(path: &Path, content: &[u8], owner: &Owner) -> Result<(), SettingsError> {
     let temporary = files::temporary_beside(path);
     let write = || -> io::Result<()> {
+        files::sweep(path)?;
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;

@@ -3,6 +3,7 @@
 
 use super::MARKER;
 use super::error::RestoreError;
+use super::sink::TABLESPACE_MAP;
 use crate::engine::backup::walk::CONTROL_FILE;
 use crate::engine::files;
 use crate::engine::repository::manifest::Header;
@@ -196,11 +197,16 @@ impl Destination {
         files::replace(&path, &text, MARKER_MODE).map_err(RestoreError::io("write", path))
     }
 
-    /// Removes the marker: the restore is complete.
+    /// Removes the marker: the restore is complete. What a process that was killed
+    /// while it wrote a file whole left beside it goes too: what stays is the backup's alone.
     ///
     /// # Errors
-    /// Where it could not be removed.
+    /// Where one could not be removed.
     pub fn release(&self) -> Result<(), RestoreError> {
+        for name in [MARKER, TABLESPACE_MAP, CONTROL_FILE] {
+            let path = self.root.join(name);
+            files::sweep(&path).map_err(RestoreError::io("clean up beside", &path))?;
+        }
         let path = self.root.join(MARKER);
         fs::remove_file(&path).map_err(RestoreError::io("remove", &path))?;
         self.folder.sync_all().map_err(RestoreError::io("sync", &self.root))
@@ -324,8 +330,11 @@ fn first_entry_but(
     for entry in entries {
         let entry = entry.map_err(RestoreError::io("read", folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let half_marker = name.starts_with(&format!(".{MARKER}.")) && name.ends_with(".tmp");
-        if name != HARMLESS && !half_marker && !places::is_kept(&name) && !passes(&name) {
+        if name != HARMLESS
+            && !files::is_temporary_of(MARKER, &name)
+            && !places::is_kept(&name)
+            && !passes(&name)
+        {
             return Ok(Some(name));
         }
     }
@@ -426,6 +435,30 @@ mod tests {
         drop(place);
         let other = Destination::claim(&root, Claim { set: "set-20250114-020000", ..claim(1) });
         assert!(matches!(other, Err(RestoreError::OtherRestore { .. })), "{other:?}");
+    }
+
+    #[test]
+    fn what_a_killed_process_left_half_written_is_no_part_of_the_restored_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("data");
+        let place = Destination::claim(&root, claim(1)).unwrap();
+        fs::create_dir(root.join("global")).unwrap();
+        for name in [MARKER, TABLESPACE_MAP, CONTROL_FILE] {
+            fs::write(files::temporary_beside(&root.join(name)), "half").unwrap();
+        }
+        fs::write(root.join("PG_VERSION"), "15").unwrap();
+        drop(place);
+        let place = Destination::claim(&root, claim(1)).unwrap();
+        assert!(place.resumed());
+        place.release().unwrap();
+        let held = |folder: &Path| -> Vec<_> {
+            let mut names: Vec<_> =
+                fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(held(&root), ["PG_VERSION", "global"]);
+        assert!(held(&root.join("global")).is_empty());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-const TABLESPACE_MAP: &str = "tablespace_map";
+pub(super) const TABLESPACE_MAP: &str = "tablespace_map";
 
 /// A data directory that is being restored.
 #[derive(Debug)]
