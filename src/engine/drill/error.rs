@@ -15,6 +15,8 @@ pub enum DrillError {
     UnknownInject { name: String, known: String },
     #[error("the inject {inject} does not fit {scenario}")]
     Unfit { inject: String, scenario: String },
+    #[error("the accident \"{statement}\" changed nothing in {table}")]
+    Harmless { statement: String, table: String },
     #[error("{0}")]
     Rail(String),
     #[error("{why}")]
@@ -78,6 +80,11 @@ impl Explain for DrillError {
             Self::Unfit { .. } => {
                 of(Kind::Config, "lifeboat drill show SCENARIO lists the injects that fit.")
             }
+            Self::Harmless { .. } => of(
+                Kind::Config,
+                "There is nothing to recover. Mend the statement, or the table, in the scenario's \
+                 file.",
+            ),
             Self::Rail(_) => of(
                 Kind::Refused,
                 "A drill touches nothing but its own sandbox; it was ended before it began.",
