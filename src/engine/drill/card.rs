@@ -186,7 +186,8 @@ pub fn hints(entries: &[Entry]) -> u32 {
     u32::try_from(taken.count()).unwrap_or(u32::MAX)
 }
 
-/// A failed step is no wrong turn, nor is a point that the archive refuses: what fails is the machine. What somebody took back is one.
+/// A failed step is no wrong turn, nor is a point that the archive refuses: what fails is the machine.
+/// What somebody took back is one.
 fn wrong_turns(entries: &[Entry]) -> Vec<String> {
     let mut found = Vec::new();
     let (mut chosen, mut carried) = (None::<&Target>, 0_u32);
