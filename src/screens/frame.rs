@@ -271,7 +271,8 @@ fn phases(view: &View, incident: &Incident, gap: &'static str) -> Vec<Span<'stat
         }
         let done = match page {
             Page::Report => !incident.reports.is_empty(),
-            _ => page < at || now == Phase::Closed,
+            _ if now == Phase::Closed => was_done(incident, page),
+            _ => page < at,
         };
         let (ink, sign) = if page == at && now != Phase::Closed {
             (Ink::Accent, theme.glyph("●", "*"))
@@ -297,6 +298,17 @@ fn phases(view: &View, incident: &Incident, gap: &'static str) -> Vec<Span<'stat
         spans.push(Span::styled(title, style));
     }
     spans
+}
+
+/// Whether the part was gone through before the incident was closed; one may be closed with
+/// nothing done.
+fn was_done(incident: &Incident, page: Page) -> bool {
+    match page {
+        Page::Assessment => incident.severity.is_some(),
+        Page::RecoveryPoint => incident.reach.is_some(),
+        Page::Validation => !incident.validation.is_empty(),
+        _ => incident.status == RunStatus::Finished,
+    }
 }
 
 /// How much the line of clocks says.

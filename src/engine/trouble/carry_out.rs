@@ -1,7 +1,7 @@
 //! Cures carried out, each exactly as it was proposed. Looks again first; deletes nothing; says
 //! what it did. What lasts beyond one start is given back as an adjustment for the journal.
 
-use super::machine::{Machine, free, is_free, is_free_in, strangers};
+use super::machine::{Machine, free, is_free, is_free_in, strangers, used};
 use super::{
     FETCH_ELSEWHERE, FREE_PORT, Ground, OTHER_PORT, TELL_AGAIN, WITHOUT_LIBRARY, World, repository,
 };
@@ -133,8 +133,9 @@ fn fetch_elsewhere(machine: &Machine<'_>, cure: &Cure) -> Result<Cured, Explanat
 
 fn own_files(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
     let (uid, gid) = site.owner(plan)?;
+    let used = used(site.data(), plan);
     // Named then, and strange still: nothing else is touched.
-    let strange: Vec<PathBuf> = strangers(site.data(), uid).into_iter().map(|s| s.path).collect();
+    let strange: Vec<PathBuf> = strangers(&used, uid).into_iter().map(|s| s.path).collect();
     let mut mended = 0;
     for path in cure.with.iter().map(PathBuf::from).filter(|path| strange.contains(path)) {
         let failed = |e: std::io::Error| crate::engine::restore::steps::io(&e, "mend", &path);
@@ -149,7 +150,7 @@ fn own_files(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation
         }
         mended += 1;
     }
-    if let Some(left) = strangers(site.data(), uid).first() {
+    if let Some(left) = strangers(&used, uid).first() {
         return Err(Explanation::new(
             Kind::Storage,
             format!("{mended} files were mended, and {} {}.", left.path.display(), left.why),
@@ -268,7 +269,7 @@ fn without_repository(machine: &Machine<'_>, cure: &Cure) -> Result<Cured, Expla
 fn look_again(site: &Site, cure: &Cure) -> Result<Cured, Explanation> {
     // Made room: only that is counted here; everything else the step itself looks at.
     let before: Option<u64> = cure.with.first().and_then(|free| free.parse().ok());
-    let now = free(site.data());
+    let now = free(cure.with.get(1).map_or(site.data(), Path::new));
     if let (Some(before), Some(now)) = (before, now)
         && now <= before
     {

@@ -124,8 +124,18 @@ impl World for Machine<'_> {
         self.site.data().to_owned()
     }
 
-    fn free(&self) -> Option<u64> {
-        free(self.site.data())
+    fn free(&self, place: &Path) -> Option<u64> {
+        free(place)
+    }
+
+    fn is_elsewhere(&self, place: &Path) -> bool {
+        let data = self.site.data();
+        let places = &self.plan.places;
+        let spaces = places.spaces.iter().map(|space| &*space.place);
+        let filled = spaces.chain(places.wal.as_deref()).chain([data]);
+        // A message may name a program, too.
+        filled.into_iter().any(|folder| place.starts_with(folder))
+            && volume(place).is_some_and(|found| volume(data) != Some(found))
     }
 
     fn could_go(&self) -> Vec<(PathBuf, u64)> {
@@ -140,7 +150,7 @@ impl World for Machine<'_> {
         });
         let mut places: Vec<(PathBuf, [String; 3])> = places.collect();
         places.dedup();
-        let volume = ancestor(data).and_then(|near| fs::metadata(near).ok()).map(|m| m.dev());
+        let volume = volume(data);
         let named = |(folder, left): (PathBuf, [String; 3])| {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             let entries = entries.map(|entry| entry.path());
@@ -171,7 +181,7 @@ impl World for Machine<'_> {
 
     fn strangers(&self) -> Vec<Stranger> {
         let Ok((uid, _)) = self.site.owner(self.plan) else { return Vec::new() };
-        strangers(self.site.data(), uid)
+        strangers(&used(self.site.data(), self.plan), uid)
     }
 
     fn may_give(&self) -> bool {
@@ -349,6 +359,11 @@ pub(super) fn free(path: &Path) -> Option<u64> {
     Some(volume.f_bavail.saturating_mul(volume.f_frsize))
 }
 
+/// The device that holds the path, or will.
+fn volume(path: &Path) -> Option<u64> {
+    fs::metadata(ancestor(path)?).ok().map(|found| found.dev())
+}
+
 pub(super) fn is_free(port: u16) -> bool {
     std::net::TcpListener::bind(("0.0.0.0", port)).is_ok()
 }
@@ -363,10 +378,28 @@ fn size_of(path: &Path) -> u64 {
     walk(path, &mut |_, _| true).1
 }
 
-/// What the server's user cannot use in its data directory: other owners, modes without the
-/// owner's rights, a directory that is open to others. A symbolic link is not followed.
-pub(super) fn strangers(data: &Path, uid: u32) -> Vec<Stranger> {
+/// The data directory, and the folders elsewhere that the plan has filled for it. Links in it are
+/// not asked: the server's user makes them, and root may mend what is named here.
+pub(super) fn used(data: &Path, plan: &Plan) -> Vec<PathBuf> {
+    let mut folders = vec![data.to_owned()];
+    folders.extend(plan.places.wal.clone());
+    let version = fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default();
+    let own = format!("PG_{}_", version.trim());
+    for space in &plan.places.spaces {
+        let entries = fs::read_dir(&space.place).into_iter().flatten().flatten();
+        // A folder of another major version is another server's.
+        let entries = entries.filter(|one| one.file_name().to_string_lossy().starts_with(&own));
+        folders.extend(entries.map(|entry| entry.path()));
+    }
+    folders
+}
+
+/// What the server's user cannot use in these, the first of which is its data directory: other
+/// owners, modes without the owner's rights, a data directory that is open to others. A symbolic
+/// link is not followed.
+pub(super) fn strangers(folders: &[PathBuf], uid: u32) -> Vec<Stranger> {
     let mut found = Vec::new();
+    let Some(data) = folders.first() else { return found };
     if let Ok(metadata) = fs::metadata(data)
         && metadata.uid() == uid
         && metadata.mode() & 0o027 != 0
@@ -374,12 +407,14 @@ pub(super) fn strangers(data: &Path, uid: u32) -> Vec<Stranger> {
         let why = format!("is open to others (mode {:04o})", metadata.mode() & 0o7777);
         found.push(Stranger { path: data.to_owned(), why });
     }
-    walk(data, &mut |path, metadata| {
-        if let Some(why) = strange(metadata, uid) {
-            found.push(Stranger { path: path.to_owned(), why });
-        }
-        found.len() < MOST
-    });
+    for folder in folders {
+        walk(folder, &mut |path, metadata| {
+            if let Some(why) = strange(metadata, uid) {
+                found.push(Stranger { path: path.to_owned(), why });
+            }
+            found.len() < MOST
+        });
+    }
     found
 }
 
@@ -426,16 +461,17 @@ mod tests {
             fs::write(&path, "x").unwrap();
             fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
         }
+        let here = [data.path().to_owned()];
         let names = |found: &[Stranger]| -> Vec<String> {
             found
                 .iter()
                 .map(|s| s.path.file_name().unwrap().to_string_lossy().into_owned())
                 .collect()
         };
-        assert_eq!(names(&strangers(data.path(), uid)), ["closed"]);
-        assert_eq!(strangers(data.path(), uid + 1).len(), 4, "each belongs to another");
+        assert_eq!(names(&strangers(&here, uid)), ["closed"]);
+        assert_eq!(strangers(&here, uid + 1).len(), 4, "each belongs to another");
         fs::set_permissions(data.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        assert_eq!(strangers(data.path(), uid).len(), 2);
+        assert_eq!(strangers(&here, uid).len(), 2);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::engine::incident::trouble::{By, Cure};
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::recovery_watch;
 use crate::engine::runner::plan::Plan;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whose trouble it is, and with that what a cure may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,8 +177,11 @@ pub trait World {
 
     fn data(&self) -> PathBuf;
 
-    /// Bytes free on the volume of the data directory.
-    fn free(&self) -> Option<u64>;
+    /// Bytes free on the volume that holds the path.
+    fn free(&self, place: &Path) -> Option<u64>;
+
+    /// Whether the path is one that is filled, and lies on another volume than the data directory.
+    fn is_elsewhere(&self, place: &Path) -> bool;
 
     /// What lies beside the data directory on its volume and could go, with its bytes, largest
     /// first. Never what a recovery still needs.

@@ -3,13 +3,15 @@
 use super::*;
 use crate::engine::explain::Kind;
 use crate::engine::postgres::Lsn;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Default)]
 struct Told {
     place: Whereabouts,
     away: Vec<(String, String)>,
     strangers: Vec<Stranger>,
+    /// Folders on other disks.
+    volumes: Vec<&'static str>,
     stale: Option<String>,
     preloaded: Vec<String>,
     may_give: bool,
@@ -28,8 +30,11 @@ impl World for Told {
     fn data(&self) -> PathBuf {
         PathBuf::from("/srv/pg/main")
     }
-    fn free(&self) -> Option<u64> {
+    fn free(&self, _: &Path) -> Option<u64> {
         Some(4096)
+    }
+    fn is_elsewhere(&self, place: &Path) -> bool {
+        self.volumes.iter().any(|volume| place.starts_with(volume))
     }
     fn could_go(&self) -> Vec<(PathBuf, u64)> {
         vec![(PathBuf::from("/srv/pg/main.abandoned.1"), 1 << 30)]
@@ -173,6 +178,31 @@ fn another_language_is_recognised_by_its_state() {
     let told = Told { preloaded: vec![String::from("absent")], ..Told::default() };
     let library = "x [7] 58P01 FATAL:  konnte nicht auf Datei \"absent\" zugreifen";
     assert_eq!(of_log("open", library, &told).unwrap().name, "missing-library");
+}
+
+#[test]
+fn the_disk_that_is_full_is_named_and_measured() {
+    let told =
+        || Told { volumes: vec!["/srv/pg/main/pg_tblspc/16400", "/fast"], ..Told::default() };
+    let full = "No space left on device";
+    for (line, place) in [
+        (format!("could not extend file \"base/5/16402\": {full}"), "/srv/pg/main"),
+        (format!("could not write to file \"pg_wal/xlogtemp.7\": {full}"), "/srv/pg/main"),
+        (
+            format!("could not extend file \"pg_tblspc/16400/PG_15_1/5/16402\": {full}"),
+            "/srv/pg/main/pg_tblspc/16400",
+        ),
+        (format!("write /fast/PG_15_1/5/16402: {full} (os error 28)"), "/fast/PG_15_1/5/16402"),
+        (format!("write /srv/pg/main/base/5/1: {full} (os error 28)"), "/srv/pg/main"),
+    ] {
+        let found = of_log("replay", &format!("{AT} PANIC:  {line}"), &told()).unwrap();
+        assert!(found.what.contains(&format!("The disk that holds {place} is full")), "{found:#?}");
+        assert_eq!(found.cures[0].with, ["4096", place]);
+        let lists = found.cures[0].touches.iter().any(|path| path.ends_with(".abandoned.1"));
+        assert_eq!(lists, place == "/srv/pg/main", "{found:#?}");
+        // Another data directory is no help to a tablespace's disk.
+        assert_eq!(found.cures.len(), if lists { 2 } else { 1 }, "{found:#?}");
+    }
 }
 
 #[test]
