@@ -16,8 +16,8 @@ pub use keeping::{
 };
 pub use keys::{Crypt, Keys, RotateMaster, Which};
 pub use recovery::{
-    ClassWord, IntoWord, MissingRolesWord, Parts, PrefetchWal, Restore, RestoreFull, RestoreParts,
-    RestoreWal, Salvage, Suspects, SymptomWord,
+    ClassWord, IntoWord, MissingRolesWord, Parts, Point, PrefetchWal, Restore, RestoreFull,
+    RestoreParts, RestoreWal, Salvage, Suspects, SymptomWord,
 };
 
 use clap::{Args, Parser, Subcommand};
