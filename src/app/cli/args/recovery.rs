@@ -196,8 +196,8 @@ pub enum ClassWord {
     Newer,
 }
 
-/// The point is that of a restore, in other words: here nothing is recovered but what is shown.
 #[derive(Debug, Args)]
+// The point in other words than a restore's: production itself is not recovered to it.
 #[command(
     mut_arg("time", |arg| arg.help("As they were at this time (with its offset)")),
     mut_arg("lsn", |arg| arg.help("As they were at this LSN")),
