@@ -6,10 +6,11 @@ mod whole;
 
 use super::args::{self, ClassWord, IntoWord};
 use super::output::{self, Bar};
-use super::{cluster, repository_config, runtime, time};
+use super::restore::target;
+use super::{cluster, repository_config, runtime};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::facts::{Target, TargetPoint, Topic};
+use crate::engine::incident::facts::Topic;
 use crate::engine::incident::store::Store;
 use crate::engine::masking::Masking;
 use crate::engine::parts::names::Name;
@@ -31,18 +32,7 @@ pub(super) fn restore_parts(
     config: &Config,
     args: &args::RestoreParts,
 ) -> Result<ExitCode, Explanation> {
-    let point = if let Some(text) = &args.time {
-        TargetPoint::Time(time(text)?)
-    } else if let Some(text) = &args.lsn {
-        TargetPoint::Lsn(text.parse().map_err(|error| wrong(&format!("{error}.")))?)
-    } else if let Some(xid) = args.xid {
-        TargetPoint::Xid(xid)
-    } else if let Some(name) = &args.name {
-        TargetPoint::Name(name.clone())
-    } else {
-        TargetPoint::EndOfArchive
-    };
-    let target = Target { point, inclusive: !args.exclusive, timeline: args.timeline };
+    let target = target(&args.point, "See --help.")?;
     let recover = |means: &Means<'_>, json| {
         let bar = Bar::new(json);
         let made = Sandbox::recover(means, &target, &|progress| bar.show(&progress), &say(json));

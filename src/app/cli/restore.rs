@@ -29,7 +29,7 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     if only.is_some() {
         repository_config(config, cluster, only)?;
     }
-    let mut target = target(args)?;
+    let mut target = target(&args.point, "")?;
     let (bases, faults) = bases(config, cluster, only, args.set.as_deref())?;
     let chosen = choose(&bases, args.set.as_deref(), &target);
     // What cannot be opened is not absent, and may be the very one.
@@ -224,12 +224,13 @@ fn proven(
     Ok((reach, Some(words)))
 }
 
-fn target(args: &args::Restore) -> Result<Target, Explanation> {
+/// What the command line says of the point; `next` says what to do about an LSN that is none.
+pub(super) fn target(args: &args::Point, next: &str) -> Result<Target, Explanation> {
     let point = if let Some(text) = &args.time {
         TargetPoint::Time(time(text)?)
     } else if let Some(text) = &args.lsn {
         TargetPoint::Lsn(text.parse().map_err(|error| {
-            Explanation::new(Kind::Config, format!("{error}."), "Nothing was touched.", "")
+            Explanation::new(Kind::Config, format!("{error}."), "Nothing was touched.", next)
         })?)
     } else if let Some(xid) = args.xid {
         TargetPoint::Xid(xid)
