@@ -309,7 +309,8 @@ impl Desk {
         inputs.detected = incident.clocks.detected;
         inputs.last_known_good = incident.clocks.last_known_good;
         if server.is_some_and(|server| server.reachable) {
-            let asked = self.runtime.block_on(live::relations(&cluster.connection));
+            let now = self.afterwards(&incident.settled());
+            let asked = self.runtime.block_on(live::relations(&now.cluster.connection));
             inputs.live = Some(asked.0);
         }
         inputs
@@ -401,12 +402,14 @@ pub fn open_first(config: &Config, cluster: &Cluster) -> Result<Repository, Expl
 }
 
 impl Work for Desk {
-    fn probe_server(&self) -> ServerProbe {
-        self.runtime.block_on(assess::probe_server(&self.site.cluster))
+    fn probe_server(&self, incident: &Incident) -> ServerProbe {
+        let site = self.afterwards(&incident.settled());
+        self.runtime.block_on(assess::probe_server(&site.cluster))
     }
 
-    fn run_probes(&self) -> Result<Vec<Check>, Explanation> {
-        Ok(self.runtime.block_on(assess::run_probes(&self.site.cluster)))
+    fn run_probes(&self, incident: &Incident) -> Result<Vec<Check>, Explanation> {
+        let site = self.afterwards(&incident.settled());
+        Ok(self.runtime.block_on(assess::run_probes(&site.cluster)))
     }
 
     fn survey(&self, incident: &Incident, asking: &Asking<'_>) -> Result<Survey, Explanation> {

@@ -5,22 +5,28 @@ mod outcome;
 mod whole;
 
 use super::args::{self, ClassWord, IntoWord};
+use super::diagnosis::{self, Again};
 use super::output::{self, Bar};
 use super::{cluster, repository_config, runtime, time};
+use crate::engine::checklist::LATER_WRITES;
 use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::facts::{Target, TargetPoint, Topic};
+use crate::engine::incident::facts::{Target, TargetPoint, Topic, Verdict};
+use crate::engine::incident::parts::{Carry, Part, PartsChoice, PartsDone, PartsLook};
+use crate::engine::incident::salvage::ByCommand;
 use crate::engine::incident::store::Store;
+use crate::engine::incident::trouble::{Cure, LOOK_AGAIN};
 use crate::engine::masking::Masking;
 use crate::engine::parts::names::Name;
 use crate::engine::parts::roles::Missing;
 use crate::engine::parts::sandbox::{Means, Sandbox};
-use crate::engine::parts::work::{self, How, Into, Wanted};
-use crate::engine::parts::{Choice, PartsError, Scope, commit, copied};
+use crate::engine::parts::work::{self, How, Into, Seen, Wanted, Written};
+use crate::engine::parts::{Choice, PartsError, Scope, commit, copied, run};
 use crate::engine::runner::client::Client;
 use crate::engine::runner::plan::KeptSpace;
 use crate::engine::runner::protocol::Command;
 use crate::engine::runner::spawn;
+use crate::engine::trouble;
 use outcome::{Outcome, shown, told};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -56,24 +62,48 @@ pub(super) fn restore_parts(
         return Err(wrong("Say what to bring back: --table, --schema or --whole-database."));
     }
     let title = format!("Parts as they were {target}");
-    bring(config, &args.common, &args.parts, title, recover)
+    bring(config, &args.common, &args.parts, (title, Of::Other), recover)
 }
 
 pub(super) fn salvage(config: &Config, args: &args::Salvage) -> Result<ExitCode, Explanation> {
     let store = Store::new(&config.state_directory());
-    let (kept, spaces) = match (&args.kept, &args.parts.incident) {
-        (Some(kept), _) => (kept.clone(), spaces_of(&store, kept)?),
-        (None, Some(id)) => {
+    let plan = match &args.parts.incident {
+        Some(id) => {
             let incident = store.load(id).map_err(|e| e.explanation())?;
-            let plan = incident.plan.ok_or_else(|| wrong("The incident has no plan."))?;
-            (PathBuf::from(plan.aside), plan.places.kept)
+            // The recovery's, also while the screens have a salvage under way.
+            let plan = incident.settled().plan.clone();
+            Some(plan.ok_or_else(|| wrong("The incident has no plan."))?)
         }
+        None => None,
+    };
+    let (kept, spaces) = match (&args.kept, &plan) {
+        (Some(kept), _) => (kept.clone(), spaces_of(&store, kept)?),
+        (None, Some(plan)) => (PathBuf::from(&plan.aside), plan.places.kept.clone()),
         (None, None) => return Err(wrong("Name the kept directory: --kept.")),
     };
+    let of = match plan {
+        Some(plan) if real(Path::new(&plan.aside)) == real(&kept) => Of::Kept(plan.aside),
+        Some(_) => Of::AnotherKept,
+        None => Of::Other,
+    };
     let title = format!("Salvage from {}", kept.display());
-    bring(config, &args.common, &args.parts, title, |means, json| {
+    bring(config, &args.common, &args.parts, (title, of), |means, json| {
         Sandbox::of_kept(means, &kept, &spaces, &say(json))
     })
+}
+
+/// What the source is to the incident that was named.
+enum Of {
+    /// The directory that its recovery kept, as its plan names it.
+    Kept(String),
+    /// Another directory than that one.
+    AnotherKept,
+    /// None was named, or it is no salvage.
+    Other,
+}
+
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// Where the tablespaces of a kept directory are, by the newest plan that set it aside and whose
@@ -82,7 +112,6 @@ fn spaces_of(store: &Store, kept: &Path) -> Result<Vec<KeptSpace>, Explanation> 
     if !copied::has_linked_spaces(kept) {
         return Ok(Vec::new());
     }
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let kept = real(kept);
     let all = store.list().map_err(|e| e.explanation())?;
     let plans = all.iter().filter_map(|listed| store.load(listed.id()).ok()?.plan);
@@ -109,7 +138,7 @@ fn bring(
     config: &Config,
     common: &args::Common,
     parts: &args::Parts,
-    title: String,
+    (title, of): (String, Of),
     make: impl FnOnce(&Means<'_>, bool) -> Result<Sandbox, PartsError>,
 ) -> Result<ExitCode, Explanation> {
     let scope = scope(parts)?;
@@ -119,7 +148,7 @@ fn bring(
         let database = parts.database.clone();
         let database = database.unwrap_or_else(|| cluster.connection.database.clone());
         let wanted = Wanted { database, scope };
-        let job = Job { config, cluster, parts, wanted, choice, runtime: &runtime, title };
+        let job = Job { config, cluster, parts, wanted, choice, runtime: &runtime, title, of };
         job.run(sandbox, common.json)
     })
     .and_then(|(mut outcome, left)| {
@@ -162,10 +191,40 @@ fn within<T>(
         only: common.repository.as_deref(),
         runtime: runtime.handle(),
     };
-    let sandbox = make(&means, common.json).map_err(|e| e.explanation())?;
-    let done = work(cluster, &sandbox);
+    let again = Again::now();
+    let next = |cure: &Cure| next_command(cluster, &again, cure);
+    let sandbox = make(&means, common.json).map_err(|error| match error {
+        PartsError::Recognised(met) => diagnosis::of_command(&met.1, met.0, &next),
+        other => other.explanation(),
+    })?;
+    let done = work(cluster, &sandbox).map_err(|failure| {
+        let known = trouble::recognise_statement(&failure);
+        match known {
+            Some(trouble) => diagnosis::of_command(&trouble, failure, &next),
+            None => failure,
+        }
+    });
     let cleared = sandbox.close().map_err(|e| e.explanation());
     Ok((done?, cleared.err().map(|error| error.to_string())))
+}
+
+/// What is to be run once a trouble is mended; where another command mends it, that one.
+fn next_command(cluster: &Cluster, again: &Again, cure: &Cure) -> Option<String> {
+    match cure.id.as_str() {
+        LOOK_AGAIN | trouble::WAIT | trouble::GO_ON => Some(again.line()),
+        trouble::WITHOUT => {
+            let left = cluster.repositories.iter().find(|name| !cure.with.contains(name))?;
+            Some(again.with("--repository", left))
+        }
+        trouble::OTHER_DISK => Some(again.with("--work-directory", "DIRECTORY")),
+        trouble::STOP_AT_GAP => Some(again.with("--time", "EARLIER")),
+        trouble::OTHER_POINT => Some(again.with("--time", "LATER")),
+        // Done in a copy that stays: the command's own is taken down.
+        trouble::OTHER_BASE | "raise-settings" => {
+            Some(String::from("lifeboat, whose screens bring parts back too and carry this out"))
+        }
+        _ => None,
+    }
 }
 
 fn scope(parts: &args::Parts) -> Result<Scope, Explanation> {
@@ -203,6 +262,7 @@ struct Job<'a> {
     choice: Choice,
     runtime: &'a Runtime,
     title: String,
+    of: Of,
 }
 
 impl Job<'_> {
@@ -212,6 +272,7 @@ impl Job<'_> {
         let shown_rows = (self.parts.samples, &masking);
         let looking = work::look(sandbox, production, &self.wanted, shown_rows, &|_, _, _| {});
         let seen = self.runtime.block_on(looking).map_err(|e| masked(&e, &masking))?;
+        let begun = jiff::Timestamp::now();
         let mut outcome = Outcome {
             title: self.title.clone(),
             cluster: self.cluster.name.clone(),
@@ -274,11 +335,69 @@ impl Job<'_> {
         if let Err(error) = journal.note(&format!("{}: done, {}", self.title, written.counts())) {
             outcome.notes.push(error.to_string());
         }
+        if let Of::AnotherKept = &self.of {
+            outcome.notes.push(String::from(
+                "It came from another directory than the incident's recovery kept: its checklist is \
+                 not told",
+            ));
+        }
+        if let Of::Kept(kept) = &self.of {
+            let look = self.looked(sandbox, seen);
+            let recorded = look.and_then(|look| {
+                let done = self.evidence(sandbox, kept, begun, look, how, &written);
+                let verdict = Verdict::of_all(done.checks.iter().map(|check| check.verdict));
+                journal.ask(Command::RecordSalvage(done)).map(|()| verdict)
+            });
+            outcome.notes.push(match recorded {
+                Ok(verdict) => format!(
+                    "It counts on the incident's checklist ({LATER_WRITES}); compared once more: {}",
+                    verdict.word()
+                ),
+                Err(error) => format!(
+                    "It is done, and could not be noted for the checklist's line {LATER_WRITES}: {error}"
+                ),
+            });
+        }
         outcome.schema = written.schema;
         outcome.carried = written.carried;
         outcome.applied = written.applied;
         outcome.notes.extend(written.notes);
         Ok(outcome)
+    }
+
+    fn looked(&self, sandbox: &Sandbox, seen: Seen) -> Result<PartsLook, Explanation> {
+        let asking = run::partitions(sandbox, &self.wanted.database, &seen);
+        let partitions = self.runtime.block_on(asking).map_err(|e| e.explanation())?;
+        let mut look = PartsLook::of(Part::Of(self.wanted.clone()), seen, partitions);
+        // Rows' content is for who looks, and never for a journal.
+        look.differences.iter_mut().for_each(|found| found.samples.clear());
+        Ok(look)
+    }
+
+    /// What was written, compared with its source once more.
+    fn evidence(
+        &self,
+        sandbox: &Sandbox,
+        kept: &str,
+        begun: jiff::Timestamp,
+        look: PartsLook,
+        how: How,
+        written: &Written,
+    ) -> ByCommand {
+        let carry = Carry::Of { into: how.into };
+        let seen = look.print(&carry);
+        let choice = PartsChoice { carry, missing_roles: how.missing_roles, seen };
+        let done = PartsDone::Of(written.clone());
+        let now = || {
+            let masking = Masking::of(&self.cluster.masking);
+            let production = &self.cluster.connection;
+            let looking =
+                work::look(sandbox, production, &self.wanted, (0, &masking), &|_, _, _| {});
+            let seen = self.runtime.block_on(looking).map_err(|e| masked(&e, &masking))?;
+            self.looked(sandbox, seen)
+        };
+        let checks = run::of_tables(&self.wanted, &look, &choice, Some(&done), &now);
+        ByCommand { kept: kept.to_owned(), begun, look, choice, done, checks }
     }
 
     fn words(&self, outcome: &Outcome) -> String {
@@ -309,6 +428,10 @@ struct Journal<'a> {
 impl Journal<'_> {
     /// Through the incident's runner, which alone writes its journal.
     fn note(&self, text: &str) -> Result<(), Explanation> {
+        self.ask(Command::AddNote { topic: Topic::Note, text: text.to_owned() })
+    }
+
+    fn ask(&self, command: Command) -> Result<(), Explanation> {
         let Some(id) = &self.parts.incident else { return Ok(()) };
         let store = Store::new(&self.config.state_directory());
         let folder = store.folder(id).map_err(|e| e.explanation())?;
@@ -316,8 +439,7 @@ impl Journal<'_> {
             spawn::ensure_runner(&self.config.path, &folder).map_err(|e| e.explanation())?;
         self.runtime.block_on(async {
             let client = Client::connect(&socket).await.map_err(|e| e.explanation())?;
-            let note = Command::AddNote { topic: Topic::Note, text: text.to_owned() };
-            client.request(note).await.map(drop)
+            client.request(command).await.map(drop)
         })
     }
 
