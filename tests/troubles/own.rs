@@ -2,6 +2,7 @@
 
 use crate::stage::{Stage, kill_runner, until};
 use crate::walk::verified;
+use lifeboat::engine::drill::sandbox::CLUSTER;
 use lifeboat::engine::incident::event::Event;
 use lifeboat::engine::incident::facts::{Target, TargetPoint, Verdict};
 use lifeboat::engine::incident::model::RunStatus;
@@ -72,6 +73,9 @@ fn what_comes_after_a_cure_asks_the_port_that_the_server_has() {
     stage.ask(&client, Command::ProbeServer);
     let probe = client.incident().unwrap().server.clone().unwrap();
     assert!(probe.reachable, "{probe:#?}");
+    let id = stage.left().declaration.id;
+    let salvage = ["salvage", "--cluster", CLUSTER, "--incident", &id, "--dry-run"];
+    stage.sandbox.lifeboat_as_us(&salvage).unwrap();
     let looked = |item: &str, agreed: &[&str]| {
         let agreed = agreed.iter().map(|key| (*key).to_owned()).collect();
         stage.ask(&client, Command::RunCare { item: item.to_owned(), agreed });
@@ -433,7 +437,7 @@ fn a_runner_killed_while_it_goes_back_in_the_alternative_directory_is_followed_b
     // The second such place: the directory is set aside, the empty one is not there yet.
     let client = stage.runner(Some("move.one:2"));
     stage.wait(&client, "the question again", |i| i.status == RunStatus::Held);
-    let cluster = lifeboat::engine::drill::sandbox::CLUSTER.to_owned();
+    let cluster = CLUSTER.to_owned();
     drop(client.submit(Command::MoveTarget { target, cluster }));
     stage.until_lost(&client, "move.one:2");
     assert!(!other.exists(), "it is set aside, and nothing is in its place yet");

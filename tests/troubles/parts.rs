@@ -373,9 +373,15 @@ fn a_timeline_that_is_gone_is_left_for_that_of_the_copys_backup() {
     stage.parts_end(&client);
 }
 
-/// Production goes on along a timeline of its own.
+/// Production goes on along a timeline of its own, from a point behind what was written on the first.
 fn promoted(sandbox: &Sandbox) {
     let server = sandbox.server();
+    sandbox.runtime().unwrap().handle().block_on(async {
+        let client = server.connect("postgres", DATABASE).await.unwrap();
+        client.batch_execute("CREATE TABLE on_the_first (id int)").await.unwrap();
+        client.batch_execute("INSERT INTO on_the_first VALUES (1)").await.unwrap();
+        client.query_one("SELECT pg_switch_wal()::text", &[]).await.unwrap();
+    });
     server.stop().unwrap();
     let signal = server.data.join("standby.signal");
     fs::write(&signal, "").unwrap();

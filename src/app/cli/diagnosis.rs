@@ -4,6 +4,7 @@
 use crate::engine::explain::Explanation;
 use crate::engine::incident::model::StepState;
 use crate::engine::incident::trouble::{By, Cure, Trouble};
+use crate::engine::trouble::WAIT;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -41,7 +42,12 @@ pub(super) fn of_command(
                 By::People => format!(" {}", screenless(&cure.does)),
                 By::Lifeboat | By::LifeboatByName => String::new(),
             };
-            Some(format!("{}.{does} Then: {next}", cure.title))
+            // A command asks once.
+            let title = match cure.id.as_str() {
+                WAIT => "Wait until it answers again",
+                _ => &cure.title,
+            };
+            Some(format!("{title}.{does} Then: {next}"))
         })
         .collect();
     let next = match told_cures.as_slice() {

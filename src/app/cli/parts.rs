@@ -1,6 +1,7 @@
 //! `restore-parts` and `salvage`: the differences first, then what the operator chose of them, in
 //! one transaction. Notes both in the incident's journal where one is named.
 
+mod journal;
 mod outcome;
 mod whole;
 
@@ -8,25 +9,21 @@ use super::args::{self, ClassWord, IntoWord};
 use super::diagnosis::{self, Again};
 use super::output::{self, Bar};
 use super::{cluster, repository_config, runtime, time};
-use crate::engine::checklist::LATER_WRITES;
 use crate::engine::config::{Cluster, Config};
+use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::facts::{Target, TargetPoint, Topic, Verdict};
-use crate::engine::incident::parts::{Carry, Part, PartsChoice, PartsDone, PartsLook};
-use crate::engine::incident::salvage::ByCommand;
+use crate::engine::incident::facts::{Target, TargetPoint};
 use crate::engine::incident::store::Store;
 use crate::engine::incident::trouble::{Cure, LOOK_AGAIN};
 use crate::engine::masking::Masking;
 use crate::engine::parts::names::Name;
 use crate::engine::parts::roles::Missing;
 use crate::engine::parts::sandbox::{Means, Sandbox};
-use crate::engine::parts::work::{self, How, Into, Seen, Wanted, Written};
-use crate::engine::parts::{Choice, PartsError, Scope, commit, copied, run};
-use crate::engine::runner::client::Client;
+use crate::engine::parts::work::{self, How, Into, Wanted};
+use crate::engine::parts::{Choice, PartsError, Scope, commit, copied};
 use crate::engine::runner::plan::KeptSpace;
-use crate::engine::runner::protocol::Command;
-use crate::engine::runner::spawn;
 use crate::engine::trouble;
+use journal::{Journal, Of};
 use outcome::{Outcome, shown, told};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -90,16 +87,6 @@ pub(super) fn salvage(config: &Config, args: &args::Salvage) -> Result<ExitCode,
     bring(config, &args.common, &args.parts, (title, of), |means, json| {
         Sandbox::of_kept(means, &kept, &spaces, &say(json))
     })
-}
-
-/// What the source is to the incident that was named.
-enum Of {
-    /// The directory that its recovery kept, as its plan names it.
-    Kept(String),
-    /// Another directory than that one.
-    AnotherKept,
-    /// None was named, or it is no salvage.
-    Other,
 }
 
 fn real(path: &Path) -> PathBuf {
@@ -175,6 +162,15 @@ fn within<T>(
     if common.repository.is_some() {
         repository_config(config, cluster, common.repository.as_deref())?;
     }
+    // Where a cure has opened the recovered server on another port, it is asked there.
+    let cluster = &match &parts.incident {
+        Some(id) => {
+            let store = Store::new(&config.state_directory());
+            let incident = store.load(id).map_err(|e| e.explanation())?;
+            desk::at_its_port(cluster, &incident.settled())
+        }
+        None => cluster.clone(),
+    };
     let program = std::env::current_exe().map_err(|error| {
         Explanation::new(
             Kind::Internal,
@@ -335,69 +331,12 @@ impl Job<'_> {
         if let Err(error) = journal.note(&format!("{}: done, {}", self.title, written.counts())) {
             outcome.notes.push(error.to_string());
         }
-        if let Of::AnotherKept = &self.of {
-            outcome.notes.push(String::from(
-                "It came from another directory than the incident's recovery kept: its checklist is \
-                 not told",
-            ));
-        }
-        if let Of::Kept(kept) = &self.of {
-            let look = self.looked(sandbox, seen);
-            let recorded = look.and_then(|look| {
-                let done = self.evidence(sandbox, kept, begun, look, how, &written);
-                let verdict = Verdict::of_all(done.checks.iter().map(|check| check.verdict));
-                journal.ask(Command::RecordSalvage(done)).map(|()| verdict)
-            });
-            outcome.notes.push(match recorded {
-                Ok(verdict) => format!(
-                    "It counts on the incident's checklist ({LATER_WRITES}); compared once more: {}",
-                    verdict.word()
-                ),
-                Err(error) => format!(
-                    "It is done, and could not be noted for the checklist's line {LATER_WRITES}: {error}"
-                ),
-            });
-        }
+        outcome.notes.extend(self.recorded(&journal, sandbox, seen, (begun, how), &written));
         outcome.schema = written.schema;
         outcome.carried = written.carried;
         outcome.applied = written.applied;
         outcome.notes.extend(written.notes);
         Ok(outcome)
-    }
-
-    fn looked(&self, sandbox: &Sandbox, seen: Seen) -> Result<PartsLook, Explanation> {
-        let asking = run::partitions(sandbox, &self.wanted.database, &seen);
-        let partitions = self.runtime.block_on(asking).map_err(|e| e.explanation())?;
-        let mut look = PartsLook::of(Part::Of(self.wanted.clone()), seen, partitions);
-        // Rows' content is for who looks, and never for a journal.
-        look.differences.iter_mut().for_each(|found| found.samples.clear());
-        Ok(look)
-    }
-
-    /// What was written, compared with its source once more.
-    fn evidence(
-        &self,
-        sandbox: &Sandbox,
-        kept: &str,
-        begun: jiff::Timestamp,
-        look: PartsLook,
-        how: How,
-        written: &Written,
-    ) -> ByCommand {
-        let carry = Carry::Of { into: how.into };
-        let seen = look.print(&carry);
-        let choice = PartsChoice { carry, missing_roles: how.missing_roles, seen };
-        let done = PartsDone::Of(written.clone());
-        let now = || {
-            let masking = Masking::of(&self.cluster.masking);
-            let production = &self.cluster.connection;
-            let looking =
-                work::look(sandbox, production, &self.wanted, (0, &masking), &|_, _, _| {});
-            let seen = self.runtime.block_on(looking).map_err(|e| masked(&e, &masking))?;
-            self.looked(sandbox, seen)
-        };
-        let checks = run::of_tables(&self.wanted, &look, &choice, Some(&done), &now);
-        ByCommand { kept: kept.to_owned(), begun, look, choice, done, checks }
     }
 
     fn words(&self, outcome: &Outcome) -> String {
@@ -414,50 +353,6 @@ fn missing_roles(parts: &args::Parts) -> Missing {
         args::MissingRolesWord::Ask => Missing::Ask,
         args::MissingRolesWord::Create => Missing::Create,
         args::MissingRolesWord::LeaveOut => Missing::LeaveOut,
-    }
-}
-
-/// The incident's journal, where one is named.
-struct Journal<'a> {
-    config: &'a Config,
-    parts: &'a args::Parts,
-    runtime: &'a Runtime,
-    masking: Masking,
-}
-
-impl Journal<'_> {
-    /// Through the incident's runner, which alone writes its journal.
-    fn note(&self, text: &str) -> Result<(), Explanation> {
-        self.ask(Command::AddNote { topic: Topic::Note, text: text.to_owned() })
-    }
-
-    fn ask(&self, command: Command) -> Result<(), Explanation> {
-        let Some(id) = &self.parts.incident else { return Ok(()) };
-        let store = Store::new(&self.config.state_directory());
-        let folder = store.folder(id).map_err(|e| e.explanation())?;
-        let socket =
-            spawn::ensure_runner(&self.config.path, &folder).map_err(|e| e.explanation())?;
-        self.runtime.block_on(async {
-            let client = Client::connect(&socket).await.map_err(|e| e.explanation())?;
-            client.request(command).await.map(drop)
-        })
-    }
-
-    /// Notes a failure as what it is.
-    fn told<T>(&self, title: &str, outcome: Result<T, PartsError>) -> Result<T, Explanation> {
-        outcome.map_err(|error| {
-            let explanation = masked(&error, &self.masking);
-            let told = match error {
-                PartsError::NotKnown { .. } => {
-                    format!("{title}: NOT KNOWN whether it was done. {explanation}")
-                }
-                _ => format!("{title}: not done, rolled back. {}", explanation.what),
-            };
-            if let Err(unnoted) = self.note(&told) {
-                output::warn(&unnoted.to_string());
-            }
-            explanation
-        })
     }
 }
 
