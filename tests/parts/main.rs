@@ -12,6 +12,7 @@ mod database;
 mod run;
 #[path = "../throwaway/mod.rs"]
 mod throwaway;
+mod told;
 
 use lifeboat::engine::config::{Connection, Tls};
 use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};

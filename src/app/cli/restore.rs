@@ -2,6 +2,7 @@
 //! directory, with recovery configured, and says how to start it. Starts nothing.
 
 use super::args;
+use super::diagnosis::{self, Again};
 use super::output::{self, Bar};
 use super::suspects::told;
 use super::{cluster, delta, no_set, repository_config, time};
@@ -9,6 +10,7 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
 use crate::engine::incident::facts::{BaseSummary, Reach, Target, TargetPoint};
+use crate::engine::incident::trouble::{Cure, LOOK_AGAIN};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
 use crate::engine::recovery_point::{Landscape, Means, PlacesFacts, gather};
@@ -18,12 +20,75 @@ use crate::engine::restore::base::delta::Reuse;
 use crate::engine::restore::places::mapped;
 use crate::engine::retention::in_use;
 use crate::engine::runner::guard;
+use crate::engine::trouble::{self, Errand};
 use crate::engine::wal::inspect::ScanProgress;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode, Explanation> {
+    let mut met = Met::default();
+    carry_out(config, args, &mut met).map_err(|failure| met.diagnosed(config, args, failure))
+}
+
+/// What was known when a restore failed.
+#[derive(Debug, Default)]
+struct Met {
+    bases: Vec<BaseSummary>,
+    base: Option<BaseSummary>,
+    reach: Option<Reach>,
+    target: Option<Target>,
+}
+
+impl Met {
+    /// The failure with what it is and with the next command, where that is known.
+    fn diagnosed(
+        &self,
+        config: &Config,
+        args: &args::Restore,
+        failure: Explanation,
+    ) -> Explanation {
+        let Ok(cluster) = cluster(config, args.common.cluster.as_deref()) else { return failure };
+        let errand = Errand {
+            config,
+            cluster,
+            only: args.common.repository.as_deref(),
+            data: &args.target_directory,
+            base: self.base.as_ref(),
+            reach: self.reach.as_ref(),
+            copy: None,
+        };
+        let Some(trouble) = errand.recognise("restore-base", &failure) else { return failure };
+        let again = Again::now();
+        diagnosis::of_command(&trouble, failure, &|cure| self.next(cluster, &again, cure))
+    }
+
+    /// What is to be run once a trouble is mended; where another command mends it, that one.
+    fn next(&self, cluster: &Cluster, again: &Again, cure: &Cure) -> Option<String> {
+        match cure.id.as_str() {
+            LOOK_AGAIN | trouble::WAIT => Some(again.line()),
+            trouble::WITHOUT => {
+                let left = cluster.repositories.iter().find(|name| !cure.with.contains(name))?;
+                Some(again.with("--repository", left))
+            }
+            trouble::OTHER_DISK => Some(again.with("--target-directory", "DIRECTORY")),
+            trouble::OTHER_BASE => {
+                let failed = self.base.as_ref().map(|base| &base.set);
+                let mut others: Vec<BaseSummary> = self.bases.clone();
+                others.retain(|base| Some(&base.set) != failed);
+                let other = choose(&others, None, self.target.as_ref()?).ok()?;
+                Some(again.with("--set", &other.set))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn carry_out(
+    config: &Config,
+    args: &args::Restore,
+    met: &mut Met,
+) -> Result<ExitCode, Explanation> {
     let cluster = cluster(config, args.common.cluster.as_deref())?;
     let only = args.common.repository.as_deref();
     if only.is_some() {
@@ -31,6 +96,8 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     }
     let mut target = target(&args.point, "")?;
     let (bases, faults) = bases(config, cluster, only, args.set.as_deref())?;
+    met.bases.clone_from(&bases);
+    met.target = Some(target.clone());
     let chosen = choose(&bases, args.set.as_deref(), &target);
     // What cannot be opened is not absent, and may be the very one.
     let chosen = chosen.map_err(|error| faults.first().cloned().unwrap_or(error));
@@ -44,6 +111,8 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     }
     let served = reach.as_ref().filter(|reach| reach.reachable).and_then(|r| r.base.clone());
     let base = served.map_or(chosen, Ok)?;
+    met.base = Some(base.clone());
+    met.reach.clone_from(&reach);
     if let Some(reach) = &reach {
         target.timeline = target.timeline.or(reach.timeline());
     }

@@ -3,6 +3,7 @@
 //! order of its questions; moves and deletes nothing itself but a directory that is discarded.
 
 use super::args;
+use super::diagnosis;
 use super::output::{self, Bar};
 use super::{cluster, runtime};
 use crate::app::dialer::declaration;
@@ -14,7 +15,7 @@ use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
     Check, Moment, Prerequisite, Procedure, Severity, Topic, Verdict,
 };
-use crate::engine::incident::model::{RunStatus, StepState};
+use crate::engine::incident::model::RunStatus;
 use crate::engine::incident::store::{Listed, Store};
 use crate::engine::restore::full;
 use crate::engine::restore::steps::resolved;
@@ -404,8 +405,10 @@ fn ended(incident: &Incident, wanted: RunStatus) -> Result<(), Explanation> {
     if incident.status == wanted {
         return Ok(());
     }
-    let failure =
-        incident.undo_failure.clone().or_else(|| incident.current_step().and_then(recognised));
+    let failure = incident
+        .undo_failure
+        .clone()
+        .or_else(|| incident.current_step().and_then(diagnosis::of_step));
     Err(failure.unwrap_or_else(|| {
         Explanation::new(
             Kind::Server,
@@ -414,22 +417,6 @@ fn ended(incident: &Incident, wanted: RunStatus) -> Result<(), Explanation> {
             "Open the incident in the screens.",
         )
     }))
-}
-
-/// The failure of a step; where it was recognised, with what it is and what mends it.
-fn recognised(step: &StepState) -> Option<Explanation> {
-    let failure = step.failure.clone()?;
-    let Some(trouble) = &step.trouble else { return Some(failure) };
-    let cures: Vec<&str> = trouble.cures.iter().map(|cure| cure.title.as_str()).collect();
-    let next = match cures.as_slice() {
-        [] => failure.next,
-        _ => format!(
-            "What mends it, in the incident's screens (f, F): {}. {}",
-            cures.join("; or: "),
-            failure.next
-        ),
-    };
-    Some(Explanation { what: format!("{}\n{}", trouble.what, failure.what), next, ..failure })
 }
 
 fn told(args: &args::RestoreFull, id: &str, incident: &Incident) -> Result<ExitCode, Explanation> {

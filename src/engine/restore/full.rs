@@ -77,6 +77,7 @@ pub fn choose(site: &Site, asked: &FullRestore) -> Result<Reach, Explanation> {
 pub fn from_another(
     site: &Site,
     plan: &Plan,
+    failed: &[String],
     judged: &dyn Fn(&Target) -> Result<Reach, Explanation>,
 ) -> Result<Reach, Explanation> {
     let Procedure::FullRestore { destination, port } = &plan.procedure else {
@@ -87,7 +88,7 @@ pub fn from_another(
     let (bases, _) = bases(&site.config, &site.cluster)?;
     let known = Some(plan.identity.system_identifier);
     let mut best = None;
-    for base in candidates(&bases, known, None)?.iter().filter(|b| b.set != plan.base.set) {
+    for base in candidates(&bases, known, None)?.iter().filter(|b| !failed.contains(&b.set)) {
         let mut reach = judge(site, base, &place, &asked)?;
         weigh(&mut reach, judged);
         if reach.reachable {
@@ -95,12 +96,21 @@ pub fn from_another(
         }
         best.get_or_insert(reach);
     }
-    best.ok_or_else(|| {
-        refused(
-            format!("There is no other base backup than {}.", plan.base.set),
-            "Look for a copy elsewhere and name its repository in lifeboat.toml.",
-        )
-    })
+    best.ok_or_else(|| none_left(failed))
+}
+
+/// That every base backup there is was tried and has failed.
+#[must_use]
+pub fn none_left(failed: &[String]) -> Explanation {
+    let which = match failed {
+        [one] => format!("{one} has"),
+        several => format!("{} have", several.join(" and ")),
+    };
+    refused(
+        format!("No other base backup is left: {which} failed in this plan."),
+        "Bring a good copy of one from elsewhere, or name a repository that has another one in \
+         lifeboat.toml; then look again.",
+    )
 }
 
 /// The runbook's own name for it: `<data directory>-restore`.

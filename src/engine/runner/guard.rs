@@ -41,8 +41,10 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
             | C::ProbeServer
             | C::StopReading
     );
-    let after_close =
-        matches!(command, C::WriteReport | C::Sign(_) | C::SignWith { .. } | C::AddNote { .. });
+    let after_close = matches!(
+        command,
+        C::WriteReport | C::Sign(_) | C::SignWith { .. } | C::AddNote { .. } | C::RecordSalvage(_)
+    );
     if incident.closing.is_some() && !reads && !after_close {
         return Err(refusal("This incident is closed.", "Declare a new incident."));
     }
@@ -60,6 +62,7 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
             answerable(incident, *prerequisite, *met)?;
         }
         C::PlanSalvage => salvage::may_begin(incident, executing)?,
+        C::RecordSalvage(done) => salvage::may_record(incident, done)?,
         C::PassGate { plan_hash, cluster } => gate::gate(incident, plan_hash, cluster)?,
         C::Start { plan_hash } => gate::start(incident, plan_hash)?,
         C::Cure { .. } if executing => return Err(curing()),

@@ -1,14 +1,16 @@
 //! The machine that a recovery runs on, as the families ask for it. Only looks; a question that
 //! another machine has to answer has a limit.
 
+use super::carry_out::given_up;
+use super::key;
 use super::pid_file;
 use super::scene::{Ground, Scene, Stranger, Whereabouts, World};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::TargetPoint;
 use crate::engine::postgres::control::last_lines;
 use crate::engine::postgres::{Lsn, control_file};
-use crate::engine::repository::Repository;
-use crate::engine::restore::steps::Site;
+use crate::engine::repository::{Repository, RepositoryError};
+use crate::engine::restore::steps::{Site, rehearse_fetch};
 use crate::engine::runner::plan::Plan;
 use crate::engine::wal::{Segment, identity};
 use std::fs;
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// The repositories are asked no longer together.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Who is told of beside the repositories where a key does not open.
+const SERVERS_USER: &str = "as the server's user";
 /// Files that a cure names at most.
 const MOST: usize = 500;
 /// Log lines that are looked at.
@@ -248,6 +252,29 @@ impl World for Machine<'_> {
         self.plan.base.set.clone()
     }
 
+    fn failed_bases(&self) -> Vec<String> {
+        given_up(&self.site.adjusted, self.plan)
+    }
+
+    fn other_bases(&self) -> Option<Vec<String>> {
+        let failed = self.failed_bases();
+        let (mut found, mut silent) = (Vec::new(), false);
+        for (_, answer) in
+            self.ask_all(|repository| repository.bases().map_err(|e| e.explanation()))
+        {
+            let Ok((bases, unreadable)) = answer else {
+                silent = true;
+                continue;
+            };
+            silent |= !unreadable.is_empty();
+            found.extend(bases.into_iter().map(|base| base.set));
+        }
+        found.retain(|set| !failed.contains(set));
+        found.sort_unstable();
+        found.dedup();
+        (!found.is_empty() || !silent).then_some(found)
+    }
+
     fn pid_file_is_stale(&self) -> Result<String, String> {
         let folder = self.socket_folder().map_err(|e| e.what)?;
         pid_file::stale(self.site.data(), &folder)
@@ -282,6 +309,29 @@ impl World for Machine<'_> {
         self.site.asked(self.plan).into_iter().cloned().collect()
     }
 
+    fn keys_denied(&self) -> Vec<(String, String)> {
+        let set = self.plan.base.set.clone();
+        let opened = self.ask_all(move |repository| match repository.read_set(&set) {
+            Ok(_) | Err(RepositoryError::NoSuchSet(_) | RepositoryError::BadName { .. }) => Ok(()),
+            Err(error) => Err(error.explanation()),
+        });
+        let asked = self.repositories_asked();
+        let mut denied: Vec<(String, String)> = opened
+            .into_iter()
+            .filter(|(name, _)| asked.contains(name))
+            .filter_map(|(name, answer)| Some((name, answer.err()?.what)))
+            .filter(|(_, why)| key::tells(why))
+            .collect();
+        // What this process may read, the server's user perhaps may not.
+        if denied.is_empty()
+            && let Err(refused) = rehearse_fetch(self.site, self.plan)
+            && key::tells(&refused.what)
+        {
+            denied.push((String::from(SERVERS_USER), refused.what));
+        }
+        denied
+    }
+
     fn repositories_away(&self) -> Vec<(String, String)> {
         let answers = self.ask_all(|_| Ok(true));
         answers.into_iter().filter_map(|(name, answer)| Some((name, answer.err()?.what))).collect()
@@ -291,10 +341,10 @@ impl World for Machine<'_> {
 impl Machine<'_> {
     /// Asks every repository of the cluster side by side; one that does not answer in time counts
     /// as away.
-    fn ask_all(
+    fn ask_all<T: Send + 'static>(
         &self,
-        ask: impl Fn(&Repository) -> Result<bool, Explanation> + Clone + Send + 'static,
-    ) -> Vec<(String, Result<bool, Explanation>)>
+        ask: impl Fn(&Repository) -> Result<T, Explanation> + Clone + Send + 'static,
+    ) -> Vec<(String, Result<T, Explanation>)>
     where
         Self: Sized,
     {

@@ -210,6 +210,13 @@ pub trait World {
 
     fn base(&self) -> String;
 
+    /// Base backups that failed in this run, the plan's last.
+    fn failed_bases(&self) -> Vec<String>;
+
+    /// Base backups of this cluster that did not fail in this run, as far as their repositories answer;
+    /// `None` where none is seen and a repository did not answer.
+    fn other_bases(&self) -> Option<Vec<String>>;
+
     /// Whether `postmaster.pid` is proven to be left over, and how; or why not.
     ///
     /// # Errors
@@ -227,6 +234,9 @@ pub trait World {
 
     /// Repositories that the recovery fetches from.
     fn repositories_asked(&self) -> Vec<String>;
+
+    /// Whose keys do not open now, and why: repositories that are asked, and the server's own user.
+    fn keys_denied(&self) -> Vec<(String, String)>;
 
     /// Repositories that cannot be asked now, and why.
     fn repositories_away(&self) -> Vec<(String, String)>;

@@ -1,7 +1,7 @@
 //! The disk is full: while the base is copied, while a WAL file is fetched, or while the server
 //! replays. Names what could go; deletes nothing.
 
-use super::{Ground, LOOK_AGAIN, Scene, World, by_people, evidence, trouble};
+use super::{Ground, LOOK_AGAIN, OTHER_DISK, Scene, World, by_people, evidence, trouble};
 use crate::engine::incident::trouble::Trouble;
 use humansize::{BINARY, format_size};
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     // The recovery may be there already.
     let alternative = world.alternative().filter(|other| *other != data);
     let other = by_people(
-        "other-disk",
+        OTHER_DISK,
         "Recover on another disk",
         match &alternative {
             Some(path) => format!(
@@ -90,7 +90,7 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
         _ if is_elsewhere => None,
         Ground::InPlace => Some(other),
         Ground::Copy => Some(by_people(
-            "other-disk",
+            OTHER_DISK,
             "Make the copy on another disk",
             "Cancel (X), put everything back (U: the copy is taken down), and bring the parts with \
              lifeboat restore-parts --work-directory and a folder on another disk.",

@@ -18,6 +18,9 @@ struct Told {
     end: Option<Lsn>,
     ground: Option<Ground>,
     ends_with_base: bool,
+    failed_before: Vec<String>,
+    no_other: bool,
+    denied: Vec<(String, String)>,
 }
 
 impl World for Told {
@@ -68,6 +71,12 @@ impl World for Told {
     fn base(&self) -> String {
         String::from("set-20250113-020000")
     }
+    fn failed_bases(&self) -> Vec<String> {
+        self.failed_before.iter().cloned().chain([self.base()]).collect()
+    }
+    fn other_bases(&self) -> Option<Vec<String>> {
+        Some(if self.no_other { Vec::new() } else { vec![String::from("set-other")] })
+    }
     fn pid_file_is_stale(&self) -> Result<String, String> {
         self.stale.clone().ok_or_else(|| String::from("process 77 is that server, and lives"))
     }
@@ -82,6 +91,9 @@ impl World for Told {
     }
     fn repositories_asked(&self) -> Vec<String> {
         ["near", "far"].map(String::from).to_vec()
+    }
+    fn keys_denied(&self) -> Vec<(String, String)> {
+        self.denied.clone()
     }
     fn repositories_away(&self) -> Vec<(String, String)> {
         self.away.clone()
@@ -419,4 +431,86 @@ fn a_log_that_ends_before_it_is_known_to_end_is_a_missing_file() {
     let found = recognise(&Scene::new("replay", &failure, vec![line.to_owned()]), &told).unwrap();
     assert_eq!((&*found.name, ids(&found)), ("missing-wal", vec![FETCH_ELSEWHERE, STOP_AT_GAP]));
     assert!(found.what.contains("000000010000000000000004"), "{}", found.what);
+}
+
+#[test]
+fn another_backup_is_none_that_failed_and_where_none_is_left_that_is_said() {
+    let log = format!("{AT} PANIC:  WAL contains references to invalid pages");
+    let failed_before = vec![String::from("set-20250114-020000")];
+    let told = Told { failed_before: failed_before.clone(), ..Told::default() };
+    let found = of_log("replay", &log, &told).unwrap();
+    assert_eq!(ids(&found), [OTHER_BASE, LOOK_AGAIN]);
+    let words = &found.cures[0].does;
+    assert!(words.contains("without set-20250114-020000 and set-20250113-020000"), "{words}");
+    let told = Told { failed_before, no_other: true, ..Told::default() };
+    let found = of_log("replay", &log, &told).unwrap();
+    assert_eq!(ids(&found), [LOOK_AGAIN, "no-other-base"]);
+    assert!(found.cures.iter().all(|cure| cure.by == By::People), "{found:#?}");
+    assert!(found.cures[1].does.contains("set-20250114-020000"), "{found:#?}");
+}
+
+#[test]
+fn a_key_that_does_not_open_is_no_absent_repository_and_no_damaged_backup() {
+    let denied = |names: &[&str]| Told {
+        denied: names.iter().map(|n| ((*n).to_owned(), String::from("why"))).collect(),
+        // Such a repository is not opened at all.
+        away: names.iter().map(|n| ((*n).to_owned(), String::from("why"))).collect(),
+        ..Told::default()
+    };
+    let own = |kind, what: &str, world: &Told| {
+        let failure = failure(kind, what);
+        recognise(&Scene::new("restore-base", &failure, Vec::new()), world).unwrap()
+    };
+    for (kind, what, words) in [
+        (
+            Kind::Config,
+            "The master key file /etc/k cannot be read: Permission denied (os error 13).",
+            "cannot be had",
+        ),
+        (
+            Kind::Config,
+            "A secret is not secret: others can read the master key file /etc/k (its mode is 0644).",
+            "cannot be had",
+        ),
+        (
+            Kind::Config,
+            "The command vault that gives the master key failed: it ended with 1.",
+            "cannot be had",
+        ),
+        (
+            Kind::Integrity,
+            "The master key does not fit the data key 20250113T020000-9f: /etc/k holds another key.",
+            "is not the one",
+        ),
+        (Kind::NotFound, "The data key 20250113T020000-9f is not in keys.", "A key object"),
+    ] {
+        let found = own(kind, what, &denied(&["near", "far"]));
+        assert_eq!((&*found.name, ids(&found)), ("denied-key", vec![LOOK_AGAIN]), "{what}");
+        assert!(found.what.contains(words), "{what}: {}", found.what);
+        assert_eq!(found.cures[0].with, [key::TRIED]);
+    }
+    // Where another repository's key opens, it can be gone on with that one alone.
+    let what = "The master key file /etc/k cannot be read: gone.";
+    let one = own(Kind::Config, what, &denied(&["near"]));
+    assert_eq!(ids(&one), [LOOK_AGAIN, WITHOUT]);
+    assert_eq!(one.cures[1].with, ["near"]);
+    // Mended before anybody looked.
+    assert_eq!(ids(&own(Kind::Config, what, &Told::default())), [GO_ON]);
+
+    // In the server's log the program that fetches tells it, and the server only that it stopped.
+    let log = |why: &str| {
+        format!(
+            "restore-wal: 000000010000000000000004 could not be had from the repository near. {why}\n\
+             x FATAL:  could not restore file \"000000010000000000000004\" from archive: child \
+             process exited with exit code 200"
+        )
+    };
+    let found = of_log("replay", &log(what), &denied(&["near", "far"])).unwrap();
+    assert_eq!((&*found.name, ids(&found)), ("denied-key", vec![LOOK_AGAIN]));
+    let other = of_log("replay", &log("No answer."), &denied(&["near"])).unwrap();
+    assert_ne!(other.name, "denied-key");
+    // That a key did open is no trouble.
+    let opened =
+        failure(Kind::Unreachable, "The backup's data key 1 was unwrapped. It is not in use.");
+    assert_eq!(recognise(&Scene::new("replay", &opened, Vec::new()), &Told::default()), None);
 }

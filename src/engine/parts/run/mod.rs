@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 
+pub use prove::of_tables;
 pub use steps::of as steps;
 
 /// Parts that are offered; more are named by their schema or database.
@@ -223,15 +224,7 @@ impl Rig {
                     true => self.runtime.block_on(partitions(copy, &wanted.database, &seen))?,
                     false => Vec::new(),
                 };
-                Ok(PartsLook {
-                    part: part.clone(),
-                    absent: seen.absent.iter().map(|table| table.name.to_string()).collect(),
-                    schema_absent: seen.schema_absent,
-                    differences: seen.differences,
-                    missing_roles: seen.missing_roles,
-                    partitions,
-                    whole: None,
-                })
+                Ok(PartsLook::of(part.clone(), seen, partitions))
             }
         })
     }
@@ -363,7 +356,10 @@ fn first_look(plan: &Plan, connection: &str) -> Option<Part> {
 }
 
 /// The partitions of what was looked at.
-async fn partitions(
+///
+/// # Errors
+/// Where the copy does not answer.
+pub async fn partitions(
     copy: &Sandbox,
     database: &str,
     seen: &work::Seen,
