@@ -9,6 +9,7 @@ mod master;
 use super::args;
 use super::output;
 use crate::engine::config::{self, Config};
+use crate::engine::drill::auto::ABORTED;
 use crate::engine::drill::record::{self, Record};
 use crate::engine::drill::sandbox::DEFAULT_SIZE_MB;
 use crate::engine::drill::scenario::{self, Link};
@@ -247,7 +248,18 @@ fn alone(
     } else {
         told(&held.outcome)?;
     }
-    book.keep(&held, "auto")?;
+    let kept = book.keep(&held, "auto");
+    if held.outcome.outcome == ABORTED {
+        // What cannot be kept changes nothing of the drill's end.
+        kept.unwrap_or_else(|error| output::warn(&format!("not recorded: {}", error.what)));
+        return Err(Explanation::new(
+            Kind::Cancelled,
+            held.outcome.reasons.first().cloned().unwrap_or_default(),
+            "Nothing outside the sandbox was touched.",
+            "Start it again when you like.",
+        ));
+    }
+    kept?;
     Ok(code(&held.outcome))
 }
 
@@ -391,15 +403,13 @@ pub(super) fn briefing(name: &str, config: &Config) -> Result<Briefing, Explanat
         scenario::load(name).map_err(|e| e.explanation())?
     };
     let hints = scenario.hints_in(root);
+    let target = scenario.target();
     Ok(Briefing {
         title: scenario.title,
         story: scenario.briefing.lines().map(str::to_owned).collect(),
         objective: scenario.objective,
         hints,
-        targets: Targets {
-            rpo_seconds: scenario.rpo_seconds.map(|seconds| seconds as u64),
-            rto_seconds: scenario.rto_seconds as u64,
-        },
+        targets: Targets { rpo_seconds: target.rpo_seconds, rto_seconds: target.rto_seconds },
     })
 }
 

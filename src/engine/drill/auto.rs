@@ -151,25 +151,41 @@ pub fn first_report(scenario: &Scenario, injects: &[Inject], struck_at: Timestam
 }
 
 /// Leads the incident from assessment to report, then scores it. A recovery that fails is an
-/// outcome, not an error.
+/// outcome, not an error, and so is a drill that was ended before its end.
 ///
 /// # Errors
 /// Where the drill itself breaks: no truth was recorded, or its ledger is gone.
 pub fn run_auto(
     sandbox: &mut Sandbox,
     play: &Play<'_>,
-    seat: &mut Seat,
     say: Say<'_>,
 ) -> Result<Outcome, DrillError> {
     let begun = Instant::now();
-    let led = lead(sandbox, play, seat, say);
-    if let Some(why) = play.director.over() {
-        return Err(DrillError::Over { why });
-    }
-    sandbox.end_traffic();
-    say("Comparing what is there with what was there before the incident");
-    let outcome = judge(sandbox, play, seat.incident(), led.err())?;
+    let ended = held(sandbox, play, say);
+    let outcome = match play.director.over() {
+        None => ended?,
+        Some(why) => {
+            sandbox.end_traffic();
+            // By the journal: who spoke with the runner may not have heard its last.
+            let incident = super::declared(sandbox)?;
+            aborted(sandbox, play, incident.as_ref(), &why)
+        }
+    };
     Ok(Outcome { seconds: begun.elapsed().as_secs_f64(), ..outcome })
+}
+
+fn held(sandbox: &mut Sandbox, play: &Play<'_>, say: Say<'_>) -> Result<Outcome, DrillError> {
+    if play.has("misleading-names") {
+        be_misled(sandbox, play, say)?;
+    }
+    let mut seat = Seat::take(sandbox, play.scenario)?;
+    let led = lead(sandbox, play, &mut seat, say);
+    sandbox.end_traffic();
+    if play.director.over().is_some() {
+        return Err(DrillError::Interrupted);
+    }
+    say("Comparing what is there with what was there before the incident");
+    judge(sandbox, play, seat.incident(), led.err())
 }
 
 /// Believes the name in the first report: an incident on the cluster that is called so has to be
@@ -177,9 +193,9 @@ pub fn run_auto(
 ///
 /// # Errors
 /// Where it was not refused.
-pub fn be_misled(sandbox: &Sandbox, scenario: &Scenario, say: Say<'_>) -> Result<(), DrillError> {
+fn be_misled(sandbox: &Sandbox, play: &Play<'_>, say: Say<'_>) -> Result<(), DrillError> {
     say(&format!("Assessment of {DECOY}, as the first report has it"));
-    let mut seat = Seat::take_on(sandbox, scenario, DECOY)?;
+    let mut seat = Seat::take_on(sandbox, play.scenario, DECOY)?;
     seat.ask(Command::ProbeServer, SHORT)?;
     let target = Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
     let refused = match seat.ask(Command::CheckReach { target }, LONG) {
@@ -193,7 +209,7 @@ pub fn be_misled(sandbox: &Sandbox, scenario: &Scenario, say: Say<'_>) -> Result
     };
     say(&format!("Refused: {}", refused.what));
     let summary = String::from("The report named the wrong cluster; nothing was done here.");
-    seat.ask(Command::Close { summary }, SHORT).map(drop)
+    command(play, &mut seat, &Command::Close { summary }, SHORT, say)
 }
 
 /// The way of the screens.
@@ -270,8 +286,9 @@ fn suggestion(seat: &mut Seat) -> Result<Target, DrillError> {
 /// Chooses a target that was proven; where others can mend what is missing, once more after that.
 fn take(play: &Play<'_>, seat: &mut Seat, target: &Target, say: Say<'_>) -> Result<(), DrillError> {
     say(&format!("Chosen: {target}"));
+    let relieved = |when| play.director.relieve(when, RELIEF);
     let reach = match seat.ask(Command::CheckReach { target: target.clone() }, LONG)? {
-        Answer::Reach(reach) if !reach.reachable && play.director.relieve(RELIEF) => {
+        Answer::Reach(reach) if !reach.reachable && relieved(When::Incident) => {
             say(&format!("Refused: {}", DrillError::Engine(guard::unreachable(&reach))));
             match seat.ask(Command::CheckReach { target: target.clone() }, LONG)? {
                 Answer::Reach(reach) => reach,
@@ -305,7 +322,7 @@ fn choose_full(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), Dri
     say("Recovery point: a full restore to the end of the archive");
     let ask = Command::ChooseFull(FullRestore { to_end: true, ..FullRestore::default() });
     let refused = match command(play, seat, &ask, LONG, say) {
-        Err(error) if play.director.relieve(RELIEF) => error,
+        Err(error) if play.director.relieve(When::Incident, RELIEF) => error,
         other => return other,
     };
     say(&format!("Refused: {refused}"));
@@ -321,7 +338,7 @@ fn command(
     say: Say<'_>,
 ) -> Result<(), DrillError> {
     match seat.ask(command.clone(), limit) {
-        Err(error) if play.has("commander-absent") && play.director.relieve(RELIEF) => {
+        Err(error) if play.director.relieve(When::Beforehand, RELIEF) => {
             say(&format!("Refused: {error} Escalated, and taken up again"));
             seat.again()?;
             seat.ask(command.clone(), limit).map(drop)
@@ -476,7 +493,7 @@ fn cure(
         let by_us = |cure: &&Cure| cure.by != By::People || cure.id == LOOK_AGAIN;
         trouble.cures.iter().find(by_us).cloned()
     });
-    let relieved = play.director.relieve(RELIEF);
+    let relieved = play.director.relieve(When::Restore, RELIEF);
     let Some(cure) = proposed else {
         if relieved {
             say("What was missing is back: the step is run again");
@@ -538,6 +555,8 @@ pub fn judge(
         path: sandbox.root().to_path_buf(),
         why: String::from("no incident was staged in it"),
     })?;
+    // It is the recovery's, also where a salvage is under way behind it.
+    let incident = &*incident.settled();
     let scenario = play.scenario;
     let folder = super::director::newest_incident(sandbox.root());
     let entries = folder
@@ -564,7 +583,10 @@ pub fn judge(
     } else {
         match &scenario.incident {
             Disaster::Statement(_) => {
-                (tables, own) = score::of(sandbox, &truth, aside.as_deref(), verifybackup)?;
+                let salvaged: Vec<_> =
+                    incident.salvages.iter().flat_map(|one| one.brought()).collect();
+                (tables, own) =
+                    score::of_salvaged(sandbox, &truth, aside.as_deref(), verifybackup, &salvaged)?;
                 let last_kept = incident.reach.as_ref().and_then(|reach| reach.last_kept.as_ref());
                 // A recovery point after the bad statement loses no data, and does not help either.
                 rpo_seconds = last_kept
@@ -724,7 +746,7 @@ pub fn aborted(
         injects: play.director.struck(),
         seed: play.seed,
         seconds: 0.0,
-        kept: Vec::new(),
+        kept: sandbox.is_kept().then(|| sandbox.root().to_path_buf()).into_iter().collect(),
         copy: sandbox.copied().map(super::copy::Copied::told),
         limits: Vec::new(),
         teardown: Vec::new(),
@@ -735,6 +757,7 @@ pub fn aborted(
 #[must_use]
 pub fn left_off(incident: &Incident, play: &Play<'_>) -> Option<DrillError> {
     use crate::engine::explain::{Explanation, Kind};
+    let incident = &*incident.settled();
     let begun = incident.steps.iter().any(|step| step.attempts > 0);
     match (&play.scenario.incident, incident.status) {
         (_, RunStatus::Finished) => None,

@@ -14,7 +14,7 @@
 //!   master/            where a drill has a game master: theirs alone
 //!   state/             incidents
 //!   socket/            the server's sockets; there is no port on the network
-//!   lifeboat.toml
+//!   lifeboat.toml, runbook.toml
 //!   ledger.jsonl, truth.json      for scoring alone
 //! ```
 //!
@@ -42,6 +42,7 @@ use crate::engine::explain::{Explain, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::{Role, Tier};
 use crate::engine::postgres::{child, discovery};
+use crate::engine::runbook::Runbook;
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use std::fs;
@@ -59,6 +60,8 @@ pub const CLUSTER: &str = "shop";
 pub const REPOSITORY: &str = "local";
 /// The far repository's, where there is one.
 pub const FAR: &str = "far";
+/// The scenario's targets, laid over the runbook.
+const RUNBOOK: &str = "runbook.toml";
 /// A cluster that nobody uses, for an inject.
 pub const DECOY: &str = "shop-primary";
 /// Megabytes (10^6 bytes) where none are asked for.
@@ -89,8 +92,8 @@ pub struct Options {
 /// What a scenario wants of its sandbox beside the shop.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Setup {
-    /// The scenario's name, for its own configuration.
-    pub scenario: Option<String>,
+    /// The scenario: its name and its targets are in the sandbox's configuration.
+    pub scenario: Option<Scenario>,
     /// A second repository.
     pub far: bool,
     /// A second cluster, with a name that misleads.
@@ -245,7 +248,7 @@ impl Sandbox {
         if reading.is_none() {
             sandbox.check_space(options.size_mb)?;
         }
-        sandbox.furnish(&options.lifeboat)?;
+        sandbox.furnish(&options.lifeboat, setup.scenario.as_ref())?;
         match reading {
             Some(reading) => {
                 if let Err(error) = sandbox.bring(reading, say) {
@@ -552,12 +555,7 @@ impl Sandbox {
     /// # Errors
     /// Where it cannot be written.
     pub fn keep_scenario(&self, scenario: &Scenario) -> Result<(), DrillError> {
-        let path = self.root().join("scenario.toml");
-        let text = toml::to_string(scenario).map_err(|error| {
-            DrillError::file(&path, "it could not be written")(std::io::Error::other(error))
-        })?;
-        files::create(&path, text.as_bytes(), 0o600)
-            .map_err(DrillError::file(&path, "it could not be written"))
+        write_text(&self.root().join("scenario.toml"), toml::to_string(scenario))
     }
 
     /// Asks the server for a row with one text; for the drill's own staging.
@@ -663,7 +661,7 @@ impl Sandbox {
 
     /// Folders, key, program, configuration: ours where we run or read them as who we are, the
     /// server's user's where the server writes.
-    fn furnish(&self, lifeboat: &Path) -> Result<(), DrillError> {
+    fn furnish(&self, lifeboat: &Path, scenario: Option<&Scenario>) -> Result<(), DrillError> {
         let (root, user) = (self.root(), &self.server.user);
         for name in ["bin", "keys", "state"] {
             let folder = root.join(name);
@@ -698,13 +696,21 @@ impl Sandbox {
             .and_then(|_| fs::set_permissions(&program, PermissionsExt::from_mode(0o755)))
             .map_err(DrillError::file(&program, "the program could not be copied there"))?;
         lend(&program, user)?;
-        let path = &self.config.path;
-        let text = toml::to_string(&self.config).map_err(|error| {
-            DrillError::file(path, "it could not be written")(std::io::Error::other(error))
-        })?;
-        files::create(path, text.as_bytes(), 0o600)
-            .map_err(DrillError::file(path, "it could not be written"))?;
-        lend(path, user)
+        if let Some(scenario) = scenario {
+            write_text(&root.join(RUNBOOK), scenario.runbook())?;
+            lend(&root.join(RUNBOOK), user)?;
+        }
+        write_text(&self.config.path, toml::to_string(&self.config))?;
+        lend(&self.config.path, user)
+    }
+
+    /// The runbook that its configuration names.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn runbook(&self) -> Result<Runbook, DrillError> {
+        Runbook::load(self.config.runbook.as_deref())
+            .map_err(|error| DrillError::Engine(error.explanation()))
     }
 
     /// Lets the server's user into the cluster's folder. Until then only we can enter it: what is
@@ -799,16 +805,7 @@ impl Drop for Sandbox {
 }
 
 async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut end)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = end.recv() => {}
-    }
+    super::watch::Asked::new().first().await;
     asked.store(true, Ordering::SeqCst);
     let cleared = tokio::task::spawn_blocking(move || {
         if keep { Ok(Cleared::default()) } else { place::clear(&root) }
@@ -827,6 +824,13 @@ fn lose_all(cluster: &Folder) -> std::io::Result<()> {
     }
     let spaces = cluster.below(SPACES)?;
     spaces.names()?.into_iter().try_for_each(|oid| spaces.remove(oid))
+}
+
+/// A new file of ours with that text.
+fn write_text(path: &Path, text: Result<String, toml::ser::Error>) -> Result<(), DrillError> {
+    let fail = || DrillError::file(path, "it could not be written");
+    let text = text.map_err(|error| fail()(std::io::Error::other(error)))?;
+    files::create(path, text.as_bytes(), 0o600).map_err(fail())
 }
 
 fn make_folder(path: &Path) -> Result<(), DrillError> {
@@ -918,7 +922,7 @@ fn configuration(root: &Path, cluster: &Cluster, setup: &Setup) -> Config {
     let us = name_of(nix::unistd::geteuid().as_raw());
     Config {
         state_directory: Some(root.join("state")),
-        runbook: None,
+        runbook: setup.scenario.as_ref().map(|_| root.join(RUNBOOK)),
         clusters,
         repositories,
         operators: vec![Operator { user: us, role: Role::Commander }],
@@ -930,7 +934,7 @@ fn configuration(root: &Path, cluster: &Cluster, setup: &Setup) -> Config {
         escalation: Default::default(),
         catalogue: None,
         sandbox: crate::engine::config::Sandbox {
-            scenario: setup.scenario.clone(),
+            scenario: setup.scenario.as_ref().map(|scenario| scenario.name.clone()),
             ..crate::engine::config::Sandbox::default()
         },
         path: root.join("lifeboat.toml"),
