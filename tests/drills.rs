@@ -197,6 +197,13 @@ fn what_cannot_be_held_is_refused_before_anything_is_made() {
         assert_eq!(done.status.code(), Some(code), "{arguments:?}: {error}");
         assert!(error.contains(word), "{arguments:?}: {error}");
     }
+    // What an earlier drill left in the file does not read as this one's.
+    let junit = bench.0.path().join("drill.xml");
+    fs::write(&junit, "<testsuite tests=\"1\" failures=\"0\" errors=\"0\"/>").unwrap();
+    let unfit = ["cross-region", "--auto", "--inject", "damaged-backup", "--junit"];
+    assert!(!bench.run(&[&unfit[..], &[junit.to_str().unwrap()]].concat()).status.success());
+    let told = fs::read_to_string(&junit).unwrap();
+    assert!(told.contains("errors=\"1\""), "{told}");
     bench.is_clear();
 }
 
