@@ -9,7 +9,7 @@ mod master;
 use super::args;
 use super::output;
 use crate::engine::config::{self, Config};
-use crate::engine::drill::auto::ABORTED;
+use crate::engine::drill::outcome::ABORTED;
 use crate::engine::drill::record::{self, Record};
 use crate::engine::drill::sandbox::DEFAULT_SIZE_MB;
 use crate::engine::drill::scenario::{self, Link};

@@ -1,6 +1,6 @@
 //! A drill as JUnit's XML, for whoever runs it from a build server. Owns the form alone.
 
-use super::auto::Outcome;
+use super::outcome::Outcome;
 use crate::engine::incident::facts::Verdict;
 use std::fmt::Write;
 
@@ -154,7 +154,7 @@ mod tests {
         let file = without_outcome("table-loss", "There was no <room>.");
         assert!(file.contains("tests=\"1\" failures=\"0\" errors=\"1\""), "{file}");
         assert!(file.contains("There was no &lt;room&gt;."), "{file}");
-        let aborted = xml(&outcome(crate::engine::drill::auto::ABORTED));
+        let aborted = xml(&outcome(crate::engine::drill::outcome::ABORTED));
         assert!(aborted.contains("failures=\"0\" errors=\"1\""), "{aborted}");
         let mut left = outcome("VERIFIED");
         left.torn_down(vec![Check { verdict: Verdict::Failed, ..left.checks[0].clone() }]);

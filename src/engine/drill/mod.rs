@@ -21,8 +21,10 @@ pub mod floor;
 pub mod hints;
 pub mod inject;
 pub mod isolation;
+pub mod judge;
 pub mod junit;
 pub mod master;
+pub mod outcome;
 pub mod pairs;
 pub mod place;
 pub mod processes;
@@ -40,8 +42,9 @@ pub mod traffic;
 pub mod user;
 pub mod watch;
 
-pub use auto::{Outcome, Play};
+pub use auto::Play;
 pub use error::DrillError;
+pub use outcome::Outcome;
 pub use sandbox::{Options, Sandbox, Say};
 
 use crate::engine::config::Config;
@@ -332,9 +335,9 @@ pub fn conclude(live: &mut LiveDrill, seed: u64) -> Result<Option<Held>, DrillEr
     live.sandbox.end_traffic();
     let Some(incident) = declared(&live.sandbox)? else { return Ok(None) };
     held(live, seed, |live, play| {
-        let ended_by = auto::left_off(&incident, play);
+        let ended_by = judge::left_off(&incident, play);
         let begun = incident.clocks.declared;
-        let ended = auto::judge(&live.sandbox, play, &incident, ended_by)?;
+        let ended = judge::judge(&live.sandbox, play, &incident, ended_by)?;
         let seconds =
             begun.map_or(0.0, |at| jiff::Timestamp::now().duration_since(at).as_secs_f64());
         Ok(Outcome { seconds, ..ended })
@@ -353,7 +356,7 @@ pub fn give_up(live: &mut LiveDrill, seed: u64, why: &str) -> Result<Option<Held
     if incident.is_none() && live.director.facilitation().is_none() {
         return Ok(None);
     }
-    held(live, seed, |live, play| Ok(auto::aborted(&live.sandbox, play, incident.as_ref(), why)))
+    held(live, seed, |live, play| Ok(judge::aborted(&live.sandbox, play, incident.as_ref(), why)))
         .map(Some)
 }
 

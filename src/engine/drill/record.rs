@@ -2,11 +2,11 @@
 //! evidence. Owns `<state>/drills.jsonl`, which is only added to, and the folders `<state>/drills/`
 //! with each drill's journal, reports and certificate. Never corrects a line.
 
-use super::auto::Outcome;
 use super::card::Card;
 use super::director::newest_incident;
 use super::error::DrillError;
 use super::master::Facilitation;
+use super::outcome::Outcome;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::Check;

@@ -5,7 +5,7 @@
 use super::{Drilled, Facts, Readiness, Repository, judge};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
-use crate::engine::drill::auto::ABORTED;
+use crate::engine::drill::outcome::ABORTED;
 use crate::engine::drill::{record, scenario};
 use crate::engine::files;
 use crate::engine::postgres::discovery;
