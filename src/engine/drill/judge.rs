@@ -117,7 +117,7 @@ pub fn judge(
     if let Some(copied) = sandbox.copied() {
         copied.put_right(&mut validation);
     }
-    if validation.is_empty() && !as_refused {
+    if !has_run(&validation) && !as_refused {
         reasons.push(String::from("The recovered cluster was not validated."));
     }
     for inject in play.injects.iter().filter(|inject| inject.strikes != When::Report) {
@@ -281,11 +281,16 @@ fn untouched_check(untouched: bool) -> Check {
     }
 }
 
+/// Whether any of the checks ran: what is left out as a whole proves nothing.
+fn has_run(checks: &[Check]) -> bool {
+    checks.iter().any(|check| check.verdict != Verdict::NotRun)
+}
+
 fn verdict(led_to_the_end: bool, validation: &[Check], own: &[Check]) -> Verdict {
     if !led_to_the_end {
         return Verdict::Failed;
     }
-    if validation.is_empty() || own.is_empty() {
+    if !has_run(validation) || own.is_empty() {
         return Verdict::CouldNotVerify;
     }
     let configured = validation.iter().map(|c| c.verdict).filter(|v| *v != Verdict::NotRun);
@@ -327,6 +332,7 @@ mod tests {
         assert_eq!(verdict(true, &good, &good), Verified);
         assert_eq!(verdict(true, &[with(Verified), with(NotRun)], &good), Verified);
         assert_eq!(verdict(true, &[], &good), CouldNotVerify);
+        assert_eq!(verdict(true, &[with(NotRun), with(NotRun)], &good), CouldNotVerify);
         assert_eq!(verdict(true, &good, &[with(NotRun)]), CouldNotVerify);
         assert_eq!(verdict(true, &[with(NotRun)], &[with(NotRun)]), CouldNotVerify);
         assert_eq!(verdict(true, &good, &[with(Failed)]), Failed);

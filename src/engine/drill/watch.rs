@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long the drill may take to come to its end.
-const ENDING: Duration = Duration::from_secs(60);
+/// How long the drill may take to come to its end. With the clearing behind it, less than whoever asked
+/// waits for it: see `schedule::drill` and `drill abort`.
+const ENDING: Duration = Duration::from_secs(35);
 /// How long what it waits for may take; the last third of that it is forced.
 const POLITE: Duration = Duration::from_secs(6);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
