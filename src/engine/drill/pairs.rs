@@ -71,7 +71,8 @@ mod tests {
         for one in &all {
             for other in &all {
                 let found = clash(one, other, false);
-                assert_eq!(found, clash(other, one, false), "whichever comes first");
+                let back = clash(other, one, false);
+                assert_eq!(found.is_some(), back.is_some(), "whichever comes first");
                 let word = if is(&one_report, one, other) {
                     Some("only one can be heard")
                 } else if is(&never_met, one, other) {

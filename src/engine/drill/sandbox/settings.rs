@@ -158,6 +158,9 @@ fn probes(volume: Volume) -> Vec<Probe> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::drill::user;
+    use crate::engine::postgres::discovery;
+    use std::path::PathBuf;
 
     #[test]
     fn the_configuration_survives_being_written_and_read() {
