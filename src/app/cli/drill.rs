@@ -9,6 +9,7 @@ mod master;
 use super::args;
 use super::output;
 use crate::engine::config::{self, Config};
+use crate::engine::drill::outcome::ABORTED;
 use crate::engine::drill::record::{self, Record};
 use crate::engine::drill::sandbox::DEFAULT_SIZE_MB;
 use crate::engine::drill::scenario::{self, Link};
@@ -62,8 +63,9 @@ fn hold(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<ExitCod
         options.directory.clone_from(&real.sandbox.directory);
         options.user.clone_from(&real.sandbox.user);
     }
-    let mut wish = wish(real, args, name)?;
     let book = Book::of(real, args)?;
+    book.without_outcome(name, "The drill did not come to its end.")?;
+    let mut wish = wish(real, args, name)?;
     wish.source = source(real, args, &book)?;
     cpu::sweep();
     // Held to the end; what the drill starts inherits it.
@@ -206,6 +208,22 @@ impl Book {
         Ok(Self { state, junit: args.junit.clone() })
     }
 
+    /// Writes JUnit's file for a drill that has no outcome, or none yet: what an earlier one left there
+    /// is not this one's.
+    fn without_outcome(&self, scenario: &str, why: &str) -> Result<(), Explanation> {
+        let Some(path) = &self.junit else { return Ok(()) };
+        files::replace(path, junit::without_outcome(scenario, why).as_bytes(), 0o644).map_err(
+            |error| {
+                Explanation::new(
+                    Kind::Storage,
+                    format!("{} could not be written: {error}.", path.display()),
+                    "Nothing was made.",
+                    "Name another file with --junit.",
+                )
+            },
+        )
+    }
+
     /// Keeps what was held; what cannot be kept is told, and costs the outcome nothing.
     fn keep(&self, held: &Held, mode: &str) -> Result<(), Explanation> {
         if let Some(path) = &self.junit {
@@ -241,13 +259,30 @@ fn alone(
 ) -> Result<ExitCode, Explanation> {
     let begun = Instant::now();
     let say = |text: &str| tell(begun, text);
-    let held = drill::run(wish, options, &say).map_err(|e| e.explanation())?;
+    let name = wish.scenario.name.clone();
+    let held = drill::run(wish, options, &say).map_err(|e| {
+        let why = e.explanation();
+        // Whatever it was, it is told; the file says already that the drill did not come to its end.
+        let _ = book.without_outcome(&name, &why.to_string());
+        why
+    })?;
     if args.json {
         output::json(&held.outcome)?;
     } else {
         told(&held.outcome)?;
     }
-    book.keep(&held, "auto")?;
+    let kept = book.keep(&held, "auto");
+    if held.outcome.outcome == ABORTED {
+        // What cannot be kept changes nothing of the drill's end.
+        kept.unwrap_or_else(|error| output::warn(&format!("not recorded: {}", error.what)));
+        return Err(Explanation::new(
+            Kind::Cancelled,
+            held.outcome.reasons.first().cloned().unwrap_or_default(),
+            "Nothing outside the sandbox was touched.",
+            "Start it again when you like.",
+        ));
+    }
+    kept?;
     Ok(code(&held.outcome))
 }
 
@@ -391,15 +426,13 @@ pub(super) fn briefing(name: &str, config: &Config) -> Result<Briefing, Explanat
         scenario::load(name).map_err(|e| e.explanation())?
     };
     let hints = scenario.hints_in(root);
+    let target = scenario.target();
     Ok(Briefing {
         title: scenario.title,
         story: scenario.briefing.lines().map(str::to_owned).collect(),
         objective: scenario.objective,
         hints,
-        targets: Targets {
-            rpo_seconds: scenario.rpo_seconds.map(|seconds| seconds as u64),
-            rto_seconds: scenario.rto_seconds as u64,
-        },
+        targets: Targets { rpo_seconds: target.rpo_seconds, rto_seconds: target.rto_seconds },
     })
 }
 

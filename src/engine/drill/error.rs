@@ -15,6 +15,8 @@ pub enum DrillError {
     UnknownInject { name: String, known: String },
     #[error("the inject {inject} does not fit {scenario}")]
     Unfit { inject: String, scenario: String },
+    #[error("these injects cannot be in one drill: {why}")]
+    Clash { why: String },
     #[error("{0}")]
     Rail(String),
     #[error("{why}")]
@@ -77,6 +79,9 @@ impl Explain for DrillError {
             }
             Self::Unfit { .. } => {
                 of(Kind::Config, "lifeboat drill show SCENARIO lists the injects that fit.")
+            }
+            Self::Clash { .. } => {
+                of(Kind::Config, "Leave one of them out; hold another drill with it.")
             }
             Self::Rail(_) => of(
                 Kind::Refused,

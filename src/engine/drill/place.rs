@@ -26,7 +26,7 @@ use std::time::Duration;
 const MARK: &str = ".lifeboat-sandbox.json";
 const PREFIX: &str = "lifeboat-drill-";
 /// What a sandbox holds at its top; anything else there is not ours and stays.
-const ENTRIES: [&str; 14] = [
+const ENTRIES: [&str; 15] = [
     "away",
     "bin",
     "cluster",
@@ -36,6 +36,7 @@ const ENTRIES: [&str; 14] = [
     "lifeboat.toml",
     "master",
     "repository",
+    "runbook.toml",
     "scenario.toml",
     "socket",
     "state",

@@ -13,10 +13,31 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// Where some are there still after `limit`.
 pub fn end_all_of(root: &Path, limit: Duration) -> Result<(), DrillError> {
+    end(root, limit, |_| true)
+}
+
+/// Ends every Lifeboat of the sandbox at `root`, gently first; its servers run on.
+///
+/// # Errors
+/// Where some are there still after `limit`.
+pub fn end_lifeboats_of(root: &Path, limit: Duration) -> Result<(), DrillError> {
+    end(root, limit, |process| !process.server)
+}
+
+/// Ends every runner of the sandbox at `root`, gently first, and nothing else of it.
+///
+/// # Errors
+/// Where some are there still after `limit`.
+pub fn end_runners_of(root: &Path, limit: Duration) -> Result<(), DrillError> {
+    end(root, limit, |process| is_runner(process.pid))
+}
+
+fn end(root: &Path, limit: Duration, which: fn(&Process) -> bool) -> Result<(), DrillError> {
     let begun = Instant::now();
     let mut round = 0_u32;
     loop {
-        let found = of(root);
+        let mut found = of(root);
+        found.retain(which);
         if found.is_empty() {
             return Ok(());
         }
@@ -52,11 +73,12 @@ pub fn pids_of(root: &Path) -> Vec<i32> {
 /// The runners of the sandbox at `root`.
 #[must_use]
 pub fn runners_of(root: &Path) -> Vec<i32> {
-    let is_runner = |pid: &i32| {
-        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.split(|byte| *byte == 0).nth(1) == Some(b"runner")
-    };
-    pids_of(root).into_iter().filter(is_runner).collect()
+    pids_of(root).into_iter().filter(|pid| is_runner(*pid)).collect()
+}
+
+fn is_runner(pid: i32) -> bool {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    arguments.split(|byte| *byte == 0).nth(1) == Some(b"runner")
 }
 
 /// Whether a process was stopped and waits to be let go on.

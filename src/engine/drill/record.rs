@@ -2,11 +2,11 @@
 //! evidence. Owns `<state>/drills.jsonl`, which is only added to, and the folders `<state>/drills/`
 //! with each drill's journal, reports and certificate. Never corrects a line.
 
-use super::auto::Outcome;
 use super::card::Card;
 use super::director::newest_incident;
 use super::error::DrillError;
 use super::master::Facilitation;
+use super::outcome::Outcome;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::Check;
@@ -64,6 +64,12 @@ pub struct Record {
     /// The configured cluster whose backups it was held on; `None` for a sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// The backup that it was held on a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+    /// Guard rails that this machine could not hold up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unenforced: Vec<String>,
     /// SHA-256 of the incident's journal, hexadecimal.
     pub journal: Option<String>,
     pub version: String,
@@ -148,6 +154,11 @@ impl Record {
             seconds: outcome.seconds,
             card: outcome.card.clone(),
             cluster: outcome.copy.as_ref().map(|copy| copy.cluster.clone()),
+            set: outcome.copy.as_ref().map(|copy| copy.set.clone()),
+            unenforced: outcome.copy.as_ref().map_or_else(Vec::new, |copy| {
+                let open = copy.rails.iter().filter(|rail| !rail.enforced);
+                open.map(|rail| format!("{}: {}", rail.rail, rail.detail)).collect()
+            }),
             journal: evidence.journal.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             held_by: held_by.to_owned(),
@@ -289,7 +300,10 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
     let injects =
         if record.injects.is_empty() { String::from("none") } else { record.injects.join(", ") };
     let ground = match &record.cluster {
-        Some(cluster) => format!("on a copy of the backups of \"{cluster}\""),
+        Some(cluster) => {
+            let set = record.set.as_ref().map_or_else(String::new, |set| format!(" {set}"));
+            format!("on a copy of the backup{set} of \"{cluster}\"")
+        }
         None => String::from("on a throwaway cluster, not on a production system"),
     };
     let _ = write!(
@@ -320,6 +334,13 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
         }
         out.push('\n');
     }
+    if !record.unenforced.is_empty() {
+        out.push_str("## Guard rails that were not enforced\n\n");
+        for rail in &record.unenforced {
+            let _ = writeln!(out, "- {}", rail.replace('\n', " "));
+        }
+        out.push('\n');
+    }
     let card = &record.card;
     let held = match card.hypothesis_held {
         Some(true) => "held",
@@ -339,21 +360,27 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
         card.hints_used,
         card.not_run.len(),
     );
+    if checks.is_empty() {
+        out.push_str("None was run.\n");
+    }
     for check in checks {
         let _ = writeln!(out, "- {}: {}", check.verdict.word(), check.title.replace('\n', " "));
     }
     if let Some(facilitation) = &record.facilitation {
         out.push_str(&observed(facilitation));
     }
+    let journal = match &record.journal {
+        Some(hash) => format!(
+            "its journal has the SHA-256 `{hash}` and lies beside this file, chained line by line"
+        ),
+        None => String::from("no journal of it was kept"),
+    };
     let _ = write!(
         out,
         "\n## By what it can be told\n\n\
          Line {} of the record of drills (`{FILE}`), behind the line with SHA-256 `{}`. Incident {}; \
-         its journal has the SHA-256 `{}` and lies beside this file, chained line by line.\n",
-        line.seq,
-        line.prev,
-        record.incident,
-        record.journal.as_deref().unwrap_or("none"),
+         {journal}.\n",
+        line.seq, line.prev, record.incident,
     );
     out
 }
@@ -469,6 +496,8 @@ pub(super) mod tests {
         let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
         assert!(text.contains("**VERIFIED**: scenario corruption"), "{text}");
         assert!(text.contains("VERIFIED: The recovery time objective is met"), "{text}");
+        assert!(text.contains("SHA-256 `abc` and lies beside this file"), "{text}");
+        assert!(!text.contains("not enforced"), "{text}");
         keep(state.path(), held("FAILED", 5.0), &[], &evidence).unwrap();
         keep(state.path(), held("VERIFIED", 20.0), &[], &evidence).unwrap();
 
@@ -511,6 +540,31 @@ pub(super) mod tests {
         }
         let lines = history(state.path()).unwrap();
         assert_eq!(drills(&lines).next().unwrap().1, &record);
+    }
+
+    /// What was not there is not claimed, and a rail that did not stand is told.
+    #[test]
+    fn a_certificate_says_what_is_missing() {
+        let rail = String::from("No packet leaves the machine: namespaces are not to be had");
+        let record = Record {
+            cluster: Some(String::from("orders")),
+            set: Some(String::from("20270115-020000")),
+            unenforced: vec![rail.clone()],
+            ..held("ABORTED", 1.0)
+        };
+        let state = tempfile::tempdir().unwrap();
+        let (_, folder) = keep(state.path(), record, &[], &Evidence::default()).unwrap();
+        let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
+        for words in [
+            "**ABORTED**",
+            "on a copy of the backup 20270115-020000 of \"orders\"",
+            "None was run.",
+            "no journal of it was kept",
+            &rail,
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(!text.contains("lies beside"), "{text}");
     }
 
     #[test]

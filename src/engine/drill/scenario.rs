@@ -4,7 +4,8 @@
 
 use super::error::DrillError;
 use super::hints::Hint;
-use super::inject;
+use super::{inject, pairs};
+use crate::engine::runbook::ScenarioTarget;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,32 @@ impl Scenario {
         let lifeboat = format!("{} --config {}", program.display(), config.display());
         let told = |hint: &Hint| Hint { text: hint.text.replace("{lifeboat}", &lifeboat), ..*hint };
         self.hints.iter().map(told).collect()
+    }
+
+    /// What it is measured by, as a runbook says it. Whole seconds.
+    #[must_use]
+    pub fn target(&self) -> ScenarioTarget {
+        ScenarioTarget {
+            id: self.name.clone(),
+            title: self.title.clone(),
+            objective: self.objective.clone(),
+            rpo_seconds: self.rpo_seconds.map(|seconds| seconds.round() as u64),
+            rto_seconds: self.rto_seconds.round() as u64,
+            omit: false,
+        }
+    }
+
+    /// A runbook of the built-in one and of its own targets: all that looks at an incident of its
+    /// drill goes by those. The text of a file.
+    ///
+    /// # Errors
+    /// Where it cannot be written down.
+    pub fn runbook(&self) -> Result<String, toml::ser::Error> {
+        #[derive(Serialize)]
+        struct Over {
+            scenarios: [ScenarioTarget; 1],
+        }
+        toml::to_string(&Over { scenarios: [self.target()] })
     }
 }
 
@@ -308,15 +335,17 @@ pub fn problems(scenario: &Scenario) -> Vec<String> {
             "incident.table is none of the shop's: public.customers, public.orders, public.audit_log",
         );
     }
+    let mut injects = Vec::new();
     for name in &scenario.injects {
         match inject::load(name) {
             Ok(inject) if !inject.fits(&scenario.incident) => {
                 found.push(format!("the inject {name} does not fit this kind of incident"));
             }
-            Ok(_) => {}
+            Ok(inject) => injects.push(inject),
             Err(error) => found.push(error.to_string()),
         }
     }
+    found.extend(pairs::first_clash(&injects, false));
     found
 }
 
@@ -363,6 +392,63 @@ mod tests {
         }
     }
 
+    /// Whatever looks at an incident goes by the scenario's own targets, be it a team's, and be it one
+    /// that stands in a built-in one's place.
+    #[test]
+    fn a_drill_is_measured_by_its_scenario_in_every_place() {
+        use crate::engine::config::Config;
+        use crate::engine::escalation::Ladder;
+        use crate::engine::incident::Incident;
+        use crate::engine::incident::event::{Declaration, Entry, Event};
+        use crate::engine::incident::facts::{Actor, Moment, Role, Tier};
+        use crate::engine::report::Report;
+        use crate::engine::runbook::Runbook;
+        use jiff::Timestamp;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runbook.toml");
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        for name in ["monday", "corruption"] {
+            let mut own = load("corruption").unwrap();
+            own.name = name.to_owned();
+            own.title = String::from("Ours");
+            own.rto_seconds = 420.0;
+            own.rpo_seconds = None;
+            fs::write(&path, own.runbook().unwrap()).unwrap();
+            let runbook = Runbook::load(Some(&path)).unwrap();
+            assert_eq!(runbook.scenario(name), Some(&own.target()));
+            let declaration = Declaration {
+                id: String::from("INC-20270115-001"),
+                cluster: String::from("shop"),
+                tier: Tier::High,
+                environment: String::from("drill"),
+                title: String::from("Orders are missing"),
+                identity: None,
+                drill: Some(name.to_owned()),
+            };
+            let moment = Event::MomentStated { moment: Moment::FirstDetected, at: at(0) };
+            let entries: Vec<Entry> = [Event::IncidentDeclared(declaration), moment]
+                .into_iter()
+                .zip(1_u64..)
+                .map(|(event, seq)| Entry {
+                    seq,
+                    at: at(0),
+                    actor: Actor { user: String::from("root"), uid: 0, role: Role::Commander },
+                    event,
+                    prev: String::new(),
+                })
+                .collect();
+            let incident = Incident::replay(&entries).unwrap();
+            let config: Config = toml::from_str("").unwrap();
+            assert_eq!(Ladder::new(&config, &runbook, &incident).rto_seconds(), 420, "{name}");
+            let report = Report::from(&incident, &runbook, at(500));
+            let ours = |what: &str| what == "scenario Ours";
+            let rto = report.rto.against.iter().find(|one| ours(&one.what)).unwrap();
+            assert_eq!((rto.target_seconds, rto.met), (420, Some(false)));
+            assert!(!report.rpo.against.iter().any(|one| ours(&one.what)), "it has no RPO");
+        }
+    }
+
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = load("flood").unwrap_err().to_string();
@@ -403,5 +489,8 @@ mod tests {
         {
             assert!(found.contains(word), "{word}: {found}");
         }
+        scenario.injects = ["key-denied", "wrong-report", "time-zone"].map(str::to_owned).to_vec();
+        let found = problems(&scenario).join("\n");
+        assert!(found.contains("wrong-report and time-zone both are"), "{found}");
     }
 }

@@ -5,11 +5,13 @@
 use super::{Drilled, Facts, Readiness, Repository, judge};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
+use crate::engine::drill::outcome::ABORTED;
 use crate::engine::drill::{record, scenario};
 use crate::engine::files;
 use crate::engine::postgres::discovery;
 use crate::engine::runbook::Runbook;
 use crate::engine::schedule::alarm::Alarm;
+use crate::engine::status::repository::RepositoryStatus;
 use crate::engine::status::{self, ClusterStatus};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -41,7 +43,7 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
             (None, None) => Err(String::from("It holds no backup.")),
             (None, Some(base)) => opened(config, cluster, &one.name, &base.set),
         },
-        gaps: one.gaps.clone(),
+        gaps: gaps(one),
         verified: one.verified.as_ref().map(|last| (last.verdict, last.newer)),
     });
     let about_backups = |alarm: &&Alarm| alarm.id.contains("backup");
@@ -65,12 +67,10 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
         drills: lines.map_or_else(
             |_| Vec::new(),
             |lines| {
-                let held = record::drills(&lines).rev().map(|(line, one)| Drilled {
-                    scenario: one.scenario.clone(),
-                    at: line.at,
-                    passed: one.passed(),
-                });
-                held.collect()
+                record::drills(&lines)
+                    .rev()
+                    .filter_map(|(line, one)| drilled(line.at, one, &cluster.name))
+                    .collect()
             },
         ),
         scenarios: scenario::list(config.sandbox.scenarios.as_deref())
@@ -79,6 +79,31 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
             .map(|one| one.name)
             .collect(),
         due_findings: due,
+    }
+}
+
+/// What a drill of the record says of that cluster; nothing where it was held on another one's backups,
+/// or ended before its end.
+fn drilled(at: Timestamp, one: &record::Record, cluster: &str) -> Option<Drilled> {
+    let of_it = one.cluster.as_ref().is_none_or(|name| name == cluster);
+    (of_it && one.outcome != ABORTED).then(|| Drilled {
+        scenario: one.scenario.clone(),
+        at,
+        passed: one.passed(),
+        on_copy: one.cluster.is_some(),
+    })
+}
+
+/// What is missing of a repository's WAL; or why that is not known.
+fn gaps(one: &RepositoryStatus) -> Result<Vec<String>, String> {
+    match (&one.trouble, &one.newest_backup) {
+        (Some(why), _) => Err(why.what.clone()),
+        (None, None) => Err(String::from("without a backup nothing says from where it must be.")),
+        // What was found missing counts, whatever else could not be read.
+        (None, Some(_)) if one.gaps.is_empty() && !one.unread.is_empty() => {
+            Err(one.unread.join(" "))
+        }
+        (None, Some(_)) => Ok(one.gaps.clone()),
     }
 }
 

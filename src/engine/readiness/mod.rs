@@ -40,17 +40,20 @@ pub struct Repository {
     /// The newest backup was opened with the keys at hand, and a part of it read at so many bytes a
     /// second, of so many stored; or why not.
     pub opened: Result<(u64, u64), String>,
-    pub gaps: Vec<String>,
+    /// What is missing of its WAL; or why that is not known.
+    pub gaps: Result<Vec<String>, String>,
     /// The last verification, and how many newer backups were never verified.
     pub verified: Option<(Verdict, usize)>,
 }
 
-/// A drill of the record.
+/// A drill of the record that was led to its end; of another cluster's backups it says nothing here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drilled {
     pub scenario: String,
     pub at: Timestamp,
     pub passed: bool,
+    /// Held on a copy of this cluster's backups; on a throwaway cluster where not.
+    pub on_copy: bool,
 }
 
 /// The page.
@@ -138,15 +141,21 @@ fn keys(facts: &Facts) -> Reason {
 }
 
 fn wal(facts: &Facts) -> Reason {
-    let gaps: Vec<String> = facts
-        .repositories
-        .iter()
-        .flat_map(|one| one.gaps.iter().map(move |gap| format!("\"{}\": {gap}", one.name)))
-        .collect();
-    let (verdict, text) = match (facts.repositories.is_empty(), gaps.is_empty()) {
-        (true, _) => (Verdict::CouldNotVerify, String::from("There is no archive.")),
-        (_, false) => (Verdict::Failed, gaps.join(" ")),
-        (_, true) => (Verdict::Verified, String::from("No WAL file is missing.")),
+    let (mut gaps, mut unknown) = (Vec::new(), Vec::new());
+    for one in &facts.repositories {
+        match &one.gaps {
+            Ok(found) => gaps.extend(found.iter().map(|gap| format!("\"{}\": {gap}", one.name))),
+            Err(why) => unknown.push(format!("\"{}\": {why}", one.name)),
+        }
+    }
+    let (verdict, text) = if facts.repositories.is_empty() {
+        (Verdict::CouldNotVerify, String::from("There is no archive."))
+    } else if !gaps.is_empty() {
+        (Verdict::Failed, gaps.join(" "))
+    } else if !unknown.is_empty() {
+        (Verdict::CouldNotVerify, unknown.join(" "))
+    } else {
+        (Verdict::Verified, String::from("No WAL file is missing."))
     };
     reason("wal", "The archive has no gap", 10, verdict, text)
 }
@@ -228,14 +237,30 @@ fn drill(facts: &Facts, now: Timestamp) -> Reason {
     if let Some(why) = &facts.record_unreadable {
         return reason("drill", title, 10, Verdict::CouldNotVerify, why.clone());
     }
-    let (verdict, text) = match facts.drills.iter().find(|drill| drill.passed) {
-        None => (Verdict::NotRun, String::from("No drill that passed is recorded.")),
-        Some(drill) => {
-            let days = now.duration_since(drill.at).as_hours() / 24;
-            let fresh = fresh(drill, now);
+    let days = |drill: &Drilled| now.duration_since(drill.at).as_hours() / 24;
+    let passed = facts.drills.iter().find(|drill| drill.passed);
+    let (verdict, text) = match (facts.drills.first(), passed) {
+        (_, None) => (Verdict::NotRun, String::from("No drill that passed is recorded.")),
+        (Some(newest), Some(passed)) if !newest.passed => (
+            Verdict::Failed,
+            format!(
+                "The newest, {}, did not pass {} days ago; before it {} passed {} days ago.",
+                newest.scenario,
+                days(newest),
+                passed.scenario,
+                days(passed)
+            ),
+        ),
+        (_, Some(drill)) => {
+            let ground = match drill.on_copy {
+                true => "on a copy of its backups",
+                false => "on a throwaway cluster",
+            };
+            let copy = facts.drills.iter().any(|one| one.on_copy && one.passed && fresh(one, now));
+            let none = if copy { "" } else { " None on a copy of its backups passed lately." };
             (
-                if fresh { Verdict::Verified } else { Verdict::NotRun },
-                format!("{} passed {days} days ago.", drill.scenario),
+                if fresh(drill, now) { Verdict::Verified } else { Verdict::NotRun },
+                format!("{} passed {} days ago, {ground}.{none}", drill.scenario, days(drill)),
             )
         }
     };
@@ -243,20 +268,22 @@ fn drill(facts: &Facts, now: Timestamp) -> Reason {
 }
 
 fn scenarios(facts: &Facts, now: Timestamp) -> Reason {
-    let drills = &facts.drills;
-    let untested: Vec<&str> = facts
-        .scenarios
-        .iter()
-        .filter(|name| !drills.iter().any(|d| d.scenario == **name && d.passed && fresh(d, now)))
-        .map(String::as_str)
-        .collect();
+    let title = "Every scenario was tested";
+    if let Some(why) = &facts.record_unreadable {
+        return reason("scenarios", title, 5, Verdict::CouldNotVerify, why.clone());
+    }
+    // The newest of each counts: one that did not pass since is not tested.
+    let newest = |name: &str| facts.drills.iter().find(|drill| drill.scenario == name);
+    let tested = |name: &str| newest(name).is_some_and(|drill| drill.passed && fresh(drill, now));
+    let untested: Vec<&str> =
+        facts.scenarios.iter().filter(|name| !tested(name)).map(String::as_str).collect();
     let (verdict, text) = if untested.is_empty() {
         (Verdict::Verified, format!("All passed within {FRESH_DAYS} days."))
     } else {
-        let text = format!("Not within {FRESH_DAYS} days: {}.", untested.join(", "));
+        let text = format!("Not passed within {FRESH_DAYS} days: {}.", untested.join(", "));
         (Verdict::NotRun, text)
     };
-    reason("scenarios", "Every scenario was tested", 5, verdict, text)
+    reason("scenarios", title, 5, verdict, text)
 }
 
 fn findings(facts: &Facts) -> Reason {
@@ -283,14 +310,14 @@ mod tests {
 
     fn drilled(scenario: &str, days: i64, passed: bool) -> Drilled {
         let at = now() - SignedDuration::from_hours(24 * days);
-        Drilled { scenario: scenario.to_owned(), at, passed }
+        Drilled { scenario: scenario.to_owned(), at, passed, on_copy: false }
     }
 
     fn ready() -> Facts {
         let repository = |name: &str| Repository {
             name: name.to_owned(),
             opened: Ok((100_000_000, 1_000_000_000)),
-            gaps: Vec::new(),
+            gaps: Ok(Vec::new()),
             verified: Some((Verdict::Verified, 0)),
         };
         Facts {
@@ -330,15 +357,40 @@ mod tests {
         assert_eq!(with(&|f| f.space = Some((5, 10))), ["space"]);
         assert_eq!(with(&|f| f.versions = Some(Err(String::from("14, not 15.")))), ["versions"]);
         assert_eq!(with(&|f| f.repositories[1].verified = None), ["tested"]);
-        assert_eq!(with(&|f| f.repositories[0].gaps.push(String::from("x"))), ["wal"]);
+        let gaps =
+            |gaps: Result<Vec<String>, String>| with(&|f| f.repositories[0].gaps.clone_from(&gaps));
+        assert_eq!(gaps(Ok(vec![String::from("x")])), ["wal"]);
+        assert_eq!(gaps(Err(String::from("it could not be read"))), ["wal"], "unknown is no pass");
         assert_eq!(
             with(&|f| f.repositories[1].opened = Err(String::from("wrong key."))),
             ["keys", "copies"]
         );
         assert_eq!(with(&|f| f.due_findings = 1), ["findings"]);
         assert_eq!(with(&|f| f.rto_seconds = 9), ["transfer"]);
-        let old = vec![drilled("corruption", 91, true), drilled("corruption", 1, false)];
-        assert_eq!(with(&|f| f.drills = old.clone()), ["drill", "scenarios"]);
+        let drills = |all: &[Drilled]| with(&|f| f.drills = all.to_vec());
+        assert_eq!(drills(&[drilled("corruption", 91, true)]), ["drill", "scenarios"]);
+        // One that did not pass since is not made good by one that passed before.
+        let since = [drilled("corruption", 1, false), drilled("corruption", 5, true)];
+        assert_eq!(drills(&since), ["drill", "scenarios"]);
+        let other = [drilled("flood", 1, false), drilled("corruption", 5, true)];
+        assert_eq!(drills(&other), ["drill"]);
+        let unreadable = with(&|f| f.record_unreadable = Some(String::from("changed")));
+        assert_eq!(unreadable, ["drill", "scenarios", "findings"]);
+    }
+
+    #[test]
+    fn the_page_tells_what_the_newest_drill_was_held_on() {
+        let said = |drills: Vec<Drilled>| {
+            let facts = Facts { drills, ..ready() };
+            drill(&facts, now()).text
+        };
+        let copy = Drilled { on_copy: true, ..drilled("corruption", 2, true) };
+        let sandbox = drilled("corruption", 5, true);
+        let told = said(vec![sandbox.clone()]);
+        assert!(told.contains("on a throwaway cluster. None on a copy"), "{told}");
+        let told = said(vec![copy.clone(), sandbox.clone()]);
+        assert!(told.ends_with("2 days ago, on a copy of its backups."), "{told}");
+        assert!(!said(vec![sandbox, copy]).contains("None on a copy"));
     }
 
     proptest! {

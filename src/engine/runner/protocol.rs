@@ -401,6 +401,7 @@ pub enum Unit {
     Bytes,
     Files,
     Segments,
+    Rows,
     Checks,
     /// No count; only time passes.
     Time,

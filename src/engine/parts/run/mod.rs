@@ -211,10 +211,14 @@ impl Rig {
             }
             Part::Of(wanted) => {
                 let started = Timestamp::now();
-                let told = |table: &str, at: usize, of: usize| {
-                    crate::engine::runner::failpoint::hit("parts.comparing");
+                let told = |table: &str, (at, of): (usize, usize), rows: u64| {
+                    if rows == 0 {
+                        crate::engine::runner::failpoint::hit("parts.comparing");
+                    }
                     let label = format!("comparing {table}, {} of {of}", at + 1);
-                    report(progress("parts", label, started));
+                    let mut now = progress("parts", label, started);
+                    (now.done, now.unit) = (rows, Unit::Rows);
+                    report(now);
                 };
                 let masking = Masking::of(&self.site.cluster.masking);
                 let looking = work::look(copy, production, wanted, (samples, &masking), &told);
