@@ -60,6 +60,9 @@ pub(super) fn restore_parts(
 }
 
 pub(super) fn salvage(config: &Config, args: &args::Salvage) -> Result<ExitCode, Explanation> {
+    if args.common.repository.is_some() {
+        return Err(wrong("A salvage reads the kept directory alone: leave --repository out."));
+    }
     let store = Store::new(&config.state_directory());
     let (kept, spaces) = match (&args.kept, &args.parts.incident) {
         (Some(kept), _) => (kept.clone(), spaces_of(&store, kept)?),
