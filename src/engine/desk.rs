@@ -95,11 +95,12 @@ impl Desk {
         })
     }
 
-    /// Removes a new cluster that was given up; see [`full::discard`].
+    /// Removes a new cluster that was given up, and gives what was removed outside its directory; see
+    /// [`full::discard`].
     ///
     /// # Errors
     /// As [`full::discard`].
-    pub fn discard(&self, incident: &Incident, named: &Path) -> Result<(), Explanation> {
+    pub fn discard(&self, incident: &Incident, named: &Path) -> Result<Vec<PathBuf>, Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(plan::no_base)?;
         let made = incident.noted(steps::beside::MADE).unwrap_or_default();
         full::discard(&self.adjusted(incident), plan, made, named)
@@ -521,8 +522,7 @@ impl Work for Desk {
             available: &copies::available(&site.config, &site.cluster),
             identity,
             lost,
-            // Of a lost cluster nothing is there that tablespaces could be compared with.
-            spaces: if lost { Vec::new() } else { site.backup_spaces(&base.set)? },
+            spaces: site.backup_spaces(&base.set)?,
             // Without one the copy step will say why; a plan is no proof of that.
             source: copies.ok().and_then(|copies| copies.source(&site.config, &site.cluster)),
             runbook: &self.runbook,
@@ -570,7 +570,7 @@ impl Work for Desk {
     }
 
     fn full_restore(&self, incident: &Incident, asked: &FullRestore) -> Result<Reach, Explanation> {
-        let mut reach = full::choose(&self.site, asked)?;
+        let mut reach = full::choose(&self.site, asked, &incident.damaged_sets)?;
         if !reach.reachable {
             return Ok(reach);
         }

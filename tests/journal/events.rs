@@ -239,6 +239,7 @@ fn reach() -> BoxedStrategy<Reach> {
             cost: Default::default(),
             procedure: Default::default(),
             on_disk: None,
+            alternative: None,
         })
         .boxed()
 }

@@ -258,6 +258,7 @@ impl Work for FakeWork {
             cost: Default::default(),
             procedure: Default::default(),
             on_disk: None,
+            alternative: None,
         })
     }
 

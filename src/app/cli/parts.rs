@@ -52,6 +52,9 @@ pub(super) fn restore_parts(
 }
 
 pub(super) fn salvage(config: &Config, args: &args::Salvage) -> Result<ExitCode, Explanation> {
+    if args.common.repository.is_some() {
+        return Err(wrong("A salvage reads the kept directory alone: leave --repository out."));
+    }
     let store = Store::new(&config.state_directory());
     let plan = match &args.parts.incident {
         Some(id) => {

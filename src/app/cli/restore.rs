@@ -9,10 +9,11 @@ use super::{cluster, delta, no_set, repository_config, time};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
-use crate::engine::incident::facts::{BaseSummary, Reach, Target, TargetPoint};
+use crate::engine::incident::facts::{BaseSummary, Check, Reach, Target, TargetPoint, Verdict};
 use crate::engine::incident::trouble::{Cure, LOOK_AGAIN};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
+use crate::engine::recovery_point::reach::NEW_TABLESPACES;
 use crate::engine::recovery_point::{Landscape, Means, PlacesFacts, gather};
 use crate::engine::repository::{Repository, RepositoryError};
 use crate::engine::restore::base;
@@ -106,6 +107,10 @@ fn carry_out(
     let proof = prove(config, cluster, args, &target, &bar);
     bar.finish();
     let (reach, unproven) = proven(proof, args.unproven)?;
+    let no_start = match &unproven {
+        Some(_) => writes_elsewhere(reach.as_ref().map_or(&[], |reach| &reach.checks))?,
+        None => None,
+    };
     if let Some(why) = &unproven {
         output::warn(why);
     }
@@ -180,6 +185,7 @@ fn carry_out(
             "target": target,
             "copies": repositories.iter().map(|one| &one.config.name).collect::<Vec<_>>(),
             "proven": unproven.is_none(),
+            "not_to_be_started": no_start,
             "proof": reach.as_ref().map(|reach| &reach.checks),
             "notes": notes,
         }))?;
@@ -203,6 +209,10 @@ fn carry_out(
             output::line(&format!("Note: {note}"))?;
         }
         output::line(&format!("It is set to recover {target}, and to wait there."))?;
+        if let Some(why) = &no_start {
+            output::line(&format!("Nothing was started, and no command for it is given: {why}"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         output::line("Nothing was started. Start it with its own port, and look at it:")?;
         // Promoted, it would archive a timeline of its own beside the cluster's.
         output::line(&format!(
@@ -291,6 +301,33 @@ fn proven(
         sentence(&why.what)
     );
     Ok((reach, Some(words)))
+}
+
+/// Whether a server on what is restored unproven may write into another cluster's tablespace, as
+/// replaying the creation of one does. `--unproven` never switches that guard off; where it could
+/// not be asked, the words say why no start is proposed.
+fn writes_elsewhere(checks: &[Check]) -> Result<Option<String>, Explanation> {
+    let guards = ["tablespaces", NEW_TABLESPACES.0];
+    let found = |id: &str| checks.iter().find(|check| check.id == id);
+    let failed = guards.iter().filter_map(|id| found(id));
+    if let Some(check) = failed.into_iter().find(|check| check.verdict == Verdict::Failed) {
+        return Err(Explanation::new(
+            Kind::Refused,
+            format!("{}: {}", check.title, check.detail),
+            "Nothing was restored.",
+            "--unproven does not switch this off: a live cluster's files could be written over. Choose \
+             a point before it, another folder (--tablespace-mapping), or another host.",
+        ));
+    }
+    let why = match found(NEW_TABLESPACES.0) {
+        Some(check) if check.verdict == Verdict::Verified => return Ok(None),
+        Some(check) => check.detail.clone(),
+        None => String::from("the log could not be read for it."),
+    };
+    Ok(Some(format!(
+        "whether its replay would write into the tablespace of a cluster on this host could not be \
+         told: {why}"
+    )))
 }
 
 /// What the command line says of the point; `next` says what to do about an LSN that is none.
@@ -432,4 +469,26 @@ fn restore_command(
     }
     command.extend(["%f", "%p"].map(String::from));
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::validate::check::begin;
+
+    #[test]
+    fn unproven_never_switches_the_guard_of_tablespaces_off() {
+        let guard = || begin(NEW_TABLESPACES.0, NEW_TABLESPACES.1);
+        let missing = || begin("wal", "WAL without a gap").failed("It is missing.");
+        assert_eq!(writes_elsewhere(&[missing(), guard().verified("None.")]), Ok(None));
+        let refused =
+            writes_elsewhere(&[missing(), guard().failed("It holds files.")]).unwrap_err();
+        assert_eq!(refused.kind, Kind::Refused);
+        let taken = begin("tablespaces", "Folders").failed("It holds files.");
+        assert!(writes_elsewhere(&[guard().verified("None."), taken]).is_err());
+        // Not asked is not free of it: the files are restored, and no start is proposed.
+        let unknown = writes_elsewhere(&[guard().could_not_verify("No answer.")]).unwrap().unwrap();
+        assert!(unknown.contains("No answer."), "{unknown}");
+        assert!(writes_elsewhere(&[]).unwrap().is_some());
+    }
 }

@@ -192,8 +192,10 @@ impl Landscape {
             checks.push(opened::blocks(set, cluster));
             checks.push(opened::tablespaces(set, cluster));
             checks.extend(opened::keepable(cluster));
+            reach.alternative = opened::alternative(set, cluster, base.size);
             if opened::has_several_places(set, cluster) {
-                checks.push(opened::room(set, cluster, base.size));
+                let other = reach.alternative.as_deref();
+                checks.push(opened::room(set, cluster, base.size, other));
             }
         }
         opened::replace(&mut reach.checks, checks);

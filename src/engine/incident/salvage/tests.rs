@@ -44,6 +44,7 @@ fn reach(lost_commits: Option<u64>, tables: Vec<TableLoss>) -> Reach {
         cost: Cost { tables: Some(tables), ..Cost::default() },
         procedure: Procedure::default(),
         on_disk: None,
+        alternative: None,
     }
 }
 

@@ -21,7 +21,13 @@ pub fn unreachable(reach: &Reach) -> Explanation {
         .collect();
     let why = if reasons.is_empty() { String::new() } else { format!(" {}.", reasons.join("; ")) };
     let nearest: Vec<_> = reach.nearest.iter().map(ToString::to_string).collect();
-    let next = if nearest.is_empty() {
+    let next = if reach.procedure.is_full() {
+        // Of one backup alone: whether another one serves was not asked.
+        String::from(
+            "Mend what it says; or name another backup, from lifeboat list-backups: \
+             lifeboat restore-full --backup-set-id.",
+        )
+    } else if nearest.is_empty() {
         String::from("No other target can be reached from this repository either.")
     } else {
         format!("Targets that can be reached: {}.", nearest.join("; "))
