@@ -140,6 +140,7 @@ impl Job<'_> {
         let seen = look.print(&carry);
         let choice = PartsChoice { carry, missing_roles: how.missing_roles, seen };
         let done = PartsDone::Of(written.clone());
+        let masking_of_errors = Masking::of(&self.cluster.masking);
         let now = || {
             let masking = Masking::of(&self.cluster.masking);
             let production = &self.cluster.connection;
@@ -148,7 +149,13 @@ impl Job<'_> {
             let seen = self.runtime.block_on(looking).map_err(|e| masked(&e, &masking))?;
             self.looked(sandbox, seen)
         };
-        let checks = run::of_tables(&self.wanted, &look, &choice, Some(&done), &now);
+        let once_more = run::OnceMore {
+            runtime: self.runtime,
+            production: &self.cluster.connection,
+            look: &now,
+            copy: &|act| act(sandbox).map_err(|e| masked(&e, &masking_of_errors)),
+        };
+        let checks = run::of_tables(&self.wanted, &look, &choice, Some(&done), &once_more);
         ByCommand { kept: kept.to_owned(), begun, look, choice, done, checks }
     }
 }

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 
-pub use prove::of_tables;
+pub use prove::{OnceMore, of_tables};
 pub use steps::of as steps;
 
 /// Parts that are offered; more are named by their schema or database.
