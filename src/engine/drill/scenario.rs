@@ -304,6 +304,10 @@ pub fn problems(scenario: &Scenario) -> Vec<String> {
         wrong(!sane(bad.open_for, 60.0), "incident.open_for is at most a minute");
         wrong(bad.statement.trim().is_empty(), "incident.statement is empty");
         wrong(
+            !super::shop::ROLES.contains(&bad.role.as_str()),
+            "incident.role is none of the shop's: postgres, shop_app, app_maintenance",
+        );
+        wrong(
             !super::shop::TABLES.contains(&bad.table.as_str()),
             "incident.table is none of the shop's: public.customers, public.orders, public.audit_log",
         );
@@ -397,10 +401,20 @@ mod tests {
         scenario.rto_seconds = f64::NAN;
         scenario.injects = vec![String::from("earthquake")];
         scenario.hints.push(Hint::from("  "));
+        scenario.incident = Disaster::Statement(BadStatement {
+            role: String::from("nobody_here"),
+            statement: String::from("DELETE FROM public.orders"),
+            table: String::from("public.orders"),
+            open_for: 0.1,
+        });
         let found = problems(&scenario).join("\n");
-        for word in
-            ["a hint is empty", "[link]", "word of the command line", "rto_seconds", "earthquake"]
-        {
+        for word in [
+            "a hint is empty",
+            "incident.role",
+            "word of the command line",
+            "rto_seconds",
+            "earthquake",
+        ] {
             assert!(found.contains(word), "{word}: {found}");
         }
     }
