@@ -103,6 +103,14 @@ fn header(view: &View, column: &mut Column<'_>) -> u16 {
     let mut right = Vec::new();
     if let Some(name) = drill(view) {
         let name = if column.width() >= 100 { format!(": {name}") } else { String::new() };
+        // Whose data is on the screen stands there at any width.
+        let origin = view.briefing.as_ref().and_then(|briefing| briefing.origin.as_ref());
+        let name = match origin {
+            Some(origin) => {
+                format!("{name}, copy of {}", text::fit(&origin.cluster, 16, theme.ellipsis()))
+            }
+            None => name,
+        };
         if view.game_master == GameMaster::There {
             right.push(styled(Ink::Strong, String::from("game master ")));
         }

@@ -22,6 +22,7 @@ pub mod hints;
 pub mod inject;
 pub mod isolation;
 pub mod junit;
+pub mod limits;
 pub mod master;
 pub mod place;
 pub mod processes;
@@ -36,6 +37,7 @@ pub mod shop;
 pub mod strike;
 pub mod teardown;
 pub mod traffic;
+pub mod trial;
 pub mod user;
 
 pub use auto::{Outcome, Play};
@@ -55,6 +57,7 @@ use master::Facilitation;
 use sandbox::Setup;
 use scenario::{Disaster, Link, Scenario};
 use seat::Seat;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What is asked of a drill.
@@ -73,6 +76,8 @@ pub struct Wish {
     pub facilitated: bool,
     /// What is enforced of the processors, in words.
     pub cpu: String,
+    /// The team's own runbook; the built-in one where absent.
+    pub runbook: Option<PathBuf>,
 }
 
 impl Wish {
@@ -94,6 +99,7 @@ impl Wish {
             source: None,
             facilitated: false,
             cpu: String::from("all processors"),
+            runbook: real.and_then(|real| real.runbook.clone()),
         })
     }
 
@@ -131,6 +137,12 @@ impl Wish {
         rails
     }
 
+    /// What the drill is judged by.
+    fn runbook(&self) -> Result<Runbook, DrillError> {
+        Runbook::load(self.runbook.as_deref())
+            .map_err(|error| DrillError::Engine(error.explanation()))
+    }
+
     fn setup(&self) -> Setup {
         Setup {
             scenario: Some(self.scenario.name.clone()),
@@ -139,6 +151,8 @@ impl Wish {
             missing_library: self.has("server-wont-start"),
             source: self.source.clone(),
             disk: (self.limits.disk != u64::MAX).then_some(self.limits.disk),
+            time: Some(self.limits.time),
+            runbook: self.runbook.clone(),
         }
     }
 }
@@ -156,6 +170,7 @@ pub struct LiveDrill {
 /// # Errors
 /// Where any of it fails; the sandbox is cleared away then, unless it is to be kept.
 pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
+    wish.runbook()?;
     say(&format!("Limits: {}", wish.rails().join("; ")));
     let setup = wish.setup();
     let mut sandbox = Sandbox::create_for(options, &setup, &Sandbox::make_repository, say)?;
@@ -166,7 +181,8 @@ pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDr
     know_it(&sandbox, &mut wish)?;
     let handle = sandbox.runtime()?.handle().clone();
     let (injects, limits) = (&wish.injects, wish.limits);
-    let director = Director::begin(sandbox.root(), injects, limits, wish.facilitated, handle)?;
+    let (root, led) = (sandbox.root(), wish.facilitated);
+    let director = Director::begin_since(root, injects, limits, led, handle, sandbox.begun())?;
     if director.stops_runner() {
         sandbox.stop_runner_at(Some(STOPS_AT));
     }
@@ -191,6 +207,7 @@ pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDr
     }
     let struck_at = sandbox.truth().map_or_else(jiff::Timestamp::now, |truth| truth.struck_at);
     sandbox.keep_scenario(&as_told(&wish, struck_at))?;
+    sandbox.keep_origin()?;
     still_on(&director)?;
     Ok(LiveDrill { wish, director, sandbox })
 }
@@ -296,7 +313,7 @@ pub struct Held {
 /// # Errors
 /// Where the drill could not be held; a recovery that fails is an [`Outcome`].
 pub fn run(wish: Wish, options: &Options, say: Say<'_>) -> Result<Held, DrillError> {
-    let runbook = Runbook::load(None).map_err(|error| DrillError::Engine(error.explanation()))?;
+    let runbook = wish.runbook()?;
     let LiveDrill { wish, director, mut sandbox } = prepare(wish, options, say)?;
     if wish.has("misleading-names") {
         auto::be_misled(&sandbox, &wish.scenario, say)?;
@@ -364,7 +381,7 @@ fn held(
     seed: u64,
     ended: impl FnOnce(&LiveDrill, &Play<'_>) -> Result<Outcome, DrillError>,
 ) -> Result<Held, DrillError> {
-    let runbook = Runbook::load(None).map_err(|error| DrillError::Engine(error.explanation()))?;
+    let runbook = live.wish.runbook()?;
     // What a game master never released is nothing to be judged by.
     let in_play = live.director.in_play();
     let play = Play {

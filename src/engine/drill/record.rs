@@ -4,6 +4,7 @@
 
 use super::auto::Outcome;
 use super::card::Card;
+use super::copy::{Origin, Told};
 use super::director::newest_incident;
 use super::error::DrillError;
 use super::master::Facilitation;
@@ -64,6 +65,12 @@ pub struct Record {
     /// The configured cluster whose backups it was held on; `None` for a sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// What the copy was of, what was masked in it, and which rails stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// What was enforced on time, disk and processors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
     /// SHA-256 of the incident's journal, hexadecimal.
     pub journal: Option<String>,
     pub version: String,
@@ -148,6 +155,8 @@ impl Record {
             seconds: outcome.seconds,
             card: outcome.card.clone(),
             cluster: outcome.copy.as_ref().map(|copy| copy.cluster.clone()),
+            origin: outcome.copy.as_ref().map(Told::origin),
+            limits: outcome.limits.clone(),
             journal: evidence.journal.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             held_by: held_by.to_owned(),
@@ -313,6 +322,7 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
         record.ended,
         record.seed,
     );
+    out.push_str(&ground_of(record));
     if !record.reasons.is_empty() {
         out.push_str("## Why it is not VERIFIED\n\n");
         for reason in &record.reasons {
@@ -355,6 +365,37 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
         record.incident,
         record.journal.as_deref().unwrap_or("none"),
     );
+    out
+}
+
+/// What the drill was held on, and what kept it there.
+fn ground_of(record: &Record) -> String {
+    let mut out = String::new();
+    if !record.limits.is_empty() {
+        let _ = writeln!(out, "Limits: {}.\n", record.limits.join("; "));
+    }
+    let Some(origin) = &record.origin else { return out };
+    let _ = write!(
+        out,
+        "## The copy\n\nOf backup {} of \"{}\", finished on {} (UTC). ",
+        origin.set,
+        origin.cluster,
+        origin.finished.strftime("%Y-%m-%d %H:%M:%S"),
+    );
+    match origin.masked.as_slice() {
+        [] => out.push_str("No column of it was masked.\n\n"),
+        columns => {
+            out.push_str("Masked before anybody looked:\n\n");
+            let rows: Vec<String> = columns.iter().map(|one| format!("- {one}\n")).collect();
+            out.push_str(&rows.concat());
+            out.push('\n');
+        }
+    }
+    for rail in &origin.rails {
+        let word = if rail.enforced { "enforced" } else { "NOT ENFORCED" };
+        let _ = writeln!(out, "- {word}: {} ({})", rail.rail, rail.detail);
+    }
+    out.push('\n');
     out
 }
 
@@ -508,6 +549,40 @@ pub(super) mod tests {
         let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
         for line in ["| key-denied | 08:00:00 | 08:00:00 | - |", "- 08:00:00 ann: Nobody read it"] {
             assert!(text.contains(line), "{text}");
+        }
+        let lines = history(state.path()).unwrap();
+        assert_eq!(drills(&lines).next().unwrap().1, &record);
+    }
+
+    #[test]
+    fn what_a_copy_was_of_and_which_rails_stood_stands_in_the_certificate() {
+        use crate::engine::drill::copy::Rail;
+        let rail = |rail: &str, enforced, detail: &str| Rail {
+            rail: rail.to_owned(),
+            enforced,
+            detail: detail.to_owned(),
+        };
+        let origin = Origin {
+            cluster: String::from("bank"),
+            set: String::from("set-20270115-020000"),
+            finished: Timestamp::from_second(1_800_000_000).unwrap(),
+            masked: vec![String::from("bank: public.people, column email")],
+            rails: vec![rail("no network", false, "no namespaces"), rail("read", true, "a store")],
+        };
+        assert_eq!(origin.open(), ["no network: no namespaces"]);
+        let limits = vec![String::from("240 minutes")];
+        let record = Record { origin: Some(origin), limits, ..held("VERIFIED", 1.0) };
+        let state = tempfile::tempdir().unwrap();
+        let (_, folder) = keep(state.path(), record.clone(), &[], &Evidence::default()).unwrap();
+        let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
+        for line in [
+            "Of backup set-20270115-020000 of \"bank\"",
+            "- bank: public.people, column email",
+            "- NOT ENFORCED: no network (no namespaces)",
+            "- enforced: read (a store)",
+            "Limits: 240 minutes.",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
         }
         let lines = history(state.path()).unwrap();
         assert_eq!(drills(&lines).next().unwrap().1, &record);

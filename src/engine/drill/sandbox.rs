@@ -25,8 +25,10 @@
 use super::act::Ground;
 use super::aside::SPACES;
 use super::copy::{self, Copied, Reading, Room};
+use super::director::Limits;
 use super::error::DrillError;
 use super::fence::{self, Folder};
+use super::limits::{Watch, Why};
 use super::place::{self, Cleared, Holds, Place};
 use super::scenario::{Disaster, Link, Load, Scenario};
 use super::server::Server;
@@ -43,6 +45,7 @@ use crate::engine::files;
 use crate::engine::incident::facts::{Role, Tier};
 use crate::engine::postgres::{child, discovery};
 use jiff::Timestamp;
+use nix::sys::signal::Signal;
 use rustix::fs::OFlags;
 use std::fs;
 use std::io::Write;
@@ -101,6 +104,10 @@ pub struct Setup {
     pub source: Option<copy::Source>,
     /// Bytes that the drill may take, where that is to hold before a copy is made.
     pub disk: Option<u64>,
+    /// How long the drill may take, its making included.
+    pub time: Option<Duration>,
+    /// The team's own runbook.
+    pub runbook: Option<PathBuf>,
 }
 
 impl Options {
@@ -140,6 +147,7 @@ pub struct Sandbox {
     traffic: Option<Traffic>,
     truth: Option<Truth>,
     runtime: Option<Runtime>,
+    begun: Instant,
     seed: u64,
     closed: bool,
     runner_stops_at: Option<&'static str>,
@@ -184,6 +192,7 @@ impl Sandbox {
             say(&format!("  {}: {} {}", check.title, check.verdict.word(), check.detail));
         }
         let (directory, keep) = (options.directory.as_deref(), options.keep.as_deref());
+        let begun = Instant::now();
         let place = Place::make(directory, keep, &user, Holds::Programs)?;
         let root = place.root().to_path_buf();
         // Before there are threads: what is entered here holds for those that come.
@@ -218,13 +227,21 @@ impl Sandbox {
         let config = configuration(&root, &cluster, setup);
         let cluster = config.cluster(CLUSTER).cloned().unwrap_or(cluster);
         // From here on the guard clears away what there is, whatever fails.
-        let asked = Arc::new(AtomicBool::new(false));
+        let (asked, why) = (Arc::new(AtomicBool::new(false)), Why::default());
         let watch = runtime.spawn(clear_on_signal(
             root.clone(),
             // A copy that is interrupted may not be masked yet.
             options.keep.is_some() && setup.source.is_none(),
             Arc::clone(&asked),
+            Arc::clone(&why),
         ));
+        // A copy may take what it needs twice over, where nobody said how much.
+        let needed = reading.as_ref().map(|one| one.needed_mb.saturating_mul(2_000_000));
+        let limits = Limits {
+            time: setup.time.unwrap_or(Duration::MAX),
+            disk: setup.disk.unwrap_or(u64::MAX).min(needed.unwrap_or(u64::MAX)),
+        };
+        let within = Watch::begin(limits, begun, &root, &why);
         let mut sandbox = Self {
             place,
             keep: options.keep.is_some(),
@@ -236,16 +253,19 @@ impl Sandbox {
             traffic: None,
             truth: None,
             runtime: Some(runtime),
+            begun,
             seed: options.seed,
             closed: false,
             runner_stops_at: None,
             asked,
             watch: Some(watch),
         };
+        // To the end of this function; whoever holds the drill looks from there on.
+        let _within = within?;
         if reading.is_none() {
             sandbox.check_space(options.size_mb)?;
         }
-        sandbox.furnish(&options.lifeboat)?;
+        sandbox.furnish(&options.lifeboat, setup.runbook.as_deref())?;
         match reading {
             Some(reading) => {
                 if let Err(error) = sandbox.bring(reading, say) {
@@ -300,6 +320,12 @@ impl Sandbox {
         let handle = self.runtime()?.handle().clone();
         let Some(copied) = &mut self.copied else { return Ok(()) };
         handle.block_on(copied.note(&self.server))
+    }
+
+    /// When its folder was made.
+    #[must_use]
+    pub fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// Its folder.
@@ -560,6 +586,19 @@ impl Sandbox {
             .map_err(DrillError::file(&path, "it could not be written"))
     }
 
+    /// What the screens tell of a copy; nothing in a sandbox without one.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn keep_origin(&self) -> Result<(), DrillError> {
+        let Some(copied) = &self.copied else { return Ok(()) };
+        let path = self.root().join(place::COPY);
+        let text = serde_json::to_vec_pretty(&copied.told().origin())
+            .map_err(|error| DrillError::file(&path, "it could not be written")(error.into()))?;
+        files::create(&path, &text, 0o600)
+            .map_err(DrillError::file(&path, "it could not be written"))
+    }
+
     /// Asks the server for a row with one text; for the drill's own staging.
     ///
     /// # Errors
@@ -663,7 +702,7 @@ impl Sandbox {
 
     /// Folders, key, program, configuration: ours where we run or read them as who we are, the
     /// server's user's where the server writes.
-    fn furnish(&self, lifeboat: &Path) -> Result<(), DrillError> {
+    fn furnish(&self, lifeboat: &Path, runbook: Option<&Path>) -> Result<(), DrillError> {
         let (root, user) = (self.root(), &self.server.user);
         for name in ["bin", "keys", "state"] {
             let folder = root.join(name);
@@ -692,6 +731,13 @@ impl Sandbox {
                 make_folder(path)?;
                 give(path, user)?;
             }
+        }
+        if let (Some(own), Some(theirs)) = (&self.config.runbook, runbook) {
+            let text = fs::read(theirs)
+                .map_err(DrillError::file(theirs, "the team's runbook cannot be read"))?;
+            files::create(own, &text, 0o600)
+                .map_err(DrillError::file(own, "it could not be written"))?;
+            lend(own, user)?;
         }
         let program = root.join("bin/lifeboat");
         fs::copy(lifeboat, &program)
@@ -798,17 +844,25 @@ impl Drop for Sandbox {
     }
 }
 
-async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>) {
+/// What asks a process to end: an interrupt, a polite word, a terminal that is gone, a quit key.
+const ENDS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
+async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>, why: Why) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut end)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let ignored = ignored();
+    // Whoever began it under nohup wants it to go on without a terminal.
+    let heard = ENDS.into_iter().map(|one| one as i32);
+    let heard = heard.filter(|number| ignored & (1 << (number - 1)) == 0);
+    let mut heard: Vec<_> =
+        heard.filter_map(|number| signal(SignalKind::from_raw(number)).ok()).collect();
+    if heard.is_empty() {
         return;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = end.recv() => {}
     }
+    std::future::poll_fn(|context| {
+        let any = heard.iter_mut().any(|one| one.poll_recv(context).is_ready());
+        if any { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
     asked.store(true, Ordering::SeqCst);
     let cleared = tokio::task::spawn_blocking(move || {
         if keep { Ok(Cleared::default()) } else { place::clear(&root) }
@@ -816,7 +870,19 @@ async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>) {
     // What could not be cleared is left to the next drill; the process ends all the same.
     let _ = cleared.await;
     super::cpu::leave();
+    let why = why.lock().ok().and_then(|mut why| why.take());
+    if let Some(why) = why {
+        let told = DrillError::Over { why }.explanation();
+        let _ = writeln!(std::io::stderr(), "lifeboat: {told}");
+    }
     std::process::exit(i32::from(Kind::Cancelled.exit_code()));
+}
+
+/// The signals that this process was begun with the wish to ignore, as bits from the first on.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Removes the data directory, and what is in the tablespaces of a copy.
@@ -918,7 +984,7 @@ fn configuration(root: &Path, cluster: &Cluster, setup: &Setup) -> Config {
     let us = name_of(nix::unistd::geteuid().as_raw());
     Config {
         state_directory: Some(root.join("state")),
-        runbook: None,
+        runbook: setup.runbook.as_ref().map(|_| root.join(place::RUNBOOK)),
         clusters,
         repositories,
         operators: vec![Operator { user: us, role: Role::Commander }],
@@ -1011,8 +1077,14 @@ mod tests {
         let config = configuration(
             Path::new("/box"),
             &shop_cluster(&server, Volume::of(100)),
-            &Setup { far: true, decoy: true, ..Setup::default() },
+            &Setup {
+                far: true,
+                decoy: true,
+                runbook: Some(PathBuf::from("/etc/team.toml")),
+                ..Setup::default()
+            },
         );
+        assert_eq!(config.runbook, Some(PathBuf::from("/box/runbook.toml")), "its own copy");
         let text = toml::to_string(&config).unwrap();
         let read: Config = toml::from_str(&text).unwrap();
         assert_eq!(read, Config { path: PathBuf::new(), ..config });
