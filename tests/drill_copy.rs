@@ -494,10 +494,10 @@ fn a_table_comes_back_on_a_copy_that_is_masked_and_silent() {
     assert_eq!(bank("SELECT string_agg(person::text, ' ') FROM letters"), "499");
     assert_eq!(
         bank(
-            "SELECT string_agg(tgname || ':' || tgenabled, ' ' ORDER BY tgname) FROM pg_trigger
+            "SELECT string_agg(tgname || ':' || tgenabled::text, ' ' ORDER BY tgname) FROM pg_trigger
         WHERE NOT tgisinternal"
         ),
-        "calls:O callsALWAYS:A callsREPLICA:R"
+        "calls:O callsalways:A callsreplica:R"
     );
     assert_eq!(bank("SELECT evtenabled FROM pg_event_trigger"), "A");
     assert_eq!(bank("SELECT ev_enabled FROM pg_rewrite WHERE rulename = 'calls'"), "O");
