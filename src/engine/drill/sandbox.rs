@@ -849,12 +849,11 @@ const ENDS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Sign
 
 async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>, why: Why) {
     use tokio::signal::unix::{SignalKind, signal};
-    let ignored = ignored();
     // Whoever began it under nohup wants it to go on without a terminal.
-    let heard = ENDS.into_iter().map(|one| one as i32);
-    let heard = heard.filter(|number| ignored & (1 << (number - 1)) == 0);
+    let deaf = ignores_hangup();
+    let heard = ENDS.into_iter().filter(|one| *one != Signal::SIGHUP || !deaf);
     let mut heard: Vec<_> =
-        heard.filter_map(|number| signal(SignalKind::from_raw(number)).ok()).collect();
+        heard.filter_map(|one| signal(SignalKind::from_raw(one as i32)).ok()).collect();
     if heard.is_empty() {
         return;
     }
@@ -878,11 +877,13 @@ async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>, why:
     std::process::exit(i32::from(Kind::Cancelled.exit_code()));
 }
 
-/// The signals that this process was begun with the wish to ignore, as bits from the first on.
-fn ignored() -> u64 {
+/// Whether this process was begun with the wish to outlive its terminal.
+fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or_default()
+    let bits = bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    // The first bit is the first signal's, which is this one.
+    bits.is_some_and(|bits| bits & 1 == 1)
 }
 
 /// Removes the data directory, and what is in the tablespaces of a copy.
