@@ -103,6 +103,17 @@ fn header(view: &View, column: &mut Column<'_>) -> u16 {
     let mut right = Vec::new();
     if let Some(name) = drill(view) {
         let name = if column.width() >= 100 { format!(": {name}") } else { String::new() };
+        // Whose data is on the screen; where there is no room, the briefing says so alone.
+        let origin = view.briefing.as_ref().and_then(|briefing| briefing.origin.as_ref());
+        let wide = column.width() >= 100;
+        let name = match origin.filter(|_| wide || view.game_master != GameMaster::There) {
+            Some(origin) => {
+                let most = if wide { 24 } else { 10 };
+                let cluster = text::fit(&origin.cluster, most, theme.ellipsis());
+                format!("{name}, copy of {cluster}")
+            }
+            None => name,
+        };
         if view.game_master == GameMaster::There {
             right.push(styled(Ink::Strong, String::from("game master ")));
         }

@@ -1311,6 +1311,7 @@ pub fn briefing() -> Briefing {
         ),
         hints: Vec::new(),
         targets: Targets { rpo_seconds: Some(300), rto_seconds: 900 },
+        origin: None,
     }
 }
 

@@ -36,8 +36,6 @@ const GRACE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a game master's words wait where no runner could be reached.
 const TELL_AGAIN: Duration = Duration::from_secs(5);
-/// How often the sandbox's size is added up.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// What a drill may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,13 +95,28 @@ impl Director {
         held: bool,
         runtime: Handle,
     ) -> Result<Self, DrillError> {
+        Self::begin_since(root, injects, limits, held, runtime, Instant::now())
+    }
+
+    /// As [`Director::begin`], for a sandbox that was begun before: the limits count from then.
+    ///
+    /// # Errors
+    /// As [`Director::begin`].
+    pub fn begin_since(
+        root: &Path,
+        injects: &[Inject],
+        limits: Limits,
+        held: bool,
+        runtime: Handle,
+        begun: Instant,
+    ) -> Result<Self, DrillError> {
         let cast = Cast::of(injects, held, Timestamp::now());
         let shared = Arc::new(Shared {
             ground: Ground { root: root.to_path_buf() },
             injects: injects.to_vec(),
             limits,
             held,
-            begun: Instant::now(),
+            begun,
             scene: Mutex::new(Scene { cast, ..Scene::default() }),
             changed: Condvar::new(),
         });
@@ -271,7 +284,7 @@ impl Shared {
             if let Err(error) = done.and_then(|()| self.serve_master(runtime)) {
                 self.scene().failure.get_or_insert(error.to_string());
             }
-            if let Some(why) = self.limit(&mut measured) {
+            if let Some(why) = self.limits.broken(self.begun, &self.ground.root, &mut measured) {
                 self.scene().over.get_or_insert(why);
             }
             if self.scene().over.is_some() && !asked {
@@ -437,28 +450,6 @@ impl Shared {
         let stops = self.injects.iter().any(|inject| inject.strikes == When::Restore);
         if stops { STOPS_AT } else { "" }
     }
-
-    fn limit(&self, measured: &mut Instant) -> Option<String> {
-        let elapsed = self.begun.elapsed();
-        if elapsed > self.limits.time {
-            return Some(format!(
-                "The drill took longer than {} minutes.",
-                self.limits.time.as_secs() / 60
-            ));
-        }
-        if measured.elapsed() < MEASURE_EVERY {
-            return None;
-        }
-        *measured = Instant::now();
-        let size = size_of(&self.ground.root);
-        (size > self.limits.disk).then(|| {
-            format!(
-                "The drill's sandbox takes {} MB, and it may take {}.",
-                size / 1_000_000,
-                self.limits.disk / 1_000_000
-            )
-        })
-    }
 }
 
 /// It struck, and others can undo it.
@@ -477,19 +468,6 @@ pub fn newest_incident(root: &Path) -> Option<PathBuf> {
 fn go_on(pid: i32) {
     // Gone already is no fault.
     let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
-}
-
-/// Bytes of all files below; what goes away meanwhile counts nothing.
-fn size_of(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => size_of(&entry.path()),
-            Ok(meta) => std::os::unix::fs::MetadataExt::blocks(&meta) * 512,
-            Err(_) => 0,
-        })
-        .sum()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod inject;
 pub mod isolation;
 pub mod judge;
 pub mod junit;
+pub mod limits;
 pub mod master;
 pub mod outcome;
 pub mod pairs;
@@ -39,6 +40,7 @@ pub mod shop;
 pub mod strike;
 pub mod teardown;
 pub mod traffic;
+pub mod trial;
 pub mod user;
 pub mod watch;
 
@@ -58,6 +60,7 @@ use inject::{Inject, When};
 use master::Facilitation;
 use sandbox::Setup;
 use scenario::{Disaster, Link, Scenario};
+use std::path::PathBuf;
 use std::time::Duration;
 use watch::Watch;
 
@@ -77,6 +80,8 @@ pub struct Wish {
     pub facilitated: bool,
     /// What is enforced of the processors, in words.
     pub cpu: String,
+    /// The team's own runbook; the built-in one where absent.
+    pub runbook: Option<PathBuf>,
 }
 
 impl Wish {
@@ -98,6 +103,7 @@ impl Wish {
             source: None,
             facilitated: false,
             cpu: String::from("all processors"),
+            runbook: real.and_then(|real| real.runbook.clone()),
         })
     }
 
@@ -141,6 +147,12 @@ impl Wish {
         rails
     }
 
+    /// What the drill is judged by.
+    fn runbook(&self) -> Result<Runbook, DrillError> {
+        Runbook::load(self.runbook.as_deref())
+            .map_err(|error| DrillError::Engine(error.explanation()))
+    }
+
     fn setup(&self) -> Setup {
         Setup {
             scenario: Some(self.scenario.clone()),
@@ -149,6 +161,8 @@ impl Wish {
             missing_library: self.has("server-wont-start"),
             source: self.source.clone(),
             disk: (self.limits.disk != u64::MAX).then_some(self.limits.disk),
+            time: Some(self.limits.time),
+            runbook: self.runbook.clone(),
         }
     }
 }
@@ -166,6 +180,7 @@ pub struct LiveDrill {
 /// # Errors
 /// Where any of it fails; the sandbox is cleared away then, unless it is to be kept.
 pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
+    wish.runbook()?;
     say(&format!("Limits: {}", wish.rails().join("; ")));
     let setup = wish.setup();
     let mut sandbox = Sandbox::create_for(options, &setup, &Sandbox::make_repository, say)?;
@@ -176,7 +191,8 @@ pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDr
     know_it(&sandbox, &mut wish)?;
     let handle = sandbox.runtime()?.handle().clone();
     let (injects, limits) = (&wish.injects, wish.limits);
-    let director = Director::begin(sandbox.root(), injects, limits, wish.facilitated, handle)?;
+    let (root, led) = (sandbox.root(), wish.facilitated);
+    let director = Director::begin_since(root, injects, limits, led, handle, sandbox.begun())?;
     if director.stops_runner() {
         sandbox.stop_runner_at(Some(STOPS_AT));
     }
@@ -201,6 +217,7 @@ pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDr
     }
     let struck_at = sandbox.truth().map_or_else(jiff::Timestamp::now, |truth| truth.struck_at);
     sandbox.keep_scenario(&as_told(&wish, struck_at))?;
+    sandbox.keep_origin()?;
     still_on(&director)?;
     Ok(LiveDrill { wish, director, sandbox })
 }

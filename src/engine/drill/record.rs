@@ -3,6 +3,7 @@
 //! with each drill's journal, reports and certificate. Never corrects a line.
 
 use super::card::Card;
+use super::copy::{Origin, Told};
 use super::director::newest_incident;
 use super::error::DrillError;
 use super::master::Facilitation;
@@ -64,12 +65,12 @@ pub struct Record {
     /// The configured cluster whose backups it was held on; `None` for a sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The backup that it was held on a copy of.
+    /// What the copy was of, what was masked in it, and which rails stood.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set: Option<String>,
-    /// Guard rails that this machine could not hold up.
+    pub origin: Option<Origin>,
+    /// What was enforced on time, disk and processors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unenforced: Vec<String>,
+    pub limits: Vec<String>,
     /// SHA-256 of the incident's journal, hexadecimal.
     pub journal: Option<String>,
     pub version: String,
@@ -154,11 +155,8 @@ impl Record {
             seconds: outcome.seconds,
             card: outcome.card.clone(),
             cluster: outcome.copy.as_ref().map(|copy| copy.cluster.clone()),
-            set: outcome.copy.as_ref().map(|copy| copy.set.clone()),
-            unenforced: outcome.copy.as_ref().map_or_else(Vec::new, |copy| {
-                let open = copy.rails.iter().filter(|rail| !rail.enforced);
-                open.map(|rail| format!("{}: {}", rail.rail, rail.detail)).collect()
-            }),
+            origin: outcome.copy.as_ref().map(Told::origin),
+            limits: outcome.limits.clone(),
             journal: evidence.journal.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             held_by: held_by.to_owned(),
@@ -301,7 +299,8 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
         if record.injects.is_empty() { String::from("none") } else { record.injects.join(", ") };
     let ground = match &record.cluster {
         Some(cluster) => {
-            let set = record.set.as_ref().map_or_else(String::new, |set| format!(" {set}"));
+            let set =
+                record.origin.as_ref().map_or_else(String::new, |one| format!(" {}", one.set));
             format!("on a copy of the backup{set} of \"{cluster}\"")
         }
         None => String::from("on a throwaway cluster, not on a production system"),
@@ -327,17 +326,11 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
         record.ended,
         record.seed,
     );
+    out.push_str(&ground_of(record));
     if !record.reasons.is_empty() {
         out.push_str("## Why it is not VERIFIED\n\n");
         for reason in &record.reasons {
             let _ = writeln!(out, "- {}", reason.replace('\n', " "));
-        }
-        out.push('\n');
-    }
-    if !record.unenforced.is_empty() {
-        out.push_str("## Guard rails that were not enforced\n\n");
-        for rail in &record.unenforced {
-            let _ = writeln!(out, "- {}", rail.replace('\n', " "));
         }
         out.push('\n');
     }
@@ -382,6 +375,37 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
          {journal}.\n",
         line.seq, line.prev, record.incident,
     );
+    out
+}
+
+/// What the drill was held on, and what kept it there.
+fn ground_of(record: &Record) -> String {
+    let mut out = String::new();
+    if !record.limits.is_empty() {
+        let _ = writeln!(out, "Limits: {}.\n", record.limits.join("; "));
+    }
+    let Some(origin) = &record.origin else { return out };
+    let _ = write!(
+        out,
+        "## The copy\n\nOf backup {} of \"{}\", finished on {} (UTC). ",
+        origin.set,
+        origin.cluster,
+        origin.finished.strftime("%Y-%m-%d %H:%M:%S"),
+    );
+    match origin.masked.as_slice() {
+        [] => out.push_str("No column of it was masked.\n\n"),
+        columns => {
+            out.push_str("Masked before anybody looked:\n\n");
+            let rows: Vec<String> = columns.iter().map(|one| format!("- {one}\n")).collect();
+            out.push_str(&rows.concat());
+            out.push('\n');
+        }
+    }
+    for rail in &origin.rails {
+        let word = if rail.enforced { "enforced" } else { "NOT ENFORCED" };
+        let _ = writeln!(out, "- {word}: {} ({})", rail.rail, rail.detail);
+    }
+    out.push('\n');
     out
 }
 
@@ -497,7 +521,7 @@ pub(super) mod tests {
         assert!(text.contains("**VERIFIED**: scenario corruption"), "{text}");
         assert!(text.contains("VERIFIED: The recovery time objective is met"), "{text}");
         assert!(text.contains("SHA-256 `abc` and lies beside this file"), "{text}");
-        assert!(!text.contains("not enforced"), "{text}");
+        assert!(!text.contains("NOT ENFORCED"), "{text}");
         keep(state.path(), held("FAILED", 5.0), &[], &evidence).unwrap();
         keep(state.path(), held("VERIFIED", 20.0), &[], &evidence).unwrap();
 
@@ -542,29 +566,56 @@ pub(super) mod tests {
         assert_eq!(drills(&lines).next().unwrap().1, &record);
     }
 
-    /// What was not there is not claimed, and a rail that did not stand is told.
+    /// What was not there is not claimed.
     #[test]
     fn a_certificate_says_what_is_missing() {
-        let rail = String::from("No packet leaves the machine: namespaces are not to be had");
-        let record = Record {
-            cluster: Some(String::from("orders")),
-            set: Some(String::from("20270115-020000")),
-            unenforced: vec![rail.clone()],
-            ..held("ABORTED", 1.0)
-        };
+        let record = Record { cluster: Some(String::from("orders")), ..held("ABORTED", 1.0) };
         let state = tempfile::tempdir().unwrap();
         let (_, folder) = keep(state.path(), record, &[], &Evidence::default()).unwrap();
         let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
         for words in [
             "**ABORTED**",
-            "on a copy of the backup 20270115-020000 of \"orders\"",
+            "on a copy of the backup of \"orders\"",
             "None was run.",
             "no journal of it was kept",
-            &rail,
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
         assert!(!text.contains("lies beside"), "{text}");
+    }
+
+    #[test]
+    fn what_a_copy_was_of_and_which_rails_stood_stands_in_the_certificate() {
+        use crate::engine::drill::copy::Rail;
+        let rail = |rail: &str, enforced, detail: &str| Rail {
+            rail: rail.to_owned(),
+            enforced,
+            detail: detail.to_owned(),
+        };
+        let origin = Origin {
+            cluster: String::from("bank"),
+            set: String::from("set-20270115-020000"),
+            finished: Timestamp::from_second(1_800_000_000).unwrap(),
+            masked: vec![String::from("bank: public.people, column email")],
+            rails: vec![rail("no network", false, "no namespaces"), rail("read", true, "a store")],
+        };
+        assert_eq!(origin.open(), ["no network: no namespaces"]);
+        let limits = vec![String::from("240 minutes")];
+        let record = Record { origin: Some(origin), limits, ..held("VERIFIED", 1.0) };
+        let state = tempfile::tempdir().unwrap();
+        let (_, folder) = keep(state.path(), record.clone(), &[], &Evidence::default()).unwrap();
+        let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
+        for line in [
+            "Of backup set-20270115-020000 of \"bank\"",
+            "- bank: public.people, column email",
+            "- NOT ENFORCED: no network (no namespaces)",
+            "- enforced: read (a store)",
+            "Limits: 240 minutes.",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        let lines = history(state.path()).unwrap();
+        assert_eq!(drills(&lines).next().unwrap().1, &record);
     }
 
     #[test]

@@ -27,7 +27,9 @@ mod settings;
 mod stage;
 
 use super::copy::{self, Copied, Reading, Room};
+use super::director::Limits;
 use super::error::DrillError;
+use super::limits::{Watch, Why};
 use super::place::{self, Cleared, Holds, Place};
 use super::scenario::Scenario;
 use super::server::Server;
@@ -39,6 +41,7 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Kind};
 use crate::engine::postgres::{child, discovery};
 use settings::{configuration, shop_cluster};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,8 +54,6 @@ pub const CLUSTER: &str = "shop";
 pub const REPOSITORY: &str = "local";
 /// The far repository's, where there is one.
 pub const FAR: &str = "far";
-/// The scenario's targets, laid over the runbook.
-const RUNBOOK: &str = "runbook.toml";
 /// A cluster that nobody uses, for an inject.
 pub const DECOY: &str = "shop-primary";
 /// Megabytes (10^6 bytes) where none are asked for.
@@ -95,6 +96,18 @@ pub struct Setup {
     pub source: Option<copy::Source>,
     /// Bytes that the drill may take, where that is to hold before a copy is made.
     pub disk: Option<u64>,
+    /// How long the drill may take, its making included.
+    pub time: Option<Duration>,
+    /// The team's own runbook.
+    pub runbook: Option<PathBuf>,
+}
+
+impl Setup {
+    /// Whether the built-in runbook is not the drill's: the scenario's targets are laid over the
+    /// team's own.
+    fn has_runbook(&self) -> bool {
+        self.scenario.is_some() || self.runbook.is_some()
+    }
 }
 
 impl Options {
@@ -134,6 +147,7 @@ pub struct Sandbox {
     traffic: Option<Traffic>,
     truth: Option<Truth>,
     runtime: Option<Runtime>,
+    begun: Instant,
     seed: u64,
     closed: bool,
     runner_stops_at: Option<&'static str>,
@@ -178,6 +192,7 @@ impl Sandbox {
             say(&format!("  {}: {} {}", check.title, check.verdict.word(), check.detail));
         }
         let (directory, keep) = (options.directory.as_deref(), options.keep.as_deref());
+        let begun = Instant::now();
         let place = Place::make(directory, keep, &user, Holds::Programs)?;
         let root = place.root().to_path_buf();
         // Before there are threads: what is entered here holds for those that come.
@@ -212,13 +227,21 @@ impl Sandbox {
         let config = configuration(&root, &cluster, setup);
         let cluster = config.cluster(CLUSTER).cloned().unwrap_or(cluster);
         // From here on the guard clears away what there is, whatever fails.
-        let asked = Arc::new(AtomicBool::new(false));
+        let (asked, why) = (Arc::new(AtomicBool::new(false)), Why::default());
         let watch = runtime.spawn(clear_on_signal(
             root.clone(),
             // A copy that is interrupted may not be masked yet.
             options.keep.is_some() && setup.source.is_none(),
             Arc::clone(&asked),
+            Arc::clone(&why),
         ));
+        // A copy may take what it needs twice over, where nobody said how much.
+        let needed = reading.as_ref().map(|one| one.needed_mb.saturating_mul(2_000_000));
+        let limits = Limits {
+            time: setup.time.unwrap_or(Duration::MAX),
+            disk: setup.disk.unwrap_or(u64::MAX).min(needed.unwrap_or(u64::MAX)),
+        };
+        let within = Watch::begin(limits, begun, &root, &why);
         let mut sandbox = Self {
             place,
             keep: options.keep.is_some(),
@@ -230,16 +253,19 @@ impl Sandbox {
             traffic: None,
             truth: None,
             runtime: Some(runtime),
+            begun,
             seed: options.seed,
             closed: false,
             runner_stops_at: None,
             asked,
             watch: Some(watch),
         };
+        // To the end of this function; whoever holds the drill looks from there on.
+        let _within = within?;
         if reading.is_none() {
             sandbox.check_space(options.size_mb)?;
         }
-        sandbox.furnish(&options.lifeboat, setup.scenario.as_ref())?;
+        sandbox.furnish(&options.lifeboat, setup)?;
         match reading {
             Some(reading) => {
                 if let Err(error) = sandbox.bring(reading, say) {
@@ -294,6 +320,12 @@ impl Sandbox {
         let handle = self.runtime()?.handle().clone();
         let Some(copied) = &mut self.copied else { return Ok(()) };
         handle.block_on(copied.note(&self.server))
+    }
+
+    /// When its folder was made.
+    #[must_use]
+    pub fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// Its folder.
@@ -478,7 +510,7 @@ impl Drop for Sandbox {
     }
 }
 
-async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>) {
+async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>, why: Why) {
     super::watch::Asked::new().first().await;
     asked.store(true, Ordering::SeqCst);
     let cleared = tokio::task::spawn_blocking(move || {
@@ -487,6 +519,11 @@ async fn clear_on_signal(root: PathBuf, keep: bool, asked: Arc<AtomicBool>) {
     // What could not be cleared is left to the next drill; the process ends all the same.
     let _ = cleared.await;
     super::cpu::leave();
+    let why = why.lock().ok().and_then(|mut why| why.take());
+    if let Some(why) = why {
+        let told = DrillError::Over { why }.explanation();
+        let _ = writeln!(std::io::stderr(), "lifeboat: {told}");
+    }
     std::process::exit(i32::from(Kind::Cancelled.exit_code()));
 }
 

@@ -8,6 +8,7 @@ use super::{inject, pairs};
 use crate::engine::runbook::ScenarioTarget;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Every built-in scenario, by name, in the runbook's order. Adding one is a file and a line here.
@@ -81,19 +82,23 @@ impl Scenario {
             omit: false,
         }
     }
+}
 
-    /// A runbook of the built-in one and of its own targets: all that looks at an incident of its
-    /// drill goes by those. The text of a file.
-    ///
-    /// # Errors
-    /// Where it cannot be written down.
-    pub fn runbook(&self) -> Result<String, toml::ser::Error> {
-        #[derive(Serialize)]
-        struct Over {
-            scenarios: [ScenarioTarget; 1],
-        }
-        toml::to_string(&Over { scenarios: [self.target()] })
+/// The runbook of a drill: the team's own, where it has one, and the scenario's targets laid over it.
+/// All that looks at an incident of the drill goes by it. The text of a file.
+///
+/// # Errors
+/// Where the team's cannot be read, or it cannot be written down.
+pub fn runbook(team: Option<&str>, scenario: Option<&Scenario>) -> io::Result<String> {
+    let mut whole: toml::Table = team.unwrap_or("").parse().map_err(io::Error::other)?;
+    if let Some(scenario) = scenario {
+        let own = toml::Value::try_from(scenario.target()).map_err(io::Error::other)?;
+        let all = whole.entry("scenarios").or_insert_with(|| toml::Value::Array(Vec::new()));
+        let all = all.as_array_mut().ok_or_else(|| io::Error::other("scenarios is no list"))?;
+        all.retain(|one| one.get("id") != own.get("id"));
+        all.push(own);
     }
+    toml::to_string(&whole).map_err(io::Error::other)
 }
 
 /// How a drill is to end.
@@ -331,6 +336,10 @@ pub fn problems(scenario: &Scenario) -> Vec<String> {
         wrong(!sane(bad.open_for, 60.0), "incident.open_for is at most a minute");
         wrong(bad.statement.trim().is_empty(), "incident.statement is empty");
         wrong(
+            !super::shop::ROLES.contains(&bad.role.as_str()),
+            "incident.role is none of the shop's: postgres, shop_app, app_maintenance",
+        );
+        wrong(
             !super::shop::TABLES.contains(&bad.table.as_str()),
             "incident.table is none of the shop's: public.customers, public.orders, public.audit_log",
         );
@@ -414,7 +423,7 @@ mod tests {
             own.title = String::from("Ours");
             own.rto_seconds = 420.0;
             own.rpo_seconds = None;
-            fs::write(&path, own.runbook().unwrap()).unwrap();
+            fs::write(&path, runbook(None, Some(&own)).unwrap()).unwrap();
             let runbook = Runbook::load(Some(&path)).unwrap();
             assert_eq!(runbook.scenario(name), Some(&own.target()));
             let declaration = Declaration {
@@ -483,10 +492,20 @@ mod tests {
         scenario.rto_seconds = f64::NAN;
         scenario.injects = vec![String::from("earthquake")];
         scenario.hints.push(Hint::from("  "));
+        scenario.incident = Disaster::Statement(BadStatement {
+            role: String::from("nobody_here"),
+            statement: String::from("DELETE FROM public.orders"),
+            table: String::from("public.orders"),
+            open_for: 0.1,
+        });
         let found = problems(&scenario).join("\n");
-        for word in
-            ["a hint is empty", "[link]", "word of the command line", "rto_seconds", "earthquake"]
-        {
+        for word in [
+            "a hint is empty",
+            "incident.role",
+            "word of the command line",
+            "rto_seconds",
+            "earthquake",
+        ] {
             assert!(found.contains(word), "{word}: {found}");
         }
         scenario.injects = ["key-denied", "wrong-report", "time-zone"].map(str::to_owned).to_vec();

@@ -98,6 +98,7 @@ impl Asked {
             ("SIGTERM", SignalKind::terminate()),
             ("SIGINT", SignalKind::interrupt()),
             ("SIGHUP", SignalKind::hangup()),
+            ("SIGQUIT", SignalKind::quit()),
         ];
         let listened = kinds.into_iter().filter_map(|(name, kind)| {
             let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;

@@ -5,7 +5,6 @@
 use super::{Drilled, Facts, Readiness, Repository, judge};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
-use crate::engine::drill::outcome::ABORTED;
 use crate::engine::drill::{record, scenario};
 use crate::engine::files;
 use crate::engine::postgres::discovery;
@@ -43,7 +42,8 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
             (None, None) => Err(String::from("It holds no backup.")),
             (None, Some(base)) => opened(config, cluster, &one.name, &base.set),
         },
-        gaps: gaps(one),
+        gaps: one.gaps.clone(),
+        unread: unread(one),
         verified: one.verified.as_ref().map(|last| (last.verdict, last.newer)),
     });
     let about_backups = |alarm: &&Alarm| alarm.id.contains("backup");
@@ -62,15 +62,18 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
             .space
             .iter()
             .filter_map(|volume| Some((volume.free?, volume.needed?)))
-            .max_by_key(|(free, needed)| free.saturating_sub(*needed)),
+            .collect(),
         record_unreadable: lines.as_ref().err().map(ToString::to_string),
         drills: lines.map_or_else(
             |_| Vec::new(),
             |lines| {
-                record::drills(&lines)
-                    .rev()
-                    .filter_map(|(line, one)| drilled(line.at, one, &cluster.name))
-                    .collect()
+                let held = record::drills(&lines).rev().map(|(line, one)| Drilled {
+                    scenario: one.scenario.clone(),
+                    at: line.at,
+                    outcome: one.outcome.clone(),
+                    cluster: one.cluster.clone(),
+                });
+                held.collect()
             },
         ),
         scenarios: scenario::list(config.sandbox.scenarios.as_deref())
@@ -82,28 +85,13 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
     }
 }
 
-/// What a drill of the record says of that cluster; nothing where it was held on another one's backups,
-/// or ended before its end.
-fn drilled(at: Timestamp, one: &record::Record, cluster: &str) -> Option<Drilled> {
-    let of_it = one.cluster.as_ref().is_none_or(|name| name == cluster);
-    (of_it && one.outcome != ABORTED).then(|| Drilled {
-        scenario: one.scenario.clone(),
-        at,
-        passed: one.passed(),
-        on_copy: one.cluster.is_some(),
-    })
-}
-
-/// What is missing of a repository's WAL; or why that is not known.
-fn gaps(one: &RepositoryStatus) -> Result<Vec<String>, String> {
-    match (&one.trouble, &one.newest_backup) {
-        (Some(why), _) => Err(why.what.clone()),
-        (None, None) => Err(String::from("without a backup nothing says from where it must be.")),
-        // What was found missing counts, whatever else could not be read.
-        (None, Some(_)) if one.gaps.is_empty() && !one.unread.is_empty() => {
-            Err(one.unread.join(" "))
-        }
-        (None, Some(_)) => Ok(one.gaps.clone()),
+/// Why nothing can be said of the repository's archive; `None` where it was read.
+fn unread(one: &RepositoryStatus) -> Option<String> {
+    match (&one.trouble, one.unread.is_empty(), one.backups) {
+        (Some(why), ..) => Some(why.what.clone()),
+        (None, false, _) => Some(one.unread.join(" ")),
+        (None, true, None | Some(0)) => Some(String::from("It holds no backup.")),
+        (None, true, Some(_)) => None,
     }
 }
 

@@ -1,13 +1,13 @@
 //! The making of a sandbox: folders, key, program and configuration, and the cluster with the shop in
 //! it, of its own or in a copy. Owns whose each of them is; never reaches outside the folder.
 
-use super::{CLUSTER, DECOY, RUNBOOK, Sandbox, Say};
+use super::{CLUSTER, DECOY, Sandbox, Say, Setup};
 use crate::engine::config::StoreConfig;
 use crate::engine::drill::copy::{self, Reading};
 use crate::engine::drill::error::DrillError;
 use crate::engine::drill::fence::{self, Folder};
-use crate::engine::drill::place;
-use crate::engine::drill::scenario::Scenario;
+use crate::engine::drill::place::{self, RUNBOOK};
+use crate::engine::drill::scenario;
 use crate::engine::drill::server::Server;
 use crate::engine::drill::shop::{self, LOAD_SETTINGS};
 use crate::engine::explain::Explain;
@@ -36,11 +36,7 @@ impl Sandbox {
 
     /// Folders, key, program, configuration: ours where we run or read them as who we are, the
     /// server's user's where the server writes.
-    pub(super) fn furnish(
-        &self,
-        lifeboat: &Path,
-        scenario: Option<&Scenario>,
-    ) -> Result<(), DrillError> {
+    pub(super) fn furnish(&self, lifeboat: &Path, setup: &Setup) -> Result<(), DrillError> {
         let (root, user) = (self.root(), &self.server.user);
         for name in ["bin", "keys", "state"] {
             let folder = root.join(name);
@@ -75,9 +71,15 @@ impl Sandbox {
             .and_then(|_| fs::set_permissions(&program, PermissionsExt::from_mode(0o755)))
             .map_err(DrillError::file(&program, "the program could not be copied there"))?;
         lend(&program, user)?;
-        if let Some(scenario) = scenario {
-            write_text(&root.join(RUNBOOK), scenario.runbook())?;
-            lend(&root.join(RUNBOOK), user)?;
+        if setup.has_runbook() {
+            let theirs = setup.runbook.as_deref();
+            let team = theirs.map(fs::read_to_string).transpose().map_err(|error| {
+                let path = theirs.unwrap_or(Path::new(RUNBOOK));
+                DrillError::file(path, "the team's runbook cannot be read")(error)
+            })?;
+            let own = root.join(RUNBOOK);
+            write_text(&own, scenario::runbook(team.as_deref(), setup.scenario.as_ref()))?;
+            lend(&own, user)?;
         }
         write_text(&self.config.path, toml::to_string(&self.config))?;
         lend(&self.config.path, user)
@@ -177,9 +179,9 @@ impl Sandbox {
 }
 
 /// A new file of ours with that text.
-pub(super) fn write_text(
+pub(super) fn write_text<E: std::error::Error + Send + Sync + 'static>(
     path: &Path,
-    text: Result<String, toml::ser::Error>,
+    text: Result<String, E>,
 ) -> Result<(), DrillError> {
     let fail = || DrillError::file(path, "it could not be written");
     let text = text.map_err(|error| fail()(std::io::Error::other(error)))?;

@@ -1,11 +1,12 @@
 //! The configuration of a sandbox: its clusters, repositories, probes and who commands. Owns what it
 //! says, on values; names nothing outside the sandbox.
 
-use super::{CLUSTER, DECOY, FAR, REPOSITORY, RUNBOOK, Setup};
+use super::{CLUSTER, DECOY, FAR, REPOSITORY, Setup};
 use crate::engine::config::{
     Cluster, Codec, Config, Connection, Control, Encryption, Operator, PlaceConfig, Probe,
     RepositoryConfig, Retention, StoreConfig, Tls,
 };
+use crate::engine::drill::place::RUNBOOK;
 use crate::engine::drill::server::Server;
 use crate::engine::drill::shop::{DATABASE, TABLES, Volume};
 use crate::engine::drill::user::name_of;
@@ -84,7 +85,7 @@ pub(super) fn configuration(root: &Path, cluster: &Cluster, setup: &Setup) -> Co
     let us = name_of(nix::unistd::geteuid().as_raw());
     Config {
         state_directory: Some(root.join("state")),
-        runbook: setup.scenario.as_ref().map(|_| root.join(RUNBOOK)),
+        runbook: setup.has_runbook().then(|| root.join(RUNBOOK)),
         clusters,
         repositories,
         operators: vec![Operator { user: us, role: Role::Commander }],
@@ -180,8 +181,14 @@ mod tests {
         let config = configuration(
             Path::new("/box"),
             &shop_cluster(&server, Volume::of(100)),
-            &Setup { far: true, decoy: true, ..Setup::default() },
+            &Setup {
+                far: true,
+                decoy: true,
+                runbook: Some(PathBuf::from("/etc/team.toml")),
+                ..Setup::default()
+            },
         );
+        assert_eq!(config.runbook, Some(PathBuf::from("/box/runbook.toml")), "its own copy");
         let text = toml::to_string(&config).unwrap();
         let read: Config = toml::from_str(&text).unwrap();
         assert_eq!(read, Config { path: PathBuf::new(), ..config });

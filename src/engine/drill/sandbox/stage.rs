@@ -142,6 +142,16 @@ impl Sandbox {
         write_text(&self.root().join("scenario.toml"), toml::to_string(scenario))
     }
 
+    /// What the screens tell of a copy; nothing in a sandbox without one.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn keep_origin(&self) -> Result<(), DrillError> {
+        let Some(copied) = &self.copied else { return Ok(()) };
+        let text = serde_json::to_string_pretty(&copied.told().origin());
+        write_text(&self.root().join(place::COPY), text)
+    }
+
     /// Asks the server for a row with one text; for the drill's own staging.
     ///
     /// # Errors
