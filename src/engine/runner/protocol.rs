@@ -106,7 +106,7 @@ pub enum Command {
     PlanSalvage,
     /// What the command line has brought back from the directory that the recovery kept, once it is
     /// committed.
-    RecordSalvage(ByCommand),
+    RecordSalvage(Box<ByCommand>),
     /// For the prerequisites that people answer.
     AnswerPrerequisite {
         prerequisite: Prerequisite,

@@ -104,7 +104,7 @@ impl Job<'_> {
         let recorded = self.looked(sandbox, seen).and_then(|look| {
             let done = self.evidence(sandbox, kept, begun, look, how, written);
             let verdict = Verdict::of_all(done.checks.iter().map(|check| check.verdict));
-            journal.ask(Command::RecordSalvage(done)).map(|()| verdict)
+            journal.ask(Command::RecordSalvage(Box::new(done))).map(|()| verdict)
         });
         Some(match recorded {
             Ok(verdict) => format!(

@@ -318,7 +318,7 @@ fn a_salvage_by_the_command_line_counts_and_only_of_the_directory_that_was_kept(
         done: PartsDone::Of(Written { applied: vec![written], ..Written::default() }),
         checks: vec![begin("counts:public.orders", "public.orders has it").verified("compared")],
     };
-    let asked = |done: &ByCommand| Command::RecordSalvage(done.clone());
+    let asked = |done: &ByCommand| Command::RecordSalvage(Box::new(done.clone()));
     assert_eq!(guard::check(&incident, &asked(&done), false), Ok(()));
     let other = ByCommand { kept: String::from("/srv/elsewhere"), ..done.clone() };
     let refused = guard::check(&incident, &asked(&other), false).unwrap_err();
