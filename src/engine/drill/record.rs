@@ -496,7 +496,6 @@ pub(super) mod tests {
         let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
         assert!(text.contains("**VERIFIED**: scenario corruption"), "{text}");
         assert!(text.contains("VERIFIED: The recovery time objective is met"), "{text}");
-        assert!(text.contains("SHA-256 `abc` and lies beside this file"), "{text}");
         assert!(!text.contains("not enforced"), "{text}");
         keep(state.path(), held("FAILED", 5.0), &[], &evidence).unwrap();
         keep(state.path(), held("VERIFIED", 20.0), &[], &evidence).unwrap();
