@@ -1,6 +1,7 @@
 //! Bringing one local standby behind the recovered server: by `pg_rewind`, or by a fresh copy. Both
 //! are made beside it and put in its place when they are whole, so that whatever fails before leaves
-//! it as it was; what was stopped is started again. What it was is kept, whole.
+//! it as it was; starting it again is tried, and PostgreSQL refuses that where it has heard of the
+//! new timeline: then it is said to be down. What it was is kept, whole.
 
 use super::{Local, MADE, address, follows, is_standby, systemctl};
 use crate::engine::aftercare::ward::Ward;
