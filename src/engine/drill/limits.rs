@@ -6,7 +6,7 @@ use super::director::Limits;
 use super::error::DrillError;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl Watch {
 }
 
 impl Shared {
-    fn look(&self, limits: Limits, begun: Instant, root: &PathBuf, why: &Why) {
+    fn look(&self, limits: Limits, begun: Instant, root: &Path, why: &Why) {
         let mut measured = Instant::now();
         let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
         while !*stop {
