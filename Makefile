@@ -113,6 +113,7 @@ test-cron: ## Jobs of the real pg_cron held and released, which is installed fir
 
 test-troubles: ## Every trouble of a recovery, caused, recognised, cured and verified; minutes
 	@scripts/ensure-build.sh
+	@scripts/ensure-s3.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
 	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test troubles -- --include-ignored --test-threads=2
 

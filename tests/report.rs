@@ -167,6 +167,7 @@ fn reach() -> Reach {
         cost: Cost::default(),
         procedure: Default::default(),
         on_disk: None,
+        alternative: None,
     }
 }
 

@@ -60,6 +60,7 @@ pub fn view(stage: Stage, base: View) -> MasterView {
         objective: String::new(),
         hints: stage.hints.clone(),
         targets,
+        origin: None,
     };
     MasterView { view: View { briefing: Some(briefing), ..base }, stage, selected: 0 }
 }

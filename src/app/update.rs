@@ -3,13 +3,18 @@
 
 mod actions;
 mod answers;
+mod asking;
+mod assessing;
 mod care;
+mod closing;
 mod cures;
+mod leaving;
 mod link;
 mod moving;
 mod parts;
 mod past;
 mod people;
+mod point;
 mod run;
 mod signing;
 mod target;
@@ -167,9 +172,9 @@ fn on_key(app: &mut App, key: Key) -> Vec<Effect> {
         return Vec::new();
     };
     match command.id {
-        Id::Interrupt => return actions::quit(app),
+        Id::Interrupt => return leaving::quit(app),
         Id::Redraw => return vec![Effect::Redraw],
-        Id::AbortDrill if available(Id::AbortDrill, &app.view) => return actions::abort_drill(app),
+        Id::AbortDrill if available(Id::AbortDrill, &app.view) => return leaving::abort_drill(app),
         _ => {}
     }
     if !matches!(context, Context::Page(_) | Context::Past) {

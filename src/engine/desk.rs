@@ -95,11 +95,12 @@ impl Desk {
         })
     }
 
-    /// Removes a new cluster that was given up; see [`full::discard`].
+    /// Removes a new cluster that was given up, and gives what was removed outside its directory; see
+    /// [`full::discard`].
     ///
     /// # Errors
     /// As [`full::discard`].
-    pub fn discard(&self, incident: &Incident, named: &Path) -> Result<(), Explanation> {
+    pub fn discard(&self, incident: &Incident, named: &Path) -> Result<Vec<PathBuf>, Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(plan::no_base)?;
         let made = incident.noted(steps::beside::MADE).unwrap_or_default();
         full::discard(&self.adjusted(incident), plan, made, named)
@@ -270,10 +271,8 @@ impl Desk {
         let plan = incident.plan.as_ref().filter(|plan| plan.procedure.is_point_in_time());
         let mut site =
             plan.filter(there).map_or_else(|| (*site).clone(), |plan| site.recovered(plan));
-        let running = discovery::running(site.data()).ok();
-        let now = running.as_ref().and_then(Running::postmaster).and_then(|server| server.port);
         let own = self.site.cluster.connection.port;
-        site.cluster.connection.port = port_now(own, incident.adjustments.port, now);
+        site.cluster.connection.port = port_of(own, incident, site.data());
         site
     }
 
@@ -309,7 +308,8 @@ impl Desk {
         inputs.detected = incident.clocks.detected;
         inputs.last_known_good = incident.clocks.last_known_good;
         if server.is_some_and(|server| server.reachable) {
-            let asked = self.runtime.block_on(live::relations(&cluster.connection));
+            let now = self.afterwards(&incident.settled());
+            let asked = self.runtime.block_on(live::relations(&now.cluster.connection));
             inputs.live = Some(asked.0);
         }
         inputs
@@ -328,6 +328,23 @@ fn ends(incident: &Incident, plan: &Plan) -> Target {
         },
         None => plan.target.clone(),
     }
+}
+
+/// The cluster, asked at the port that the server has now which the incident has recovered.
+#[must_use]
+pub fn at_its_port(cluster: &Cluster, incident: &Incident) -> Cluster {
+    let plan = incident.plan.as_ref().filter(|plan| plan.procedure.is_point_in_time());
+    let alternative = plan.and_then(|plan| plan.places.alternative.as_deref());
+    let data = alternative.filter(|data| data.is_dir()).unwrap_or(&cluster.data_directory);
+    let mut now = cluster.clone();
+    now.connection.port = port_of(cluster.connection.port, incident, data);
+    now
+}
+
+fn port_of(own: u16, incident: &Incident, data: &Path) -> u16 {
+    let running = discovery::running(data).ok();
+    let now = running.as_ref().and_then(Running::postmaster).and_then(|server| server.port);
+    port_now(own, incident.adjustments.port, now)
 }
 
 /// The port that a recovered server is asked at: a cure's lasts until the server's next start by
@@ -401,12 +418,14 @@ pub fn open_first(config: &Config, cluster: &Cluster) -> Result<Repository, Expl
 }
 
 impl Work for Desk {
-    fn probe_server(&self) -> ServerProbe {
-        self.runtime.block_on(assess::probe_server(&self.site.cluster))
+    fn probe_server(&self, incident: &Incident) -> ServerProbe {
+        let site = self.afterwards(&incident.settled());
+        self.runtime.block_on(assess::probe_server(&site.cluster))
     }
 
-    fn run_probes(&self) -> Result<Vec<Check>, Explanation> {
-        Ok(self.runtime.block_on(assess::run_probes(&self.site.cluster)))
+    fn run_probes(&self, incident: &Incident) -> Result<Vec<Check>, Explanation> {
+        let site = self.afterwards(&incident.settled());
+        Ok(self.runtime.block_on(assess::run_probes(&site.cluster)))
     }
 
     fn survey(&self, incident: &Incident, asking: &Asking<'_>) -> Result<Survey, Explanation> {
@@ -503,8 +522,7 @@ impl Work for Desk {
             available: &copies::available(&site.config, &site.cluster),
             identity,
             lost,
-            // Of a lost cluster nothing is there that tablespaces could be compared with.
-            spaces: if lost { Vec::new() } else { site.backup_spaces(&base.set)? },
+            spaces: site.backup_spaces(&base.set)?,
             // Without one the copy step will say why; a plan is no proof of that.
             source: copies.ok().and_then(|copies| copies.source(&site.config, &site.cluster)),
             runbook: &self.runbook,
@@ -552,7 +570,7 @@ impl Work for Desk {
     }
 
     fn full_restore(&self, incident: &Incident, asked: &FullRestore) -> Result<Reach, Explanation> {
-        let mut reach = full::choose(&self.site, asked)?;
+        let mut reach = full::choose(&self.site, asked, &incident.damaged_sets)?;
         if !reach.reachable {
             return Ok(reach);
         }

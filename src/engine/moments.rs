@@ -7,10 +7,17 @@
 //! its name (`Europe/Berlin`) or its city alone (`Berlin`, `New York`) where only one zone has it.
 //! Without one the zone is the caller's, and the echo says so.
 
-use crate::engine::explain::{Explain, Explanation, Kind};
-use jiff::civil::{Date, DateTime, Time};
+mod clock;
+mod error;
+mod zone;
+
+pub use error::{MomentError, Why};
+
+use clock::{Day, ago_seconds, split_clock, split_day};
+use jiff::civil::{Date, DateTime};
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
+use zone::{city, read_zone};
 
 /// A time as understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,101 +52,6 @@ pub fn echo(at: Timestamp, zone: &TimeZone) -> String {
     match name {
         Some(name) => format!("{utc} = {local} {name}"),
         None => format!("{utc} = {local}"),
-    }
-}
-
-/// Why a text is not taken as a time.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MomentError {
-    #[error("no time was given")]
-    Empty,
-    #[error("\"{text}\" is not a time that can be read")]
-    NotATime { text: String },
-    #[error("\"{text}\" names a day but no time of day")]
-    NoTimeOfDay { text: String },
-    #[error(
-        "\"{word}\" is a time zone's abbreviation, and those mean different things in different places"
-    )]
-    Abbreviation { word: String },
-    #[error("the time zone \"{name}\" is not known on this machine")]
-    UnknownZone { name: String },
-    #[error("\"{word}\" is in several time zones: {}", names.join(", "))]
-    WhichCity { word: String, names: Vec<String> },
-    #[error("\"{word}\" belongs to a 12-hour clock")]
-    TwelveHours { word: String },
-    #[error("\"{text}\" lies outside the times that can be handled")]
-    OutOfRange { text: String },
-    /// The text has several readings: the person chooses.
-    #[error("{} Did you mean {}?", why.sentence(text), readings.iter().map(Typed::echo).collect::<Vec<_>>().join(" or "))]
-    Which {
-        text: String,
-        why: Why,
-        /// Earliest first.
-        readings: Vec<Typed>,
-    },
-}
-
-/// Why a text has several readings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// Clocks were set back: the time of day happened twice.
-    Twice,
-    /// Clocks were set forward: the time of day never happened.
-    Skipped,
-    /// Today it is still to come.
-    Future,
-}
-
-impl Why {
-    fn sentence(self, text: &str) -> String {
-        match self {
-            Self::Twice => format!("\"{text}\" happened twice, because clocks were set back."),
-            Self::Skipped => {
-                format!("\"{text}\" never happened, because clocks were set forward.")
-            }
-            Self::Future => format!("\"{text}\" is still to come today."),
-        }
-    }
-}
-
-impl MomentError {
-    /// The readings to choose from; empty where the text has none.
-    #[must_use]
-    pub fn readings(&self) -> &[Typed] {
-        match self {
-            Self::Which { readings, .. } => readings,
-            _ => &[],
-        }
-    }
-}
-
-impl Explain for MomentError {
-    fn explanation(&self) -> Explanation {
-        let next = match self {
-            Self::Which { .. } => "Write it with its offset, as shown.",
-            Self::Abbreviation { .. } => {
-                "Write the offset (+01:00), UTC, or the zone's name (Europe/Berlin)."
-            }
-            Self::WhichCity { .. } => {
-                "Write the zone's whole name, as shown, or the offset (+01:00)."
-            }
-            Self::UnknownZone { .. } => {
-                "Check its spelling (Region/City), or write the offset (+01:00)."
-            }
-            Self::TwelveHours { .. } => "Write the hour from 0 to 23: 14:00 and not 2:00 pm.",
-            Self::NoTimeOfDay { .. } => "Write the time too: 2026-01-13 10:00 UTC.",
-            Self::Empty | Self::NotATime { .. } | Self::OutOfRange { .. } => {
-                "Write 2026-01-13 10:00:00+00, 10:00, yesterday 14:00, 15 minutes ago or now."
-            }
-        };
-        let mut what = self.to_string();
-        if let Some(first) = what.get(..1).map(str::to_uppercase) {
-            what.replace_range(..1, &first);
-        }
-        if !what.ends_with(['.', '?']) {
-            what.push('.');
-        }
-        Explanation::new(Kind::Config, what, "Nothing was changed.", next)
     }
 }
 
@@ -225,170 +137,6 @@ fn choices(read: Result<Typed, MomentError>) -> Vec<Typed> {
     }
 }
 
-enum Day {
-    Unsaid,
-    Today,
-    Yesterday,
-    On(Date),
-}
-
-/// The day, and the words after it. `None` where the text begins with neither day nor time.
-fn split_day<'a>(words: &[&'a str]) -> Option<(Day, Vec<&'a str>)> {
-    let (first, rest) = words.split_first()?;
-    if first.eq_ignore_ascii_case("today") {
-        return Some((Day::Today, rest.to_vec()));
-    }
-    if first.eq_ignore_ascii_case("yesterday") {
-        return Some((Day::Yesterday, rest.to_vec()));
-    }
-    if let Some((date, clock)) = first.split_once(['T', 't']) {
-        let mut words = vec![clock];
-        words.extend(rest);
-        return Some((Day::On(read_date(date)?), words));
-    }
-    if let Some(date) = read_date(first) {
-        return Some((Day::On(date), rest.to_vec()));
-    }
-    let clock = first.contains(':').then(|| words.to_vec())?;
-    Some((Day::Unsaid, clock))
-}
-
-/// `YYYY-MM-DD` and nothing else.
-fn read_date(text: &str) -> Option<Date> {
-    let mut parts = text.split('-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || year.len() != 4 || month.len() != 2 || day.len() != 2 {
-        return None;
-    }
-    let year = i16::try_from(digits(year)?).ok()?;
-    let month = i8::try_from(digits(month)?).ok()?;
-    let day = i8::try_from(digits(day)?).ok()?;
-    Date::new(year, month, day).ok()
-}
-
-/// A time of day, and what is attached to it (an offset or `Z`, or nothing).
-fn split_clock(text: &str) -> Option<(Time, &str)> {
-    let end =
-        text.find(|c: char| !(c.is_ascii_digit() || c == ':' || c == '.')).unwrap_or(text.len());
-    let (clock, attached) = text.split_at(end);
-    let (whole, fraction) = match clock.split_once('.') {
-        Some((whole, fraction)) => (whole, Some(fraction)),
-        None => (clock, None),
-    };
-    let mut parts = whole.split(':');
-    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next());
-    let lengths = (1..=2).contains(&hour.len())
-        && minute.len() == 2
-        && second.is_none_or(|s| s.len() == 2)
-        && parts.next().is_none();
-    if !lengths || (fraction.is_some() && second.is_none()) {
-        return None;
-    }
-    let part = |text: &str| i8::try_from(digits(text)?).ok();
-    let nanoseconds = match fraction {
-        // PostgreSQL keeps microseconds: more digits would be dropped in silence.
-        Some(text) if (1..=6).contains(&text.len()) => {
-            let scale = 10_i32.checked_pow(u32::try_from(9 - text.len()).ok()?)?;
-            i32::try_from(digits(text)?).ok()?.checked_mul(scale)?
-        }
-        Some(_) => return None,
-        None => 0,
-    };
-    let time = Time::new(part(hour)?, part(minute)?, part(second.unwrap_or("0"))?, nanoseconds);
-    Some((time.ok()?, attached))
-}
-
-fn digits(text: &str) -> Option<u32> {
-    let plain = !text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
-    plain.then(|| text.parse().ok()).flatten()
-}
-
-fn read_zone(word: &str) -> Result<TimeZone, MomentError> {
-    if ["utc", "z", "gmt"].iter().any(|utc| word.eq_ignore_ascii_case(utc)) {
-        return Ok(TimeZone::UTC);
-    }
-    if word.starts_with(['+', '-']) {
-        let offset = read_offset(word);
-        return offset
-            .map(TimeZone::fixed)
-            .ok_or_else(|| MomentError::NotATime { text: word.to_owned() });
-    }
-    if word.eq_ignore_ascii_case("am") || word.eq_ignore_ascii_case("pm") {
-        return Err(MomentError::TwelveHours { word: word.to_owned() });
-    }
-    // Short names without a region (EDT, IST, CET) are refused although some are in the zone
-    // database: PostgreSQL, the database and people disagree about them.
-    if !word.contains('/') {
-        if let Some(zone) = city(word)? {
-            return Ok(zone);
-        }
-        let abbreviation = word.len() <= 5 && word.bytes().all(|b| b.is_ascii_alphabetic());
-        return Err(if abbreviation {
-            MomentError::Abbreviation { word: word.to_owned() }
-        } else {
-            MomentError::UnknownZone { name: word.to_owned() }
-        });
-    }
-    TimeZone::get(word).map_err(|_| MomentError::UnknownZone { name: word.to_owned() })
-}
-
-/// The zone of a city by its name alone; `None` where no zone has that city.
-fn city(word: &str) -> Result<Option<TimeZone>, MomentError> {
-    if !word.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-')) {
-        return Ok(None);
-    }
-    let database = jiff::tz::db();
-    let mut names: Vec<String> = database
-        .available()
-        .map(|name| name.as_str().to_owned())
-        .filter(|name| {
-            let mut parts = name.split('/');
-            let region = parts.next().unwrap_or_default();
-            // Links of the past (US/Pacific) and fixed offsets (Etc/GMT+1) are no cities.
-            let real = !matches!(region, "Etc" | "US" | "Canada" | "Mexico" | "Brazil" | "Chile");
-            // States under their initials or a point of the compass: WEST and ACT are also how
-            // clocks elsewhere are called.
-            let state = matches!(
-                name.as_str(),
-                "Australia/ACT"
-                    | "Australia/LHI"
-                    | "Australia/NSW"
-                    | "Australia/North"
-                    | "Australia/South"
-                    | "Australia/West"
-            );
-            real && !state && parts.next_back().is_some_and(|last| last.eq_ignore_ascii_case(word))
-        })
-        .collect();
-    names.sort_unstable();
-    match names.as_slice() {
-        [] => Ok(None),
-        [name] => Ok(TimeZone::get(name).ok()),
-        _ => Err(MomentError::WhichCity { word: word.to_owned(), names }),
-    }
-}
-
-/// `+01`, `+0130` or `+01:30`, up to 15:59 either way, as PostgreSQL allows.
-fn read_offset(text: &str) -> Option<Offset> {
-    let sign = if text.starts_with('-') { -1 } else { 1 };
-    let body = text.get(1..)?;
-    let (hours, minutes) = match body.split_once(':') {
-        Some((hours, minutes)) if minutes.len() == 2 => (hours, minutes),
-        Some(_) => return None,
-        None if body.len() == 4 => (body.get(..2)?, body.get(2..)?),
-        None => (body, "00"),
-    };
-    if hours.len() != 2 {
-        return None;
-    }
-    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
-    if hours > 15 || minutes > 59 {
-        return None;
-    }
-    let seconds = i32::try_from(hours * 3600 + minutes * 60).ok()?;
-    Offset::from_seconds(sign * seconds).ok()
-}
-
 fn resolve(
     text: &str,
     local: DateTime,
@@ -417,35 +165,6 @@ fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-/// Seconds of `15 minutes`, `2h`, `1 h 30 min`, … A day is 24 hours.
-fn ago_seconds(words: &[&str]) -> Option<i64> {
-    let joined = words.concat();
-    let mut rest = joined.as_str();
-    let mut total: i64 = 0;
-    let mut smallest = i64::MAX;
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (count, tail) = rest.split_at(number);
-        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let seconds = match unit {
-            "s" | "sec" | "secs" | "second" | "seconds" => 1,
-            "m" | "min" | "mins" | "minute" | "minutes" => 60,
-            "h" | "hour" | "hours" => 3600,
-            "d" | "day" | "days" => 86_400,
-            _ => return None,
-        };
-        // Largest unit first, each once: "5 minutes 2 hours" is a slip of the keyboard.
-        if seconds >= smallest {
-            return None;
-        }
-        smallest = seconds;
-        total = total.checked_add(i64::from(digits(count)?).checked_mul(seconds)?)?;
-        rest = tail;
-    }
-    (smallest != i64::MAX).then_some(total)
-}
-
 fn civil(local: DateTime) -> String {
     if local.subsec_nanosecond() == 0 {
         return local.strftime("%Y-%m-%d %H:%M:%S").to_string();
@@ -469,9 +188,10 @@ fn signed(offset: Offset) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::explain::Explain;
     use proptest::prelude::*;
 
-    fn stamp(text: &str) -> Timestamp {
+    pub(super) fn stamp(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
 
@@ -484,7 +204,7 @@ mod tests {
         TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
     }
 
-    fn read(text: &str) -> Result<Typed, MomentError> {
+    pub(super) fn read(text: &str) -> Result<Typed, MomentError> {
         parse(text, now(), &TimeZone::UTC)
     }
 
@@ -559,65 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn abbreviations_are_refused_with_the_reason() {
-        for zone in ["EDT", "EST", "CET", "IST", "bst", "WEST", "ACT"] {
-            let error = read(&format!("2026-01-13 10:00 {zone}")).unwrap_err();
-            assert_eq!(error, MomentError::Abbreviation { word: zone.to_owned() });
-            assert!(error.explanation().to_string().contains("different things"));
-        }
-        let unknown = read("2026-01-13 10:00 Europe/Nowhere").unwrap_err();
-        assert_eq!(unknown, MomentError::UnknownZone { name: String::from("Europe/Nowhere") });
-    }
-
-    #[test]
     fn now_is_after_what_ended_in_the_same_second() {
         let now = stamp("2026-01-13T10:30:00.987654321Z");
         let typed = parse("now", now, &TimeZone::UTC).unwrap();
         assert_eq!(typed.at, stamp("2026-01-13T10:30:00.987654Z"));
         let ago = parse("5 minutes ago", now, &TimeZone::UTC).unwrap();
         assert_eq!(ago.at, stamp("2026-01-13T10:25:00Z"), "nobody means a fraction");
-    }
-
-    #[test]
-    fn a_zone_by_name_is_shown_with_its_offset() {
-        // Named zones need the machine's zone database; without one they are refused by name.
-        match read("2026-07-01 10:00 Europe/Berlin") {
-            Ok(typed) => {
-                assert_eq!(typed.at, stamp("2026-07-01T08:00:00Z"));
-                assert_eq!(
-                    typed.echo(),
-                    "2026-07-01 08:00:00 UTC = 2026-07-01 10:00:00+02:00 Europe/Berlin"
-                );
-                assert!(!typed.zone_assumed);
-            }
-            Err(error) => {
-                assert!(!std::path::Path::new("/usr/share/zoneinfo/Europe/Berlin").exists());
-                assert_eq!(error, MomentError::UnknownZone { name: "Europe/Berlin".to_owned() });
-            }
-        }
-    }
-
-    #[test]
-    fn a_city_alone_is_enough_where_it_is_the_only_one() {
-        if !std::path::Path::new("/usr/share/zoneinfo/Europe/Berlin").exists() {
-            return; // Cities come from the machine's zone database.
-        }
-        for (text, expected) in [
-            ("yesterday 14:00 Berlin", "2026-01-12T13:00:00Z"),
-            ("2026-07-01 10:00 berlin", "2026-07-01T08:00:00Z"),
-            ("yesterday 14:00 New York", "2026-01-12T19:00:00Z"),
-            ("today 09:00 Tokyo", "2026-01-13T00:00:00Z"),
-        ] {
-            assert_eq!(read(text).map(|t| t.at), Ok(stamp(expected)), "{text}");
-        }
-        let echo = read("yesterday 14:00 Berlin").unwrap().echo();
-        assert_eq!(echo, "2026-01-12 13:00:00 UTC = 2026-01-12 14:00:00+01:00 Europe/Berlin");
-        // Two zones of the database end with this name.
-        let which = read("10:00 Louisville").unwrap_err();
-        let MomentError::WhichCity { names, .. } = &which else { panic!("{which:?}") };
-        assert!(names.contains(&String::from("America/Kentucky/Louisville")), "{names:?}");
-        assert!(which.explanation().to_string().contains("America/Louisville"));
-        assert!(matches!(read("10:00 Atlantis"), Err(MomentError::UnknownZone { .. })));
     }
 
     #[test]

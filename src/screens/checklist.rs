@@ -134,8 +134,12 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
         }
         rows.push(Row::Line(i, line));
     }
-    // The selected line's evidence has the last rows.
-    let below = if column.left() >= 20 { 6 } else { 3 };
+    // The selected line's evidence has the last rows: as many as its words need, as far as the list
+    // keeps half of them.
+    let said = list.get(at).map(|(_, line)| evidence(view, incident, line));
+    let needed = said.as_ref().map_or(0, |(_, words)| text::wrap(words, column.width()).len() + 1);
+    let least = if column.left() >= 20 { 6 } else { 3 };
+    let below = u16::try_from(needed).unwrap_or(u16::MAX).min(column.left() / 2).max(least);
     let visible = usize::from(column.left().saturating_sub(below));
     let first = first_row(at_row, rows.len(), visible);
     for row in rows.iter().skip(first).take(visible) {
@@ -146,8 +150,8 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
     }
     let used = column.left().saturating_sub(below);
     column.skip(used);
-    if let Some((_, line)) = list.get(at) {
-        detail(view, incident, line, &mut column);
+    if let (Some((_, line)), Some((ink, words))) = (list.get(at), said) {
+        detail(incident, line, (ink, &words), &mut column);
     }
 }
 
@@ -232,13 +236,19 @@ fn ink_of(verdict: Verdict) -> Ink {
     }
 }
 
-fn detail(view: &View, incident: &Incident, line: &Line, column: &mut Column<'_>) {
+fn detail(incident: &Incident, line: &Line, said: (Ink, &str), column: &mut Column<'_>) {
     let care = incident.care.get(&line.executes);
     let owner = line.owner.as_ref().map(|owner| format!("task of {}", text::clean(owner)));
     let word = care.filter(|care| care.last.is_some()).map(|care| care.verdict().word().to_owned());
     let right: Vec<String> = [word, owner].into_iter().flatten().collect();
     column.title(false, "Evidence", &right.join(", "));
-    let (ink, words) = match &line.state {
+    let rows = column.left();
+    column.wrapped(said.0, said.1, 0, rows);
+}
+
+/// What a line was settled with, or what is known of it.
+fn evidence(view: &View, incident: &Incident, line: &Line) -> (Ink, String) {
+    match &line.state {
         State::Signed { by, at, evidence, .. } => {
             (Ink::Text, format!("{} ({by}, {})", text::clean(evidence), text::when(*at, view.now)))
         }
@@ -246,14 +256,12 @@ fn detail(view: &View, incident: &Incident, line: &Line, column: &mut Column<'_>
             Ink::Text,
             format!("Waived: {} ({by}, {})", text::clean(reason), text::when(*at, view.now)),
         ),
-        State::Open | State::Overdue => match care {
+        State::Open | State::Overdue => match incident.care.get(&line.executes) {
             Some(care) => run_of(view, line, care),
             None if line.id == LATER_WRITES => left_behind(line),
             None => (Ink::Dim, hint(line)),
         },
-    };
-    let rows = column.left();
-    column.wrapped(ink, &words, 0, rows);
+    }
 }
 
 /// What is in the kept directory alone, and what came back of it.

@@ -3,6 +3,7 @@
 use super::layers::{Emphasis, Reader};
 use super::text;
 use super::view::{Briefing, GameMaster, Page, View};
+use crate::engine::drill::copy::Origin;
 use crate::engine::drill::floor::CALL;
 use crate::engine::drill::hints::{self, At, Hint};
 use crate::engine::runbook::Horizon;
@@ -25,17 +26,45 @@ pub fn briefing(view: &View, briefing: &Briefing) -> Reader {
     lines.push((Emphasis::Heading, String::from("What counts")));
     lines.push((Emphasis::Plain, briefing.objective.clone()));
     lines.push(blank());
-    lines.push((
-        Emphasis::Dim,
-        String::from(
-            "This is a drill on a throwaway database. Nothing that you do here can reach a real one. b shows this again, D gives a hint, Ctrl+x ends the drill at any time; Esc begins.",
-        ),
-    ));
+    lines.extend(ground(briefing.origin.as_ref()));
     if let Some(words) = game_master(view.game_master) {
         let heading = String::from("Game master");
         lines.extend([blank(), (Emphasis::Heading, heading), (Emphasis::Plain, words.to_owned())]);
     }
     Reader::text("Drill", lines)
+}
+
+/// Whose data it is, and what stands between the drill and everything else.
+fn ground(origin: Option<&Origin>) -> Lines {
+    let keys = "b shows this again, D gives a hint, Ctrl+x ends the drill at any time; Esc begins.";
+    let Some(origin) = origin else {
+        let text = "This is a drill on a throwaway database. Nothing that you do here can reach a \
+                    real one.";
+        return vec![(Emphasis::Dim, format!("{text} {keys}"))];
+    };
+    let day = origin.finished.strftime("%Y-%m-%d %H:%M");
+    let masked = match origin.masked.len() {
+        0 => String::from("nothing of it is masked"),
+        1 => String::from("one column of it is masked"),
+        many => format!("{many} columns of it are masked"),
+    };
+    let mut lines = vec![
+        (Emphasis::Heading, format!("A copy of \"{}\"", origin.cluster)),
+        (
+            Emphasis::Plain,
+            format!(
+                "This drill is held on a copy of the backup {} of \"{}\", finished on {day} UTC. \
+                 Its rows are real ones, and {masked}: treat what you see as you would there. The \
+                 cluster itself is not touched.",
+                origin.set, origin.cluster
+            ),
+        ),
+    ];
+    for rail in origin.open() {
+        lines.push((Emphasis::Plain, format!("NOT ENFORCED on this machine: {rail}.")));
+    }
+    lines.extend([blank(), (Emphasis::Dim, String::from(keys))]);
+    lines
 }
 
 fn blank() -> (Emphasis, String) {
@@ -154,4 +183,39 @@ pub fn result(view: &View) -> Option<Vec<(bool, String)>> {
         (rto <= limit, format!("Back after {} of {}", text::span(rto), text::span(limit))),
         (verified, format!("Recovered data: {}", verdict.word())),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::drill::copy::Rail;
+
+    #[test]
+    fn a_copy_is_told_as_one_with_what_is_open() {
+        let words = |origin: Option<&Origin>| {
+            ground(origin).into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(" ")
+        };
+        assert!(words(None).contains("throwaway database"));
+        let origin = Origin {
+            cluster: String::from("bank"),
+            set: String::from("set-20270115-020000"),
+            finished: jiff::Timestamp::from_second(1_800_000_000).unwrap_or_default(),
+            masked: Vec::new(),
+            rails: vec![Rail {
+                rail: String::from("no network but the loopback"),
+                enforced: false,
+                detail: String::from("no namespaces"),
+            }],
+        };
+        let told = words(Some(&origin));
+        for word in [
+            "A copy of \"bank\"",
+            "set-20270115-020000",
+            "nothing of it is masked",
+            "NOT ENFORCED on this machine: no network but the loopback: no namespaces.",
+        ] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+        assert!(!told.contains("throwaway"), "{told}");
+    }
 }

@@ -103,6 +103,17 @@ fn header(view: &View, column: &mut Column<'_>) -> u16 {
     let mut right = Vec::new();
     if let Some(name) = drill(view) {
         let name = if column.width() >= 100 { format!(": {name}") } else { String::new() };
+        // Whose data is on the screen; where there is no room, the briefing says so alone.
+        let origin = view.briefing.as_ref().and_then(|briefing| briefing.origin.as_ref());
+        let wide = column.width() >= 100;
+        let name = match origin.filter(|_| wide || view.game_master != GameMaster::There) {
+            Some(origin) => {
+                let most = if wide { 24 } else { 10 };
+                let cluster = text::fit(&origin.cluster, most, theme.ellipsis());
+                format!("{name}, copy of {cluster}")
+            }
+            None => name,
+        };
         if view.game_master == GameMaster::There {
             right.push(styled(Ink::Strong, String::from("game master ")));
         }
@@ -271,7 +282,8 @@ fn phases(view: &View, incident: &Incident, gap: &'static str) -> Vec<Span<'stat
         }
         let done = match page {
             Page::Report => !incident.reports.is_empty(),
-            _ => page < at || now == Phase::Closed,
+            _ if now == Phase::Closed => was_done(incident, page),
+            _ => page < at,
         };
         let (ink, sign) = if page == at && now != Phase::Closed {
             (Ink::Accent, theme.glyph("●", "*"))
@@ -297,6 +309,17 @@ fn phases(view: &View, incident: &Incident, gap: &'static str) -> Vec<Span<'stat
         spans.push(Span::styled(title, style));
     }
     spans
+}
+
+/// Whether the part was gone through before the incident was closed; one may be closed with
+/// nothing done.
+fn was_done(incident: &Incident, page: Page) -> bool {
+    match page {
+        Page::Assessment => incident.severity.is_some(),
+        Page::RecoveryPoint => incident.reach.is_some(),
+        Page::Validation => !incident.validation.is_empty(),
+        _ => incident.status == RunStatus::Finished,
+    }
 }
 
 /// How much the line of clocks says.

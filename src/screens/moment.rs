@@ -18,7 +18,7 @@ pub enum Reading {
 
 /// The forms, for the dialog.
 pub const FORMS: &str =
-    "14:05, 14:05:30 UTC, yesterday 23:50, 15 minutes ago, 2026-01-31 14:05:30+01:00";
+    "now, 14:05, 14:05:30 UTC, yesterday 23:50, 15 minutes ago, 2026-01-31 14:05:30+01:00";
 
 /// Reads `text`; what has happened lies in the past, so only such meanings count.
 #[must_use]

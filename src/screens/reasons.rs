@@ -110,6 +110,16 @@ fn of_incident(id: Id, view: &View, incident: &Incident) -> String {
         }
         Id::PutBack if status == RunStatus::Undone => said("Everything is put back already."),
         Id::GoOnRunning if status == RunStatus::Running => said("It runs already."),
+        Id::Pause
+            if matches!(status, RunStatus::Planning | RunStatus::Ready)
+                && !parts::is_chosen(incident) =>
+        {
+            // The same key brings back parts alone on the screen before.
+            format!(
+                "Nothing was started yet. To bring back only parts: {}.",
+                there(Id::OnlyParts, Page::RecoveryPoint, view)
+            )
+        }
         Id::Pause | Id::CancelRun | Id::PutBack | Id::GoOnRunning => not_running(incident),
         Id::Cure if view.busy(available::CURING) => said("The cure is being carried out."),
         Id::Cure | Id::OtherCures if status == RunStatus::Failed => format!(

@@ -509,8 +509,7 @@ pub fn rows(inserts: u64, updates: u64, deletes: u64) -> String {
 /// How long it takes, against what is left of the RTO.
 fn duration(view: &View, forecast: &Forecast) -> (Ink, String) {
     let total = forecast.total();
-    let basis =
-        if forecast.measured { "by measured rates" } else { "a guess: not measured here yet" };
+    let basis = if forecast.measured { "by measured rates" } else { "a guess" };
     let incident = view.incident.as_ref();
     let elapsed = incident.and_then(|i| i.clocks.rto_seconds(view.now)).unwrap_or(0.0);
     #[allow(clippy::cast_precision_loss, reason = "seconds of some hours")]

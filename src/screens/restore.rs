@@ -553,6 +553,7 @@ fn amount(progress: &Progress) -> String {
         Unit::Bytes | Unit::Time => "",
         Unit::Files => " files",
         Unit::Segments => " log files",
+        Unit::Rows => " rows",
         Unit::Checks => " checks",
     };
     match (progress.unit, progress.total) {

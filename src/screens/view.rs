@@ -4,6 +4,7 @@
 use super::cursor::{Asked, Cursor, On, Seen, Shown};
 use super::layers::Layer;
 use super::theme::Theme;
+use crate::engine::drill::copy::Origin;
 use crate::engine::drill::hints::Hint;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
@@ -215,6 +216,8 @@ pub struct Briefing {
     /// Told one by one, on request.
     pub hints: Vec<Hint>,
     pub targets: Targets,
+    /// What it is held on a copy of; `None` on a throwaway database.
+    pub origin: Option<Origin>,
 }
 
 /// Whether somebody leads the drill from another terminal.

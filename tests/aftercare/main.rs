@@ -221,7 +221,7 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     // Killed in the middle of a line: it counts as broken off, and is simply run again.
     drop(client.submit(Command::RunCare { item: String::from("archiving"), agreed: Vec::new() }));
     stage.until_lost(&client, "care.begun");
-    let client = stage.runner(None);
+    let client = stage.runner(Some("care.standby_moved"));
     let broken = client.incident().unwrap().care["archiving"].clone();
     assert!(broken.interrupted && broken.running.is_none());
     assert_eq!(broken.verdict(), NotRun);
@@ -281,10 +281,17 @@ fn after_a_promotion_the_safety_list_is_worked_through_and_the_incident_closes()
     look(&stage, &client, "slots", Failed);
     let logical = format!("logical:receipts_feed/pgoutput/{DATABASE}");
     let lost = ["physical:copied_slot", &logical, "physical:standby_slot"];
-    agree(&stage, &client, "slots", &lost);
+    let keys = proposed(&client, "slots");
+    assert_eq!(keys, lost);
+    let made = run(&stage, &client, "slots", &keys);
+    // They are there, and whoever reads from them is not back yet.
+    assert_eq!(made.verdict(), CouldNotVerify, "{}", told(&made));
     feed_a_subscriber(&stage, &publisher);
-    bring_back_the_standbys(&stage, &client, &standbys);
+    let client = bring_back_the_standbys(&stage, client, &standbys);
+    look(&stage, &client, "slots", Verified);
+    lose_a_slot(&stage, &client);
     release_the_subscription(&stage, &client, &publisher);
+    a_subscription_that_fails_does_not_pass(&stage, &client, &publisher);
     close(&stage, &client);
     anchored(&stage, &client);
 }
@@ -410,17 +417,101 @@ fn feed_a_subscriber(stage: &Stage, subscriber: &TestCluster) {
     assert_eq!(subscriber.value(count), sql(&stage.sandbox, count));
 }
 
+/// A slot whose WAL was removed has its name and serves nobody.
+fn lose_a_slot(stage: &Stage, client: &Client) {
+    let sandbox = &stage.sandbox;
+    sql(sandbox, "SELECT pg_create_physical_replication_slot('left_behind', true)");
+    let slots = || {
+        let state = run(stage, client, "slots", &[]);
+        let mut checks = state.last.as_ref().unwrap().checks.iter();
+        let one = checks.find(|check| check.id == "slots:left_behind").unwrap();
+        (state.verdict(), one.verdict)
+    };
+    assert_eq!(slots(), (CouldNotVerify, CouldNotVerify), "nobody reads from it");
+    let behind = |which: &str| {
+        let sql_text = format!(
+            "SELECT ceil(max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)) / 1048576) \
+             FROM pg_replication_slots WHERE {which}"
+        );
+        sql(sandbox, &sql_text).parse::<u64>().unwrap()
+    };
+    // Megabytes: it is far behind, and those that are read from are not.
+    until("a slot that is far behind", || {
+        sql(sandbox, "SELECT pg_switch_wal() FROM pg_logical_emit_message(true, 'test', 'more')");
+        behind("slot_name = 'left_behind'") > 96
+    });
+    until("the others' readers", || {
+        sql(sandbox, "INSERT INTO receipts (note) VALUES ('more')");
+        sql(sandbox, "CHECKPOINT");
+        behind("slot_name <> 'left_behind'") < 33
+    });
+    let limit = |keep: &str, most: &str| {
+        sql(sandbox, &format!("ALTER SYSTEM SET wal_keep_size = '{keep}'"));
+        sql(sandbox, &format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{most}'"));
+        assert_eq!(sql(sandbox, "SELECT pg_reload_conf()"), "t");
+    };
+    limit("0", "64MB");
+    until("the loss of the slot's WAL", || {
+        sql(sandbox, "CHECKPOINT");
+        sql(sandbox, "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'left_behind'")
+            == "lost"
+    });
+    assert_eq!(slots(), (Failed, Failed));
+    sql(sandbox, "SELECT pg_drop_replication_slot('left_behind')");
+    limit("256MB", "-1");
+    look(stage, client, "slots", Verified);
+}
+
+/// A row that is there already: its worker fails at it, again and again, and the subscription is on.
+fn a_subscription_that_fails_does_not_pass(
+    stage: &Stage,
+    client: &Client,
+    publisher: &TestCluster,
+) {
+    let sandbox = &stage.sandbox;
+    look(stage, client, "subscriptions", Verified);
+    sql(sandbox, "INSERT INTO news VALUES (4, 'in the way')");
+    publisher.sql("INSERT INTO news VALUES (4, 'sent')");
+    until("the worker's end", || {
+        let at_work = "SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL";
+        sql(sandbox, at_work) == "0"
+    });
+    let state = look(stage, client, "subscriptions", Failed);
+    assert_eq!(sql(sandbox, "SELECT subenabled FROM pg_subscription"), "t", "{}", told(&state));
+    sql(sandbox, "DELETE FROM news WHERE id = 4");
+    until("the row that was in the way", || {
+        sql(sandbox, "SELECT text FROM news WHERE id = 4") == "sent"
+    });
+    // Until its worker has lived past the failure, that it receives is not proven.
+    until("a worker that stays", || run(stage, client, "subscriptions", &[]).verdict() == Verified);
+}
+
 /// One by pg_rewind, the other by a fresh copy; each then has what is written on the new timeline.
-fn bring_back_the_standbys(stage: &Stage, client: &Client, standbys: &[Standby; 2]) {
-    look(stage, client, "standbys", Failed);
+/// Before that the rewind fails, and the runner is killed between two moves.
+fn bring_back_the_standbys(stage: &Stage, client: Client, standbys: &[Standby; 2]) -> Client {
+    look(stage, &client, "standbys", Failed);
     let keys = |standby: &Standby| {
         let place = standby.data.display();
         [format!("rewind:{place}"), format!("copy:{place}")]
     };
     let [standby, copied] = standbys;
-    assert_eq!(proposed(client, "standbys"), [keys(copied), keys(standby)].concat());
+    let all = [keys(copied), keys(standby)].concat();
+    assert_eq!(proposed(&client, "standbys"), all);
+    a_rewind_that_fails(stage, &client, standby);
+    assert_eq!(proposed(&client, "standbys"), all);
+
+    // Killed with the directory moved aside and nothing in its place.
+    let agreed = vec![keys(copied)[1].clone()];
+    drop(client.submit(Command::RunCare { item: String::from("standbys"), agreed }));
+    stage.until_lost(&client, "care.standby_moved");
+    assert!(!copied.data.exists() && copied.kept() == 1);
+    let client = stage.runner(None);
+    let down = look(stage, &client, "standbys", Failed);
+    assert!(told(&down).contains("its directory is not in its place"), "{}", told(&down));
+    assert!(told(&down).contains(".coming-back."), "{}", told(&down));
+    assert_eq!(proposed(&client, "standbys"), [&keys(copied)[1..], &keys(standby)].concat());
     let agreed = [keys(copied)[1].clone(), keys(standby)[0].clone()];
-    let state = run(stage, client, "standbys", &agreed);
+    let state = run(stage, &client, "standbys", &agreed);
     for one in standbys {
         let did = format!("standbys:did:{}", one.data.display());
         let mut checks = state.last.iter().flat_map(|care| &care.checks);
@@ -447,13 +538,33 @@ fn bring_back_the_standbys(stage: &Stage, client: &Client, standbys: &[Standby; 
         let used = format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{slot}'");
         assert_eq!(sql(&stage.sandbox, &used), "t");
     }
-    look(stage, client, "standbys", Verified);
+    look(stage, &client, "standbys", Verified);
     // Where nobody could be asked before the stop, the one that follows is not proven to be all.
     let mut silent = (*client.incident().unwrap()).clone();
     silent.steps.iter_mut().for_each(|step| step.notes.clear());
     let care = judged(stage, &silent, &[], "standbys", &[]);
     let open = care.checks.iter().find(|check| check.id == "standbys:before").unwrap();
     assert_eq!(open.verdict, CouldNotVerify, "{care:#?}");
+    client
+}
+
+/// What is a file here and a folder there pg_rewind refuses. The standby is as it was, and down; no
+/// process tells of it any more, and it is proposed still.
+fn a_rewind_that_fails(stage: &Stage, client: &Client, standby: &Standby) {
+    let (here, there) = (stage.sandbox.server().data.join("odd"), standby.data.join("odd"));
+    fs::write(&here, "a file").unwrap();
+    fs::create_dir(&there).unwrap();
+    let agreed = [format!("rewind:{}", standby.data.display())];
+    let state = run(stage, client, "standbys", &agreed);
+    let did = format!("standbys:did:{}", standby.data.display());
+    let check = state.last.iter().flat_map(|care| &care.checks).find(|check| check.id == did);
+    assert_eq!(check.unwrap().verdict, Failed, "{}", told(&state));
+    // PostgreSQL itself refuses to start it: it has heard of the new timeline, which is not its own.
+    assert!(check.unwrap().detail.contains("The standby is as it was"), "{}", told(&state));
+    assert!(told(&state).contains("is down"), "{}", told(&state));
+    assert_eq!(standby.kept(), 0, "its directory is its own");
+    fs::remove_file(here).unwrap();
+    fs::remove_dir(there).unwrap();
 }
 
 fn release_the_subscription(stage: &Stage, client: &Client, publisher: &TestCluster) {

@@ -131,7 +131,6 @@ fn option_b(stage: &Stage) {
     assert!(!control::is_held(&stage.data), "no setting of the recovery stays");
     assert!(discovery::running(&stage.data).unwrap().postmaster().is_some());
     stage.driver().check().unwrap();
-    stage.reload_is_taken();
     in_its_tablespace(stage);
 }
 

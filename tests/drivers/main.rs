@@ -55,7 +55,6 @@ fn debians_cluster_is_recovered_in_place_and_put_back_as_it_was() {
     let (client, _) = stage.incident();
     stage.recover(&client);
     assert_eq!(stage.configuration(), before, "what is in /etc is read and never written");
-    stage.reload_is_taken();
 }
 
 #[test]
@@ -64,7 +63,6 @@ fn own_commands_start_and_stop_the_server_and_keep_it_closed() {
     stage.lose_a_table();
     let (client, _) = stage.incident();
     stage.recover(&client);
-    stage.reload_is_taken();
 }
 
 /// The other drivers' turn comes with `make test-matrix`.

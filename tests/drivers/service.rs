@@ -26,7 +26,6 @@ fn a_service_is_recovered_through_systemd_and_stays_down_meanwhile() {
     stage.lose_a_table();
     let (client, _) = stage.incident();
     stage.recover(&client);
-    stage.reload_is_taken();
     // It is the service's again.
     let main = fs::read_to_string(stage.unit().join("main")).unwrap();
     assert_eq!(main.trim().parse().ok(), pid(&stage));

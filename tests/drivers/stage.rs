@@ -473,6 +473,22 @@ impl Stage {
             .filter(|check| !matches!(check.verdict, Verdict::Verified | Verdict::NotRun))
             .collect();
         assert!(bad.is_empty(), "{bad:#?}");
+        self.has_what_its_version_brings();
+    }
+
+    /// WAL summaries, where they are switched on (from 17), and page checksums, which a cluster of
+    /// 18 has unasked.
+    pub fn has_what_its_version_brings(&self) {
+        if self.case.settings.contains(&"summarize_wal = on") {
+            assert_eq!(self.sql("SHOW summarize_wal"), "on");
+            wait_for("a WAL summary", || {
+                self.sql("CHECKPOINT");
+                self.sql("SELECT count(*) FROM pg_available_wal_summaries()") != "0"
+            });
+        }
+        if self.case.binaries.major >= 18 {
+            assert_eq!(self.sql("SHOW data_checksums"), "on");
+        }
     }
 
     /// Option B: a new cluster beside the old one, which serves meanwhile, then in its place. The
@@ -494,7 +510,6 @@ impl Stage {
         assert!(!new.exists() && Path::new(done["kept"].as_str().unwrap()).is_dir());
         assert!(!control::is_held(&self.data), "no setting of the recovery stays");
         self.driver().check().unwrap();
-        self.reload_is_taken();
     }
 
     /// As whoever may start and stop the server under this driver.
@@ -519,13 +534,6 @@ impl Stage {
         let done = self.try_as_operator(&[&["restore-full"][..], arguments, &more].concat());
         serde_json::from_str(&done.stdout)
             .unwrap_or_else(|_| panic!("{arguments:?}: {}", done.said()))
-    }
-
-    /// The driver makes the server read its settings again, wherever they are.
-    pub fn reload_is_taken(&self) {
-        self.sql("ALTER SYSTEM SET work_mem = '7MB'");
-        self.driver().reload().unwrap_or_else(|error| panic!("{error}"));
-        wait_for("the new setting", || self.sql("SHOW work_mem") == "7MB");
     }
 
     /// Every file of Debian's configuration.

@@ -67,7 +67,7 @@ keep) keep ;;
 show)
     printf 'Type=notify\nMainPID=%s\nResult=%s\nExecStart={ path=%s ; argv[]=%s -D %s ; }\n' \
         "$(get main 0)" "$(get result success)" "$BIN/postgres" "$BIN/postgres" "$DATA"
-    printf 'Environment=\nLoadState=loaded\nActiveState=%s\nCanReload=yes\n' "$active"
+    printf 'Environment=\nLoadState=loaded\nActiveState=%s\n' "$active"
     ;;
 is-active) echo "$active" && { [ "$active" = active ] || exit 3; } ;;
 reset-failed) [ "$active" != failed ] || put active inactive ;;
@@ -85,10 +85,6 @@ stop)
     main=$(get main 0)
     [ "$main" = 0 ] || kill -INT "$main"
     while [ -n "$block" ] && [ "$(get active inactive)" != inactive ]; do sleep 0.02; done
-    ;;
-reload)
-    [ "$active" = active ] || { echo "$unit.service is not active, cannot reload." >&2 && exit 1; }
-    kill -HUP "$(get main 0)"
     ;;
 *) echo "Unknown command verb $verb." >&2 && exit 1 ;;
 esac

@@ -11,6 +11,7 @@ use lifeboat::engine::incident::facts::{
 };
 use lifeboat::engine::incident::parts::{Carry, Part, PartsChoice, PartsDone, PartsLook};
 use lifeboat::engine::incident::raised::{Because, Raise};
+use lifeboat::engine::incident::salvage::ByCommand;
 use lifeboat::engine::incident::trouble::{Adjustments, By, Cure, Evidence, Trouble};
 use lifeboat::engine::parts::compare::{Difference, Prints};
 use lifeboat::engine::parts::database::{Brought, Found};
@@ -27,7 +28,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// How many kinds there are.
-pub const KINDS: usize = 63;
+pub const KINDS: usize = 64;
 
 /// A number for each kind; does not compile once one is missing here.
 pub fn number(event: &Event) -> usize {
@@ -95,6 +96,7 @@ pub fn number(event: &Event) -> usize {
         Event::PartsSeen(_) => 60,
         Event::PartsChosen(_) => 61,
         Event::PartsCarried(_) => 62,
+        Event::SalvagedByCommand(_) => 63,
     }
 }
 
@@ -237,6 +239,7 @@ fn reach() -> BoxedStrategy<Reach> {
             cost: Default::default(),
             procedure: Default::default(),
             on_disk: None,
+            alternative: None,
         })
         .boxed()
 }
@@ -352,6 +355,7 @@ fn adjustments() -> BoxedStrategy<Adjustments> {
         .prop_map(|(all_repositories, without_libraries, port, minimums)| Adjustments {
             all_repositories,
             without_repositories: without_libraries.clone(),
+            without_bases: without_libraries.clone(),
             without_libraries,
             port,
             beside_port: port.map(|port| port.wrapping_add(1)),
@@ -564,6 +568,11 @@ pub fn event() -> BoxedStrategy<Event> {
         parts_look().prop_map(Event::PartsSeen),
         parts_choice().prop_map(Event::PartsChosen),
         parts_done().prop_map(Event::PartsCarried),
+        (text(), time(), parts_look(), parts_choice(), parts_done(), checks()).prop_map(
+            |(kept, begun, look, choice, done, checks)| {
+                Event::SalvagedByCommand(ByCommand { kept, begun, look, choice, done, checks })
+            }
+        ),
     ];
     let after = prop_oneof![
         checks().prop_map(|checks| Event::ValidationRun { checks }),

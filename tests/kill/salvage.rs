@@ -223,3 +223,65 @@ fn a_salvage_goes_on_wherever_its_runner_was_killed_and_writes_once() {
     stage.ask(&client, Command::WriteReport);
     journal::verify(&stage.folder.join(journal::FILE)).unwrap();
 }
+
+/// Brought back by `lifeboat salvage --incident`: evidence on the line of the checklist, as from the
+/// screens; from another directory, or only looked at, it is none.
+#[test]
+#[ignore = "a minute: make test-kill"]
+fn a_salvage_by_the_command_line_counts_on_the_checklist() {
+    let made = |sandbox: &Sandbox| {
+        sandbox.runtime().unwrap().handle().block_on(async {
+            let client = sandbox.server().connect("postgres", DATABASE).await.unwrap();
+            client.batch_execute(MADE).await.unwrap();
+        });
+    };
+    let stage = Stage::made(made, |_| {});
+    sql(&stage, LATER);
+    let recovery = recovered(&stage);
+    let id = recovery.declaration.id.clone();
+    let fixed = ["salvage", "--cluster", CLUSTER, "--incident", &id, "--into", "in-place"];
+    let wanted = ["--table", "lab.makers", "--table", "lab.parts", "--take", "missing"];
+    let salvage = |more: &[&str]| {
+        let given = [&fixed[..], &wanted[..], more].concat();
+        stage.sandbox.lifeboat_as_us(&given).unwrap()
+    };
+    let line = || {
+        let list =
+            Checklist::of(&stage.left(), &Runbook::load(None).unwrap(), jiff::Timestamp::now());
+        list.line(LATER_WRITES).unwrap().proposal.clone().unwrap()
+    };
+    salvage(&["--dry-run"]);
+    assert!(stage.left().salvages.is_empty(), "only looked at");
+    assert_eq!(line().verdict, Verdict::NotRun);
+
+    let told = salvage(&["--confirm", CLUSTER]);
+    assert!(told.contains("counts on the incident's checklist"), "{told}");
+    assert_eq!(text(&stage, "SELECT count(*)::text FROM lab.parts"), "240");
+    let now = stage.left();
+    let [done] = now.salvages.as_slice() else { panic!("{:#?}", now.salvages) };
+    assert_eq!(done.kept, recovery.plan.as_ref().unwrap().aside);
+    assert!(done.has_carried() && !done.is_unsure());
+    let verdict = Verdict::of_all(done.checks.iter().map(|check| check.verdict));
+    assert_eq!(verdict, Verdict::Verified, "{:#?}", done.checks);
+    let proposed = line();
+    assert!(
+        proposed.text.contains("brought back (VERIFIED): lab.makers, lab.parts"),
+        "{proposed:?}"
+    );
+    assert!(proposed.text.contains("41 inserted"), "{proposed:?}");
+    assert!(proposed.text.contains("lab.makers (1 changed"), "what is left is told: {proposed:?}");
+    assert_eq!(now.plan, recovery.plan, "the recovery stands as it was");
+    journal::verify(&stage.folder.join(journal::FILE)).unwrap();
+
+    // The same rows from a directory that this incident did not keep: written, and no evidence.
+    let other = stage.sandbox.root().join("cluster/elsewhere");
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.args(["-a", "-T"]).arg(&done.kept).arg(&other).status();
+    assert!(copied.unwrap().success());
+    let other = other.display().to_string();
+    sql(&stage, "DELETE FROM lab.parts WHERE id > 235");
+    let told = salvage(&["--kept", &other, "--confirm", CLUSTER]);
+    assert!(told.contains("its checklist is not told"), "{told}");
+    assert_eq!(text(&stage, "SELECT count(*)::text FROM lab.parts"), "240");
+    assert_eq!(stage.left().salvages.len(), 1);
+}

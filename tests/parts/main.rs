@@ -12,6 +12,7 @@ mod database;
 mod run;
 #[path = "../throwaway/mod.rs"]
 mod throwaway;
+mod told;
 
 use lifeboat::engine::config::{Connection, Tls};
 use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};
@@ -341,7 +342,8 @@ impl Pair {
             let scope = Scope::Tables(vec![Name::parse("public.t")?]);
             let tables = catalog::tables(&source, &scope).await?;
             let (pairs, _) = apply::pair_up(&reader, tables).await?;
-            let seen = compare(&source, &reader, &pairs[0], 5, &Masking::default(), None).await?;
+            let seen =
+                compare(&source, &reader, &pairs[0], 5, &Masking::default(), None, &|_| {}).await?;
             self.cluster.sql_in("production", meanwhile);
             writer.batch_execute("BEGIN").await.unwrap();
             let ends = Ends { source: &source, reader: &reader, writer: &writer };

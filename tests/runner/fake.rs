@@ -166,7 +166,7 @@ fn wait_gone(path: &Path, give_up: impl Fn() -> bool) -> bool {
 }
 
 impl Work for FakeWork {
-    fn probe_server(&self) -> ServerProbe {
+    fn probe_server(&self, _: &Incident) -> ServerProbe {
         fs::write(self.world.join("probe.begun"), "").unwrap();
         self.wait_while_blocked("probe");
         ServerProbe {
@@ -181,7 +181,7 @@ impl Work for FakeWork {
         }
     }
 
-    fn run_probes(&self) -> Result<Vec<Check>, Explanation> {
+    fn run_probes(&self, _: &Incident) -> Result<Vec<Check>, Explanation> {
         assert!(!self.steered("probes.panic"), "the probes fell over");
         Ok(vec![check(Verdict::Verified)])
     }
@@ -258,6 +258,7 @@ impl Work for FakeWork {
             cost: Default::default(),
             procedure: Default::default(),
             on_disk: None,
+            alternative: None,
         })
     }
 

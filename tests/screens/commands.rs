@@ -74,7 +74,7 @@ fn leaving_a_drill_ends_it_and_is_always_asked() {
         s.app.view.briefing = Some(fixture::briefing());
         assert_eq!(s.key(Key::Char('q')), []);
         let text = look::text(&look::draw(&mut s.app, 80, 24));
-        assert!(text.contains("End the drill?") && text.contains("reports included"), "{text}");
+        assert!(text.contains("End the drill?") && text.contains("Its sandbox goes"), "{text}");
         s.key(Key::Char('n'));
         assert!(s.app.view.layers.is_empty());
         s.key(Key::Char('q'));

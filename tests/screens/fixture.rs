@@ -179,6 +179,7 @@ pub fn reach(target: Target, reachable: bool) -> Reach {
             first_lost: Some(commit("14:02:48", 74210, 0x1_2A4F_3000, (2, 1, 0))),
             lost_commits: Some(413),
             forecast: Some(Forecast { copy: (4.0, 9.0), replay: (9.0, 14.0), measured: true }),
+            alternative: None,
             on_disk: Some(OnDisk {
                 directory: String::from("/var/lib/postgresql/15/orders-prod/main"),
                 unchanged: 4_300_000_000,
@@ -205,6 +206,7 @@ pub fn reach(target: Target, reachable: bool) -> Reach {
         cost: cost(),
         procedure: Default::default(),
         on_disk: None,
+        alternative: None,
     }
 }
 
@@ -1309,6 +1311,7 @@ pub fn briefing() -> Briefing {
         ),
         hints: Vec::new(),
         targets: Targets { rpo_seconds: Some(300), rto_seconds: 900 },
+        origin: None,
     }
 }
 

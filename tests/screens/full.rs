@@ -86,6 +86,7 @@ fn reach() -> Reach {
         forecast: Some(Forecast { copy: (22.0, 31.0), replay: (0.5, 2.0), measured: true }),
         line: Vec::new(),
         on_disk: None,
+        alternative: None,
         cost: Cost {
             tables: Some(vec![table("public.orders", 12_031, 340, 48_211)]),
             exact: true,

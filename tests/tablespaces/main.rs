@@ -16,6 +16,7 @@ mod outcome;
 #[allow(dead_code, reason = "each test uses its own part")]
 mod stage;
 
+mod mapped;
 mod mounts;
 
 use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
@@ -131,7 +132,10 @@ const CUTS: [&str; 4] = ["move.one:1", "move.one:2", "move.one:2", "move.one:3"]
 
 #[test]
 fn a_cluster_with_tablespaces_and_wal_elsewhere_is_recovered_whole() {
-    let stage = Stage::made(furnish, go_on);
+    let stage = Stage::made(furnish, |sandbox| {
+        sql(sandbox, &["SELECT pg_create_restore_point('before')"]);
+        go_on(sandbox);
+    });
     let sandbox = &stage.sandbox;
     let kept_wal = names(&sandbox.root().join("wal/main")).len();
     let mut client = stage.runner(Some(CUTS[0]));
@@ -310,10 +314,13 @@ fn by_delta(stage: &Stage, kept: &Path) {
         let mut all = vec!["restore", "--json", "--target-directory", &target_text];
         all.extend(mappings.iter().map(String::as_str));
         all.extend(more);
-        // Replay would write into the live tablespace that the log creates; nothing is started.
-        let refused = sandbox.lifeboat(&all).unwrap_err().to_string();
-        assert!(refused.contains("replay creates tablespace"), "{refused}");
-        all.push("--unproven");
+        // Replay would write into the live tablespace that the log creates.
+        for unproven in [&[][..], &["--unproven"]] {
+            let refused = sandbox.lifeboat(&[&all[..], unproven].concat()).unwrap_err().to_string();
+            assert!(refused.contains("replay creates tablespace"), "{refused}");
+            assert!(!target.join("PG_VERSION").exists() || more.contains(&"--delta"));
+        }
+        all.extend(["--name", "before"]);
         let told = sandbox.lifeboat(&all).unwrap();
         let told: serde_json::Value = serde_json::from_str(&told).unwrap();
         let verify = ["-n", "--ignore=tablespace_map", "--ignore=recovery.signal"];

@@ -282,3 +282,53 @@ fn a_full_disk_beside_goes_on_once_there_is_room() {
     stage.sandbox.server().stop().unwrap();
     drop(volume);
 }
+
+/// A log file that is nowhere: the new cluster ends before it, by the cluster's name.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_log_file_that_is_nowhere_ends_the_new_cluster_before_it() {
+    let stage = Stage::made_with(|_| {}, |_| {}, false);
+    let live = stage.data();
+    let client = stage.full_spoiled("start-recovery", true, |incident| {
+        let name = stage.late_segment(incident);
+        fs::remove_file(stage.archived(&name)).unwrap();
+        let _ = fs::remove_file(live.join("pg_wal").join(&name));
+    });
+    let trouble = stage.cured(&client, "missing-wal", "stop-at-gap");
+    stays_beside(&trouble, &live);
+    assert!(trouble.what.contains("the old cluster's directory"), "{trouble:#?}");
+    stage.wait(&client, "the question", |incident| incident.status == RunStatus::Held);
+    stage.old_serves();
+    let told = client.incident().unwrap().reach.clone().unwrap();
+    assert!(told.lost_commits.is_none_or(|lost| lost > 0), "{told:#?}");
+    let end = stage.to_the_end(&client);
+    assert!(end.plan.unwrap().ends_at.is_some());
+    assert!(control_file::read(&live).unwrap().checkpoint.timeline > 1);
+}
+
+/// The key is closed to the server's user alone: Lifeboat as root reads it, the new server cannot.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_key_that_the_new_server_may_not_read_is_given_to_it() {
+    let stage = Stage::made_with(|_| {}, |_| {}, false);
+    let key = stage.sandbox.root().join("keys/master");
+    let closed = |mode| fs::set_permissions(&key, PermissionsExt::from_mode(mode)).unwrap();
+    let root = nix::unistd::geteuid().is_root();
+    let client = stage.full_spoiled("start-recovery", true, |_| match root {
+        true => chown(&key, Some(0), Some(0)).unwrap(),
+        false => closed(0o644),
+    });
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "denied-key", "{trouble:#?}");
+    stays_beside(&trouble, &stage.data());
+    let cure = Command::Cure { cure: LOOK_AGAIN.to_owned(), cluster: None };
+    let refused = stage.answer(&client, cure).unwrap_err();
+    assert!(refused.what.contains("still does not open"), "{refused}");
+    match root {
+        true => stage.give(&key),
+        false => closed(0o600),
+    }
+    stage.old_serves();
+    stage.cured(&client, "denied-key", LOOK_AGAIN);
+    stage.to_the_end(&client);
+}

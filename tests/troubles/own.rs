@@ -2,6 +2,7 @@
 
 use crate::stage::{Stage, kill_runner, until};
 use crate::walk::verified;
+use lifeboat::engine::drill::sandbox::CLUSTER;
 use lifeboat::engine::incident::event::Event;
 use lifeboat::engine::incident::facts::{Target, TargetPoint, Verdict};
 use lifeboat::engine::incident::model::RunStatus;
@@ -68,6 +69,13 @@ fn what_comes_after_a_cure_asks_the_port_that_the_server_has() {
     stage.agree(&client);
     stage.cured(&client, "port-taken", "free-port");
     stage.wait(&client, "the end", |incident| incident.status == RunStatus::Finished);
+    // Somebody else has the configured port: only the server itself answers there as a database.
+    stage.ask(&client, Command::ProbeServer);
+    let probe = client.incident().unwrap().server.clone().unwrap();
+    assert!(probe.reachable, "{probe:#?}");
+    let id = stage.left().declaration.id;
+    let salvage = ["salvage", "--cluster", CLUSTER, "--incident", &id, "--dry-run"];
+    stage.sandbox.lifeboat_as_us(&salvage).unwrap();
     let looked = |item: &str, agreed: &[&str]| {
         let agreed = agreed.iter().map(|key| (*key).to_owned()).collect();
         stage.ask(&client, Command::RunCare { item: item.to_owned(), agreed });
@@ -114,6 +122,88 @@ fn a_damaged_backup_is_exchanged_for_another() {
     stage.cured(&client, "damaged-backup", "other-base");
     let end = stage.to_the_end(&client);
     assert_ne!(end.plan.unwrap().base.set, damaged);
+}
+
+/// Two backups are damaged: the second cure does not go back to the first, also where its runner was
+/// killed in between; and where none is left, that is said.
+#[test]
+#[ignore = "make test-troubles"]
+fn another_backup_is_never_one_that_failed_before() {
+    let stage = Stage::prepared(|sandbox| {
+        for _ in 0..2 {
+            // Sets are named by the second.
+            let named = jiff::Timestamp::now().as_second();
+            until("the next second", || jiff::Timestamp::now().as_second() > named);
+            sandbox.back_up().unwrap();
+        }
+    });
+    let repository = stage.sandbox.root().join("repository");
+    let bases = || {
+        let names = fs::read_dir(&repository).unwrap().map(|entry| entry.unwrap().path());
+        let mut found: Vec<PathBuf> = names
+            .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("base-"))
+            .filter(|path| path.to_string_lossy().ends_with(".tar.gz.enc"))
+            .collect();
+        found.sort();
+        found
+    };
+    let all = bases();
+    assert_eq!(all.len(), 3, "{all:?}");
+    let client =
+        stage.spoiled_before("restore-base", |_| all.iter().for_each(|base| flip_a_bit(base)));
+    let set = || stage.left().plan.unwrap().base.set;
+    let first = set();
+    stage.cured(&client, "damaged-backup", "other-base");
+    assert!(stage.next_trouble(&client).is_some());
+    let second = set();
+    assert_ne!(second, first);
+
+    kill_runner(&client);
+    stage.watch(&client, "its end", || matches!(client.link(), LinkState::Lost { .. }));
+    let client = stage.runner(None);
+    let trouble = stage.cured(&client, "damaged-backup", "other-base");
+    assert!(trouble.cures[0].does.contains(&first), "{trouble:#?}");
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    let third = set();
+    assert!(third != first && third != second, "{first} {second} {third}");
+    assert_eq!(stage.left().adjustments.without_bases, [first.clone(), second.clone()]);
+    let ids: Vec<&str> = trouble.cures.iter().map(|cure| cure.id.as_str()).collect();
+    assert_eq!(ids, [LOOK_AGAIN, "no-other-base"], "{trouble:#?}");
+    for set in [&first, &second, &third] {
+        assert!(trouble.cures[1].does.contains(set), "{trouble:#?}");
+    }
+    // A good copy of the one that it stands at is enough.
+    let name = third.replace("set-", "base-");
+    flip_a_bit(all.iter().find(|path| path.to_string_lossy().contains(&name)).unwrap());
+    stage.cured(&client, "damaged-backup", LOOK_AGAIN);
+    stage.to_the_end(&client);
+}
+
+/// The key file is gone while the base is copied: it is told as that, and tried before it goes on.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_key_that_is_gone_is_brought_back() {
+    let stage = Stage::new();
+    let key = stage.sandbox.root().join("keys/master");
+    let away = key.with_extension("away");
+    let place = "step.restore-base.before";
+    let client = stage.runner(Some(place));
+    stage.to_gate(&client);
+    stage.go_on(&client);
+    stage.until_lost(&client, place);
+    let client = stage.runner(None);
+    stage.wait(&client, "what the runner left", |i| i.status == RunStatus::Interrupted);
+    // Without its key no runner would begin: it goes while one is there.
+    fs::rename(&key, &away).unwrap();
+    stage.ask(&client, Command::Retry);
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "denied-key", "{trouble:#?}");
+    let cure = Command::Cure { cure: LOOK_AGAIN.to_owned(), cluster: None };
+    let refused = stage.answer(&client, cure).unwrap_err();
+    assert!(refused.what.contains("still does not open"), "{refused}");
+    fs::rename(&away, &key).unwrap();
+    stage.cured(&client, "denied-key", LOOK_AGAIN);
+    stage.to_the_end(&client);
 }
 
 #[test]
@@ -347,7 +437,7 @@ fn a_runner_killed_while_it_goes_back_in_the_alternative_directory_is_followed_b
     // The second such place: the directory is set aside, the empty one is not there yet.
     let client = stage.runner(Some("move.one:2"));
     stage.wait(&client, "the question again", |i| i.status == RunStatus::Held);
-    let cluster = lifeboat::engine::drill::sandbox::CLUSTER.to_owned();
+    let cluster = CLUSTER.to_owned();
     drop(client.submit(Command::MoveTarget { target, cluster }));
     stage.until_lost(&client, "move.one:2");
     assert!(!other.exists(), "it is set aside, and nothing is in its place yet");

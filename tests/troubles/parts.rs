@@ -1,12 +1,14 @@
 //! Troubles of the copy beside production that parts come from: each is recognised in the copy and
 //! cured there, while production serves.
 
-use crate::own::flip_a_bit;
+use crate::own::{Volume, flip_a_bit};
 use crate::stage::{Stage, until};
 use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::incident::Incident;
-use lifeboat::engine::incident::facts::{Moment, Prerequisite, Procedure, Severity};
+use lifeboat::engine::incident::facts::{
+    Moment, Prerequisite, Procedure, Severity, Target, TargetPoint,
+};
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::incident::parts::{Carry, PartsChoice};
 use lifeboat::engine::incident::trouble::{By, LOOK_AGAIN, Trouble};
@@ -42,6 +44,11 @@ impl Stage {
 
     /// As `to_gate`, of a run that brings back one table alone.
     fn to_parts_gate(&self, client: &Client) {
+        self.to_parts_gate_at(client, None);
+    }
+
+    /// As [`Stage::to_parts_gate`], at the suggested point or at another.
+    fn to_parts_gate_at(&self, client: &Client, at: Option<Target>) {
         let (severity, moment) = (Severity::Sev2, Moment::FirstDetected);
         self.ask(client, Command::SetSeverity { severity });
         self.ask(client, Command::StateMoment { moment, at: jiff::Timestamp::now() });
@@ -50,7 +57,7 @@ impl Stage {
             self.ask(client, Command::Survey);
             client.survey().is_some_and(|survey| !survey.suspects.is_empty())
         });
-        let target = client.survey().unwrap().suggestions[0].target.clone();
+        let target = at.unwrap_or_else(|| client.survey().unwrap().suggestions[0].target.clone());
         let (database, tables) = (Some(DATABASE.to_owned()), vec![TABLE.to_owned()]);
         self.ask(client, Command::ChooseParts { target, database, tables });
         for prerequisite in [Prerequisite::IncidentDeclared, Prerequisite::TargetConfirmed] {
@@ -242,5 +249,237 @@ fn a_library_that_the_parts_need_is_brought_back() {
     assert!(trouble.what.contains(&file.display().to_string()), "{trouble:#?}");
     fs::rename(&away, &file).unwrap();
     stage.cured(&client, "missing-library", LOOK_AGAIN);
+    stage.parts_end(&client);
+}
+
+/// The cluster's folder on a volume of its own.
+fn on_volume(sandbox: &Sandbox) -> Volume {
+    let server = sandbox.server();
+    server.stop().unwrap();
+    let folder = server.data.parent().unwrap();
+    let before = sandbox.root().join("away");
+    fs::rename(folder, &before).unwrap();
+    fs::create_dir(folder).unwrap();
+    let made = Volume::over(folder).expect("root mounts a volume");
+    let mut copy = std::process::Command::new("cp");
+    assert!(copy.args(["-a", "-T"]).arg(&before).arg(folder).status().unwrap().success());
+    fs::remove_dir_all(&before).unwrap();
+    server.start(&[]).unwrap();
+    made
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_full_disk_under_the_copy_goes_on_once_there_is_room() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("not run: a full disk needs a volume of its own, which only root can mount");
+        return;
+    }
+    let mut volume = None;
+    let made = |sandbox: &Sandbox| {
+        volume = Some(on_volume(sandbox));
+        fill(sandbox, "", "text");
+    };
+    let stage = Stage::made(made, |_| {});
+    let volume = volume.unwrap();
+    stage.lose_rows();
+    let client = stage.parts_spoiled("parts-restore", |_| volume.leave_free(Some(25 << 20)));
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "no-space", "{trouble:#?}");
+    stays_in(&copy_of(&client.incident().unwrap()), &trouble);
+    let cure = Command::Cure { cure: LOOK_AGAIN.to_owned(), cluster: None };
+    let refused = stage.answer(&client, cure).unwrap_err();
+    assert!(refused.what.contains("no more room"), "{refused}");
+    volume.leave_free(None);
+    stage.cured(&client, "no-space", LOOK_AGAIN);
+    stage.carry(&client);
+    stage.parts_end(&client);
+    // The servers inside have to end before the volume goes.
+    stage.sandbox.server().stop().unwrap();
+    drop(volume);
+}
+
+/// A log file that is nowhere: the copy ends before it, by the cluster's name.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_log_file_that_is_nowhere_ends_the_copy_before_it() {
+    let stage = Stage::made(|sandbox| fill(sandbox, "", "text"), |_| {});
+    stage.lose_rows();
+    let client = stage.parts_spoiled("parts-replay", |incident| {
+        let name = stage.middle_segment(incident);
+        fs::remove_file(stage.archived(&name)).unwrap();
+        let _ = fs::remove_file(stage.data().join("pg_wal").join(name));
+    });
+    let trouble = stage.cured(&client, "missing-wal", "stop-at-gap");
+    stays_in(&copy_of(&client.incident().unwrap()), &trouble);
+    stage.carry(&client);
+    let plan = client.incident().unwrap().plan.clone().unwrap();
+    assert!(plan.ends_at.is_some(), "{plan:#?}");
+    stage.parts_end(&client);
+}
+
+/// Production was started with more connections after the plan was made: the log that the copy
+/// replays to its end asks for them.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_setting_that_is_too_low_is_raised_in_the_copy() {
+    const RAISED: &str = "173";
+    let stage = Stage::made(|sandbox| fill(sandbox, "", "text"), |_| {});
+    let end = Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
+    let gate = |client: &Client| stage.to_parts_gate_at(client, Some(end));
+    let client = stage.spoiled("parts-replay", gate, |_| {
+        let server = stage.sandbox.server();
+        server.stop().unwrap();
+        server.start(&[("max_connections", RAISED)]).unwrap();
+        stage.on(async {
+            let client = server.connect("postgres", DATABASE).await.unwrap();
+            client.batch_execute("CREATE TABLE after_the_plan (id int)").await.unwrap();
+            client.query_one("SELECT pg_switch_wal()::text", &[]).await.unwrap();
+        });
+    });
+    let trouble = stage.cured(&client, "low-setting", "raise-settings");
+    assert!(trouble.what.contains(RAISED), "{trouble:#?}");
+    stays_in(&copy_of(&client.incident().unwrap()), &trouble);
+    assert_eq!(stage.next_trouble(&client), None);
+    // Rows that are lost once the copy stands, and are looked for again.
+    stage.lose_rows();
+    let part = client.incident().unwrap().parts.look.clone().unwrap().part;
+    stage.ask(&client, Command::LookAtParts { part });
+    stage.carry(&client);
+    stage.parts_end(&client);
+}
+
+/// The history of the timeline that the plan names is gone when the copy starts: it goes to the
+/// nearest point on the timeline of its backup.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_timeline_that_is_gone_is_left_for_that_of_the_copys_backup() {
+    let stage = Stage::made(|sandbox| fill(sandbox, "", "text"), promoted);
+    stage.lose_rows();
+    let client = stage.parts_spoiled("parts-replay", |incident| {
+        assert_eq!(incident.plan.as_ref().unwrap().base.timeline, 1);
+        let folder = stage.sandbox.root().join("repository");
+        let taken = stage.sandbox.root().join("taken-away");
+        let gone = histories(&folder);
+        assert!(!gone.is_empty(), "the history is archived");
+        for (i, path) in gone.iter().enumerate() {
+            fs::rename(path, taken.with_extension(i.to_string())).unwrap();
+        }
+        let _ = fs::remove_file(stage.data().join("pg_wal/00000002.history"));
+    });
+    let trouble = stage.cured(&client, "wrong-timeline", "nearest-point");
+    stays_in(&copy_of(&client.incident().unwrap()), &trouble);
+    stage.carry(&client);
+    stage.parts_end(&client);
+}
+
+/// Production goes on along a timeline of its own, from a point behind what was written on the first.
+fn promoted(sandbox: &Sandbox) {
+    let server = sandbox.server();
+    sandbox.runtime().unwrap().handle().block_on(async {
+        let client = server.connect("postgres", DATABASE).await.unwrap();
+        client.batch_execute("CREATE TABLE on_the_first (id int)").await.unwrap();
+        client.batch_execute("INSERT INTO on_the_first VALUES (1)").await.unwrap();
+        client.query_one("SELECT pg_switch_wal()::text", &[]).await.unwrap();
+    });
+    server.stop().unwrap();
+    let signal = server.data.join("standby.signal");
+    fs::write(&signal, "").unwrap();
+    lifeboat::engine::postgres::child::give(&signal, &server.user).unwrap();
+    server.start(&[]).unwrap();
+    sandbox.runtime().unwrap().handle().block_on(async {
+        let client = server.connect("postgres", DATABASE).await.unwrap();
+        let done = client.query_one("SELECT pg_promote()", &[]).await.unwrap();
+        assert!(done.get::<_, bool>(0));
+        client.query_one("SELECT pg_switch_wal()::text", &[]).await.unwrap();
+    });
+    let folder = sandbox.root().join("repository");
+    until("the history to be archived", || !histories(&folder).is_empty());
+}
+
+/// The archive's objects of the second timeline's history.
+fn histories(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(histories(&path));
+        } else if name.starts_with("00000002.history") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The table's own type is found only where production's `dynamic_library_path` leads: the copy reads
+/// its rows all the same.
+#[test]
+#[ignore = "make test-troubles"]
+fn the_copy_finds_a_library_where_production_looks_for_it() {
+    let mut found = false;
+    let stage = Stage::made(
+        |sandbox| {
+            let told = sandbox.server().run("pg_config", &["--pkglibdir"]).unwrap();
+            let folder = sandbox.root().join("cluster/libraries");
+            fs::create_dir(&folder).unwrap();
+            fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+            let file = folder.join("shaped.so");
+            found = fs::copy(Path::new(told.trim()).join("cube.so"), &file).is_ok();
+            if !found {
+                return;
+            }
+            fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+            let path = format!("$libdir:{}", folder.display());
+            let set = format!("ALTER SYSTEM SET dynamic_library_path = '{path}'");
+            sandbox.runtime().unwrap().handle().block_on(async {
+                let client = sandbox.server().connect("postgres", DATABASE).await.unwrap();
+                client.batch_execute(&set).await.unwrap();
+            });
+            let server = sandbox.server();
+            server.stop().unwrap();
+            server.start(&[]).unwrap();
+            let types = "CREATE TYPE shaped;
+                CREATE FUNCTION shaped_in(cstring) RETURNS shaped AS 'shaped', 'cube_in'
+                    LANGUAGE c IMMUTABLE STRICT;
+                CREATE FUNCTION shaped_out(shaped) RETURNS cstring AS 'shaped', 'cube_out'
+                    LANGUAGE c IMMUTABLE STRICT;
+                CREATE TYPE shaped (INTERNALLENGTH = variable, INPUT = shaped_in,
+                    OUTPUT = shaped_out, ALIGNMENT = double);";
+            fill(sandbox, types, "text, at shaped DEFAULT '(1,2)'");
+        },
+        |_| {},
+    );
+    if !found {
+        println!("not run: this PostgreSQL comes without a library that could be copied");
+        return;
+    }
+    stage.lose_rows();
+    let client = stage.parts_spoiled("parts-restore", |_| {});
+    stage.carry(&client);
+    stage.parts_end(&client);
+}
+
+/// Another key than the one that the backups were closed with.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_wrong_key_for_the_copy_is_exchanged_for_the_right_one() {
+    let stage = Stage::made(|sandbox| fill(sandbox, "", "text"), |_| {});
+    stage.lose_rows();
+    let key = stage.sandbox.root().join("keys/master");
+    let right = fs::read_to_string(&key).unwrap();
+    let client = stage.parts_spoiled("parts-restore", |_| {
+        fs::write(&key, format!("{}\n", "0123456789abcdef".repeat(4))).unwrap();
+    });
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "denied-key", "{trouble:#?}");
+    assert!(trouble.what.contains("is not the one"), "{trouble:#?}");
+    stays_in(&copy_of(&client.incident().unwrap()), &trouble);
+    let cure = Command::Cure { cure: LOOK_AGAIN.to_owned(), cluster: None };
+    let refused = stage.answer(&client, cure).unwrap_err();
+    assert!(refused.what.contains("still does not open"), "{refused}");
+    fs::write(&key, right).unwrap();
+    stage.cured(&client, "denied-key", LOOK_AGAIN);
+    stage.carry(&client);
     stage.parts_end(&client);
 }

@@ -14,10 +14,10 @@ pub use incident::{
 pub use keeping::{
     CatchUp, Hold, Init, InstallUnits, Messages, Metrics, Policy, RecordRecovery, Schedule, Verify,
 };
-pub use keys::{Crypt, Keys, RotateMaster};
+pub use keys::{Crypt, Keys, RotateMaster, Which};
 pub use recovery::{
-    ClassWord, IntoWord, MissingRolesWord, Parts, PrefetchWal, Restore, RestoreFull, RestoreParts,
-    RestoreWal, Salvage, Suspects, SymptomWord,
+    ClassWord, IntoWord, MissingRolesWord, Parts, Point, PrefetchWal, Restore, RestoreFull,
+    RestoreParts, RestoreWal, Salvage, Suspects, SymptomWord,
 };
 
 use clap::{Args, Parser, Subcommand};

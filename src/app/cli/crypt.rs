@@ -25,8 +25,8 @@ fn with_key(config: Option<&Path>, args: &Crypt, work: Work) -> Result<ExitCode,
         Some(file) => KeyFrom::Passphrase(file),
         None => {
             let config = loaded(config)?;
-            let cluster = cluster(&config, args.cluster.as_deref())?;
-            repository = opened(&config, cluster, args.repository.as_deref())?;
+            let cluster = cluster(&config, args.which.cluster.as_deref())?;
+            repository = opened(&config, cluster, args.which.repository.as_deref())?;
             KeyFrom::Repository(&repository)
         }
     };

@@ -8,7 +8,8 @@ mod master;
 
 use super::args;
 use super::output;
-use crate::engine::config::{self, Config};
+use crate::engine::config::{self, Config, ConfigError};
+use crate::engine::drill::outcome::ABORTED;
 use crate::engine::drill::record::{self, Record};
 use crate::engine::drill::sandbox::DEFAULT_SIZE_MB;
 use crate::engine::drill::scenario::{self, Link};
@@ -17,6 +18,7 @@ use crate::engine::drill::{
 };
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
+use crate::screens::text;
 use crate::screens::view::{Briefing, Targets};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -28,14 +30,19 @@ use std::time::{Duration, Instant};
 const BESIDE: u64 = 4_000;
 /// Megabytes of the shop beside a copy, where no size is given: it is not what the room is for.
 const BESIDE_A_COPY: u64 = 50;
+/// Columns of a terminal that every result line fits in.
+const WIDTH: usize = 80;
 /// How long an aborted drill may take to clear itself away.
 const ABORT_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn drill(config: Option<&Path>, args: &args::Drill) -> Result<ExitCode, Explanation> {
-    // A drill needs no configuration; where there is one, its sandbox section counts.
-    let real = match config {
-        Some(path) => Some(config::load(Some(path)).map_err(|e| e.explanation())?),
-        None => None,
+    let real = match known(config, args) {
+        // A drill is ended whatever its configuration has become: those in the usual folders are.
+        Err(why) if matches!(args.verb, Some(args::DrillVerb::Abort)) => {
+            output::warn(&format!("only the usual folders are looked at: {}", why.what));
+            None
+        }
+        known => known?,
     };
     match (&args.verb, &args.scenario) {
         (Some(args::DrillVerb::Abort), _) => abort(real.as_ref()),
@@ -53,6 +60,17 @@ pub(super) fn drill(config: Option<&Path>, args: &args::Drill) -> Result<ExitCod
     }
 }
 
+/// The configuration, looked for as everywhere. A drill needs none: where none is found there is
+/// none. Keys are needed for a copy alone.
+fn known(path: Option<&Path>, args: &args::Drill) -> Result<Option<Config>, Explanation> {
+    let of_copy = args.from_backup.is_some();
+    match if of_copy { config::load(path) } else { config::load_for_server(path) } {
+        Ok(real) => Ok(Some(real)),
+        Err(ConfigError::NotFound { .. }) if path.is_none() => Ok(None),
+        Err(error) => Err(error.explanation()),
+    }
+}
+
 fn hold(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<ExitCode, Explanation> {
     let mut options = Options::usual().map_err(|e| e.explanation())?;
     options.size_mb = size(args);
@@ -62,8 +80,12 @@ fn hold(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<ExitCod
         options.directory.clone_from(&real.sandbox.directory);
         options.user.clone_from(&real.sandbox.user);
     }
-    let mut wish = wish(real, args, name)?;
+    if let Some(real) = real {
+        apart(real, args, options.directory.as_deref())?;
+    }
     let book = Book::of(real, args)?;
+    book.without_outcome(name, "The drill did not come to its end.")?;
+    let mut wish = wish(real, args, name)?;
     wish.source = source(real, args, &book)?;
     cpu::sweep();
     // Held to the end; what the drill starts inherits it.
@@ -74,6 +96,32 @@ fn hold(real: Option<&Config>, args: &args::Drill, name: &str) -> Result<ExitCod
     } else {
         live::run(args, wish, &options, &book)
     }
+}
+
+/// Refuses to make anything where a real cluster has its data, backups or keys.
+fn apart(real: &Config, args: &args::Drill, directory: Option<&Path>) -> Result<(), Explanation> {
+    let named = [
+        ("sandbox.directory", directory),
+        ("--keep", args.keep.as_deref()),
+        ("--record", args.record.as_deref()),
+        ("--junit", args.junit.as_deref()),
+    ];
+    for (what, path) in named {
+        let Some(path) = path else { continue };
+        if let Some(place) = copy::guard::place_around(real, path) {
+            return Err(Explanation::new(
+                Kind::Refused,
+                format!(
+                    "{what} is {}, which is part of a real cluster's own: {}.",
+                    path.display(),
+                    place.display()
+                ),
+                "Nothing was made.",
+                "Name a place that no configured cluster has its data, backups or keys in.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Megabytes of the shop.
@@ -203,7 +251,37 @@ impl Book {
             ));
         }
         let state = args.record.clone().or_else(|| real.map(Config::state_directory));
+        if let Some(state) = &state
+            && let Some(there) = state.ancestors().find(|folder| folder.exists())
+            && rustix::fs::access(there, rustix::fs::Access::WRITE_OK).is_err()
+        {
+            return Err(Explanation::new(
+                Kind::Config,
+                format!(
+                    "The drill would be recorded in {}, where you cannot write.",
+                    state.display()
+                ),
+                "Nothing was made.",
+                "Name a folder of your own for it with --record.",
+            ));
+        }
         Ok(Self { state, junit: args.junit.clone() })
+    }
+
+    /// Writes JUnit's file for a drill that has no outcome, or none yet: what an earlier one left there
+    /// is not this one's.
+    fn without_outcome(&self, scenario: &str, why: &str) -> Result<(), Explanation> {
+        let Some(path) = &self.junit else { return Ok(()) };
+        files::replace(path, junit::without_outcome(scenario, why).as_bytes(), 0o644).map_err(
+            |error| {
+                Explanation::new(
+                    Kind::Storage,
+                    format!("{} could not be written: {error}.", path.display()),
+                    "Nothing was made.",
+                    "Name another file with --junit.",
+                )
+            },
+        )
     }
 
     /// Keeps what was held; what cannot be kept is told, and costs the outcome nothing.
@@ -242,14 +320,55 @@ fn alone(
 ) -> Result<ExitCode, Explanation> {
     let begun = Instant::now();
     let say = |text: &str| tell(begun, text);
-    let held = drill::run(wish, options, &say).map_err(|e| e.explanation())?;
+    let name = wish.scenario.name.clone();
+    let held = drill::run(wish, options, &say).map_err(|e| {
+        let why = e.explanation();
+        // Whatever it was, it is told; the file says already that the drill did not come to its end.
+        let _ = book.without_outcome(&name, &why.to_string());
+        why
+    })?;
     if args.json {
         output::json(&held.outcome)?;
     } else {
         told(&held.outcome)?;
     }
-    book.keep(&held, "auto")?;
+    let kept = book.keep(&held, "auto");
+    if held.outcome.outcome == ABORTED {
+        // What cannot be kept changes nothing of the drill's end.
+        kept.unwrap_or_else(|error| output::warn(&format!("not recorded: {}", error.what)));
+        return Err(Explanation::new(
+            Kind::Cancelled,
+            held.outcome.reasons.first().cloned().unwrap_or_default(),
+            "Nothing outside the sandbox was touched.",
+            "Start it again when you like.",
+        ));
+    }
+    kept?;
+    if !args.json {
+        next(book)?;
+    }
     Ok(code(&held.outcome))
+}
+
+/// What is left to do once a drill is in the record.
+fn next(book: &Book) -> Result<(), Explanation> {
+    if book.state.is_none() {
+        return Ok(());
+    }
+    fold(
+        2,
+        "What it taught is kept with lifeboat drill finding; lifeboat drill history shows how the \
+         times change.",
+    )
+}
+
+/// Prints a text so far in; it goes on below its beginning and breaks between words.
+fn fold(indent: usize, text: &str) -> Result<(), Explanation> {
+    let rows = text::wrap(text, WIDTH.saturating_sub(indent + 2));
+    rows.iter().enumerate().try_for_each(|(at, row)| {
+        let indent = if at == 0 { indent } else { indent + 2 };
+        output::line(&format!("{:indent$}{row}", ""))
+    })
 }
 
 fn code(outcome: &Outcome) -> ExitCode {
@@ -270,16 +389,11 @@ fn told(outcome: &Outcome) -> Result<(), Explanation> {
     };
     output::line(&format!("{}: {}", outcome.scenario, outcome.outcome))?;
     for reason in &outcome.reasons {
-        output::line(&format!("  {reason}"))?;
+        fold(2, reason)?;
     }
     if let Some(refusal) = &outcome.refusal {
-        output::line(&format!(
-            "  Refused, as it {}: {refusal}",
-            match outcome.expected {
-                "refused" => "was to be",
-                _ => "was not to be",
-            }
-        ))?;
+        let word = if outcome.expected == "refused" { "was to be" } else { "was not to be" };
+        fold(2, &format!("Refused, as it {word}: {refusal}"))?;
     }
     if let Some(copy) = &outcome.copy {
         told_of(copy)?;
@@ -297,34 +411,40 @@ fn told(outcome: &Outcome) -> Result<(), Explanation> {
             of(Some(outcome.rto_target_seconds))
         ))?;
     }
-    output::line(&format!(
-        "  Detect {}, declare {}, decide {}, restore {}, validate {}",
-        seconds(card.detect_seconds),
-        seconds(card.declare_seconds),
-        seconds(card.decide_seconds),
-        seconds(card.restore_seconds),
-        seconds(card.validate_seconds),
-    ))?;
-    output::line(&format!(
-        "  Hypothesis: {}. Hints used: {}. Checks not run: {}. Wrong turns: {}",
-        match card.hypothesis_held {
-            Some(true) => "held",
-            Some(false) => "refuted",
-            None => "COULD NOT VERIFY",
-        },
-        card.hints_used,
-        card.not_run.len(),
-        card.wrong_turns.len(),
-    ))?;
-    card.wrong_turns.iter().try_for_each(|turn| output::line(&format!("    {turn}")))?;
-    output::line(&format!("  Limits: {}", outcome.limits.join("; ")))?;
+    fold(
+        2,
+        &format!(
+            "Detect {}, declare {}, decide {}, restore {}, validate {}",
+            seconds(card.detect_seconds),
+            seconds(card.declare_seconds),
+            seconds(card.decide_seconds),
+            seconds(card.restore_seconds),
+            seconds(card.validate_seconds),
+        ),
+    )?;
+    fold(
+        2,
+        &format!(
+            "Hypothesis: {}. Hints used: {}. Checks not run: {}. Wrong turns: {}",
+            match card.hypothesis_held {
+                Some(true) => "held",
+                Some(false) => "refuted",
+                None => "COULD NOT VERIFY",
+            },
+            card.hints_used,
+            card.not_run.len(),
+            card.wrong_turns.len(),
+        ),
+    )?;
+    card.wrong_turns.iter().try_for_each(|turn| fold(4, turn))?;
+    fold(2, &format!("Limits: {}", outcome.limits.join("; ")))?;
     for check in &outcome.teardown {
-        output::line(&format!("  {}: {} {}", check.title, check.verdict.word(), check.detail))?;
+        fold(2, &format!("{}: {} {}", check.title, check.verdict.word(), check.detail))?;
     }
     for name in &outcome.injects {
         if let Ok(one) = inject::load(name) {
-            output::line(&format!("  Inject \"{}\": {}", one.title, one.what))?;
-            output::line(&format!("    The way out: {}", one.cure))?;
+            fold(2, &format!("Inject \"{}\": {}", one.title, one.what))?;
+            fold(4, &format!("The way out: {}", one.cure))?;
         }
     }
     Ok(())
@@ -332,16 +452,20 @@ fn told(outcome: &Outcome) -> Result<(), Explanation> {
 
 /// What a drill on a copy was held on, and which rails stood.
 fn told_of(copy: &copy::Told) -> Result<(), Explanation> {
-    output::line(&format!(
-        "  On a copy of {}, {}: {} databases, {} tables, {} rows",
-        copy.cluster, copy.set, copy.databases, copy.tables, copy.rows
-    ))?;
+    fold(
+        2,
+        &format!(
+            "On a copy of {}, {}: {} databases, {} tables, {} rows",
+            copy.cluster, copy.set, copy.databases, copy.tables, copy.rows
+        ),
+    )?;
     if !copy.masked.is_empty() {
         output::line(&format!("  Masked: {} columns", copy.masked.len()))?;
     }
-    copy.rails.iter().filter(|rail| !rail.enforced).try_for_each(|rail| {
-        output::line(&format!("  NOT ENFORCED: {}: {}", rail.rail, rail.detail))
-    })
+    copy.rails
+        .iter()
+        .filter(|rail| !rail.enforced)
+        .try_for_each(|rail| fold(2, &format!("NOT ENFORCED: {}: {}", rail.rail, rail.detail)))
 }
 
 /// Asks every drill of this user to end, waits until it has cleared itself away, and clears what
@@ -392,16 +516,32 @@ pub(super) fn briefing(name: &str, config: &Config) -> Result<Briefing, Explanat
         scenario::load(name).map_err(|e| e.explanation())?
     };
     let hints = scenario.hints_in(root);
+    let target = scenario.target();
     Ok(Briefing {
         title: scenario.title,
         story: scenario.briefing.lines().map(str::to_owned).collect(),
         objective: scenario.objective,
         hints,
-        targets: Targets {
-            rpo_seconds: scenario.rpo_seconds.map(|seconds| seconds as u64),
-            rto_seconds: scenario.rto_seconds as u64,
-        },
+        targets: Targets { rpo_seconds: target.rpo_seconds, rto_seconds: target.rto_seconds },
+        origin: origin(&root.join(place::COPY))?,
     })
+}
+
+/// What the sandbox says that it is a copy of; `None` where it is none.
+fn origin(path: &Path) -> Result<Option<copy::Origin>, Explanation> {
+    let broken = |why: String| {
+        Explanation::new(
+            Kind::Storage,
+            format!("{} cannot be read: {why}.", path.display()),
+            "The screens were not opened.",
+            "Without it nobody is told whose data they see: end the drill with lifeboat drill abort.",
+        )
+    };
+    match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(broken(error.to_string())),
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| broken(e.to_string())),
+    }
 }
 
 fn tell(begun: Instant, text: &str) {

@@ -12,6 +12,7 @@ mod continuity;
 mod copies;
 mod crypt;
 mod delta;
+mod diagnosis;
 mod drill;
 mod erasure;
 mod escalation;

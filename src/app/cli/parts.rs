@@ -1,26 +1,29 @@
 //! `restore-parts` and `salvage`: the differences first, then what the operator chose of them, in
 //! one transaction. Notes both in the incident's journal where one is named.
 
+mod journal;
 mod outcome;
 mod whole;
 
 use super::args::{self, ClassWord, IntoWord};
+use super::diagnosis::{self, Again};
 use super::output::{self, Bar};
-use super::{cluster, repository_config, runtime, time};
+use super::restore::target;
+use super::{cluster, repository_config, runtime};
 use crate::engine::config::{Cluster, Config};
+use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::facts::{Target, TargetPoint, Topic};
 use crate::engine::incident::store::Store;
+use crate::engine::incident::trouble::{Cure, LOOK_AGAIN};
 use crate::engine::masking::Masking;
 use crate::engine::parts::names::Name;
 use crate::engine::parts::roles::Missing;
 use crate::engine::parts::sandbox::{Means, Sandbox};
 use crate::engine::parts::work::{self, How, Into, Wanted};
 use crate::engine::parts::{Choice, PartsError, Scope, commit, copied};
-use crate::engine::runner::client::Client;
 use crate::engine::runner::plan::KeptSpace;
-use crate::engine::runner::protocol::Command;
-use crate::engine::runner::spawn;
+use crate::engine::trouble;
+use journal::{Journal, Of};
 use outcome::{Outcome, shown, told};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -31,18 +34,7 @@ pub(super) fn restore_parts(
     config: &Config,
     args: &args::RestoreParts,
 ) -> Result<ExitCode, Explanation> {
-    let point = if let Some(text) = &args.time {
-        TargetPoint::Time(time(text)?)
-    } else if let Some(text) = &args.lsn {
-        TargetPoint::Lsn(text.parse().map_err(|error| wrong(&format!("{error}.")))?)
-    } else if let Some(xid) = args.xid {
-        TargetPoint::Xid(xid)
-    } else if let Some(name) = &args.name {
-        TargetPoint::Name(name.clone())
-    } else {
-        TargetPoint::EndOfArchive
-    };
-    let target = Target { point, inclusive: !args.exclusive, timeline: args.timeline };
+    let target = target(&args.point, "See --help.")?;
     let recover = |means: &Means<'_>, json| {
         let bar = Bar::new(json);
         let made = Sandbox::recover(means, &target, &|progress| bar.show(&progress), &say(json));
@@ -56,24 +48,41 @@ pub(super) fn restore_parts(
         return Err(wrong("Say what to bring back: --table, --schema or --whole-database."));
     }
     let title = format!("Parts as they were {target}");
-    bring(config, &args.common, &args.parts, title, recover)
+    bring(config, &args.common, &args.parts, (title, Of::Other), recover)
 }
 
 pub(super) fn salvage(config: &Config, args: &args::Salvage) -> Result<ExitCode, Explanation> {
+    if args.common.repository.is_some() {
+        return Err(wrong("A salvage reads the kept directory alone: leave --repository out."));
+    }
     let store = Store::new(&config.state_directory());
-    let (kept, spaces) = match (&args.kept, &args.parts.incident) {
-        (Some(kept), _) => (kept.clone(), spaces_of(&store, kept)?),
-        (None, Some(id)) => {
+    let plan = match &args.parts.incident {
+        Some(id) => {
             let incident = store.load(id).map_err(|e| e.explanation())?;
-            let plan = incident.plan.ok_or_else(|| wrong("The incident has no plan."))?;
-            (PathBuf::from(plan.aside), plan.places.kept)
+            // The recovery's, also while the screens have a salvage under way.
+            let plan = incident.settled().plan.clone();
+            Some(plan.ok_or_else(|| wrong("The incident has no plan."))?)
         }
+        None => None,
+    };
+    let (kept, spaces) = match (&args.kept, &plan) {
+        (Some(kept), _) => (kept.clone(), spaces_of(&store, kept)?),
+        (None, Some(plan)) => (PathBuf::from(&plan.aside), plan.places.kept.clone()),
         (None, None) => return Err(wrong("Name the kept directory: --kept.")),
     };
+    let of = match plan {
+        Some(plan) if real(Path::new(&plan.aside)) == real(&kept) => Of::Kept(plan.aside),
+        Some(_) => Of::AnotherKept,
+        None => Of::Other,
+    };
     let title = format!("Salvage from {}", kept.display());
-    bring(config, &args.common, &args.parts, title, |means, json| {
+    bring(config, &args.common, &args.parts, (title, of), |means, json| {
         Sandbox::of_kept(means, &kept, &spaces, &say(json))
     })
+}
+
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// Where the tablespaces of a kept directory are, by the newest plan that set it aside and whose
@@ -82,7 +91,6 @@ fn spaces_of(store: &Store, kept: &Path) -> Result<Vec<KeptSpace>, Explanation> 
     if !copied::has_linked_spaces(kept) {
         return Ok(Vec::new());
     }
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let kept = real(kept);
     let all = store.list().map_err(|e| e.explanation())?;
     let plans = all.iter().filter_map(|listed| store.load(listed.id()).ok()?.plan);
@@ -109,7 +117,7 @@ fn bring(
     config: &Config,
     common: &args::Common,
     parts: &args::Parts,
-    title: String,
+    (title, of): (String, Of),
     make: impl FnOnce(&Means<'_>, bool) -> Result<Sandbox, PartsError>,
 ) -> Result<ExitCode, Explanation> {
     let scope = scope(parts)?;
@@ -119,7 +127,7 @@ fn bring(
         let database = parts.database.clone();
         let database = database.unwrap_or_else(|| cluster.connection.database.clone());
         let wanted = Wanted { database, scope };
-        let job = Job { config, cluster, parts, wanted, choice, runtime: &runtime, title };
+        let job = Job { config, cluster, parts, wanted, choice, runtime: &runtime, title, of };
         job.run(sandbox, common.json)
     })
     .and_then(|(mut outcome, left)| {
@@ -146,6 +154,15 @@ fn within<T>(
     if common.repository.is_some() {
         repository_config(config, cluster, common.repository.as_deref())?;
     }
+    // Where a cure has opened the recovered server on another port, it is asked there.
+    let cluster = &match &parts.incident {
+        Some(id) => {
+            let store = Store::new(&config.state_directory());
+            let incident = store.load(id).map_err(|e| e.explanation())?;
+            desk::at_its_port(cluster, &incident.settled())
+        }
+        None => cluster.clone(),
+    };
     let program = std::env::current_exe().map_err(|error| {
         Explanation::new(
             Kind::Internal,
@@ -162,10 +179,40 @@ fn within<T>(
         only: common.repository.as_deref(),
         runtime: runtime.handle(),
     };
-    let sandbox = make(&means, common.json).map_err(|e| e.explanation())?;
-    let done = work(cluster, &sandbox);
+    let again = Again::now();
+    let next = |cure: &Cure| next_command(cluster, &again, cure);
+    let sandbox = make(&means, common.json).map_err(|error| match error {
+        PartsError::Recognised(met) => diagnosis::of_command(&met.1, met.0, &next),
+        other => other.explanation(),
+    })?;
+    let done = work(cluster, &sandbox).map_err(|failure| {
+        let known = trouble::recognise_statement(&failure);
+        match known {
+            Some(trouble) => diagnosis::of_command(&trouble, failure, &next),
+            None => failure,
+        }
+    });
     let cleared = sandbox.close().map_err(|e| e.explanation());
     Ok((done?, cleared.err().map(|error| error.to_string())))
+}
+
+/// What is to be run once a trouble is mended; where another command mends it, that one.
+fn next_command(cluster: &Cluster, again: &Again, cure: &Cure) -> Option<String> {
+    match cure.id.as_str() {
+        LOOK_AGAIN | trouble::WAIT | trouble::GO_ON => Some(again.line()),
+        trouble::WITHOUT => {
+            let left = cluster.repositories.iter().find(|name| !cure.with.contains(name))?;
+            Some(again.with("--repository", left))
+        }
+        trouble::OTHER_DISK => Some(again.with("--work-directory", "DIRECTORY")),
+        trouble::STOP_AT_GAP => Some(again.with("--time", "EARLIER")),
+        trouble::OTHER_POINT => Some(again.with("--time", "LATER")),
+        // Done in a copy that stays: the command's own is taken down.
+        trouble::OTHER_BASE | "raise-settings" => {
+            Some(String::from("lifeboat, whose screens bring parts back too and carry this out"))
+        }
+        _ => None,
+    }
 }
 
 fn scope(parts: &args::Parts) -> Result<Scope, Explanation> {
@@ -203,6 +250,7 @@ struct Job<'a> {
     choice: Choice,
     runtime: &'a Runtime,
     title: String,
+    of: Of,
 }
 
 impl Job<'_> {
@@ -212,6 +260,7 @@ impl Job<'_> {
         let shown_rows = (self.parts.samples, &masking);
         let looking = work::look(sandbox, production, &self.wanted, shown_rows, &|_, _, _| {});
         let seen = self.runtime.block_on(looking).map_err(|e| masked(&e, &masking))?;
+        let begun = jiff::Timestamp::now();
         let mut outcome = Outcome {
             title: self.title.clone(),
             cluster: self.cluster.name.clone(),
@@ -274,6 +323,7 @@ impl Job<'_> {
         if let Err(error) = journal.note(&format!("{}: done, {}", self.title, written.counts())) {
             outcome.notes.push(error.to_string());
         }
+        outcome.notes.extend(self.recorded(&journal, sandbox, seen, (begun, how), &written));
         outcome.schema = written.schema;
         outcome.carried = written.carried;
         outcome.applied = written.applied;
@@ -295,47 +345,6 @@ fn missing_roles(parts: &args::Parts) -> Missing {
         args::MissingRolesWord::Ask => Missing::Ask,
         args::MissingRolesWord::Create => Missing::Create,
         args::MissingRolesWord::LeaveOut => Missing::LeaveOut,
-    }
-}
-
-/// The incident's journal, where one is named.
-struct Journal<'a> {
-    config: &'a Config,
-    parts: &'a args::Parts,
-    runtime: &'a Runtime,
-    masking: Masking,
-}
-
-impl Journal<'_> {
-    /// Through the incident's runner, which alone writes its journal.
-    fn note(&self, text: &str) -> Result<(), Explanation> {
-        let Some(id) = &self.parts.incident else { return Ok(()) };
-        let store = Store::new(&self.config.state_directory());
-        let folder = store.folder(id).map_err(|e| e.explanation())?;
-        let socket =
-            spawn::ensure_runner(&self.config.path, &folder).map_err(|e| e.explanation())?;
-        self.runtime.block_on(async {
-            let client = Client::connect(&socket).await.map_err(|e| e.explanation())?;
-            let note = Command::AddNote { topic: Topic::Note, text: text.to_owned() };
-            client.request(note).await.map(drop)
-        })
-    }
-
-    /// Notes a failure as what it is.
-    fn told<T>(&self, title: &str, outcome: Result<T, PartsError>) -> Result<T, Explanation> {
-        outcome.map_err(|error| {
-            let explanation = masked(&error, &self.masking);
-            let told = match error {
-                PartsError::NotKnown { .. } => {
-                    format!("{title}: NOT KNOWN whether it was done. {explanation}")
-                }
-                _ => format!("{title}: not done, rolled back. {}", explanation.what),
-            };
-            if let Err(unnoted) = self.note(&told) {
-                output::warn(&unnoted.to_string());
-            }
-            explanation
-        })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::engine::explain::{Explain, Explanation};
 use crate::engine::incident::facts::Verdict;
 use crate::engine::readiness::{Readiness, gather};
 use crate::engine::runbook::Runbook;
+use crate::screens::text;
 use std::process::ExitCode;
 
 pub(super) fn readiness(config: &Config, args: &args::Readiness) -> Result<ExitCode, Explanation> {
@@ -40,8 +41,9 @@ fn show(page: &Readiness) -> Result<(), Explanation> {
     output::line(&format!("{}   ready: {} of 100", page.cluster, page.score))?;
     for one in &page.reasons {
         output::line(&format!("  {:<16} {:>2}  {}", one.verdict.word(), one.weight, one.title))?;
-        if one.verdict != Verdict::Verified {
-            output::line(&format!("                       {}", one.text))?;
+        // Measured figures and ages are the page's worth, where all is well too.
+        for line in text::wrap(&one.text, 56) {
+            output::line(&format!("                       {line}"))?;
         }
     }
     Ok(())

@@ -2,15 +2,18 @@
 //! directory, with recovery configured, and says how to start it. Starts nothing.
 
 use super::args;
+use super::diagnosis::{self, Again};
 use super::output::{self, Bar};
 use super::suspects::told;
 use super::{cluster, delta, no_set, repository_config, time};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
-use crate::engine::incident::facts::{BaseSummary, Reach, Target, TargetPoint};
+use crate::engine::incident::facts::{BaseSummary, Check, Reach, Target, TargetPoint, Verdict};
+use crate::engine::incident::trouble::{Cure, LOOK_AGAIN};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
+use crate::engine::recovery_point::reach::NEW_TABLESPACES;
 use crate::engine::recovery_point::{Landscape, Means, PlacesFacts, gather};
 use crate::engine::repository::{Repository, RepositoryError};
 use crate::engine::restore::base;
@@ -18,19 +21,84 @@ use crate::engine::restore::base::delta::Reuse;
 use crate::engine::restore::places::mapped;
 use crate::engine::retention::in_use;
 use crate::engine::runner::guard;
+use crate::engine::trouble::{self, Errand};
 use crate::engine::wal::inspect::ScanProgress;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode, Explanation> {
+    let mut met = Met::default();
+    carry_out(config, args, &mut met).map_err(|failure| met.diagnosed(config, args, failure))
+}
+
+/// What was known when a restore failed.
+#[derive(Debug, Default)]
+struct Met {
+    bases: Vec<BaseSummary>,
+    base: Option<BaseSummary>,
+    reach: Option<Reach>,
+    target: Option<Target>,
+}
+
+impl Met {
+    /// The failure with what it is and with the next command, where that is known.
+    fn diagnosed(
+        &self,
+        config: &Config,
+        args: &args::Restore,
+        failure: Explanation,
+    ) -> Explanation {
+        let Ok(cluster) = cluster(config, args.common.cluster.as_deref()) else { return failure };
+        let errand = Errand {
+            config,
+            cluster,
+            only: args.common.repository.as_deref(),
+            data: &args.target_directory,
+            base: self.base.as_ref(),
+            reach: self.reach.as_ref(),
+            copy: None,
+        };
+        let Some(trouble) = errand.recognise("restore-base", &failure) else { return failure };
+        let again = Again::now();
+        diagnosis::of_command(&trouble, failure, &|cure| self.next(cluster, &again, cure))
+    }
+
+    /// What is to be run once a trouble is mended; where another command mends it, that one.
+    fn next(&self, cluster: &Cluster, again: &Again, cure: &Cure) -> Option<String> {
+        match cure.id.as_str() {
+            LOOK_AGAIN | trouble::WAIT => Some(again.line()),
+            trouble::WITHOUT => {
+                let left = cluster.repositories.iter().find(|name| !cure.with.contains(name))?;
+                Some(again.with("--repository", left))
+            }
+            trouble::OTHER_DISK => Some(again.with("--target-directory", "DIRECTORY")),
+            trouble::OTHER_BASE => {
+                let failed = self.base.as_ref().map(|base| &base.set);
+                let mut others: Vec<BaseSummary> = self.bases.clone();
+                others.retain(|base| Some(&base.set) != failed);
+                let other = choose(&others, None, self.target.as_ref()?).ok()?;
+                Some(again.with("--set", &other.set))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn carry_out(
+    config: &Config,
+    args: &args::Restore,
+    met: &mut Met,
+) -> Result<ExitCode, Explanation> {
     let cluster = cluster(config, args.common.cluster.as_deref())?;
     let only = args.common.repository.as_deref();
     if only.is_some() {
         repository_config(config, cluster, only)?;
     }
-    let mut target = target(args)?;
+    let mut target = target(&args.point, "")?;
     let (bases, faults) = bases(config, cluster, only, args.set.as_deref())?;
+    met.bases.clone_from(&bases);
+    met.target = Some(target.clone());
     let chosen = choose(&bases, args.set.as_deref(), &target);
     // What cannot be opened is not absent, and may be the very one.
     let chosen = chosen.map_err(|error| faults.first().cloned().unwrap_or(error));
@@ -39,11 +107,17 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
     let proof = prove(config, cluster, args, &target, &bar);
     bar.finish();
     let (reach, unproven) = proven(proof, args.unproven)?;
+    let no_start = match &unproven {
+        Some(_) => writes_elsewhere(reach.as_ref().map_or(&[], |reach| &reach.checks))?,
+        None => None,
+    };
     if let Some(why) = &unproven {
         output::warn(why);
     }
     let served = reach.as_ref().filter(|reach| reach.reachable).and_then(|r| r.base.clone());
     let base = served.map_or(chosen, Ok)?;
+    met.base = Some(base.clone());
+    met.reach.clone_from(&reach);
     if let Some(reach) = &reach {
         target.timeline = target.timeline.or(reach.timeline());
     }
@@ -111,6 +185,7 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
             "target": target,
             "copies": repositories.iter().map(|one| &one.config.name).collect::<Vec<_>>(),
             "proven": unproven.is_none(),
+            "not_to_be_started": no_start,
             "proof": reach.as_ref().map(|reach| &reach.checks),
             "notes": notes,
         }))?;
@@ -134,6 +209,10 @@ pub(super) fn restore(config: &Config, args: &args::Restore) -> Result<ExitCode,
             output::line(&format!("Note: {note}"))?;
         }
         output::line(&format!("It is set to recover {target}, and to wait there."))?;
+        if let Some(why) = &no_start {
+            output::line(&format!("Nothing was started, and no command for it is given: {why}"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         output::line("Nothing was started. Start it with its own port, and look at it:")?;
         // Promoted, it would archive a timeline of its own beside the cluster's.
         output::line(&format!(
@@ -224,12 +303,40 @@ fn proven(
     Ok((reach, Some(words)))
 }
 
-fn target(args: &args::Restore) -> Result<Target, Explanation> {
+/// Whether a server on what is restored unproven may write into another cluster's tablespace, as
+/// replaying the creation of one does. `--unproven` never switches that guard off; where it could
+/// not be asked, the words say why no start is proposed.
+fn writes_elsewhere(checks: &[Check]) -> Result<Option<String>, Explanation> {
+    let guards = ["tablespaces", NEW_TABLESPACES.0];
+    let found = |id: &str| checks.iter().find(|check| check.id == id);
+    let failed = guards.iter().filter_map(|id| found(id));
+    if let Some(check) = failed.into_iter().find(|check| check.verdict == Verdict::Failed) {
+        return Err(Explanation::new(
+            Kind::Refused,
+            format!("{}: {}", check.title, check.detail),
+            "Nothing was restored.",
+            "--unproven does not switch this off: a live cluster's files could be written over. Choose \
+             a point before it, another folder (--tablespace-mapping), or another host.",
+        ));
+    }
+    let why = match found(NEW_TABLESPACES.0) {
+        Some(check) if check.verdict == Verdict::Verified => return Ok(None),
+        Some(check) => check.detail.clone(),
+        None => String::from("the log could not be read for it."),
+    };
+    Ok(Some(format!(
+        "whether its replay would write into the tablespace of a cluster on this host could not be \
+         told: {why}"
+    )))
+}
+
+/// What the command line says of the point; `next` says what to do about an LSN that is none.
+pub(super) fn target(args: &args::Point, next: &str) -> Result<Target, Explanation> {
     let point = if let Some(text) = &args.time {
         TargetPoint::Time(time(text)?)
     } else if let Some(text) = &args.lsn {
         TargetPoint::Lsn(text.parse().map_err(|error| {
-            Explanation::new(Kind::Config, format!("{error}."), "Nothing was touched.", "")
+            Explanation::new(Kind::Config, format!("{error}."), "Nothing was touched.", next)
         })?)
     } else if let Some(xid) = args.xid {
         TargetPoint::Xid(xid)
@@ -362,4 +469,26 @@ fn restore_command(
     }
     command.extend(["%f", "%p"].map(String::from));
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::validate::check::begin;
+
+    #[test]
+    fn unproven_never_switches_the_guard_of_tablespaces_off() {
+        let guard = || begin(NEW_TABLESPACES.0, NEW_TABLESPACES.1);
+        let missing = || begin("wal", "WAL without a gap").failed("It is missing.");
+        assert_eq!(writes_elsewhere(&[missing(), guard().verified("None.")]), Ok(None));
+        let refused =
+            writes_elsewhere(&[missing(), guard().failed("It holds files.")]).unwrap_err();
+        assert_eq!(refused.kind, Kind::Refused);
+        let taken = begin("tablespaces", "Folders").failed("It holds files.");
+        assert!(writes_elsewhere(&[guard().verified("None."), taken]).is_err());
+        // Not asked is not free of it: the files are restored, and no start is proposed.
+        let unknown = writes_elsewhere(&[guard().could_not_verify("No answer.")]).unwrap().unwrap();
+        assert!(unknown.contains("No answer."), "{unknown}");
+        assert!(writes_elsewhere(&[]).unwrap().is_some());
+    }
 }

@@ -3,6 +3,7 @@
 //! order of its questions; moves and deletes nothing itself but a directory that is discarded.
 
 use super::args;
+use super::diagnosis;
 use super::output::{self, Bar};
 use super::{cluster, runtime};
 use crate::app::dialer::declaration;
@@ -14,7 +15,7 @@ use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
     Check, Moment, Prerequisite, Procedure, Severity, Topic, Verdict,
 };
-use crate::engine::incident::model::{RunStatus, StepState};
+use crate::engine::incident::model::RunStatus;
 use crate::engine::incident::store::{Listed, Store};
 use crate::engine::restore::full;
 use crate::engine::restore::steps::resolved;
@@ -138,7 +139,7 @@ fn make(
     let id = declared.id;
     let made = lead(config, cluster, args, target, &seat);
     match made {
-        Ok(()) => told(args, &id, &seat.incident()),
+        Ok(passed_over) => told(args, &id, &seat.incident(), &passed_over),
         Err(error) => {
             // An incident in which nothing began is no reason to be looked at again.
             let nothing = seat.incident().steps.iter().all(|step| step.attempts == 0);
@@ -160,7 +161,7 @@ fn lead(
     args: &args::RestoreFull,
     target: &Path,
     seat: &Seat,
-) -> Result<(), Explanation> {
+) -> Result<Vec<PassedOver>, Explanation> {
     seat.ask(Command::SetSeverity { severity: Severity::Sev1 })?;
     seat.ask(Command::StateMoment { moment: Moment::FirstDetected, at: Timestamp::now() })?;
     seat.ask(Command::AddNote {
@@ -175,7 +176,11 @@ fn lead(
         // The choice itself says what is wrong.
         sets.push(String::new());
     }
-    choose(args, target, seat, &sets)?;
+    let passed_over = choose(args, target, seat, &sets)?;
+    for one in &passed_over {
+        let text = format!("Passed over {}: {}", one.set, one.why);
+        seat.ask(Command::AddNote { topic: Topic::Note, text })?;
+    }
     let name = confirmed(cluster, args, &seat.incident())?;
     let note = |text: &str| text.to_owned();
     for (prerequisite, note) in [
@@ -190,17 +195,26 @@ fn lead(
     let plan_hash = plan.map(|plan| plan.hash).unwrap_or_default();
     seat.ask(Command::PassGate { plan_hash: plan_hash.clone(), cluster: name })?;
     seat.ask(Command::Start { plan_hash })?;
-    ended(&*seat.settle()?, RunStatus::Held)
+    ended(&*seat.settle()?, RunStatus::Held)?;
+    Ok(passed_over)
 }
 
-/// The newest set that can be restored and that verifies, or the named one.
+/// A newer set than the one that is restored, and why it does not serve.
+#[derive(Debug, serde::Serialize)]
+struct PassedOver {
+    set: String,
+    why: String,
+}
+
+/// Chooses the newest set that can be restored and that verifies, or the named one; gives the newer
+/// ones that do not serve.
 fn choose(
     args: &args::RestoreFull,
     target: &Path,
     seat: &Seat,
     sets: &[String],
-) -> Result<(), Explanation> {
-    let mut failure = None;
+) -> Result<Vec<PassedOver>, Explanation> {
+    let (mut failure, mut passed_over) = (None, Vec::new());
     for set in sets {
         let asked = FullRestore {
             set: Some(set.clone()).filter(|set| !set.is_empty()),
@@ -216,10 +230,11 @@ fn choose(
             whole(set, checks)
         });
         match verified {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(passed_over),
             // The newest one's reason is told where none serves.
             Err(error) if args.latest => {
                 output::warn(&format!("{set} does not serve: {}", error.what));
+                passed_over.push(PassedOver { set: set.clone(), why: error.what.clone() });
                 failure = failure.or(Some(error));
             }
             Err(error) => return Err(error),
@@ -305,7 +320,7 @@ fn swap(
         }
     }
     seat.ask(Command::WriteReport)?;
-    told(args, &id, &seat.incident())
+    told(args, &id, &seat.incident(), &[])
 }
 
 fn discard(
@@ -336,14 +351,25 @@ fn discard(
     ended(&*seat.settle()?, RunStatus::Undone)?;
     let incident = seat.incident();
     let desk = Desk::new(config.clone(), &cluster.name, &folder, seat.runtime.handle().clone())?;
-    desk.discard(&incident, target)?;
-    let text = format!("{} was discarded: the operator named it", target.display());
+    let outside = desk.discard(&incident, target)?;
+    let mut text = format!("{} was discarded: the operator named it", target.display());
+    let listed: Vec<_> = outside.iter().map(|path| path.display().to_string()).collect();
+    if !listed.is_empty() {
+        text.push_str(&format!(". Removed with it, which it had filled: {}", listed.join(", ")));
+    }
     seat.ask(Command::AddNote { topic: Topic::Note, text: text.clone() })?;
     seat.ask(Command::Close { summary: text })?;
     if args.common.json {
-        output::json(&serde_json::json!({ "incident": id, "discarded": target }))?;
+        output::json(&serde_json::json!({
+            "incident": id,
+            "discarded": target,
+            "removed_outside": outside,
+        }))?;
     } else {
         output::line(&format!("{} is gone; the old cluster is as it was.", target.display()))?;
+        if !listed.is_empty() {
+            output::line(&format!("Gone with it, which it had filled: {}.", listed.join(", ")))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -404,8 +430,10 @@ fn ended(incident: &Incident, wanted: RunStatus) -> Result<(), Explanation> {
     if incident.status == wanted {
         return Ok(());
     }
-    let failure =
-        incident.undo_failure.clone().or_else(|| incident.current_step().and_then(recognised));
+    let failure = incident
+        .undo_failure
+        .clone()
+        .or_else(|| incident.current_step().and_then(diagnosis::of_step));
     Err(failure.unwrap_or_else(|| {
         Explanation::new(
             Kind::Server,
@@ -416,23 +444,12 @@ fn ended(incident: &Incident, wanted: RunStatus) -> Result<(), Explanation> {
     }))
 }
 
-/// The failure of a step; where it was recognised, with what it is and what mends it.
-fn recognised(step: &StepState) -> Option<Explanation> {
-    let failure = step.failure.clone()?;
-    let Some(trouble) = &step.trouble else { return Some(failure) };
-    let cures: Vec<&str> = trouble.cures.iter().map(|cure| cure.title.as_str()).collect();
-    let next = match cures.as_slice() {
-        [] => failure.next,
-        _ => format!(
-            "What mends it, in the incident's screens (f, F): {}. {}",
-            cures.join("; or: "),
-            failure.next
-        ),
-    };
-    Some(Explanation { what: format!("{}\n{}", trouble.what, failure.what), next, ..failure })
-}
-
-fn told(args: &args::RestoreFull, id: &str, incident: &Incident) -> Result<ExitCode, Explanation> {
+fn told(
+    args: &args::RestoreFull,
+    id: &str,
+    incident: &Incident,
+    passed_over: &[PassedOver],
+) -> Result<ExitCode, Explanation> {
     let plan = incident.plan.as_ref();
     let port = plan.map(|plan| match plan.procedure {
         Procedure::FullRestore { port, .. } => incident.adjustments.beside_port.unwrap_or(port),
@@ -445,6 +462,7 @@ fn told(args: &args::RestoreFull, id: &str, incident: &Incident) -> Result<ExitC
             "incident": id,
             "status": incident.status,
             "set": plan.map(|plan| &plan.base.set),
+            "passed_over": passed_over,
             "directory": args.target,
             "port": port,
             "way_in": incident.noted("way_in").filter(|_| !swapped),
@@ -466,6 +484,9 @@ fn told(args: &args::RestoreFull, id: &str, incident: &Incident) -> Result<ExitC
             ))?;
         }
         let note = |name: &str| incident.noted(name).unwrap_or("not known").to_owned();
+        for one in passed_over {
+            output::line(&format!("Passed over {}: {}", one.set, one.why))?;
+        }
         output::line(&format!("Data: {}.", note("data_is").trim_end_matches('.')))?;
         if swapped {
             output::line("The new cluster serves in the old one's place.")?;
@@ -476,7 +497,12 @@ fn told(args: &args::RestoreFull, id: &str, incident: &Incident) -> Result<ExitC
             }
             output::line(&format!("It is closed to applications. Look at it: {}", note("way_in")))?;
             let target = args.target.display();
-            output::line("The old cluster is untouched. Decide:")?;
+            let lost = plan.is_some_and(|plan| plan.lost);
+            output::line(if lost {
+                "What is left of the old cluster, if anything, is untouched. Decide:"
+            } else {
+                "The old cluster is untouched. Decide:"
+            })?;
             output::line(&format!("  lifeboat restore-full --target {target} --swap"))?;
             output::line(&format!("  lifeboat restore-full --target {target} --discard"))?;
         }

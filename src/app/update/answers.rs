@@ -2,7 +2,7 @@
 
 use super::super::model::{App, Effect};
 use super::target::{self as at_point, take_point};
-use super::{actions, care, notice, parts, people, plain, send, signing};
+use super::{care, notice, parts, people, plain, point, send, signing};
 use crate::engine::incident::facts::Prerequisite;
 use crate::engine::incident::facts::{SignOff, Target, TargetPoint};
 use crate::engine::parts::roles::Missing;
@@ -147,7 +147,7 @@ fn accept(app: &mut App) -> Vec<Effect> {
                 MomentPurpose::State(moment) => {
                     plain(app, Command::StateMoment { moment, at }, "writing it down")
                 }
-                MomentPurpose::Commits => actions::list_commits(app, at),
+                MomentPurpose::Commits => point::list_commits(app, at),
                 MomentPurpose::Target => {
                     // By the server's word, a time itself is kept when it is inclusive.
                     let target =
@@ -206,7 +206,7 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
             Vec::new()
         }
         Pick::OwnPoint => {
-            actions::target_kind(app);
+            point::target_kind(app);
             Vec::new()
         }
         Pick::Full { set, to_end } => {

@@ -2,7 +2,7 @@
 //! anything goes through a question whose default is no, and shows exactly what is done.
 
 use super::super::model::{App, Effect};
-use super::actions;
+use super::asking;
 use super::{notice, plain};
 use crate::engine::aftercare;
 use crate::engine::incident::facts::Verdict;
@@ -50,7 +50,7 @@ pub fn agree(app: &mut App) {
         let pick = Pick::Care { item: item.id, agreed: vec![proposal.key.clone()] };
         options.push((pick, proposal.key, proposal.text));
     }
-    actions::choice(app, "What is to be done?", item.title.to_owned(), options);
+    asking::choice(app, "What is to be done?", item.title.to_owned(), options);
 }
 
 /// Asks for the last word, with the statements.
@@ -67,7 +67,7 @@ pub fn confirm(app: &mut App, item: &'static str, agreed: Vec<String>) {
         body.push(format!("and {more} more of the same kind; d shows all"));
     }
     let title = "Carry this out on the recovered server?";
-    actions::confirm(app, title, body, "do it", "leave it", Intent::Care { item, agreed });
+    asking::confirm(app, title, body, "do it", "leave it", Intent::Care { item, agreed });
 }
 
 /// Has Lifeboat prove the selected line.
@@ -115,7 +115,7 @@ pub fn waive(app: &mut App) {
     let (id, text) = (item.id.clone(), item.text.clone());
     let prompt = format!("{text}. Why will it not be done? It stands out in the report.");
     let hint = "For example: this cluster has no standby";
-    actions::line(app, LinePurpose::Waive { item: id }, "Waive", prompt, hint);
+    asking::line(app, LinePurpose::Waive { item: id }, "Waive", prompt, hint);
 }
 
 pub fn give(app: &mut App) {
@@ -123,7 +123,7 @@ pub fn give(app: &mut App) {
     let (id, text) = (item.id.clone(), item.text.clone());
     let owner = app.view.incident.as_ref().and_then(|i| i.owners.get(&id).cloned());
     let prompt = format!("{text}. Whose task is it?");
-    actions::line(app, LinePurpose::Assign { item: id }, "Give to", prompt, "A name or a team");
+    asking::line(app, LinePurpose::Assign { item: id }, "Give to", prompt, "A name or a team");
     if let (Some(owner), Some(Layer::Line(line))) = (owner, app.view.layers.last_mut()) {
         line.input = Input::new(owner);
     }

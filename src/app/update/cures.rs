@@ -2,7 +2,7 @@
 //! what the gate was passed for takes the cluster's name.
 
 use super::super::model::App;
-use super::actions::{choice, confirm, line};
+use super::asking::{choice, confirm, line};
 use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN};
 use crate::screens::layers::{Emphasis, Intent, Layer, LinePurpose, Pick, Reader};
 use crate::screens::restore;

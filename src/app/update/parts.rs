@@ -2,7 +2,7 @@
 //! goes through the gate first.
 
 use super::super::model::{App, Effect};
-use super::actions::confirm;
+use super::asking::confirm;
 use super::{notice, plain, send};
 use crate::engine::incident::parts::{Carry, Part, PartsChoice};
 use crate::engine::parts::roles::Missing;

@@ -2,7 +2,7 @@
 //! or a task over, answering, taking it; the words for people outside. Sends nothing itself; who may do what is the runner's to enforce.
 
 use super::super::model::{App, Effect};
-use super::actions::{choice, line};
+use super::asking::{choice, line};
 use super::{notice, plain, signing};
 use crate::engine::incident::approval;
 use crate::engine::incident::people::thing;

@@ -2,7 +2,8 @@
 //! before a run is cancelled, put back, promoted or abandoned. Sends nothing itself.
 
 use super::super::model::{App, Effect};
-use super::actions::{confirm, line, perform};
+use super::actions::perform;
+use super::asking::{confirm, line};
 use super::notice;
 use crate::engine::incident::Incident;
 use crate::engine::incident::event::Decision;

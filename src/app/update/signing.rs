@@ -3,7 +3,7 @@
 //! itself.
 
 use super::super::model::{App, Effect, Unsigned};
-use super::actions::{choice, confirm, line};
+use super::asking::{choice, confirm, line};
 use super::{explain, notice, plain, send};
 use crate::engine::evidence;
 use crate::engine::explain::Explanation;

@@ -2,8 +2,8 @@
 //! the run to another choice. What moves the server goes through the typed name or a question first.
 
 use super::super::model::{App, Back, Effect};
-use super::actions::{self, choice, confirm};
-use super::{answers, go, notice, plain, send};
+use super::asking::{choice, confirm};
+use super::{answers, go, notice, plain, point, send};
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::Target;
 use crate::engine::incident::model::RunStatus;
@@ -62,7 +62,7 @@ fn points(offers: Vec<at_target::Offer>, listed: &str) -> Vec<(Pick, String, Str
 pub fn next_commits(app: &mut App) -> Vec<Effect> {
     let around = app.view.incident.as_ref().and_then(at_target::around);
     match around {
-        Some(at) => actions::list_commits(app, at),
+        Some(at) => point::list_commits(app, at),
         None => {
             notice(app, String::from("It is not known where the server stands."), true);
             Vec::new()

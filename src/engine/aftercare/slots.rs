@@ -1,17 +1,18 @@
 //! Replication slots: they do not survive a base backup, so those that the damaged server had are
-//! gone. Reads their names from the kept directory; makes one anew only after agreement.
+//! gone. Reads their names from the kept directory, and judges those that there are by whether they
+//! serve; makes one anew only after agreement, removes none.
 
 use super::Item;
 use super::ward::{ASK, Found, Ward, field};
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
-use crate::engine::validate::check::begin;
+use crate::engine::validate::check::{Begun, begin};
 use std::path::Path;
 
 pub(super) const ITEM: Item = Item {
     id: "slots",
     title: "Replication slots are there again",
-    looks: "Compares the slots of the kept damaged directory with the server's.",
+    looks: "Compares the kept directory's slots with the server's: WAL kept, and read by whom.",
     agrees: Role::Operator,
     look,
     act: Some(act),
@@ -68,43 +69,106 @@ fn lost(aside: &Path) -> Result<Vec<Slot>, String> {
     Ok(all)
 }
 
+/// A slot as the server tells it; `kind` is `physical` or `logical`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Now {
+    name: String,
+    kind: String,
+    active: bool,
+    /// Whether the WAL that it needs is there: `reserved`, `extended`, `unreserved`, `lost`; empty
+    /// where it keeps none.
+    wal: String,
+}
+
+impl Now {
+    fn from_row(row: &[Option<String>]) -> Self {
+        Self {
+            name: field(row, 0).to_owned(),
+            kind: field(row, 1).to_owned(),
+            active: field(row, 2) == "t",
+            wal: field(row, 3).to_owned(),
+        }
+    }
+
+    /// Whether it serves: that it has its name is not enough.
+    fn judge(&self) -> Check {
+        let used = if self.active { "in use" } else { "not in use" };
+        let wal = if self.wal.is_empty() { "keeps no WAL" } else { &self.wal };
+        let begun = begun(&self.name).found(format!("{}, {used}, WAL {wal}", self.kind));
+        match (self.wal.as_str(), self.active) {
+            ("lost", _) => begun.failed(
+                "WAL that its reader needs is gone: it can never be used again. Remove it \
+                 (pg_drop_replication_slot), then look again: a new one is proposed. Its reader has \
+                 to be copied anew.",
+            ),
+            ("unreserved", _) => begun.could_not_verify(
+                "The server keeps its WAL no longer, and removes it at a checkpoint. Its reader has \
+                 to catch up now, or max_slot_wal_keep_size has to be raised.",
+            ),
+            (_, false) => begun.could_not_verify(
+                "It is there, and nobody reads from it yet; until then it keeps WAL on the disk. \
+                 Bring back who uses it, then look again; or remove it, where nobody does any more.",
+            ),
+            ("reserved" | "extended", true) => begun.verified("It is there, and somebody reads from it."),
+            (_, true) => begun.could_not_verify("Whether the WAL that it needs is there, the server does not say."),
+        }
+    }
+}
+
+fn begun(name: &str) -> Begun {
+    begin(format!("slots:{name}"), format!("Slot \"{name}\""))
+}
+
+/// The slots of before, or why they are not known.
+fn before(ward: &Ward<'_>) -> Result<Vec<Slot>, String> {
+    let aside = ward.aside();
+    let aside = aside.ok_or("The damaged directory is not kept here any more.")?;
+    lost(&aside)
+}
+
 fn look(ward: &Ward<'_>) -> Found {
     let mut found = Found::default();
     let sql = "SELECT slot_name, slot_type, active, coalesce(wal_status, '') \
-               FROM pg_replication_slots ORDER BY 1";
-    let rows = match ward.ask(sql) {
-        Ok(rows) => rows,
+               FROM pg_replication_slots WHERE NOT temporary ORDER BY 1";
+    let now: Vec<Now> = match ward.ask(sql) {
+        Ok(rows) => rows.iter().map(|row| Now::from_row(row)).collect(),
         Err(why) => {
             return begin("slots:server", "Slots can be listed").could_not_verify(why).into();
         }
     };
     let begun = begin("slots:before", "The slots of before are known");
-    let Some(aside) = ward.aside() else {
-        found.check(begun.could_not_verify("The damaged directory is not kept here any more."));
-        return found;
-    };
-    let before = match lost(&aside) {
-        Ok(before) => before,
+    let before = match before(ward) {
+        Ok(before) => {
+            found.check(begun.found(format!("{} in the kept directory", before.len())).verified(
+                "Slots are no part of a base backup: a recovered server begins without them.",
+            ));
+            before
+        }
         Err(why) => {
             found.check(begun.could_not_verify(why));
-            return found;
+            Vec::new()
         }
     };
-    found.check(
-        begun.found(format!("{} in the kept directory", before.len())).verified(
-            "Slots are no part of a base backup: a recovered server begins without them.",
-        ),
-    );
-    let databases = ward.ask("SELECT oid::text, datname FROM pg_database").unwrap_or_default();
-    for slot in before {
-        let begun = begin(format!("slots:{}", slot.name), format!("Slot \"{}\"", slot.name));
-        if let Some(row) = rows.iter().find(|row| field(row, 0) == slot.name) {
-            let active = if field(row, 2) == "t" { "in use" } else { "not in use" };
-            found.check(
-                begun.found(format!("{}, {active}", field(row, 1))).verified("It is there."),
-            );
-            continue;
+    let is_there = |name: &str| now.iter().any(|one| one.name == name);
+    let gone: Vec<Slot> = before.into_iter().filter(|slot| !is_there(&slot.name)).collect();
+    if !gone.is_empty() {
+        propose_anew(ward, &gone, &mut found);
+    }
+    now.iter().for_each(|one| found.check(one.judge()));
+    found
+}
+
+/// Those that the damaged server had and this one has not.
+fn propose_anew(ward: &Ward<'_>, gone: &[Slot], found: &mut Found) {
+    let databases = match ward.ask("SELECT oid::text, datname FROM pg_database") {
+        Ok(databases) => databases,
+        Err(why) => {
+            found.check(begin("slots:databases", "Databases can be listed").could_not_verify(why));
+            Vec::new()
         }
+    };
+    for slot in gone {
+        let begun = begun(&slot.name);
         if slot.database == 0 {
             found.propose(
                 format!("physical:{}", slot.name),
@@ -132,7 +196,6 @@ fn look(ward: &Ward<'_>) -> Found {
              lies between is not in it.",
         ));
     }
-    found
 }
 
 fn act(ward: &Ward<'_>, proposals: &[Proposal]) -> Vec<Check> {
@@ -160,6 +223,7 @@ fn make(ward: &Ward<'_>, key: &str) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::incident::facts::Verdict;
 
     fn state(name: &str, database: u32, plugin: &str) -> Vec<u8> {
         let mut bytes = vec![7; NAME];
@@ -168,6 +232,22 @@ mod tests {
         bytes.extend([0xFF, 0x10, 0, 0, 0, 0, 0, 0x61, 0, 0, 0, 0]);
         bytes.extend(plugin.bytes().chain(std::iter::repeat(0)).take(NAME_LENGTH));
         bytes
+    }
+
+    #[test]
+    fn a_slot_serves_only_while_its_wal_is_kept_and_somebody_reads_from_it() {
+        let verdict = |wal: &str, active| {
+            let (name, kind, wal) = ("one".to_owned(), "physical".to_owned(), wal.to_owned());
+            Now { name, kind, active, wal }.judge().verdict
+        };
+        assert_eq!(verdict("reserved", true), Verdict::Verified);
+        assert_eq!(verdict("extended", true), Verdict::Verified);
+        for active in [true, false] {
+            assert_eq!(verdict("lost", active), Verdict::Failed);
+            assert_eq!(verdict("unreserved", active), Verdict::CouldNotVerify);
+            assert_eq!(verdict("", active), Verdict::CouldNotVerify);
+        }
+        assert_eq!(verdict("reserved", false), Verdict::CouldNotVerify);
     }
 
     #[test]

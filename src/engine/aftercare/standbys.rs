@@ -1,30 +1,28 @@
 //! Standbys: those that followed the damaged server have gone past the recovery point and cannot
 //! simply go on. Owns saying which, and, for one on this machine, bringing it behind the new
-//! timeline: by `pg_rewind`, or by a fresh copy. What it was before is kept beside it, whole.
+//! timeline. What brings it back is in `mend`.
 
 mod before;
+mod mend;
 
 pub use before::note_connected;
 
 use super::Item;
 use super::ward::{Found, Ward, field};
-use crate::engine::config::{Connection, Tls};
-use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::care::Proposal;
+use crate::engine::config::{Connection, Control, Tls};
+use crate::engine::incident::care::{Care, Proposal};
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::init::discover;
-use crate::engine::postgres::child;
 use crate::engine::postgres::connect::{self, ConnectOptions};
-use crate::engine::postgres::control::{Driver, PgCtl, StartOptions, StartWait, StopMode};
+use crate::engine::postgres::control::{Systemctl, service_of};
 use crate::engine::postgres::control_file;
-use crate::engine::postgres::discovery::{self, Binaries, Owner};
-use crate::engine::postgres::layout::DebianCluster;
+use crate::engine::postgres::discovery::{self, Running};
 use crate::engine::restore::plan::beside;
-use crate::engine::restore::steps::io;
 use crate::engine::validate::check::begin;
 use jiff::Timestamp;
+use mend::Mend;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 pub(super) const ITEM: Item = Item {
     id: "standbys",
@@ -39,22 +37,20 @@ pub(super) const ITEM: Item = Item {
 const CONNECTED: &str = "SELECT application_name, coalesce(host(client_addr), 'this host'), state \
      FROM pg_stat_replication ORDER BY 1, 2";
 
-const STOP_LIMIT: Duration = Duration::from_secs(120);
-const COPY_LIMIT: Duration = Duration::from_secs(24 * 3_600);
-const FOLLOW_LIMIT: Duration = Duration::from_secs(60);
-
-/// The files of a directory's own configuration, which a copy of the primary's would overwrite.
-const OWN: [&str; 4] = ["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"];
+/// What stands in the name of a directory that is kept as it was.
+const KEPT: &str = "before-recovery";
+/// What stands in the name of a directory that is being made to take the standby's place.
+const MADE: &str = "coming-back";
+/// What checks of local standbys are called, before their directory.
+const LOCAL: &str = "standbys:local:";
 
 fn look(ward: &Ward<'_>) -> Found {
     let mut found = Found::default();
-    let now = match ward.ask(CONNECTED) {
-        Ok(rows) => rows,
-        Err(why) => {
-            let begun = begin("standbys:server", "Connected standbys can be listed");
-            return begun.could_not_verify(why).into();
-        }
-    };
+    let now = ward.ask(CONNECTED).unwrap_or_else(|why| {
+        let begun = begin("standbys:server", "Connected standbys can be listed");
+        found.check(begun.could_not_verify(why));
+        Vec::new()
+    });
     for row in &now {
         let (name, host, state) = (field(row, 0), field(row, 1), field(row, 2));
         let begun = begin(format!("standbys:{name}@{host}"), format!("{name} at {host}"));
@@ -79,9 +75,12 @@ fn look(ward: &Ward<'_>) -> Found {
                 ),
         );
     }
-    let local = locals(ward);
-    for standby in &local {
-        judge_local(ward, standby, &mut found);
+    match locals(ward) {
+        Ok(local) => local.iter().for_each(|standby| judge_local(ward, standby, &mut found)),
+        Err(why) => {
+            let begun = begin("standbys:local", "Standbys on this machine can be told");
+            found.check(begun.could_not_verify(why));
+        }
     }
     if let Some(why) = before.unknown {
         found.check(
@@ -108,78 +107,168 @@ fn look(ward: &Ward<'_>) -> Found {
 #[derive(Debug, Clone)]
 struct Local {
     directory: PathBuf,
-    host: String,
-    port: u16,
+    /// Where it takes connections: a socket's folder or a host, and a port. `None` while it is down.
+    at: Option<(String, u16)>,
+    /// Systemd's unit that runs it.
+    unit: Option<String>,
+    /// The standby as it was: its directory, or what is kept of it where an attempt was broken off
+    /// between two moves.
+    origin: PathBuf,
 }
 
-fn locals(ward: &Ward<'_>) -> Vec<Local> {
-    let Ok(own) = ward.site.identity() else { return Vec::new() };
+/// Those that run, and those that an earlier look has seen and that are down by now.
+fn locals(ward: &Ward<'_>) -> Result<Vec<Local>, String> {
+    let system = ward.site.identity().map_err(|why| why.to_string())?.system_identifier;
     let data = ward.site.data().canonicalize().unwrap_or_else(|_| ward.site.data().to_owned());
-    discover::servers()
+    let mut all: Vec<Local> = discover::servers()
         .found
         .into_iter()
-        .filter(|found| found.data_directory != data && is_standby(&found.data_directory))
-        .filter(|found| {
-            control_file::read(&found.data_directory)
-                .is_ok_and(|control| control.system_identifier == own.system_identifier)
-        })
+        .filter(|found| found.data_directory != data && is_standby(&found.data_directory, system))
         .map(|found| Local {
-            host: found.host(),
-            port: found.port,
+            at: Some((found.host(), found.port)),
+            unit: service_of(&found.data_directory),
+            origin: found.data_directory.clone(),
             directory: found.data_directory,
         })
-        .collect()
+        .collect();
+    let before = ward.incident.care.get(ITEM.id).and_then(|state| state.last.as_ref());
+    for directory in before.map(seen).unwrap_or_default() {
+        let known = directory == data || all.iter().any(|one| one.directory == directory);
+        let Some(origin) = origin(&directory, system).filter(|_| !known) else { continue };
+        all.push(Local { at: None, unit: unit_of(ward, &directory), origin, directory });
+    }
+    Ok(all)
 }
 
-fn is_standby(directory: &Path) -> bool {
+/// The directories of standbys that a look has seen.
+fn seen(care: &Care) -> BTreeSet<PathBuf> {
+    let checks = care.checks.iter().filter_map(|check| check.id.strip_prefix(LOCAL));
+    let proposed = care.proposals.iter().map(|proposal| &proposal.key);
+    let keys = proposed.chain(&care.agreed).filter_map(|key| Some(key.split_once(':')?.1));
+    checks.chain(keys).map(PathBuf::from).collect()
+}
+
+/// Where the standby of a directory is, as it was.
+fn origin(directory: &Path, system: u64) -> Option<PathBuf> {
+    if is_standby(directory, system) {
+        return Some(directory.to_owned());
+    }
+    // By their names, the newest last.
+    named(directory, KEPT).into_iter().rev().find(|kept| is_standby(kept, system))
+}
+
+/// What stands beside a directory by its name and that word, in order.
+fn named(directory: &Path, word: &str) -> Vec<PathBuf> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let before = format!("{name}.{word}.");
+    let beside = directory.parent().and_then(|parent| parent.read_dir().ok());
+    let mut all: Vec<PathBuf> = beside
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&before)))
+        .collect();
+    all.sort();
+    all
+}
+
+/// The unit of a standby that is down, where the cluster's own is systemd's too.
+fn unit_of(ward: &Ward<'_>, directory: &Path) -> Option<String> {
+    let words = systemctl(ward)?;
+    Systemctl::new(words).find(directory, control_file::major_version(directory).ok()).ok()
+}
+
+/// How systemd is asked, where the cluster's own server is a unit's.
+fn systemctl(ward: &Ward<'_>) -> Option<Vec<String>> {
+    match &ward.site.cluster.control {
+        Control::Systemd { systemctl, .. } => Some(systemctl.clone()),
+        _ => None,
+    }
+}
+
+fn is_standby(directory: &Path, system: u64) -> bool {
     directory.join("standby.signal").exists()
+        && control_file::read(directory).is_ok_and(|control| control.system_identifier == system)
 }
 
 fn judge_local(ward: &Ward<'_>, standby: &Local, found: &mut Found) {
     let place = standby.directory.display().to_string();
-    let begun = begin(format!("standbys:local:{place}"), format!("The standby in {place}"));
-    let timeline = ward.site.timeline();
-    let follows = follows(ward, standby);
-    match (timeline, follows) {
-        (Ok(ours), Ok(Some(theirs))) if ours == theirs => {
-            found.check(begun.found(format!("timeline {theirs}")).verified("It follows."));
-        }
-        (Err(why), _) => found.check(begun.could_not_verify(why.to_string())),
-        (_, Err(why)) => found.check(begun.could_not_verify(why)),
-        (Ok(_), Ok(_)) => {
-            let rewindable = control_file::read(&standby.directory)
-                .is_ok_and(|control| control.wal_log_hints || control.data_checksum_version > 0);
-            let group = Some(place.clone());
-            let mut propose = |key: String, text: String| {
-                found.proposals.push(Proposal { key, text, group: group.clone() });
-            };
-            if rewindable {
-                propose(
-                    format!("rewind:{place}"),
-                    format!("Copy {place} aside, then pg_rewind it to this server and start it"),
-                );
+    let begun = begin(format!("{LOCAL}{place}"), format!("The standby in {place}"));
+    let runs = matches!(discovery::running(&standby.directory), Ok(Running::Yes(_)));
+    let state = match (&standby.at, runs) {
+        (Some(_), _) => match (ward.site.timeline(), follows(ward, standby)) {
+            (Ok(ours), Ok(Some(theirs))) if ours == theirs => {
+                found.check(begun.found(format!("timeline {theirs}")).verified("It follows."));
+                return;
             }
-            propose(
-                format!("copy:{place}"),
-                format!("Move {place} aside and fill it with a fresh copy of this server"),
-            );
-            let how = if rewindable {
-                "pg_rewind can bring it back, or a fresh copy."
-            } else {
-                "It has neither page checksums nor wal_log_hints, so only a fresh copy helps."
-            };
-            found.check(begun.found("does not follow").failed(format!(
-                "It has gone past the recovery point. {how} What it is now is kept beside it."
-            )));
+            (Err(why), _) => return found.check(begun.could_not_verify(why.to_string())),
+            (_, Err(why)) => return found.check(begun.could_not_verify(why)),
+            (Ok(_), Ok(_)) => "does not follow",
+        },
+        (None, true) => {
+            return found.check(begun.could_not_verify("It runs, and cannot be looked at."));
         }
+        (None, false) if standby.origin == standby.directory => "is down",
+        (None, false) => "is down, and its directory is not in its place",
+    };
+    let whole = standby.origin == standby.directory;
+    let rewindable = whole
+        && control_file::read(&standby.directory)
+            .is_ok_and(|control| control.wal_log_hints || control.data_checksum_version > 0);
+    let group = Some(place.clone());
+    let by = match &standby.unit {
+        Some(unit) => format!(" (through its unit {unit})"),
+        None => String::new(),
+    };
+    let mut propose = |key: String, text: String| {
+        found.proposals.push(Proposal { key, text, group: group.clone() });
+    };
+    if rewindable {
+        propose(
+            format!("rewind:{place}"),
+            format!(
+                "Stop the standby{by}, pg_rewind a copy of {place} to this server, start that in \
+                 its place"
+            ),
+        );
     }
+    propose(
+        format!("copy:{place}"),
+        format!("Make a fresh copy of this server, start it in the place of {place}{by}"),
+    );
+    let how = match (whole, rewindable) {
+        (true, true) => "pg_rewind can bring it back, or a fresh copy.",
+        (true, false) => {
+            "It has neither page checksums nor wal_log_hints, so only a fresh copy helps."
+        }
+        (false, _) => "A fresh copy brings it back, with the configuration that is kept.",
+    };
+    let left = named(&standby.directory, MADE);
+    let left = match left.is_empty() {
+        true => String::new(),
+        false => {
+            let names: Vec<String> = left.iter().map(|path| path.display().to_string()).collect();
+            format!(" Left by an attempt that was broken off, and of no use: {}.", names.join(", "))
+        }
+    };
+    found.check(begun.found(state).failed(format!(
+        "It has gone past the recovery point. {how} What it was is kept beside it.{left}"
+    )));
+}
+
+/// Where a standby takes connections by now.
+fn address(directory: &Path) -> Option<(String, u16)> {
+    let mut all = discover::servers().found.into_iter();
+    all.find(|found| found.data_directory == directory).map(|found| (found.host(), found.port))
 }
 
 /// The timeline that a standby receives; `None` where it receives none.
 fn follows(ward: &Ward<'_>, standby: &Local) -> Result<Option<u32>, String> {
+    let (host, port) = standby.at.clone().ok_or("It is down.")?;
     let connection = Connection {
-        host: standby.host.clone(),
-        port: standby.port,
+        host,
+        port,
         passfile: ward.connection.passfile.clone(),
         tls: Tls::Off,
         root_certificate: None,
@@ -197,215 +286,67 @@ fn follows(ward: &Ward<'_>, standby: &Local) -> Result<Option<u32>, String> {
 }
 
 fn act(ward: &Ward<'_>, proposals: &[Proposal]) -> Vec<Check> {
-    let all = locals(ward);
+    let all = match locals(ward) {
+        Ok(all) => all,
+        Err(why) => {
+            let begun = begin("standbys:did", "Standbys are brought back");
+            return vec![begun.could_not_verify(why)];
+        }
+    };
     let each = proposals.iter().filter_map(|proposal| {
         let (how, place) = proposal.key.split_once(':')?;
-        let standby = all.iter().find(|one| one.directory == Path::new(place))?;
         let begun = begin(format!("standbys:did:{place}"), format!("{place}: {how}"));
-        let mend = Mend::of(ward, standby);
-        let kept = beside(&standby.directory, "before-recovery", Timestamp::now());
-        let done = mend
+        let Some(standby) = all.iter().find(|one| one.directory == Path::new(place)) else {
+            return Some(begun.not_run("It is not there any more. Look again."));
+        };
+        let kept = beside(&standby.directory, KEPT, Timestamp::now());
+        let done = Mend::of(ward, standby)
             .and_then(|mend| if how == "rewind" { mend.rewind(&kept) } else { mend.copy(&kept) });
-        let kept = kept.exists().then(|| format!("What it was is kept in {}.", kept.display()));
+        let kept = kept.exists().then(|| format!(" What it was is kept in {}.", kept.display()));
         let kept = kept.unwrap_or_default();
         Some(match done {
-            Ok(()) => begun.verified(format!("It follows the recovered server. {kept}")),
-            Err(why) => begun.failed(format!("{why} {kept}")),
+            Ok(()) => begun.verified(format!("It follows the recovered server.{kept}")),
+            Err(why) => begun.failed(format!("{why}{kept}")),
         })
     });
     each.collect()
 }
 
-/// Bringing one local standby behind the recovered server.
-struct Mend<'a> {
-    ward: &'a Ward<'a>,
-    standby: &'a Local,
-    owner: Owner,
-    binaries: Binaries,
-    driver: PgCtl,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::incident::facts::Verdict;
 
-impl<'a> Mend<'a> {
-    fn of(ward: &'a Ward<'_>, standby: &'a Local) -> Result<Self, Explanation> {
-        let directory = &standby.directory;
-        let owner = discovery::owner(directory).map_err(|e| e.explanation())?;
-        let binaries = ward.site.binaries()?;
-        let mut log = directory.file_name().unwrap_or_default().to_os_string();
-        log.push(".standby.log");
-        let log = directory.with_file_name(log);
-        // As Debian has it, its configuration is not in the directory.
-        let debian = DebianCluster::of(directory).map(|debian| debian.config_file);
-        let driver = PgCtl::new(binaries.clone(), owner.clone(), directory, log);
-        let driver = driver.configured_by(debian);
-        Ok(Self { ward, standby, owner, binaries, driver })
-    }
-
-    /// A copy is kept, then the blocks that differ are taken from the recovered server.
-    fn rewind(&self, kept: &Path) -> Result<(), Explanation> {
-        let directory = &self.standby.directory;
-        self.within_itself(
-            "a copy of the directory would not keep them, and pg_rewind would change them",
-        )?;
-        self.confirm()?;
-        self.driver.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
-        self.ward.tell("copying the standby aside", 0, None);
-        self.program("cp".into(), |c| {
-            c.args(["-a", "--reflink=auto"]).arg(directory).arg(kept);
-        })?;
-        self.confirm()?;
-        self.ward.tell("pg_rewind", 0, None);
-        self.program(self.binaries.program("pg_rewind"), |c| {
-            c.arg("--target-pgdata").arg(directory).arg("--source-server").arg(self.source());
-            self.with_password(c);
-        })?;
-        self.own_configuration(kept)?;
-        self.start()
-    }
-
-    /// The directory is moved aside, then filled from the recovered server.
-    fn copy(&self, kept: &Path) -> Result<(), Explanation> {
-        let directory = &self.standby.directory;
-        self.within_itself("a fresh copy would have to go where they are")?;
-        self.confirm()?;
-        self.driver.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
-        self.confirm()?;
-        std::fs::rename(directory, kept).map_err(|e| io(&e, "move aside", directory))?;
-        self.ward.tell("copying the recovered server", 0, None);
-        let copied = self.program(self.binaries.program("pg_basebackup"), |c| {
-            c.arg("-D")
-                .arg(directory)
-                .args(["-X", "stream", "-c", "fast", "-d"])
-                .arg(self.source());
-            self.with_password(c);
-        });
-        if let Err(why) = copied {
-            // pg_basebackup takes away what it began. Then the standby gets its directory back.
-            if !directory.exists() {
-                std::fs::rename(kept, directory).map_err(|e| io(&e, "put back", directory))?;
-            }
-            return Err(why);
-        }
-        self.own_configuration(kept)?;
-        self.start()
-    }
-
-    /// Refuses a directory whose WAL or tablespaces lie elsewhere, before anything is stopped.
-    fn within_itself(&self, why: &str) -> Result<(), Explanation> {
-        let directory = &self.standby.directory;
-        let linked = directory.join("pg_wal").is_symlink()
-            || std::fs::read_dir(directory.join("pg_tblspc"))
-                .map_or(true, |mut entries| entries.next().is_some());
-        if !linked {
-            return Ok(());
-        }
-        Err(Explanation::new(
-            Kind::Refused,
-            format!("Parts of {} lie outside it: {why}.", directory.display()),
-            "Nothing was touched.",
-            "Take a fresh copy of the standby by hand.",
-        ))
-    }
-
-    /// It is still a standby of this cluster, and not the recovered server itself.
-    fn confirm(&self) -> Result<(), Explanation> {
-        let directory = &self.standby.directory;
-        let control = control_file::read(directory).map_err(|e| e.explanation())?;
-        let own = self.ward.site.identity()?;
-        if control.system_identifier == own.system_identifier
-            && is_standby(directory)
-            && directory != Path::new(&own.data_directory)
-        {
-            return Ok(());
-        }
-        Err(Explanation::new(
-            Kind::Refused,
-            format!("{} is not the standby that was looked at.", directory.display()),
-            "It was not changed.",
-            "Look again.",
-        ))
-    }
-
-    /// libpq's words for the recovered server, without a secret.
-    fn source(&self) -> String {
-        let connection = &self.ward.site.cluster.connection;
-        let quoted = |text: &str| format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"));
-        format!(
-            "host={} port={} user={} dbname={} application_name=lifeboat",
-            quoted(&connection.host),
-            connection.port,
-            quoted(&connection.user),
-            quoted(&connection.database)
-        )
-    }
-
-    fn with_password(&self, command: &mut std::process::Command) {
-        if let Some(passfile) = &self.ward.site.cluster.connection.passfile {
-            command.env("PGPASSFILE", passfile);
-        }
-    }
-
-    fn program(
-        &self,
-        program: PathBuf,
-        arguments: impl FnOnce(&mut std::process::Command),
-    ) -> Result<(), Explanation> {
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let ran = child::command(&program, &self.owner).and_then(|mut command| {
-            arguments(&mut command);
-            child::run(command, COPY_LIMIT)
-        });
-        let said = match ran {
-            Ok(finished) if finished.ok() => return Ok(()),
-            Ok(finished) => finished.said(),
-            Err(error) => error.to_string(),
+    #[test]
+    fn every_standby_that_a_look_has_seen_is_remembered() {
+        let check = |id: &str| begin(id, "").end(Verdict::Failed, "");
+        let proposal =
+            |key: &str| Proposal { key: key.to_owned(), text: String::new(), group: None };
+        let care = Care {
+            item: String::from("standbys"),
+            agreed: vec![String::from("rewind:/a: b")],
+            checks: vec![
+                check("standbys:local:/c"),
+                check("standbys:before"),
+                check("standbys:did:/d"),
+            ],
+            proposals: vec![proposal("copy:/e"), proposal("rewind:/e")],
         };
-        Err(Explanation::new(
-            Kind::Server,
-            format!("{name} did not bring the standby back: {said}"),
-            "The recovered server is untouched.",
-            "Look at the reason, then look again: what can be done is proposed anew.",
-        ))
+        let expected = ["/a: b", "/c", "/e"].map(PathBuf::from);
+        assert_eq!(seen(&care), BTreeSet::from(expected));
     }
 
-    /// What the standby was configured with before, and the word to be one.
-    fn own_configuration(&self, kept: &Path) -> Result<(), Explanation> {
-        let directory = &self.standby.directory;
-        for name in OWN.iter().chain(&["standby.signal"]) {
-            let (from, to) = (kept.join(name), directory.join(name));
-            if !from.exists() {
-                continue;
-            }
-            std::fs::copy(&from, &to)
-                .and_then(|_| child::give(&to, &self.owner))
-                .map_err(|e| io(&e, "put back", &to))?;
+    #[test]
+    fn what_is_kept_of_a_standby_is_found_by_its_own_name() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        for name in
+            ["a.before-recovery.2", "a.before-recovery.1", "ab.before-recovery.1", "a.other.1"]
+        {
+            std::fs::create_dir(at(name)).unwrap();
         }
-        Ok(())
-    }
-
-    fn start(&self) -> Result<(), Explanation> {
-        self.ward.tell("starting the standby", 0, None);
-        let options = StartOptions { wait: StartWait::Ready(FOLLOW_LIMIT), ..Default::default() };
-        self.driver.start(&options).map_err(|e| e.explanation())?;
-        let ours = self.ward.site.timeline()?;
-        let end = Instant::now() + FOLLOW_LIMIT;
-        loop {
-            let told = follows(self.ward, self.standby);
-            if told == Ok(Some(ours)) {
-                return Ok(());
-            }
-            if Instant::now() >= end {
-                return Err(Explanation::new(
-                    Kind::Server,
-                    format!(
-                        "The standby runs and does not follow after {} s.",
-                        FOLLOW_LIMIT.as_secs()
-                    ),
-                    "The recovered server is untouched.",
-                    "Its log says why: a slot that is not there yet, or a primary_conninfo that \
-                     leads elsewhere.",
-                ));
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        assert_eq!(named(&at("a"), KEPT), [at("a.before-recovery.1"), at("a.before-recovery.2")]);
+        // None of them is a standby's.
+        assert_eq!(origin(&at("a"), 7), None);
     }
 }

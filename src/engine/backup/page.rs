@@ -108,11 +108,19 @@ pub fn judge(page: &[u8], block: u32, start: Lsn) -> PageState {
     if word(CHECKSUM_AT) == checksum(page, block) {
         return PageState::Good;
     }
+    if lsn(page).is_some_and(|lsn| lsn >= start) { PageState::Newer } else { PageState::Bad }
+}
+
+/// The LSN of the page's last change that was logged; zero where it was never initialised, `None`
+/// where this is too short for a page.
+#[must_use]
+pub fn lsn(page: &[u8]) -> Option<Lsn> {
     let half = |at: usize| {
-        u64::from(u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]))
+        let bytes = page.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        bytes.map(|bytes| u64::from(u32::from_le_bytes(bytes)))
     };
-    let lsn = Lsn(half(0) << 32 | half(4));
-    if lsn >= start { PageState::Newer } else { PageState::Bad }
+    page.get(..HEADER)?;
+    Some(Lsn(half(0)? << 32 | half(4)?))
 }
 
 /// The number of a relation file's first block within its relation, where the name is that of a

@@ -52,14 +52,15 @@ pub enum Control {
 /// Programs of one's own, each with its arguments. In every argument `{data_directory}`,
 /// `{bin_directory}`, `{log}`, `{cluster}`, `{mode}` (smart, fast, immediate) and `{seconds}` (how
 /// long it may take) are filled in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Commands {
     pub start: Vec<String>,
     pub stop: Vec<String>,
-    /// `pg_ctl reload` where absent.
-    #[serde(default)]
-    pub reload: Option<Vec<String>>,
+    /// Read and not used: nothing of Lifeboat's has a server read its settings again by it. A file
+    /// that has it is still one.
+    #[serde(default, rename = "reload", skip_serializing)]
+    pub unused_reload: Option<Vec<String>>,
     /// `pg_ctl promote` where absent.
     #[serde(default)]
     pub promote: Option<Vec<String>>,
@@ -82,8 +83,7 @@ impl Commands {
     /// Every command that is configured, with its key.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
         let always = [("start", &self.start), ("stop", &self.stop)];
-        let others = [("reload", self.reload.as_ref()), ("promote", self.promote.as_ref())];
-        always.into_iter().chain(others.into_iter().filter_map(|(key, one)| Some((key, one?))))
+        always.into_iter().chain(self.promote.iter().map(|one| ("promote", one)))
     }
 }
 
@@ -156,5 +156,21 @@ impl Control {
             Self::PgCtlcluster { .. } => None,
             Self::Command(commands) => commands.config_file.as_deref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_a_reload_of_its_own_is_still_one() {
+        let text = "driver = \"command\"\nstart = [\"/up\"]\nstop = [\"/down\"]\n\
+                    reload = [\"/again\"]\npromote = [\"/promote\"]\n";
+        let Control::Command(commands) = toml::from_str(text).unwrap() else { panic!("{text}") };
+        let keys: Vec<&str> = commands.all().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["start", "stop", "promote"]);
+        let written = toml::to_string(&Control::Command(commands)).unwrap();
+        assert!(!written.contains("reload"), "{written}");
     }
 }

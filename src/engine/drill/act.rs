@@ -8,15 +8,16 @@ use super::processes;
 use crate::engine::config::Config;
 use crate::engine::files;
 use crate::engine::incident::facts::Role;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rustix::fs::OFlags;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Free bytes that a volume has where it is too small.
 const LITTLE: u64 = 4_000_000;
+/// How long a runner may take to end.
+const ENDING: Duration = Duration::from_secs(30);
 /// Names the WAL file that can be lost.
 const GAP: &str = "gap";
 
@@ -74,9 +75,9 @@ impl Ground {
             "disk-too-small" => place::pretend_free(&self.root, None),
             "commander-absent" => {
                 self.set_role(Role::Commander)?;
-                // Who may do what is read when a runner starts: the next one knows.
-                self.end_runners();
-                Ok(())
+                // Who may do what is read when a runner starts: the next one knows. Whoever is told
+                // that it is undone must not find the one of before.
+                processes::end_runners_of(&self.root, ENDING)
             }
             _ => Ok(()),
         }
@@ -166,14 +167,6 @@ impl Ground {
             operator.role = role;
         }
         write_config(&path, &config)
-    }
-
-    /// Asks every runner of the sandbox to end at its next safe point.
-    fn end_runners(&self) {
-        for pid in processes::runners_of(&self.root) {
-            // Gone already is what was wanted.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
     }
 }
 

@@ -2,31 +2,27 @@
 //! screens lead, taking what they recommend. It never looks at the truth; scoring does, at the
 //! end.
 
-use super::card::{self, Card, Moments};
 use super::director::Director;
 use super::error::DrillError;
 use super::inject::{Inject, When};
+use super::judge::{aborted, judge};
+use super::outcome::Outcome;
 use super::sandbox::{CLUSTER, DECOY, Sandbox, Say};
 use super::scenario::{Disaster, Expected, Scenario};
-use super::score::{self, TableScore};
 use super::seat::Seat;
 use crate::engine::checklist::Checklist;
 use crate::engine::explain::Explain;
 use crate::engine::incident::Incident;
-use crate::engine::incident::event::{Decision, Entry, Event};
+use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
-    Check, Moment, Prerequisite, Procedure, Severity, SignOff, Target, TargetPoint, Topic, Verdict,
+    Moment, Prerequisite, Procedure, Severity, SignOff, Target, TargetPoint, Topic, Verdict,
 };
-use crate::engine::incident::journal;
 use crate::engine::incident::model::RunStatus;
 use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN};
-use crate::engine::report::Report;
 use crate::engine::runbook::Runbook;
 use crate::engine::runner::guard;
 use crate::engine::runner::protocol::{Answer, Command, FullRestore};
 use jiff::Timestamp;
-use serde::Serialize;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// For what answers from memory.
@@ -41,86 +37,6 @@ const RELIEF: Duration = Duration::from_secs(60);
 const RECOGNISED: Duration = Duration::from_secs(5);
 /// Troubles that one recovery is led through.
 const CURES: usize = 8;
-
-/// Where whoever led it left it without a recovery.
-const NOT_BEGUN: &str = "No recovery was begun.";
-
-/// The outcome of a drill that was ended before its end: nothing was compared, and it has not
-/// passed.
-pub const ABORTED: &str = "ABORTED";
-
-/// How a drill ended: one JSON object for programs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Outcome {
-    pub scenario: String,
-    /// VERIFIED, FAILED, COULD NOT VERIFY, or [`ABORTED`].
-    pub outcome: &'static str,
-    /// Why it is not VERIFIED; empty where it is.
-    pub reasons: Vec<String>,
-    pub incident: String,
-    /// recovered or refused: how it was to end.
-    pub expected: &'static str,
-    /// recovered, refused or neither: how it ended.
-    pub ended: &'static str,
-    /// The refusal, where it ended with one.
-    pub refusal: Option<String>,
-    /// What was asked for, in words.
-    pub target: Option<String>,
-    /// The server's own word on where it stopped.
-    pub reached_point: Option<String>,
-    /// Data that was given up or lost: from what is lost first to the incident.
-    pub rpo_seconds: Option<f64>,
-    pub rpo_target_seconds: Option<f64>,
-    /// From detection to serving again, or to the parts being back.
-    pub rto_seconds: Option<f64>,
-    pub rto_target_seconds: f64,
-    /// Rows that the bad statement took.
-    pub rows_deleted: u64,
-    pub tables: Vec<TableScore>,
-    /// The validation's and then the drill's own.
-    pub checks: Vec<Check>,
-    /// Checklist lines that are left to people.
-    pub checklist_open: Vec<String>,
-    pub hypothesis: String,
-    pub card: Card,
-    /// What else went wrong on purpose, and struck.
-    pub injects: Vec<String>,
-    pub seed: u64,
-    /// From the first command to the last.
-    pub seconds: f64,
-    /// What is left on disk, where the sandbox is kept.
-    pub kept: Vec<PathBuf>,
-    /// What the drill was held on a copy of, where it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub copy: Option<super::copy::Told>,
-    /// What was enforced on time, disk and processors.
-    pub limits: Vec<String>,
-    /// That nothing of the sandbox is left; empty where it is kept.
-    pub teardown: Vec<Check>,
-}
-
-impl Outcome {
-    #[must_use]
-    pub fn is_verified(&self) -> bool {
-        self.outcome == Verdict::Verified.word()
-    }
-
-    /// Takes in whether the sandbox is gone: a drill that leaves something has not passed.
-    pub fn torn_down(&mut self, proof: Vec<Check>) {
-        for check in proof.iter().filter(|check| check.verdict != Verdict::Verified) {
-            self.reasons.push(format!(
-                "{}: {}. {}",
-                check.title,
-                check.verdict.word(),
-                check.detail
-            ));
-            if self.is_verified() {
-                self.outcome = check.verdict.word();
-            }
-        }
-        self.teardown = proof;
-    }
-}
 
 /// Everything that a drill without a person works with.
 #[derive(Debug)]
@@ -162,25 +78,41 @@ pub fn first_call(struck_at: Timestamp) -> String {
 }
 
 /// Leads the incident from assessment to report, then scores it. A recovery that fails is an
-/// outcome, not an error.
+/// outcome, not an error, and so is a drill that was ended before its end.
 ///
 /// # Errors
 /// Where the drill itself breaks: no truth was recorded, or its ledger is gone.
 pub fn run_auto(
     sandbox: &mut Sandbox,
     play: &Play<'_>,
-    seat: &mut Seat,
     say: Say<'_>,
 ) -> Result<Outcome, DrillError> {
     let begun = Instant::now();
-    let led = lead(sandbox, play, seat, say);
-    if let Some(why) = play.director.over() {
-        return Err(DrillError::Over { why });
-    }
-    sandbox.end_traffic();
-    say("Comparing what is there with what was there before the incident");
-    let outcome = judge(sandbox, play, seat.incident(), led.err())?;
+    let ended = held(sandbox, play, say);
+    let outcome = match play.director.over() {
+        None => ended?,
+        Some(why) => {
+            sandbox.end_traffic();
+            // By the journal: who spoke with the runner may not have heard its last.
+            let incident = super::declared(sandbox)?;
+            aborted(sandbox, play, incident.as_ref(), &why)
+        }
+    };
     Ok(Outcome { seconds: begun.elapsed().as_secs_f64(), ..outcome })
+}
+
+fn held(sandbox: &mut Sandbox, play: &Play<'_>, say: Say<'_>) -> Result<Outcome, DrillError> {
+    if play.has("misleading-names") {
+        be_misled(sandbox, play, say)?;
+    }
+    let mut seat = Seat::take(sandbox, play.scenario)?;
+    let led = lead(sandbox, play, &mut seat, say);
+    sandbox.end_traffic();
+    if play.director.over().is_some() {
+        return Err(DrillError::Interrupted);
+    }
+    say("Comparing what is there with what was there before the incident");
+    judge(sandbox, play, seat.incident(), led.err())
 }
 
 /// Believes the name in the first report: an incident on the cluster that is called so has to be
@@ -188,9 +120,9 @@ pub fn run_auto(
 ///
 /// # Errors
 /// Where it was not refused.
-pub fn be_misled(sandbox: &Sandbox, scenario: &Scenario, say: Say<'_>) -> Result<(), DrillError> {
+fn be_misled(sandbox: &Sandbox, play: &Play<'_>, say: Say<'_>) -> Result<(), DrillError> {
     say(&format!("Assessment of {DECOY}, as the first report has it"));
-    let mut seat = Seat::take_on(sandbox, scenario, DECOY)?;
+    let mut seat = Seat::take_on(sandbox, play.scenario, DECOY)?;
     seat.ask(Command::ProbeServer, SHORT)?;
     let target = Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
     let refused = match seat.ask(Command::CheckReach { target }, LONG) {
@@ -204,7 +136,7 @@ pub fn be_misled(sandbox: &Sandbox, scenario: &Scenario, say: Say<'_>) -> Result
     };
     say(&format!("Refused: {}", refused.what));
     let summary = String::from("The report named the wrong cluster; nothing was done here.");
-    seat.ask(Command::Close { summary }, SHORT).map(drop)
+    command(play, &mut seat, &Command::Close { summary }, SHORT, say)
 }
 
 /// The way of the screens.
@@ -281,8 +213,9 @@ fn suggestion(seat: &mut Seat) -> Result<Target, DrillError> {
 /// Chooses a target that was proven; where others can mend what is missing, once more after that.
 fn take(play: &Play<'_>, seat: &mut Seat, target: &Target, say: Say<'_>) -> Result<(), DrillError> {
     say(&format!("Chosen: {target}"));
+    let relieved = |when| play.director.relieve(when, RELIEF);
     let reach = match seat.ask(Command::CheckReach { target: target.clone() }, LONG)? {
-        Answer::Reach(reach) if !reach.reachable && play.director.relieve(RELIEF) => {
+        Answer::Reach(reach) if !reach.reachable && relieved(When::Incident) => {
             say(&format!("Refused: {}", DrillError::Engine(guard::unreachable(&reach))));
             match seat.ask(Command::CheckReach { target: target.clone() }, LONG)? {
                 Answer::Reach(reach) => reach,
@@ -316,7 +249,7 @@ fn choose_full(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), Dri
     say("Recovery point: a full restore to the end of the archive");
     let ask = Command::ChooseFull(FullRestore { to_end: true, ..FullRestore::default() });
     let refused = match command(play, seat, &ask, LONG, say) {
-        Err(error) if play.director.relieve(RELIEF) => error,
+        Err(error) if play.director.relieve(When::Incident, RELIEF) => error,
         other => return other,
     };
     say(&format!("Refused: {refused}"));
@@ -332,7 +265,7 @@ fn command(
     say: Say<'_>,
 ) -> Result<(), DrillError> {
     match seat.ask(command.clone(), limit) {
-        Err(error) if play.has("commander-absent") && play.director.relieve(RELIEF) => {
+        Err(error) if play.director.relieve(When::Beforehand, RELIEF) => {
             say(&format!("Refused: {error} Escalated, and taken up again"));
             seat.again()?;
             seat.ask(command.clone(), limit).map(drop)
@@ -491,7 +424,7 @@ fn cure(
         let by_us = |cure: &&Cure| cure.by != By::People || cure.id == LOOK_AGAIN;
         trouble.cures.iter().find(by_us).cloned()
     });
-    let relieved = play.director.relieve(RELIEF);
+    let relieved = play.director.relieve(When::Restore, RELIEF);
     let Some(cure) = proposed else {
         if relieved {
             say("What was missing is back: the step is run again");
@@ -539,326 +472,7 @@ fn conclude(seat: &mut Seat, runbook: &Runbook, say: Say<'_>) -> Result<(), Dril
     Ok(())
 }
 
-/// Judges an incident that was led to its end, or was not, for the reason in `ended_by`.
-///
-/// # Errors
-/// Where the sandbox has no truth, or its ledger or journal is gone.
-pub fn judge(
-    sandbox: &Sandbox,
-    play: &Play<'_>,
-    incident: &Incident,
-    ended_by: Option<DrillError>,
-) -> Result<Outcome, DrillError> {
-    let truth = sandbox.truth().cloned().ok_or_else(|| DrillError::Refused {
-        path: sandbox.root().to_path_buf(),
-        why: String::from("no incident was staged in it"),
-    })?;
-    let scenario = play.scenario;
-    let folder = super::director::newest_incident(sandbox.root());
-    let entries = folder
-        .and_then(|folder| journal::read(&folder).ok())
-        .map_or_else(Vec::new, |reading| reading.entries);
-    let earlier = earlier(sandbox);
-    let report = Report::from(incident, play.runbook, Timestamp::now());
-    let aside = report.recovery.aside.clone().map(PathBuf::from);
-    let verifybackup = report.recovery.verifybackup.as_deref();
-    let moments = Moments::of(incident, &entries, &truth).counting(&earlier, &truth);
-    let mut rto_seconds = moments.rto_seconds().filter(|_| incident.clocks.serving.is_some());
-    let (expected, mut reasons) = (play.expected(), Vec::new());
-    let said = ended_by.as_ref().filter(|error| is_refusal(error)).map(|e| e.explanation());
-    let refusal = match expected {
-        // That nothing was begun is no refusal: people have to have met it, for its true reason.
-        Expected::Refused => said.zip(met(play, &earlier, &entries)).map(|(said, met)| {
-            if said.what == NOT_BEGUN { format!("{met} {NOT_BEGUN}") } else { said.to_string() }
-        }),
-        Expected::Recovered => said.map(|said| said.to_string()),
-    };
-    let as_refused = expected == Expected::Refused && refusal.is_some();
-    let untouched = incident.steps.iter().all(|step| step.attempts == 0);
-    let (tables, mut own, mut rpo_seconds);
-    if as_refused {
-        (tables, own) = score::of_refusal(sandbox, &truth)?;
-        rpo_seconds = None;
-        rto_seconds = None;
-        own.push(untouched_check(untouched));
-    } else {
-        match &scenario.incident {
-            Disaster::Statement(_) => {
-                (tables, own) = score::of(sandbox, &truth, aside.as_deref(), verifybackup)?;
-                let last_kept = incident.reach.as_ref().and_then(|reach| reach.last_kept.as_ref());
-                // A recovery point after the bad statement loses no data, and does not help either.
-                rpo_seconds = last_kept
-                    .map(|kept| truth.struck_at.duration_since(kept.at).as_secs_f64().max(0.0));
-            }
-            Disaster::Table(_) => {
-                (tables, own, rpo_seconds) = score::of_table(sandbox, &truth)?;
-                rto_seconds = moments.rto_seconds();
-            }
-            Disaster::DataDirectory | Disaster::Region => {
-                (tables, own, rpo_seconds) = score::of_loss(sandbox, &truth, verifybackup)?;
-            }
-        }
-        if incident.clocks.serving.is_none() && !matches!(scenario.incident, Disaster::Table(_)) {
-            rpo_seconds = None;
-        }
-        if let Some(target) = scenario.rpo_seconds {
-            let title = "The recovery point objective is met";
-            own.push(objective("drill-rpo", title, rpo_seconds, target));
-        }
-        let title = "The recovery time objective is met";
-        let rto = objective("drill-rto", title, rto_seconds, scenario.rto_seconds);
-        let detail = card::detection_left_out(incident, &truth).unwrap_or_default();
-        own.push(Check { detail, ..rto });
-        if expected == Expected::Refused {
-            reasons.push(String::from(if untouched {
-                "It was to be refused, and nobody met the refusal: no point was looked at that the \
-                 archive refuses for what is wrong with it."
-            } else {
-                "It was to be refused, and was not: what is called recovered may lack data."
-            }));
-        }
-        if let Some(error) = &ended_by {
-            reasons.push(error.explanation().to_string());
-        }
-    }
-    if let Some(copied) = sandbox.copied() {
-        let compared = copied.compare(sandbox.server(), sandbox.root());
-        own.extend(sandbox.runtime()?.block_on(compared));
-    }
-    let led_to_the_end = reasons.is_empty();
-    // A table that is brought back has no run whose end is validated: the probes say it, where
-    // they were asked after it.
-    let asked_after = entries.iter().any(|entry| {
-        let asks = matches!(entry.event, Event::ProbesRun { .. } | Event::ValidationRun { .. });
-        asks && moments.back.is_some_and(|back| entry.at >= back)
-    });
-    let mut validation: Vec<Check> = match (&scenario.incident, as_refused) {
-        (_, true) => Vec::new(),
-        (Disaster::Table(_), _) if !asked_after => Vec::new(),
-        (Disaster::Table(_), _) if incident.validation.is_empty() => incident.probes.clone(),
-        _ => incident.validation.clone(),
-    };
-    if let Some(copied) = sandbox.copied() {
-        copied.put_right(&mut validation);
-    }
-    if validation.is_empty() && !as_refused {
-        reasons.push(String::from("The recovered cluster was not validated."));
-    }
-    for inject in play.injects.iter().filter(|inject| inject.strikes != When::Report) {
-        if !play.director.struck().contains(&inject.name) {
-            reasons.push(format!("The inject {} did not strike.", inject.name));
-        }
-    }
-    reasons.extend(play.director.failure());
-    let judged: &[Check] = if as_refused { &own } else { &validation };
-    let mut word = verdict(led_to_the_end, judged, &own);
-    if !reasons.is_empty() && word == Verdict::Verified {
-        word = Verdict::CouldNotVerify;
-    }
-    // What the configuration leaves out of the validation is listed with the checks, and is not
-    // held against the drill; its own checks have to run, all of them.
-    let told = validation.iter().filter(|check| check.verdict != Verdict::NotRun);
-    for check in told.chain(&own).filter(|check| check.verdict != Verdict::Verified) {
-        reasons.push(format!("{}: {}. {}", check.title, check.verdict.word(), check.detail));
-    }
-    let checklist = Checklist::of(incident, play.runbook, Timestamp::now());
-    let kept = if sandbox.is_kept() {
-        let reports = incident.reports.iter().map(PathBuf::from);
-        let aside = aside.into_iter().filter(|path| path.exists());
-        std::iter::once(sandbox.root().to_path_buf()).chain(aside).chain(reports).collect()
-    } else {
-        Vec::new()
-    };
-    let mut checks = validation;
-    checks.extend(own);
-    // A refusal that was right proves nothing of what a recovery would have brought back.
-    let proven = if as_refused { Verdict::NotRun } else { word };
-    let card = card::of_all(&earlier, incident, &entries, &truth, &checks, proven);
-    Ok(Outcome {
-        scenario: scenario.name.clone(),
-        outcome: word.word(),
-        reasons,
-        incident: incident.declaration.id.clone(),
-        expected: expected.word(),
-        ended: match (&refusal, rto_seconds) {
-            (Some(_), _) => "refused",
-            (None, Some(_)) if led_to_the_end => "recovered",
-            _ => "neither",
-        },
-        refusal,
-        target: report.recovery.requested.clone(),
-        reached_point: report.recovery.stop_line.clone().or(report.recovery.reached_lsn.clone()),
-        rpo_seconds,
-        rpo_target_seconds: scenario.rpo_seconds,
-        rto_seconds,
-        rto_target_seconds: scenario.rto_seconds,
-        rows_deleted: truth.deleted,
-        tables,
-        checks,
-        checklist_open: checklist.open().map(|line| line.id.clone()).collect(),
-        hypothesis: scenario.hypothesis.trim().to_owned(),
-        card,
-        injects: play.director.struck(),
-        seed: play.seed,
-        seconds: 0.0,
-        kept,
-        copy: sandbox.copied().map(super::copy::Copied::told),
-        limits: Vec::new(),
-        teardown: Vec::new(),
-    })
-}
-
-/// What is known of a drill that was ended, for the reason in `why`. Nothing is compared: whoever
-/// ends a drill waits for its clearing. `incident` where one was declared.
-#[must_use]
-pub fn aborted(
-    sandbox: &Sandbox,
-    play: &Play<'_>,
-    incident: Option<&Incident>,
-    why: &str,
-) -> Outcome {
-    let scenario = play.scenario;
-    let folder = super::director::newest_incident(sandbox.root());
-    let entries = folder
-        .and_then(|folder| journal::read(&folder).ok())
-        .map_or_else(Vec::new, |reading| reading.entries);
-    let card = sandbox.truth().zip(incident).map(|(truth, incident)| {
-        let earlier = earlier(sandbox);
-        card::of_all(&earlier, incident, &entries, truth, &[], Verdict::NotRun)
-    });
-    let target = incident.map(|incident| Report::from(incident, play.runbook, Timestamp::now()));
-    Outcome {
-        scenario: scenario.name.clone(),
-        outcome: ABORTED,
-        reasons: std::iter::once(why.to_owned()).chain(play.director.failure()).collect(),
-        incident: incident
-            .map_or_else(|| String::from("not declared"), |one| one.declaration.id.clone()),
-        expected: play.expected().word(),
-        ended: "neither",
-        refusal: None,
-        target: target.and_then(|report| report.recovery.requested),
-        reached_point: None,
-        rpo_seconds: None,
-        rpo_target_seconds: scenario.rpo_seconds,
-        rto_seconds: None,
-        rto_target_seconds: scenario.rto_seconds,
-        rows_deleted: sandbox.truth().map_or(0, |truth| truth.deleted),
-        tables: Vec::new(),
-        checks: Vec::new(),
-        checklist_open: Vec::new(),
-        hypothesis: scenario.hypothesis.trim().to_owned(),
-        card: card.unwrap_or_default(),
-        injects: play.director.struck(),
-        seed: play.seed,
-        seconds: 0.0,
-        kept: Vec::new(),
-        copy: sandbox.copied().map(super::copy::Copied::told),
-        limits: Vec::new(),
-        teardown: Vec::new(),
-    }
-}
-
-/// Where a person left the incident before its end; `None` where it was led there.
-#[must_use]
-pub fn left_off(incident: &Incident, play: &Play<'_>) -> Option<DrillError> {
-    use crate::engine::explain::{Explanation, Kind};
-    let begun = incident.steps.iter().any(|step| step.attempts > 0);
-    match (&play.scenario.incident, incident.status) {
-        (_, RunStatus::Finished) => None,
-        (Disaster::Table(_), _) if !begun => None,
-        _ if play.expected() == Expected::Refused && !begun => {
-            Some(DrillError::Engine(Explanation::new(
-                Kind::Unreachable,
-                NOT_BEGUN,
-                "The server was left as the incident left it.",
-                "",
-            )))
-        }
-        (_, RunStatus::Failed) => Some(stopped(incident)),
-        _ => {
-            let how = if begun { "left before its end" } else { "not begun" };
-            Some(DrillError::Engine(Explanation::new(
-                Kind::Cancelled,
-                format!("The recovery was {how}."),
-                "What was done stands in the journal.",
-                "Hold the drill again; D on its screens gives a hint.",
-            )))
-        }
-    }
-}
-
-/// The journals of the incidents before the newest: those of one drill all count.
-fn earlier(sandbox: &Sandbox) -> Vec<Vec<Entry>> {
-    let mut folders = super::director::incidents(sandbox.root());
-    folders.pop();
-    let read = folders.iter().filter_map(|folder| journal::read(folder).ok());
-    read.map(|reading| reading.entries).collect()
-}
-
-/// The refusal that people met and that names what is wrong, where the injects say what that is.
-fn met(play: &Play<'_>, earlier: &[Vec<Entry>], entries: &[Entry]) -> Option<String> {
-    let to_refuse = play.injects.iter().filter(|one| one.expected == Expected::Refused);
-    let causes: Vec<&str> = to_refuse.filter_map(|one| one.refused_for.as_deref()).collect();
-    refused_for(&causes, earlier.iter().flatten().chain(entries))
-}
-
-fn refused_for<'e>(causes: &[&str], entries: impl Iterator<Item = &'e Entry>) -> Option<String> {
-    let mut told = entries.filter_map(|entry| card::unreached(&entry.event));
-    let names = |why: &&str| causes.is_empty() || causes.iter().any(|cause| why.contains(cause));
-    told.find(names).map(str::to_owned)
-}
-
-/// Whether it says no for a reason of the data or of safety, and not because something broke.
-fn is_refusal(error: &DrillError) -> bool {
-    use crate::engine::explain::Kind;
-    let kind = error.explanation().kind;
-    matches!(kind, Kind::Unreachable | Kind::Refused | Kind::Integrity)
-}
-
-fn untouched_check(untouched: bool) -> Check {
-    Check {
-        id: String::from("drill-no-step"),
-        title: String::from("No step of a recovery was begun"),
-        verdict: if untouched { Verdict::Verified } else { Verdict::Failed },
-        expected: None,
-        found: None,
-        detail: String::new(),
-        duration_ms: 0,
-    }
-}
-
-fn verdict(led_to_the_end: bool, validation: &[Check], own: &[Check]) -> Verdict {
-    if !led_to_the_end {
-        return Verdict::Failed;
-    }
-    if validation.is_empty() || own.is_empty() {
-        return Verdict::CouldNotVerify;
-    }
-    let configured = validation.iter().map(|c| c.verdict).filter(|v| *v != Verdict::NotRun);
-    match Verdict::of_all(configured.chain(own.iter().map(|c| c.verdict))) {
-        Verdict::NotRun => Verdict::CouldNotVerify,
-        word => word,
-    }
-}
-
-fn objective(id: &str, title: &str, actual: Option<f64>, target: f64) -> Check {
-    let verdict = match actual {
-        Some(actual) if actual <= target => Verdict::Verified,
-        Some(_) => Verdict::Failed,
-        None => Verdict::CouldNotVerify,
-    };
-    Check {
-        id: id.to_owned(),
-        title: title.to_owned(),
-        verdict,
-        expected: Some(format!("at most {target} s")),
-        found: actual.map(|actual| format!("{actual:.3} s")),
-        detail: String::new(),
-        duration_ms: 0,
-    }
-}
-
-fn stopped(incident: &Incident) -> DrillError {
+pub(super) fn stopped(incident: &Incident) -> DrillError {
     use crate::engine::explain::{Explanation, Kind};
     let failure = incident.current_step().and_then(|step| step.failure.clone());
     DrillError::Engine(failure.unwrap_or_else(|| {
@@ -879,58 +493,4 @@ fn unexpected(answer: &Answer) -> DrillError {
         "",
         "",
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(verdict: Verdict) -> Check {
-        Check { verdict, ..objective("x", "x", Some(1.0), 2.0) }
-    }
-
-    #[test]
-    fn only_a_whole_proof_is_verified() {
-        use Verdict::{CouldNotVerify, Failed, NotRun, Verified};
-        let good = [with(Verified)];
-        assert_eq!(verdict(true, &good, &good), Verified);
-        assert_eq!(verdict(true, &[with(Verified), with(NotRun)], &good), Verified);
-        assert_eq!(verdict(true, &[], &good), CouldNotVerify);
-        assert_eq!(verdict(true, &good, &[with(NotRun)]), CouldNotVerify);
-        assert_eq!(verdict(true, &[with(NotRun)], &[with(NotRun)]), CouldNotVerify);
-        assert_eq!(verdict(true, &good, &[with(Failed)]), Failed);
-        assert_eq!(verdict(true, &[with(CouldNotVerify)], &good), CouldNotVerify);
-        assert_eq!(verdict(false, &good, &good), Failed);
-    }
-
-    /// Declaring and leaving is no refusal, nor is one by role or for another reason.
-    #[test]
-    fn a_refusal_counts_where_it_was_met_for_its_true_reason() {
-        use crate::engine::incident::facts::{Actor, Role};
-        let entry = |command: &str, reason: &str| Entry {
-            seq: 2,
-            at: Timestamp::UNIX_EPOCH,
-            actor: Actor { user: String::from("ann"), uid: 0, role: Role::Commander },
-            event: Event::CommandRefused { command: command.to_owned(), reason: reason.to_owned() },
-            prev: String::new(),
-        };
-        let gap = "WAL without a gap";
-        let met = |causes: &[&str], entries: &[Entry]| refused_for(causes, entries.iter());
-        assert_eq!(met(&[gap], &[]), None);
-        let role = entry("choose_target", "choosing the point is for a commander");
-        let space = entry("check_reach", "The target \"x\" cannot be reached. Room for it: none");
-        assert_eq!(met(&[gap], &[role.clone(), space.clone()]), None);
-        assert_eq!(met(&[], std::slice::from_ref(&role)), None);
-        assert!(met(&[], &[role, space.clone()]).is_some());
-        let why =
-            "The target \"x\" cannot be reached. WAL without a gap from the backup: 7 is missing";
-        let met = met(&[gap], &[space, entry("check_reach", why)]);
-        assert_eq!(met.as_deref(), Some(why));
-    }
-
-    #[test]
-    fn an_unknown_figure_never_meets_an_objective() {
-        assert_eq!(objective("x", "x", None, 300.0).verdict, Verdict::CouldNotVerify);
-        assert_eq!(objective("x", "x", Some(301.0), 300.0).verdict, Verdict::Failed);
-    }
 }

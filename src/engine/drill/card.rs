@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// A hint's note in the journal begins so.
 pub const HINT: &str = "Hint ";
+/// A salvage that was begun and ended without carrying anything over.
+const GIVEN_UP: &str = "A salvage was begun and given up";
 /// A note of parts that were brought back holds this; see `restore-parts`.
 const PARTS_DONE: &str = ": done, ";
 
@@ -187,11 +189,19 @@ pub fn hints(entries: &[Entry]) -> u32 {
 }
 
 /// A failed step is no wrong turn, nor is a point that the archive refuses: what fails is the machine.
-/// What somebody took back is one.
+/// What somebody took back is one. A salvage is a plan of its own behind the recovery: given up, it is
+/// one, whatever was taken back in it and however often it was tried.
 fn wrong_turns(entries: &[Entry]) -> Vec<String> {
     let mut found = Vec::new();
-    let (mut chosen, mut carried) = (None::<&Target>, 0_u32);
+    let (mut chosen, mut carried, mut salvage) = (None::<&Target>, 0_u32, false);
+    let mut incident = entries.first().and_then(|first| Incident::begin(first).ok());
     for entry in entries {
+        if let Some(incident) = incident.as_mut().filter(|one| one.seq < entry.seq) {
+            incident.apply(entry);
+        }
+        // One that touched nothing is gone with its cancelling: known by the plan that was.
+        let is_salvage = salvage_of(&entry.event).unwrap_or(salvage);
+        let ends = incident.as_ref().is_some_and(|incident| !incident.is_salvaging());
         match &entry.event {
             event if unreached(event).is_some() => {}
             Event::CommandRefused { command, reason } => {
@@ -207,6 +217,13 @@ fn wrong_turns(entries: &[Entry]) -> Vec<String> {
             Event::TargetMoved { reach, .. } => {
                 found.push(format!("At the target another point was chosen: {}", reach.target));
             }
+            Event::RunCancelled { .. } | Event::UndoStarted if is_salvage => {
+                let turn = String::from(GIVEN_UP);
+                if !found.contains(&turn) {
+                    found.push(turn);
+                }
+            }
+            Event::PartsChosen(_) if is_salvage => {}
             Event::PartsChosen(_) => {
                 carried += 1;
                 if carried > 1 {
@@ -217,8 +234,17 @@ fn wrong_turns(entries: &[Entry]) -> Vec<String> {
             Event::UndoStarted => found.push(String::from("The run was put back")),
             _ => {}
         }
+        salvage = is_salvage && !ends;
     }
     found
+}
+
+/// Whether a plan is a salvage's; `None` where the entry makes none.
+fn salvage_of(event: &Event) -> Option<bool> {
+    match event {
+        Event::PlanMade(plan) => Some(plan.procedure.is_salvage()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -294,6 +320,77 @@ mod tests {
         assert_eq!(card.restore_seconds, Some(30.0));
         assert_eq!((card.hints_used, card.wrong_turns.len()), (1, 1));
         assert_eq!(Moments::of(&incident, &entries, &truth()).rto_seconds(), Some(100.0));
+    }
+
+    /// A run of the recovery, and salvages behind it: two that were given up, one of which had touched
+    /// nothing, and one that was carried over.
+    #[test]
+    fn a_salvage_that_was_given_up_is_one_wrong_turn_and_none_of_the_recovery() {
+        use crate::engine::incident::facts::Procedure;
+        use crate::engine::incident::fixture::plan;
+        use crate::engine::incident::parts::{Carry, PartsChoice};
+        use crate::engine::parts::roles::Missing;
+        use crate::engine::parts::work::Into;
+        let plan_hash = || plan().hash;
+        let mut salvage = plan();
+        salvage.procedure = Procedure::Parts {
+            sandbox: String::from("/srv/salvage"),
+            database: None,
+            tables: Vec::new(),
+            kept: Some(plan().aside),
+        };
+        let first = salvage.steps.first().unwrap().id.clone();
+        let choice = || {
+            let carry = Carry::Of { into: Into::Place(Default::default()) };
+            Event::PartsChosen(PartsChoice {
+                carry,
+                missing_roles: Missing::Ask,
+                seen: String::new(),
+            })
+        };
+        let recovery = vec![
+            entry(70, Event::PlanMade(plan())),
+            entry(71, Event::RunStarted { plan_hash: plan_hash() }),
+            entry(72, Event::RunFinished),
+        ];
+        let begun = |second| {
+            vec![
+                entry(second, Event::PlanMade(salvage.clone())),
+                entry(second, Event::RunStarted { plan_hash: plan_hash() }),
+                entry(second, Event::StepStarted { step: first.clone(), attempt: 1 }),
+            ]
+        };
+        let given_up = |second| {
+            [
+                begun(second),
+                vec![
+                    entry(second, Event::RunCancelled { step: Some(first.clone()) }),
+                    entry(second, Event::UndoStarted),
+                    entry(second, Event::UndoFinished),
+                ],
+            ]
+            .concat()
+        };
+        let untouched = vec![
+            entry(90, Event::PlanMade(salvage.clone())),
+            entry(91, Event::RunCancelled { step: None }),
+        ];
+        let carried = |second| {
+            [begun(second), vec![entry(second, choice()), entry(second, Event::RunFinished)]]
+                .concat()
+        };
+        let turns = |parts: &[Vec<Entry>]| wrong_turns(&journal(parts.concat()));
+        assert_eq!(turns(&[recovery.clone(), carried(80), carried(85)]), Vec::<String>::new());
+        let all = [recovery.clone(), given_up(80), untouched.clone(), carried(95)];
+        assert_eq!(turns(&all), [GIVEN_UP]);
+        assert_eq!(turns(&[recovery.clone(), untouched.clone()]), [GIVEN_UP]);
+        // What is taken back of the recovery counts as before, also behind a salvage.
+        let again = vec![entry(99, Event::RunCancelled { step: None })];
+        assert_eq!(
+            turns(&[recovery, untouched, again.clone()]),
+            [GIVEN_UP, "The run was cancelled"]
+        );
+        assert_eq!(turns(&[again]), ["The run was cancelled"]);
     }
 
     /// Parts that the screens brought back say so by an event, not by a note.

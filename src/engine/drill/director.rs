@@ -39,8 +39,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TELL_AGAIN: Duration = Duration::from_secs(5);
 /// How the proof of a point calls the space that a restore needs.
 const NO_ROOM: &str = "Room for";
-/// How often the sandbox's size is added up.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// What a drill may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,10 +72,10 @@ struct Scene {
     cast: Cast,
     /// When an inject was noticed.
     noticed: Vec<(String, Instant)>,
-    /// Undo at once what was struck, instead of when it is due.
-    hurry: bool,
-    /// What a game master wants undone now.
+    /// What is to be undone now, instead of when it is due.
     cure: Vec<String>,
+    /// What was undone, and whoever asked for it was told.
+    relieved: Vec<String>,
     /// Where a game master can come in.
     floor: Option<Floor>,
     /// Not before then is the next thing told.
@@ -100,13 +98,28 @@ impl Director {
         held: bool,
         runtime: Handle,
     ) -> Result<Self, DrillError> {
+        Self::begin_since(root, injects, limits, held, runtime, Instant::now())
+    }
+
+    /// As [`Director::begin`], for a sandbox that was begun before: the limits count from then.
+    ///
+    /// # Errors
+    /// As [`Director::begin`].
+    pub fn begin_since(
+        root: &Path,
+        injects: &[Inject],
+        limits: Limits,
+        held: bool,
+        runtime: Handle,
+        begun: Instant,
+    ) -> Result<Self, DrillError> {
         let cast = Cast::of(injects, held, Timestamp::now());
         let shared = Arc::new(Shared {
             ground: Ground { root: root.to_path_buf() },
             injects: injects.to_vec(),
             limits,
             held,
-            begun: Instant::now(),
+            begun,
             scene: Mutex::new(Scene { cast, ..Scene::default() }),
             changed: Condvar::new(),
         });
@@ -186,21 +199,57 @@ impl Director {
         self.shared.scene().failure.clone()
     }
 
-    /// Has what struck undone now, and waits until it is. False where there was nothing to undo.
+    /// Has what struck at `when` undone now, and waits until it is. True where something of it is
+    /// undone that no call before was told of, whether for this call or because it was due; false
+    /// where there was nothing, or the drill is over.
     #[must_use]
-    pub fn relieve(&self, limit: Duration) -> bool {
+    pub fn relieve(&self, when: When, limit: Duration) -> bool {
         let mut scene = self.shared.scene();
-        let open = |scene: &Scene| scene.cast.cues().iter().any(can_be_relieved);
-        if !open(&scene) {
-            return false;
-        }
-        scene.hurry = true;
+        let of_it = |cue: &&Cue| cue.inject.strikes == when;
+        let open = |scene: &Scene| {
+            let open = scene.cast.cues().iter().filter(of_it).filter(|cue| can_be_relieved(cue));
+            open.map(|cue| cue.inject.name.clone()).collect::<Vec<_>>()
+        };
+        let wanted = open(&scene);
+        scene.cure.extend(wanted);
         let begun = Instant::now();
-        while open(&scene) && scene.failure.is_none() && begun.elapsed() < limit {
+        let goes_on = |scene: &Scene| scene.failure.is_none() && scene.over.is_none();
+        while !open(&scene).is_empty() && goes_on(&scene) && begun.elapsed() < limit {
             let waited = self.shared.changed.wait_timeout(scene, LOOK_EVERY);
             scene = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        !open(&scene)
+        if !open(&scene).is_empty() || scene.over.is_some() {
+            return false;
+        }
+        let Scene { cast, relieved, .. } = &mut *scene;
+        let cured = cast.cues().iter().filter(of_it).filter(|cue| cue.cured.is_some());
+        let before = relieved.len();
+        for cue in cured {
+            if !relieved.contains(&cue.inject.name) {
+                relieved.push(cue.inject.name.clone());
+            }
+        }
+        relieved.len() > before
+    }
+
+    /// By which the drill can be ended from another thread.
+    #[must_use]
+    pub fn ender(&self) -> Ender {
+        Ender { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// Ends a drill from another thread.
+#[derive(Debug, Clone)]
+pub struct Ender {
+    shared: Arc<Shared>,
+}
+
+impl Ender {
+    /// The drill is over, for this reason unless there was one before.
+    pub fn end(&self, why: &str) {
+        self.shared.scene().over.get_or_insert_with(|| why.to_owned());
+        self.shared.changed.notify_all();
     }
 }
 
@@ -238,7 +287,7 @@ impl Shared {
             if let Err(error) = done.and_then(|()| self.serve_master(runtime)) {
                 self.scene().failure.get_or_insert(error.to_string());
             }
-            if let Some(why) = self.limit(&mut measured) {
+            if let Some(why) = self.limits.broken(self.begun, &self.ground.root, &mut measured) {
                 self.scene().over.get_or_insert(why);
             }
             if self.scene().over.is_some() && !asked {
@@ -291,7 +340,7 @@ impl Shared {
             let (open, now) = {
                 let scene = self.scene();
                 let cue = scene.cast.cues().iter().find(|cue| cue.inject.name == inject.name);
-                (cue.is_some_and(can_be_relieved), scene.hurry || scene.cure.contains(&inject.name))
+                (cue.is_some_and(can_be_relieved), scene.cure.contains(&inject.name))
             };
             if !open || !(now || (!self.held && self.is_due(inject))) {
                 continue;
@@ -399,28 +448,6 @@ impl Shared {
         let stops = self.injects.iter().any(|inject| inject.strikes == When::Restore);
         if stops { STOPS_AT } else { "" }
     }
-
-    fn limit(&self, measured: &mut Instant) -> Option<String> {
-        let elapsed = self.begun.elapsed();
-        if elapsed > self.limits.time {
-            return Some(format!(
-                "The drill took longer than {} minutes.",
-                self.limits.time.as_secs() / 60
-            ));
-        }
-        if measured.elapsed() < MEASURE_EVERY {
-            return None;
-        }
-        *measured = Instant::now();
-        let size = size_of(&self.ground.root);
-        (size > self.limits.disk).then(|| {
-            format!(
-                "The drill's sandbox takes {} MB, and it may take {}.",
-                size / 1_000_000,
-                self.limits.disk / 1_000_000
-            )
-        })
-    }
 }
 
 /// It struck, and others can undo it.
@@ -484,19 +511,6 @@ fn go_on(pid: i32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
 }
 
-/// Bytes of all files below; what goes away meanwhile counts nothing.
-fn size_of(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => size_of(&entry.path()),
-            Ok(meta) => std::os::unix::fs::MetadataExt::blocks(&meta) * 512,
-            Err(_) => 0,
-        })
-        .sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -517,12 +531,15 @@ mod tests {
             Director::begin(folder.path(), &injects, limits(), false, runtime.handle().clone())
                 .unwrap();
         assert!(director.stops_runner());
-        assert!(!director.relieve(Duration::from_secs(1)), "nothing struck yet");
+        let relieve = |when, seconds| director.relieve(when, Duration::from_secs(seconds));
+        assert!(!relieve(When::Restore, 1), "nothing struck yet");
         director.strike(When::Restore).unwrap();
         assert_eq!(director.struck(), ["key-denied"]);
-        assert!(director.relieve(Duration::from_secs(30)));
+        assert!(!relieve(When::Incident, 1), "what did not strike then is left");
+        assert!(!folder.path().join("keys/master").exists());
+        assert!(relieve(When::Restore, 30));
         assert!(folder.path().join("keys/master").exists());
-        assert!(!director.relieve(Duration::from_secs(1)));
+        assert!(!relieve(When::Restore, 1), "told once");
         assert_eq!(director.failure(), None);
     }
 

@@ -17,6 +17,8 @@ pub enum DrillError {
     Unfit { inject: String, scenario: String },
     #[error("the accident \"{statement}\" changed nothing in {table}")]
     Harmless { statement: String, table: String },
+    #[error("these injects cannot be in one drill: {why}")]
+    Clash { why: String },
     #[error("{0}")]
     Rail(String),
     #[error("{why}")]
@@ -85,6 +87,9 @@ impl Explain for DrillError {
                 "There is nothing to recover. Mend the statement, or the table, in the scenario's \
                  file.",
             ),
+            Self::Clash { .. } => {
+                of(Kind::Config, "Leave one of them out; hold another drill with it.")
+            }
             Self::Rail(_) => of(
                 Kind::Refused,
                 "A drill touches nothing but its own sandbox; it was ended before it began.",

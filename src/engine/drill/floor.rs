@@ -5,7 +5,7 @@ use super::cast::Cast;
 use super::error::DrillError;
 use super::hints::{self, At};
 use super::master::{ANSWERS, Answered, Desk, LONGEST, Observation, Order, Stage, Wants};
-use super::scenario::Scenario;
+use super::scenario::{BadStatement, Scenario};
 use super::strike::Truth;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -27,14 +27,23 @@ impl Programme {
     #[must_use]
     pub fn of(scenario: &Scenario, truth: &Truth, root: &Path) -> Self {
         let what = match scenario.incident.statement() {
-            Some(bad) => format!(
-                "{} ran \"{}\": {} rows of {} are gone.",
-                bad.role, bad.statement, truth.deleted, bad.table
-            ),
+            Some(bad) => format!("{} ran \"{}\": {}.", bad.role, bad.statement, damage(bad, truth)),
             None => scenario.first_report.clone() + ".",
         };
         let scenario = Scenario { hints: scenario.hints_in(root), ..scenario.clone() };
         Self { scenario, struck_at: truth.struck_at, truth: what }
+    }
+}
+
+/// What the statement did. A row that was changed is still there.
+fn damage(bad: &BadStatement, truth: &Truth) -> String {
+    let verb = bad.statement.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    let (rows, table) = (truth.deleted, &bad.table);
+    match verb.as_str() {
+        "DELETE" | "TRUNCATE" => format!("{rows} rows of {table} are gone"),
+        "DROP" => format!("{table} is gone, with all of its rows"),
+        "UPDATE" => format!("{rows} rows of {table} are changed, none is gone"),
+        _ => format!("{table} is damaged"),
     }
 }
 
@@ -251,6 +260,36 @@ mod tests {
         assert_eq!(stage.observations[0].text, "Nobody looked at the free space");
         assert_eq!(stage.cues[0].released, Some(at(30)));
         assert_eq!(stage.over.as_deref(), Some("It is over."));
+    }
+
+    #[test]
+    fn a_game_master_reads_what_the_statement_did_and_no_more() {
+        let truth = Truth {
+            struck_at: at(0),
+            committed_at: at(1),
+            xid: 7,
+            lsn_before: "0/1".parse().unwrap(),
+            deleted: 40,
+            damaged_table: String::from("public.orders"),
+            recent_since: at(0),
+            tables: Vec::new(),
+        };
+        let told = |statement: &str| {
+            let bad = BadStatement {
+                role: String::from("postgres"),
+                statement: statement.to_owned(),
+                table: String::from("public.orders"),
+                open_for: 0.1,
+            };
+            damage(&bad, &truth)
+        };
+        assert_eq!(told("delete from x"), "40 rows of public.orders are gone");
+        assert_eq!(
+            told("UPDATE x SET y = 0"),
+            "40 rows of public.orders are changed, none is gone"
+        );
+        assert_eq!(told("DROP TABLE x"), "public.orders is gone, with all of its rows");
+        assert_eq!(told("WITH x AS (…) SELECT"), "public.orders is damaged");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub struct Inject {
     #[serde(default)]
     pub fits_held: Vec<String>,
     pub strikes: When,
+    pub met: Met,
     /// Takes the place of the scenario's.
     #[serde(default)]
     pub first_report: Option<String>,
@@ -62,6 +63,24 @@ pub enum When {
     Incident,
     /// Just before the base backup is read.
     Restore,
+}
+
+/// Where in a recovery people come to meet it, in the order in which they get there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Met {
+    /// What they are told first.
+    Report,
+    /// The proof that a point can be reached.
+    Proof,
+    /// The choice of the point, which not everybody may make.
+    Choice,
+    /// The check of the base backup.
+    Backup,
+    /// The copying of the base backup.
+    Restore,
+    /// The start of what was restored.
+    Start,
 }
 
 impl Inject {

@@ -21,8 +21,12 @@ pub mod floor;
 pub mod hints;
 pub mod inject;
 pub mod isolation;
+pub mod judge;
 pub mod junit;
+pub mod limits;
 pub mod master;
+pub mod outcome;
+pub mod pairs;
 pub mod place;
 pub mod processes;
 pub mod rails;
@@ -36,10 +40,13 @@ pub mod shop;
 pub mod strike;
 pub mod teardown;
 pub mod traffic;
+pub mod trial;
 pub mod user;
+pub mod watch;
 
-pub use auto::{Outcome, Play};
+pub use auto::Play;
 pub use error::DrillError;
+pub use outcome::Outcome;
 pub use sandbox::{Options, Sandbox, Say};
 
 use crate::engine::config::Config;
@@ -47,15 +54,15 @@ use crate::engine::explain::Explain;
 use crate::engine::incident::Incident;
 use crate::engine::incident::store::Store;
 use crate::engine::postgres::discovery;
-use crate::engine::runbook::Runbook;
 use director::{Director, Limits, STOPS_AT};
 use floor::Programme;
 use inject::{Inject, When};
 use master::Facilitation;
 use sandbox::Setup;
 use scenario::{Disaster, Link, Scenario};
-use seat::Seat;
+use std::path::PathBuf;
 use std::time::Duration;
+use watch::Watch;
 
 /// What is asked of a drill.
 #[derive(Debug, Clone)]
@@ -73,6 +80,8 @@ pub struct Wish {
     pub facilitated: bool,
     /// What is enforced of the processors, in words.
     pub cpu: String,
+    /// The team's own runbook; the built-in one where absent.
+    pub runbook: Option<PathBuf>,
 }
 
 impl Wish {
@@ -94,13 +103,14 @@ impl Wish {
             source: None,
             facilitated: false,
             cpu: String::from("all processors"),
+            runbook: real.and_then(|real| real.runbook.clone()),
         })
     }
 
     /// Adds an inject. In a drill that a game master leads more fit.
     ///
     /// # Errors
-    /// Where it does not fit the scenario.
+    /// Where it does not fit the scenario, or not the injects that are there.
     pub fn add(&mut self, inject: Inject) -> Result<(), DrillError> {
         let incident = &self.scenario.incident;
         let fits = if self.facilitated { inject.fits_led(incident) } else { inject.fits(incident) };
@@ -110,9 +120,15 @@ impl Wish {
                 scenario: self.scenario.name.clone(),
             });
         }
-        if !self.injects.contains(&inject) {
-            self.injects.push(inject);
+        if self.injects.contains(&inject) {
+            return Ok(());
         }
+        let clash =
+            self.injects.iter().find_map(|one| pairs::clash(one, &inject, self.facilitated));
+        if let Some(why) = clash {
+            return Err(DrillError::Clash { why });
+        }
+        self.injects.push(inject);
         Ok(())
     }
 
@@ -131,14 +147,22 @@ impl Wish {
         rails
     }
 
+    /// What the drill is judged by.
+    fn runbook(&self) -> Result<Runbook, DrillError> {
+        Runbook::load(self.runbook.as_deref())
+            .map_err(|error| DrillError::Engine(error.explanation()))
+    }
+
     fn setup(&self) -> Setup {
         Setup {
-            scenario: Some(self.scenario.name.clone()),
+            scenario: Some(self.scenario.clone()),
             far: self.scenario.link.is_some() || self.scenario.incident == Disaster::Region,
             decoy: self.has("misleading-names"),
             missing_library: self.has("server-wont-start"),
             source: self.source.clone(),
             disk: (self.limits.disk != u64::MAX).then_some(self.limits.disk),
+            time: Some(self.limits.time),
+            runbook: self.runbook.clone(),
         }
     }
 }
@@ -156,6 +180,7 @@ pub struct LiveDrill {
 /// # Errors
 /// Where any of it fails; the sandbox is cleared away then, unless it is to be kept.
 pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDrill, DrillError> {
+    wish.runbook()?;
     say(&format!("Limits: {}", wish.rails().join("; ")));
     let setup = wish.setup();
     let mut sandbox = Sandbox::create_for(options, &setup, &Sandbox::make_repository, say)?;
@@ -166,7 +191,8 @@ pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDr
     know_it(&sandbox, &mut wish)?;
     let handle = sandbox.runtime()?.handle().clone();
     let (injects, limits) = (&wish.injects, wish.limits);
-    let director = Director::begin(sandbox.root(), injects, limits, wish.facilitated, handle)?;
+    let (root, led) = (sandbox.root(), wish.facilitated);
+    let director = Director::begin_since(root, injects, limits, led, handle, sandbox.begun())?;
     if director.stops_runner() {
         sandbox.stop_runner_at(Some(STOPS_AT));
     }
@@ -191,6 +217,7 @@ pub fn prepare(mut wish: Wish, options: &Options, say: Say<'_>) -> Result<LiveDr
     }
     let struck_at = sandbox.truth().map_or_else(jiff::Timestamp::now, |truth| truth.struck_at);
     sandbox.keep_scenario(&as_told(&wish, struck_at))?;
+    sandbox.keep_origin()?;
     still_on(&director)?;
     Ok(LiveDrill { wish, director, sandbox })
 }
@@ -300,12 +327,11 @@ pub struct Held {
 /// # Errors
 /// Where the drill could not be held; a recovery that fails is an [`Outcome`].
 pub fn run(wish: Wish, options: &Options, say: Say<'_>) -> Result<Held, DrillError> {
-    let runbook = Runbook::load(None).map_err(|error| DrillError::Engine(error.explanation()))?;
     let LiveDrill { wish, director, mut sandbox } = prepare(wish, options, say)?;
-    if wish.has("misleading-names") {
-        auto::be_misled(&sandbox, &wish.scenario, say)?;
-    }
-    let mut seat = Seat::take(&sandbox, &wish.scenario)?;
+    let runbook = sandbox.runbook()?;
+    // From here on there is something to tell of a drill that is ended.
+    let watch = Watch::begin(&sandbox, &director)?;
+    sandbox.leave_signals();
     let play = Play {
         scenario: &wish.scenario,
         injects: &wish.injects,
@@ -313,8 +339,8 @@ pub fn run(wish: Wish, options: &Options, say: Say<'_>) -> Result<Held, DrillErr
         runbook: &runbook,
         seed: options.seed,
     };
-    let outcome = auto::run_auto(&mut sandbox, &play, &mut seat, say);
-    drop(seat);
+    let outcome = auto::run_auto(&mut sandbox, &play, say);
+    drop(watch);
     drop(director);
     let mut outcome = Outcome { limits: wish.rails(), ..outcome? };
     let evidence = record::Evidence::of(sandbox.root());
@@ -328,11 +354,11 @@ pub fn run(wish: Wish, options: &Options, say: Say<'_>) -> Result<Held, DrillErr
 /// Where the incident cannot be read, or the sandbox has no truth.
 pub fn conclude(live: &mut LiveDrill, seed: u64) -> Result<Option<Held>, DrillError> {
     live.sandbox.end_traffic();
-    let Some(incident) = declared(live)? else { return Ok(None) };
+    let Some(incident) = declared(&live.sandbox)? else { return Ok(None) };
     held(live, seed, |live, play| {
-        let ended_by = auto::left_off(&incident, play);
+        let ended_by = judge::left_off(&incident, play);
         let begun = incident.clocks.declared;
-        let ended = auto::judge(&live.sandbox, play, &incident, ended_by)?;
+        let ended = judge::judge(&live.sandbox, play, &incident, ended_by)?;
         let seconds =
             begun.map_or(0.0, |at| jiff::Timestamp::now().duration_since(at).as_secs_f64());
         Ok(Outcome { seconds, ..ended })
@@ -347,19 +373,19 @@ pub fn conclude(live: &mut LiveDrill, seed: u64) -> Result<Option<Held>, DrillEr
 /// Where the incident cannot be read.
 pub fn give_up(live: &mut LiveDrill, seed: u64, why: &str) -> Result<Option<Held>, DrillError> {
     live.sandbox.end_traffic();
-    let incident = declared(live)?;
+    let incident = declared(&live.sandbox)?;
     if incident.is_none() && live.director.facilitation().is_none() {
         return Ok(None);
     }
-    held(live, seed, |live, play| Ok(auto::aborted(&live.sandbox, play, incident.as_ref(), why)))
+    held(live, seed, |live, play| Ok(judge::aborted(&live.sandbox, play, incident.as_ref(), why)))
         .map(Some)
 }
 
 /// The sandbox's incident, where one was declared.
-fn declared(live: &LiveDrill) -> Result<Option<Incident>, DrillError> {
-    let Some(folder) = director::newest_incident(live.sandbox.root()) else { return Ok(None) };
+fn declared(sandbox: &Sandbox) -> Result<Option<Incident>, DrillError> {
+    let Some(folder) = director::newest_incident(sandbox.root()) else { return Ok(None) };
     let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let incident = Store::new(&live.sandbox.state()).load(&id);
+    let incident = Store::new(&sandbox.state()).load(&id);
     incident.map(Some).map_err(|error| DrillError::Engine(error.explanation()))
 }
 
@@ -368,7 +394,7 @@ fn held(
     seed: u64,
     ended: impl FnOnce(&LiveDrill, &Play<'_>) -> Result<Outcome, DrillError>,
 ) -> Result<Held, DrillError> {
-    let runbook = Runbook::load(None).map_err(|error| DrillError::Engine(error.explanation()))?;
+    let runbook = live.sandbox.runbook()?;
     // What a game master never released is nothing to be judged by.
     let in_play = live.director.in_play();
     let play = Play {

@@ -26,22 +26,31 @@ use std::time::Duration;
 const MARK: &str = ".lifeboat-sandbox.json";
 const PREFIX: &str = "lifeboat-drill-";
 /// What a sandbox holds at its top; anything else there is not ours and stays.
-const ENTRIES: [&str; 14] = [
+const ENTRIES: [&str; 17] = [
     "away",
     "bin",
     "cluster",
+    COPY,
     "far",
     "keys",
     "ledger.jsonl",
     "lifeboat.toml",
     "master",
     "repository",
+    RUNBOOK,
+    SOCKETS,
     "scenario.toml",
     "socket",
     "state",
     "truth.json",
     VOLUME,
 ];
+/// What the drill is held on a copy of, for its screens.
+pub const COPY: &str = "copy.json";
+/// The team's own runbook, where it has one.
+pub const RUNBOOK: &str = "runbook.toml";
+/// The server's sockets in the second folder.
+const SOCKETS: &str = "s";
 /// Tells of a volume with less free space than there is.
 const VOLUME: &str = "volume.json";
 
@@ -62,6 +71,10 @@ struct Mark {
     /// Whose the server is: user and group.
     #[serde(default)]
     user: Option<(u32, u32)>,
+    /// No drill: a copy for parts, a proof, or the second folder of either or of a drill. Cleared
+    /// like one, and never asked to end as one.
+    #[serde(default)]
+    apart: bool,
 }
 
 /// Whether programs run from a place as whoever made it.
@@ -78,8 +91,8 @@ pub enum Holds {
 pub struct Place {
     root: PathBuf,
     socket: PathBuf,
-    /// Held to the end: the lock is what tells a live drill from a leftover.
-    _lock: Option<File>,
+    /// Held to the end: the locks are what tells a live drill from a leftover.
+    _locks: Vec<File>,
 }
 
 /// What a clearing did.
@@ -119,29 +132,24 @@ impl Place {
             return Err(DrillError::Refused { path: root, why });
         }
         let mut socket = root.join("socket");
+        let mut locks = Vec::new();
+        let mut mark = Mark::of(&root, keep.is_some(), user, holds == Holds::Data)?;
         // A socket's path has at most 107 bytes, and the file in the folder needs 18 of them.
-        let elsewhere = socket.as_os_str().len() > 80;
-        if elsewhere {
-            socket = make_fresh(Some(Path::new("/tmp")), user, Holds::Data)?;
-        } else {
-            make_private(&socket).map_err(DrillError::file(&socket, "it could not be made"))?;
+        if socket.as_os_str().len() > 80 {
+            // Marked by itself: whatever becomes of the other folder, this one is cleared too.
+            let outer = make_fresh(Some(Path::new("/tmp")), user, Holds::Data)?;
+            locks.push(write_mark(&outer, &Mark::of(&outer, keep.is_some(), user, true)?)?);
+            fence::lend(&outer, user)
+                .map_err(DrillError::file(&outer, "its mode could not be set"))?;
+            socket = outer.join(SOCKETS);
+            mark.socket = Some(socket.clone());
         }
-        let meta = root.metadata().map_err(DrillError::file(&root, "it cannot be read"))?;
-        let mark = Mark {
-            path: root.clone(),
-            device: meta.dev(),
-            inode: meta.ino(),
-            maker: nix::unistd::geteuid().as_raw(),
-            kept: keep.is_some(),
-            socket: elsewhere.then(|| socket.clone()),
-            pid: i32::try_from(std::process::id()).ok(),
-            user: Some((user.uid, user.gid)),
-        };
-        let lock = write_mark(&root, &mark)?;
+        make_private(&socket).map_err(DrillError::file(&socket, "it could not be made"))?;
+        locks.push(write_mark(&root, &mark)?);
         fence::give(&socket, user)
             .map_err(DrillError::file(&socket, "its owner could not be set"))?;
         fence::lend(&root, user).map_err(DrillError::file(&root, "its mode could not be set"))?;
-        Ok(Self { root, socket, _lock: Some(lock) })
+        Ok(Self { root, socket, _locks: locks })
     }
 
     /// The one that was made at `root` and kept, marked and locked anew; `None` where nothing is
@@ -160,7 +168,7 @@ impl Place {
         let lock = File::open(&path).map_err(DrillError::file(&path, "it cannot be read"))?;
         lock.try_lock().map_err(|_| refuse("another process works in it"))?;
         let socket = mark.socket.unwrap_or_else(|| root.join("socket"));
-        Ok(Some(Self { root: root.to_path_buf(), socket, _lock: Some(lock) }))
+        Ok(Some(Self { root: root.to_path_buf(), socket, _locks: vec![lock] }))
     }
 
     #[must_use]
@@ -240,8 +248,9 @@ pub fn clear(root: &Path) -> Result<Cleared, DrillError> {
         remove(&folder, root, name)?;
     }
     if let Some(socket) = &mark.socket {
+        let whole = second(socket).unwrap_or(socket).to_path_buf();
         remove_sockets(socket)?;
-        cleared.removed.push(socket.clone());
+        cleared.removed.push(whole);
     }
     let others: Vec<PathBuf> = folder
         .names()
@@ -300,12 +309,11 @@ pub fn traces(root: &Path, socket: &Path) -> Vec<String> {
     found
 }
 
-/// The drills of this user that run now: their folders, and the processes that hold them. In
-/// `directory` alone, where one is given.
+/// The drills of this user that run now: their folders, and the processes that hold them.
+/// Wherever drills are made: in `directory`, where one is given, and where they are without one.
 #[must_use]
 pub fn living(directory: Option<&Path>) -> Vec<(PathBuf, i32)> {
-    let homes = directory.map_or_else(|| homes(None), |only| vec![only.to_path_buf()]);
-    let folders = homes.into_iter().filter_map(|home| fs::read_dir(home).ok());
+    let folders = homes(directory).into_iter().filter_map(|home| fs::read_dir(home).ok());
     folders
         .flat_map(|entries| entries.flatten())
         .map(|entry| entry.path())
@@ -323,7 +331,7 @@ pub fn living(directory: Option<&Path>) -> Vec<(PathBuf, i32)> {
 #[must_use]
 pub fn holder_of(root: &Path) -> Option<i32> {
     let mark = read_mark(root)?;
-    let ours = mark.maker == nix::unistd::geteuid().as_raw() && mark.path == root;
+    let ours = mark.maker == nix::unistd::geteuid().as_raw() && mark.path == root && !mark.apart;
     (ours && !lock_is_free(root)).then_some(mark.pid?)
 }
 
@@ -509,6 +517,22 @@ fn read_mark(root: &Path) -> Option<Mark> {
 }
 
 impl Mark {
+    /// The mark of the folder at `root`, made now by this process.
+    fn of(root: &Path, kept: bool, user: &Owner, apart: bool) -> Result<Self, DrillError> {
+        let meta = root.metadata().map_err(DrillError::file(root, "it cannot be read"))?;
+        Ok(Self {
+            path: root.to_path_buf(),
+            device: meta.dev(),
+            inode: meta.ino(),
+            maker: nix::unistd::geteuid().as_raw(),
+            kept,
+            socket: None,
+            pid: i32::try_from(std::process::id()).ok(),
+            user: Some((user.uid, user.gid)),
+            apart,
+        })
+    }
+
     /// The server's user.
     fn server(&self) -> Owner {
         let (uid, gid) = self.user.unwrap_or((self.maker, self.maker));
@@ -535,18 +559,31 @@ fn gone(removed: io::Result<()>, path: &Path) -> Result<(), DrillError> {
     }
 }
 
+/// The second folder, of which `socket` is a part; `None` where it bears no mark of its own.
+fn second(socket: &Path) -> Option<&Path> {
+    let outer = socket.parent().filter(|_| socket.ends_with(SOCKETS))?;
+    read_mark(outer).filter(|mark| mark.path == outer && mark.apart).map(|_| outer)
+}
+
 /// The second folder holds sockets and their locks alone; whatever else is in there stays.
 fn remove_sockets(path: &Path) -> Result<(), DrillError> {
+    let outer = second(path).map(Path::to_path_buf);
     let named_by_us =
         path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
-    let folder = match Folder::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened.map_err(DrillError::file(path, "it cannot be opened"))?,
-    };
-    if named_by_us {
-        remove_sockets_in(&folder, path)?;
+    match Folder::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => {
+            let folder = opened.map_err(DrillError::file(path, "it cannot be opened"))?;
+            if named_by_us || outer.is_some() {
+                remove_sockets_in(&folder, path)?;
+            }
+            gone(fs::remove_dir(path), path)?;
+        }
     }
-    gone(fs::remove_dir(path), path)
+    let Some(outer) = outer else { return Ok(()) };
+    let folder = Folder::open(&outer).map_err(DrillError::file(&outer, "it cannot be opened"))?;
+    remove(&folder, &outer, MARK)?;
+    gone(fs::remove_dir(&outer), &outer)
 }
 
 fn remove_sockets_in(folder: &Folder, path: &Path) -> Result<(), DrillError> {
@@ -629,8 +666,47 @@ mod tests {
         let place = Place::make(None, Some(&long), &us(), Holds::Programs).unwrap();
         assert!(place.socket().as_os_str().len() < 80);
         fs::write(place.socket().join(".s.PGSQL.5432"), "").unwrap();
+        let outer = place.socket().parent().unwrap().to_path_buf();
         place.clear().unwrap();
-        assert!(!place.socket().exists() && !long.exists());
+        assert!(!outer.exists() && !long.exists());
+    }
+
+    /// Killed between the making of its two folders, or with the other one gone by hand.
+    #[test]
+    fn a_folder_of_sockets_alone_is_a_leftover_too() {
+        let home = home();
+        let deep = home.path().join("a".repeat(80));
+        fs::create_dir(&deep).unwrap();
+        fs::set_permissions(&deep, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+        let place = make(&deep).unwrap();
+        let outer = place.socket().parent().unwrap().to_path_buf();
+        assert!(outer.starts_with("/tmp"), "{}", outer.display());
+        sweep(Some(&deep)).unwrap();
+        assert!(place.socket().exists(), "it lives");
+        fs::remove_dir_all(place.root()).unwrap();
+        drop(place);
+        sweep(Some(&deep)).unwrap();
+        assert!(!outer.exists());
+    }
+
+    #[test]
+    fn whoever_ends_drills_finds_them_in_every_folder_and_takes_nothing_else_for_one() {
+        let (home, other) = (home(), home());
+        let here = make(home.path()).unwrap();
+        let parts = Place::make(Some(home.path()), None, &us(), Holds::Data).unwrap();
+        let us = i32::try_from(std::process::id()).unwrap();
+        let living = |folder: &Path| living(Some(folder));
+        assert!(living(home.path()).contains(&(here.root().to_path_buf(), us)));
+        let found = living(home.path());
+        assert!(!found.iter().any(|(root, _)| root == parts.root()), "{found:?}");
+        assert!(!living(other.path()).contains(&(here.root().to_path_buf(), us)));
+        // One that was made without a configuration is found by whoever has one. Nothing is made
+        // there: whoever ends drills now would end this test.
+        let usual = Path::new("/var/tmp").canonicalize().unwrap();
+        assert!(homes(Some(other.path())).contains(&usual));
+        for place in [here, parts] {
+            place.clear().unwrap();
+        }
     }
 
     #[test]

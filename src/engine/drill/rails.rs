@@ -57,6 +57,9 @@ pub fn ways_out(config: &Config, root: &Path) -> Vec<String> {
     if !config.channels.is_empty() {
         found.push(String::from("messages would be sent to somebody"));
     }
+    if let Some(runbook) = config.runbook.as_ref().filter(|path| !inside(path)) {
+        found.push(format!("its runbook is {}", runbook.display()));
+    }
     let state = config.state_directory();
     if !inside(&state) {
         found.push(format!("its incidents would be kept in {}", state.display()));

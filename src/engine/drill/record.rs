@@ -2,11 +2,12 @@
 //! evidence. Owns `<state>/drills.jsonl`, which is only added to, and the folders `<state>/drills/`
 //! with each drill's journal, reports and certificate. Never corrects a line.
 
-use super::auto::Outcome;
 use super::card::Card;
+use super::copy::{Origin, Told};
 use super::director::incidents;
 use super::error::DrillError;
 use super::master::Facilitation;
+use super::outcome::Outcome;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::Check;
@@ -67,6 +68,12 @@ pub struct Record {
     /// The configured cluster whose backups it was held on; `None` for a sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// What the copy was of, what was masked in it, and which rails stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// What was enforced on time, disk and processors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
     /// SHA-256 of the incident's journal, hexadecimal.
     pub journal: Option<String>,
     /// SHA-256 of every file of the evidence, by name, hexadecimal.
@@ -164,6 +171,8 @@ impl Record {
             seconds: outcome.seconds,
             card: outcome.card.clone(),
             cluster: outcome.copy.as_ref().map(|copy| copy.cluster.clone()),
+            origin: outcome.copy.as_ref().map(Told::origin),
+            limits: outcome.limits.clone(),
             journal: evidence.journal.clone(),
             files: evidence
                 .files
@@ -329,17 +338,22 @@ pub fn trend(lines: &[Line<Entry>], scenario: &str) -> Option<f64> {
 pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
     let Entry::Held(record) = &line.entry else { return String::new() };
     let mut out = content_of(record, checks);
+    let journal = match &record.journal {
+        Some(hash) => format!(
+            "its journal has the SHA-256 `{hash}` and lies beside this file, chained line by line"
+        ),
+        None => String::from("no journal of it was kept"),
+    };
     let _ = write!(
         out,
         "{BY_WHAT}Recorded on {} (UTC). Line {} of the record of drills (`{FILE}`), behind the line \
          with SHA-256 `{}`. That line has the SHA-256 of all before the empty line above this heading \
-         (`certificate`) and of every file beside this one (`files`). Incident {}; its journal has the SHA-256 `{}` and lies \
-         beside this file, chained line by line.\n",
+         (`certificate`) and of every file beside this one (`files`). Incident {}; \
+         {journal}.\n",
         line.at.strftime("%Y-%m-%d %H:%M:%S"),
         line.seq,
         line.prev,
         record.incident,
-        record.journal.as_deref().unwrap_or("none"),
     );
     out
 }
@@ -356,7 +370,11 @@ fn content_of(record: &Record, checks: &[Check]) -> String {
     let injects =
         if record.injects.is_empty() { String::from("none") } else { record.injects.join(", ") };
     let ground = match &record.cluster {
-        Some(cluster) => format!("on a copy of the backups of \"{cluster}\""),
+        Some(cluster) => {
+            let set =
+                record.origin.as_ref().map_or_else(String::new, |one| format!(" {}", one.set));
+            format!("on a copy of the backup{set} of \"{cluster}\"")
+        }
         None => String::from("on a throwaway cluster, not on a production system"),
     };
     let _ = write!(
@@ -379,6 +397,7 @@ fn content_of(record: &Record, checks: &[Check]) -> String {
         record.ended,
         record.seed,
     );
+    out.push_str(&ground_of(record));
     if !record.reasons.is_empty() {
         out.push_str("## Why it is not VERIFIED\n\n");
         for reason in &record.reasons {
@@ -406,6 +425,9 @@ fn content_of(record: &Record, checks: &[Check]) -> String {
         card.hints_used,
         card.not_run.len(),
     );
+    if checks.is_empty() {
+        out.push_str("None was run.\n");
+    }
     for check in checks {
         let _ = writeln!(out, "- {}: {}", check.verdict.word(), check.title.replace('\n', " "));
     }
@@ -421,6 +443,37 @@ fn content_of(record: &Record, checks: &[Check]) -> String {
     if let Some(facilitation) = &record.facilitation {
         out.push_str(&observed(facilitation));
     }
+    out
+}
+
+/// What the drill was held on, and what kept it there.
+fn ground_of(record: &Record) -> String {
+    let mut out = String::new();
+    if !record.limits.is_empty() {
+        let _ = writeln!(out, "Limits: {}.\n", record.limits.join("; "));
+    }
+    let Some(origin) = &record.origin else { return out };
+    let _ = write!(
+        out,
+        "## The copy\n\nOf backup {} of \"{}\", finished on {} (UTC). ",
+        origin.set,
+        origin.cluster,
+        origin.finished.strftime("%Y-%m-%d %H:%M:%S"),
+    );
+    match origin.masked.as_slice() {
+        [] => out.push_str("No column of it was masked.\n\n"),
+        columns => {
+            out.push_str("Masked before anybody looked:\n\n");
+            let rows: Vec<String> = columns.iter().map(|one| format!("- {one}\n")).collect();
+            out.push_str(&rows.concat());
+            out.push('\n');
+        }
+    }
+    for rail in &origin.rails {
+        let word = if rail.enforced { "enforced" } else { "NOT ENFORCED" };
+        let _ = writeln!(out, "- {word}: {} ({})", rail.rail, rail.detail);
+    }
+    out.push('\n');
     out
 }
 
@@ -535,6 +588,8 @@ pub(super) mod tests {
         let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
         assert!(text.contains("**VERIFIED**: scenario corruption"), "{text}");
         assert!(text.contains("VERIFIED: The recovery time objective is met"), "{text}");
+        assert!(text.contains("SHA-256 `abc` and lies beside this file"), "{text}");
+        assert!(!text.contains("NOT ENFORCED"), "{text}");
         keep(state.path(), held("FAILED", 5.0), &[], &evidence).unwrap();
         keep(state.path(), held("VERIFIED", 20.0), &[], &evidence).unwrap();
 
@@ -636,6 +691,58 @@ pub(super) mod tests {
         let lines = history(state.path()).unwrap();
         let (_, kept) = drills(&lines).next().unwrap();
         assert_eq!(kept, &Record { certificate: kept.certificate.clone(), ..record });
+    }
+
+    /// What was not there is not claimed.
+    #[test]
+    fn a_certificate_says_what_is_missing() {
+        let record = Record { cluster: Some(String::from("orders")), ..held("ABORTED", 1.0) };
+        let state = tempfile::tempdir().unwrap();
+        let (_, folder) = keep(state.path(), record, &[], &Evidence::default()).unwrap();
+        let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
+        for words in [
+            "**ABORTED**",
+            "on a copy of the backup of \"orders\"",
+            "None was run.",
+            "no journal of it was kept",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(!text.contains("lies beside"), "{text}");
+    }
+
+    #[test]
+    fn what_a_copy_was_of_and_which_rails_stood_stands_in_the_certificate() {
+        use crate::engine::drill::copy::Rail;
+        let rail = |rail: &str, enforced, detail: &str| Rail {
+            rail: rail.to_owned(),
+            enforced,
+            detail: detail.to_owned(),
+        };
+        let origin = Origin {
+            cluster: String::from("bank"),
+            set: String::from("set-20270115-020000"),
+            finished: Timestamp::from_second(1_800_000_000).unwrap(),
+            masked: vec![String::from("bank: public.people, column email")],
+            rails: vec![rail("no network", false, "no namespaces"), rail("read", true, "a store")],
+        };
+        assert_eq!(origin.open(), ["no network: no namespaces"]);
+        let limits = vec![String::from("240 minutes")];
+        let record = Record { origin: Some(origin), limits, ..held("VERIFIED", 1.0) };
+        let state = tempfile::tempdir().unwrap();
+        let (_, folder) = keep(state.path(), record.clone(), &[], &Evidence::default()).unwrap();
+        let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
+        for line in [
+            "Of backup set-20270115-020000 of \"bank\"",
+            "- bank: public.people, column email",
+            "- NOT ENFORCED: no network (no namespaces)",
+            "- enforced: read (a store)",
+            "Limits: 240 minutes.",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        let lines = history(state.path()).unwrap();
+        assert_eq!(drills(&lines).next().unwrap().1, &record);
     }
 
     #[test]

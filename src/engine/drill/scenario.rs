@@ -4,9 +4,11 @@
 
 use super::error::DrillError;
 use super::hints::Hint;
-use super::inject;
+use super::{inject, pairs};
+use crate::engine::runbook::ScenarioTarget;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Every built-in scenario, by name, in the runbook's order. Adding one is a file and a line here.
@@ -67,6 +69,36 @@ impl Scenario {
         let told = |hint: &Hint| Hint { text: hint.text.replace("{lifeboat}", &lifeboat), ..*hint };
         self.hints.iter().map(told).collect()
     }
+
+    /// What it is measured by, as a runbook says it. Whole seconds.
+    #[must_use]
+    pub fn target(&self) -> ScenarioTarget {
+        ScenarioTarget {
+            id: self.name.clone(),
+            title: self.title.clone(),
+            objective: self.objective.clone(),
+            rpo_seconds: self.rpo_seconds.map(|seconds| seconds.round() as u64),
+            rto_seconds: self.rto_seconds.round() as u64,
+            omit: false,
+        }
+    }
+}
+
+/// The runbook of a drill: the team's own, where it has one, and the scenario's targets laid over it.
+/// All that looks at an incident of the drill goes by it. The text of a file.
+///
+/// # Errors
+/// Where the team's cannot be read, or it cannot be written down.
+pub fn runbook(team: Option<&str>, scenario: Option<&Scenario>) -> io::Result<String> {
+    let mut whole: toml::Table = team.unwrap_or("").parse().map_err(io::Error::other)?;
+    if let Some(scenario) = scenario {
+        let own = toml::Value::try_from(scenario.target()).map_err(io::Error::other)?;
+        let all = whole.entry("scenarios").or_insert_with(|| toml::Value::Array(Vec::new()));
+        let all = all.as_array_mut().ok_or_else(|| io::Error::other("scenarios is no list"))?;
+        all.retain(|one| one.get("id") != own.get("id"));
+        all.push(own);
+    }
+    toml::to_string(&whole).map_err(io::Error::other)
 }
 
 /// How a drill is to end.
@@ -304,19 +336,25 @@ pub fn problems(scenario: &Scenario) -> Vec<String> {
         wrong(!sane(bad.open_for, 60.0), "incident.open_for is at most a minute");
         wrong(bad.statement.trim().is_empty(), "incident.statement is empty");
         wrong(
+            !super::shop::ROLES.contains(&bad.role.as_str()),
+            "incident.role is none of the shop's: postgres, shop_app, app_maintenance",
+        );
+        wrong(
             !super::shop::TABLES.contains(&bad.table.as_str()),
             "incident.table is none of the shop's: public.customers, public.orders, public.audit_log",
         );
     }
+    let mut injects = Vec::new();
     for name in &scenario.injects {
         match inject::load(name) {
             Ok(inject) if !inject.fits(&scenario.incident) => {
                 found.push(format!("the inject {name} does not fit this kind of incident"));
             }
-            Ok(_) => {}
+            Ok(inject) => injects.push(inject),
             Err(error) => found.push(error.to_string()),
         }
     }
+    found.extend(pairs::first_clash(&injects, false));
     found
 }
 
@@ -363,6 +401,63 @@ mod tests {
         }
     }
 
+    /// Whatever looks at an incident goes by the scenario's own targets, be it a team's, and be it one
+    /// that stands in a built-in one's place.
+    #[test]
+    fn a_drill_is_measured_by_its_scenario_in_every_place() {
+        use crate::engine::config::Config;
+        use crate::engine::escalation::Ladder;
+        use crate::engine::incident::Incident;
+        use crate::engine::incident::event::{Declaration, Entry, Event};
+        use crate::engine::incident::facts::{Actor, Moment, Role, Tier};
+        use crate::engine::report::Report;
+        use crate::engine::runbook::Runbook;
+        use jiff::Timestamp;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runbook.toml");
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        for name in ["monday", "corruption"] {
+            let mut own = load("corruption").unwrap();
+            own.name = name.to_owned();
+            own.title = String::from("Ours");
+            own.rto_seconds = 420.0;
+            own.rpo_seconds = None;
+            fs::write(&path, runbook(None, Some(&own)).unwrap()).unwrap();
+            let runbook = Runbook::load(Some(&path)).unwrap();
+            assert_eq!(runbook.scenario(name), Some(&own.target()));
+            let declaration = Declaration {
+                id: String::from("INC-20270115-001"),
+                cluster: String::from("shop"),
+                tier: Tier::High,
+                environment: String::from("drill"),
+                title: String::from("Orders are missing"),
+                identity: None,
+                drill: Some(name.to_owned()),
+            };
+            let moment = Event::MomentStated { moment: Moment::FirstDetected, at: at(0) };
+            let entries: Vec<Entry> = [Event::IncidentDeclared(declaration), moment]
+                .into_iter()
+                .zip(1_u64..)
+                .map(|(event, seq)| Entry {
+                    seq,
+                    at: at(0),
+                    actor: Actor { user: String::from("root"), uid: 0, role: Role::Commander },
+                    event,
+                    prev: String::new(),
+                })
+                .collect();
+            let incident = Incident::replay(&entries).unwrap();
+            let config: Config = toml::from_str("").unwrap();
+            assert_eq!(Ladder::new(&config, &runbook, &incident).rto_seconds(), 420, "{name}");
+            let report = Report::from(&incident, &runbook, at(500));
+            let ours = |what: &str| what == "scenario Ours";
+            let rto = report.rto.against.iter().find(|one| ours(&one.what)).unwrap();
+            assert_eq!((rto.target_seconds, rto.met), (420, Some(false)));
+            assert!(!report.rpo.against.iter().any(|one| ours(&one.what)), "it has no RPO");
+        }
+    }
+
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = load("flood").unwrap_err().to_string();
@@ -397,11 +492,24 @@ mod tests {
         scenario.rto_seconds = f64::NAN;
         scenario.injects = vec![String::from("earthquake")];
         scenario.hints.push(Hint::from("  "));
+        scenario.incident = Disaster::Statement(BadStatement {
+            role: String::from("nobody_here"),
+            statement: String::from("DELETE FROM public.orders"),
+            table: String::from("public.orders"),
+            open_for: 0.1,
+        });
         let found = problems(&scenario).join("\n");
-        for word in
-            ["a hint is empty", "[link]", "word of the command line", "rto_seconds", "earthquake"]
-        {
+        for word in [
+            "a hint is empty",
+            "incident.role",
+            "word of the command line",
+            "rto_seconds",
+            "earthquake",
+        ] {
             assert!(found.contains(word), "{word}: {found}");
         }
+        scenario.injects = ["key-denied", "wrong-report", "time-zone"].map(str::to_owned).to_vec();
+        let found = problems(&scenario).join("\n");
+        assert!(found.contains("wrong-report and time-zone both are"), "{found}");
     }
 }

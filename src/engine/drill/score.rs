@@ -9,6 +9,7 @@ use super::shop::DATABASE;
 use super::strike::{TableState, Truth, state_like};
 use super::traffic::{Acknowledged, read_ledger};
 use crate::engine::incident::facts::{Check, Verdict};
+use crate::engine::incident::salvage::Rows;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,9 +41,25 @@ pub fn of(
     aside: Option<&Path>,
     verifybackup: Option<&str>,
 ) -> Result<(Vec<TableScore>, Vec<Check>), DrillError> {
+    of_salvaged(sandbox, truth, aside, verifybackup, &[])
+}
+
+/// As [`of`], where rows were brought back on purpose once the recovery was over: they are not held
+/// against it.
+///
+/// # Errors
+/// As [`of`].
+pub fn of_salvaged(
+    sandbox: &Sandbox,
+    truth: &Truth,
+    aside: Option<&Path>,
+    verifybackup: Option<&str>,
+    salvaged: &[Rows],
+) -> Result<(Vec<TableScore>, Vec<Check>), DrillError> {
     let ledger = read_ledger(&sandbox.ledger())?;
     let runtime = sandbox.runtime()?;
-    let (tables, mut checks) = runtime.block_on(compare(sandbox.server(), truth, &ledger));
+    let compared = compare(sandbox.server(), truth, &ledger, salvaged);
+    let (tables, mut checks) = runtime.block_on(compared);
     checks.push(judged(verifybackup));
     checks.push(damaged(sandbox, truth, &ledger, aside));
     Ok((tables, checks))
@@ -263,6 +280,7 @@ async fn compare(
     server: &Server,
     truth: &Truth,
     ledger: &[Acknowledged],
+    salvaged: &[Rows],
 ) -> (Vec<TableScore>, Vec<Check>) {
     let mut tables = Vec::new();
     let mut checks = Vec::new();
@@ -280,7 +298,15 @@ async fn compare(
             lost: (committed_since - beyond).max(0),
             after,
         });
-        checks.push(timed(rows_check(before, now), begun));
+        let brought: Vec<&Rows> = salvaged.iter().filter(|one| one.table == before.name).collect();
+        let rows = if brought.is_empty() {
+            rows_check(before, now)
+        } else {
+            // What was written since is back: what was there before is told by when it was made.
+            let until = rows_until(server, before, truth).await;
+            salvaged_check(rows_check(before, until), &brought)
+        };
+        checks.push(timed(rows, begun));
         checks.push(timed(promises_check(&before.name, missing), begun));
     }
     (tables, checks)
@@ -381,6 +407,24 @@ fn rows_but(
             });
         }
         Err(error) => could_not(&mut check, &error),
+    }
+    check
+}
+
+/// The same where rows were brought back: what a salvage wrote over is no longer as it was before, by
+/// somebody's decision.
+fn salvaged_check(mut check: Check, brought: &[&Rows]) -> Check {
+    let changed: u64 = brought.iter().map(|rows| rows.changed).sum();
+    let missing: u64 = brought.iter().map(|rows| rows.missing).sum();
+    if changed > 0 && check.verdict == Verdict::Failed {
+        check.verdict = Verdict::CouldNotVerify;
+        check.detail = format!(
+            "A salvage wrote over {changed} rows after the recovery: what they held before cannot be \
+             compared any more."
+        );
+    } else if check.verdict == Verdict::Verified && missing > 0 {
+        check.detail =
+            format!("{} A salvage brought {missing} later rows back beside them.", check.detail);
     }
     check
 }

@@ -11,6 +11,9 @@ const CREATE: &str =
 /// The tables, in the order in which foreign keys need them.
 pub const TABLES: [&str; 3] = ["public.customers", "public.orders", "public.audit_log"];
 
+/// Whoever can log in: the server's own and those that the shop makes.
+pub const ROLES: [&str; 3] = ["postgres", "shop_app", "app_maintenance"];
+
 /// Bytes on disk for each order, with its audit line, its tenth of a customer and their indexes.
 const BYTES_PER_ORDER: u64 = 398;
 /// The hours that the orders are spread over, evenly.

@@ -7,7 +7,10 @@ use crate::engine::incident::facts::{Check, Verdict};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long what ends by itself is waited for.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// What there is to look for afterwards: noted while the sandbox stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,57 +57,83 @@ impl Traces {
         ]
     }
 
-    fn processes(&self) -> Result<(), String> {
-        let pids = processes::pids_of(&self.root);
-        if pids.is_empty() { Ok(()) } else { Err(format!("Still there: {pids:?}.")) }
+    fn processes(&self) -> Result<(), Fault> {
+        let begun = Instant::now();
+        loop {
+            let found = processes::at_work_in(&self.root)
+                .map_err(|error| Fault::Unknown(format!("/proc cannot be listed: {error}.")))?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            // What a server called ends a moment after it.
+            if begun.elapsed() > MOMENT {
+                let all: Vec<String> =
+                    found.iter().map(|(pid, name)| format!("{pid} ({name})")).collect();
+                return Err(Fault::Left(format!("Still there: {}.", all.join(", "))));
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
     }
 
-    fn folders(&self, left: &[PathBuf]) -> Result<(), String> {
+    fn folders(&self, left: &[PathBuf]) -> Result<(), Fault> {
         let there = [&self.root, &self.sockets].into_iter().find(|path| {
             let others = left.iter().any(|other| other.starts_with(path));
             !others && fs::symlink_metadata(path).is_ok()
         });
-        there.map_or(Ok(()), |path| Err(format!("{} is still there.", path.display())))
+        there.map_or(Ok(()), |path| Err(Fault::Left(format!("{} is still there.", path.display()))))
     }
 
-    fn open(&self) -> Result<(), String> {
+    fn open(&self) -> Result<(), Fault> {
         let unix = read("/proc/net/unix")?;
         if let Some(path) = open_below(&unix, &[&self.root, &self.sockets]) {
-            return Err(format!("The socket {path} is still open."));
+            return Err(Fault::Left(format!("The socket {path} is still open.")));
         }
         for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
             // A machine without the sixth version has no such file.
             let Ok(text) = read(table) else { continue };
             if let Some(port) = self.ports.iter().find(|port| listens(&text, **port, self.user)) {
-                return Err(format!("The server's user listens on the port {port}."));
+                let text = format!("The server's user listens on the port {port}.");
+                return Err(Fault::Left(text));
             }
         }
         Ok(())
     }
 
-    fn secrets(&self) -> Result<(), String> {
+    fn secrets(&self) -> Result<(), Fault> {
         for (path, names) in &self.credentials {
             if fs::symlink_metadata(path).is_ok() {
-                return Err(format!("{} is still there.", path.display()));
+                return Err(Fault::Left(format!("{} is still there.", path.display())));
             }
             if *names > 1 {
-                return Err(format!("{} had another name elsewhere on the disk.", path.display()));
+                let text = format!("{} had another name elsewhere on the disk.", path.display());
+                return Err(Fault::Left(text));
             }
         }
         Ok(())
     }
 }
 
-fn judged(id: &str, title: &str, look: impl FnOnce() -> Result<(), String>) -> Check {
+/// Why nothing is proven.
+enum Fault {
+    Left(String),
+    /// It could not be looked for.
+    Unknown(String),
+}
+
+fn judged(id: &str, title: &str, look: impl FnOnce() -> Result<(), Fault>) -> Check {
     let begun = Instant::now();
-    let found = look();
+    let (verdict, detail) = match look() {
+        Ok(()) => (Verdict::Verified, String::new()),
+        Err(Fault::Left(what)) => (Verdict::Failed, what),
+        Err(Fault::Unknown(why)) => (Verdict::CouldNotVerify, why),
+    };
     Check {
         id: format!("teardown-{id}"),
         title: title.to_owned(),
-        verdict: if found.is_ok() { Verdict::Verified } else { Verdict::Failed },
+        verdict,
         expected: None,
         found: None,
-        detail: found.err().unwrap_or_default(),
+        detail,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     }
 }
@@ -128,8 +157,9 @@ fn credentials(root: &Path) -> Vec<(PathBuf, u64)> {
         .collect()
 }
 
-fn read(path: &str) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}."))
+fn read(path: &str) -> Result<String, Fault> {
+    fs::read_to_string(path)
+        .map_err(|error| Fault::Unknown(format!("{path} cannot be read: {error}.")))
 }
 
 /// A socket of the kernel's table whose path is below one of these.
@@ -195,6 +225,8 @@ mod tests {
         for id in ["processes", "folders", "sockets", "credentials"] {
             assert_eq!(verdict(id), Verdict::Verified, "{id}");
         }
+        let unknown = judged("x", "X", || Err(Fault::Unknown(String::from("no look"))));
+        assert_eq!(unknown.verdict, Verdict::CouldNotVerify);
         let told = &seen.gone(&[])[3];
         assert!(
             told.verdict == Verdict::Failed && told.detail.contains("another name"),

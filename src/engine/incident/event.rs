@@ -9,6 +9,7 @@ use super::facts::{
 };
 use super::parts::{PartsChoice, PartsDone, PartsLook};
 use super::raised::Raise;
+use super::salvage::ByCommand;
 use super::trouble::{Adjustments, Cure, Trouble};
 use crate::engine::explain::Explanation;
 use crate::engine::runner::plan::Plan;
@@ -178,6 +179,8 @@ pub enum Event {
     PartsChosen(PartsChoice),
     /// Parts: it is committed.
     PartsCarried(PartsDone),
+    /// The command line has brought back what the kept directory had.
+    SalvagedByCommand(ByCommand),
     PauseRequested,
     Paused {
         before_step: String,

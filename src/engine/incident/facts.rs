@@ -561,6 +561,10 @@ pub struct Reach {
     /// fetch. The forecast counts with it. `None` where everything is fetched, or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_disk: Option<OnDisk>,
+    /// The directory that is recovered into, where the data directory's volume cannot hold the
+    /// restore: the proof was made for it, and the plan uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternative: Option<std::path::PathBuf>,
 }
 
 /// What lies behind a recovery point and is given up by going there.

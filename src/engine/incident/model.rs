@@ -547,6 +547,7 @@ impl Incident {
                 });
             }
             Event::PartsCarried(done) => self.parts.done = Some(done.clone()),
+            Event::SalvagedByCommand(done) => self.salvaged_by(done, user, at),
             Event::PauseRequested => self.pause_requested = true,
             Event::Paused { .. } => {
                 self.pause_requested = false;
@@ -912,6 +913,34 @@ impl StepState {
 mod tests {
     use super::super::fixture::{declared, entry, finish, plan, running, start};
     use super::*;
+
+    /// Whoever is killed after it: the next runner reads from the journal which backups have failed.
+    #[test]
+    fn base_backups_that_failed_are_known_after_a_replay_of_the_journal() {
+        let mut told = Vec::new();
+        let mut tell = |event: Event| told.push(entry("10:12:00", event));
+        tell(Event::IncidentDeclared(declared().declaration));
+        tell(Event::PlanMade(plan()));
+        tell(Event::RunStarted { plan_hash: plan().hash });
+        for set in ["set-20260113-020000", "set-20260112-020000"] {
+            let adjusted =
+                Adjustments { without_bases: vec![set.to_owned()], ..Adjustments::default() };
+            let (step, cure) = (String::from("restore-base"), String::from("other-base"));
+            let text = String::from("begun anew");
+            tell(Event::CureDone { step, cure, text, adjusted });
+        }
+        let written: Vec<String> =
+            told.iter().map(|entry| serde_json::to_string(entry).unwrap()).collect();
+        let read: Vec<Entry> =
+            written.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let incident = Incident::replay(&read).unwrap();
+        let failed = &incident.adjustments.without_bases;
+        assert_eq!(failed, &["set-20260113-020000", "set-20260112-020000"]);
+        // A run that begins anew may begin with any of them.
+        let mut again = incident.clone();
+        again.apply(&entry("11:00:00", Event::RunStarted { plan_hash: plan().hash }));
+        assert!(again.adjustments.without_bases.is_empty());
+    }
 
     /// What was restored is set aside: the copy begins again, whichever step found it out.
     #[test]

@@ -177,6 +177,9 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
             (format!("Decided: carry over {words}"), Attention)
         }
         Event::PartsCarried(done) => (format!("Carried over: {}", done.words()), Good),
+        Event::SalvagedByCommand(salvaged) => {
+            (format!("Brought back on the command line: {}", salvaged.done.words()), Good)
+        }
         Event::PauseRequested => (String::from("Pause asked for"), Attention),
         Event::Paused { before_step } => {
             (format!("Paused before: {}", title(before_step)), Attention)

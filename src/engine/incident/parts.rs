@@ -5,7 +5,7 @@ use crate::engine::parts::compare::Difference;
 use crate::engine::parts::database::{Brought, Found};
 use crate::engine::parts::names::Name;
 use crate::engine::parts::roles::Missing;
-use crate::engine::parts::work::{Into, Wanted, Written, print};
+use crate::engine::parts::work::{Into, Seen, Wanted, Written, print};
 use crate::engine::parts::{Choice, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,20 @@ pub struct PartsLook {
 }
 
 impl PartsLook {
+    /// Of tables that were compared; `partitions` are those of a salvage.
+    #[must_use]
+    pub fn of(part: Part, seen: Seen, partitions: Vec<String>) -> Self {
+        Self {
+            part,
+            absent: seen.absent.iter().map(|table| table.name.to_string()).collect(),
+            schema_absent: seen.schema_absent,
+            differences: seen.differences,
+            missing_roles: seen.missing_roles,
+            partitions,
+            whole: None,
+        }
+    }
+
     /// Stands for exactly what was seen of what `carry` takes.
     #[must_use]
     pub fn print(&self, carry: &Carry) -> String {

@@ -5,7 +5,7 @@
 
 use super::facts::{Check, Verdict};
 use super::model::{Incident, RunStatus, StepState, StepStatus};
-use super::parts::{Carry, PartsDone, PartsState};
+use super::parts::{Carry, PartsChoice, PartsDone, PartsLook, PartsState};
 use super::past::TableLoss;
 use super::trouble::Adjustments;
 use crate::engine::explain::Explanation;
@@ -14,7 +14,7 @@ use crate::engine::parts::work::{Into, Written};
 use crate::engine::parts::{Choice, Class};
 use crate::engine::runner::plan::Plan;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// The note of what was carried over.
@@ -44,8 +44,9 @@ pub struct Run {
 /// A salvage that has ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Salvage {
-    pub plan: Plan,
-    /// Who made the plan.
+    /// The directory that it came from.
+    pub kept: String,
+    /// Who made the plan, or gave the command.
     pub by: String,
     pub begun: Timestamp,
     pub ended: Timestamp,
@@ -54,6 +55,19 @@ pub struct Salvage {
     pub steps: Vec<StepState>,
     pub parts: PartsState,
     /// What was carried over, compared once more.
+    pub checks: Vec<Check>,
+}
+
+/// What `lifeboat salvage` brought back from the directory that the recovery kept, once it was
+/// committed: a part of the journal's format.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ByCommand {
+    pub kept: String,
+    pub begun: Timestamp,
+    pub look: PartsLook,
+    pub choice: PartsChoice,
+    pub done: PartsDone,
+    /// What was written, compared with the kept directory's copy once more.
     pub checks: Vec<Check>,
 }
 
@@ -330,7 +344,7 @@ impl Incident {
         self.cancel_requested = false;
         let Some(plan) = run.plan else { return };
         self.salvages.push(Salvage {
-            plan,
+            kept: plan.aside,
             by: run.by,
             begun: run.begun,
             ended: at,
@@ -338,6 +352,24 @@ impl Incident {
             steps: run.steps,
             parts: run.parts,
             checks: run.validation,
+        });
+    }
+
+    /// The command line has brought something back, beside whatever is under way here.
+    pub(super) fn salvaged_by(&mut self, done: &ByCommand, by: &str, at: Timestamp) {
+        self.salvages.push(Salvage {
+            kept: done.kept.clone(),
+            by: by.to_owned(),
+            begun: done.begun,
+            ended: at,
+            status: RunStatus::Finished,
+            steps: Vec::new(),
+            parts: PartsState {
+                look: Some(done.look.clone()),
+                choice: Some(done.choice.clone()),
+                done: Some(done.done.clone()),
+            },
+            checks: done.checks.clone(),
         });
     }
 

@@ -69,6 +69,9 @@ pub struct Adjustments {
     /// decided to go on without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_repositories: Vec<String>,
+    /// Base backups that were begun with and given up for another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_bases: Vec<String>,
     /// Libraries that `shared_preload_libraries` goes without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_libraries: Vec<String>,
@@ -89,6 +92,7 @@ impl Adjustments {
         self.all_repositories |= more.all_repositories;
         for (all, more) in [
             (&mut self.without_repositories, &more.without_repositories),
+            (&mut self.without_bases, &more.without_bases),
             (&mut self.without_libraries, &more.without_libraries),
         ] {
             for name in more {
@@ -121,6 +125,7 @@ mod tests {
             minimums: vec![(String::from("max_connections"), least)],
             without_libraries: vec![String::from("absent")],
             without_repositories: vec![String::from("near")],
+            without_bases: vec![String::from("set-1")],
             ..Adjustments::default()
         };
         for more in [one, low(200), low(100)] {
@@ -130,6 +135,7 @@ mod tests {
         assert_eq!(all.minimums, [(String::from("max_connections"), 200)]);
         assert_eq!(all.without_libraries, ["absent"]);
         assert_eq!(all.without_repositories, ["near"]);
+        assert_eq!(all.without_bases, ["set-1"]);
         // What says nothing leaves nothing behind, and what older versions wrote still reads.
         assert_eq!(serde_json::to_string(&Adjustments::default()).unwrap(), "{}");
         assert_eq!(serde_json::from_str::<Adjustments>("{}").unwrap(), Adjustments::default());

@@ -16,29 +16,62 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
-/// Hears what is done now and, where that is known, how many of how many stages are over.
-pub type Told<'a> = &'a (dyn Fn(&str, Option<(u64, u64)>) + Sync);
+/// How far a carrying over is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Far {
+    /// Stages that are over, of how many: where the rows are not known.
+    Stages(u64, u64),
+    /// Rows that were read and written, of how many, a row as often as it is.
+    Rows(u64, u64),
+}
 
-/// Counts the stages of each table: reading, writing a class of rows, comparing.
+/// Hears what is done now and, where that is known, how far it is.
+pub type Told<'a> = &'a (dyn Fn(&str, Option<Far>) + Sync);
+
+/// Counts the rows of each table's stages: reading both sides, writing a class of rows, comparing.
 struct Stages<'a> {
     told: Told<'a>,
+    /// What is done now.
+    words: String,
+    /// Rows of the stages that are over.
     over: u64,
+    /// Rows of the stage that has begun.
+    now: u64,
     of: u64,
 }
 
 impl<'a> Stages<'a> {
-    fn of(told: Told<'a>, tables: usize, choice: Choice) -> Self {
-        let classes = Class::ALL.into_iter().filter(|class| choice.takes(*class)).count();
-        let each = 1 + classes + usize::from(!choice.triggers);
-        let of = u64::try_from(tables.saturating_mul(each)).unwrap_or(u64::MAX);
-        Self { told, over: 0, of }
+    fn of(told: Told<'a>, seen: &[&Difference], choice: Choice) -> Self {
+        let proven = u64::from(!choice.triggers);
+        let each = |one: &&Difference| read(one) + chosen(one, choice) * (1 + proven);
+        let of = seen.iter().map(each).fold(0, u64::saturating_add);
+        Self { told, words: String::new(), over: 0, now: 0, of }
     }
 
-    /// The next one begins.
-    fn next(&mut self, words: &str, table: &Name) {
-        (self.told)(&format!("{words} {table}"), Some((self.over, self.of)));
-        self.over = (self.over + 1).min(self.of);
+    /// The next one begins, of so many rows.
+    fn next(&mut self, words: &str, table: &Name, rows: u64) {
+        self.over = self.over.saturating_add(self.now).min(self.of);
+        self.now = rows;
+        self.words = format!("{words} {table}");
+        self.far(0);
     }
+
+    /// So many rows of it were read.
+    fn far(&self, rows: u64) {
+        let over = self.over.saturating_add(rows).min(self.of);
+        (self.told)(&self.words, Some(Far::Rows(over, self.of)));
+    }
+}
+
+/// Rows of both sides.
+fn read(found: &Difference) -> u64 {
+    found.rows_in_source.saturating_add(found.rows_in_production)
+}
+
+/// Rows of the chosen classes.
+fn chosen(found: &Difference, choice: Choice) -> u64 {
+    let classes = Class::ALL.into_iter().filter(|class| choice.takes(*class));
+    classes.map(|class| found.count(class)).fold(0, u64::saturating_add)
 }
 
 /// What was written to one table.
@@ -65,6 +98,7 @@ struct Ready {
     pair: Pair,
     table: String,
     class: String,
+    found: Difference,
     quiet: Vec<fired::Quiet>,
 }
 
@@ -82,7 +116,12 @@ pub async fn apply(
     told: Told<'_>,
 ) -> Result<Vec<Applied>, PartsError> {
     let writer = ends.writer;
-    let mut stages = Stages::of(told, pairs.len(), choice);
+    let agreed = |pair: &Pair| {
+        let name = pair.name().to_string();
+        seen.iter().find(|seen| seen.table == name)
+    };
+    let known: Vec<&Difference> = pairs.iter().filter_map(agreed).collect();
+    let mut stages = Stages::of(told, &known, choice);
     writer.batch_execute(LOCK_WAIT).await.map_err(PartsError::sql("Preparing a session"))?;
     for pair in pairs {
         pair.check(choice)?;
@@ -94,10 +133,10 @@ pub async fn apply(
     }
     let mut ready = Vec::new();
     for (number, pair) in pairs.iter().enumerate() {
-        stages.next("Comparing once more", pair.name());
-        let (one, now) = set_ready(ends, pair, choice, number).await?;
-        let before = seen.iter().find(|seen| seen.table == now.table);
-        if let Some(why) = stale(before, &now, choice) {
+        let before = agreed(pair);
+        stages.next("Comparing once more", pair.name(), before.map_or(0, read));
+        let one = set_ready(ends, pair, choice, number, &stages).await?;
+        if let Some(why) = stale(before, &one.found, choice) {
             return Err(why);
         }
         ready.push(one);
@@ -124,7 +163,8 @@ pub async fn apply(
         .map_err(PartsError::sql("Checking constraints"))?;
     for one in &ready {
         if !choice.triggers {
-            stages.next("Comparing what was written to", one.pair.name());
+            let rows = chosen(&one.found, choice);
+            stages.next("Comparing what was written to", one.pair.name(), rows);
             prove(writer, one).await?;
         }
         fired::wake(writer, &one.quiet).await?;
@@ -169,7 +209,8 @@ async fn set_ready(
     pair: &Pair,
     choice: Choice,
     number: usize,
-) -> Result<(Ready, Difference), PartsError> {
+    stages: &Stages<'_>,
+) -> Result<Ready, PartsError> {
     let name = pair.name();
     let quiet = if choice.triggers { Vec::new() } else { fired::hush(ends.writer, pair).await? };
     let mut class = String::from("lifeboat_class");
@@ -189,11 +230,12 @@ async fn set_ready(
     ends.writer.batch_execute(&make).await.map_err(failed())?;
     let columns = staged_columns(pair, &class);
     let mut staging = Staging::begin(ends.writer, &table, &columns, choice).await?;
-    let found =
-        compare(ends.source, ends.reader, pair, 0, &Masking::default(), Some(&mut staging)).await?;
+    let (masking, heard) = (Masking::default(), |rows: u64| stages.far(rows));
+    let staged = Some(&mut staging);
+    let found = compare(ends.source, ends.reader, pair, 0, &masking, staged, &heard).await?;
     staging.end().await?;
     ends.writer.batch_execute(&format!("ANALYZE {table}")).await.map_err(failed())?;
-    Ok((Ready { pair: pair.clone(), table, class, quiet }, found))
+    Ok(Ready { pair: pair.clone(), table, class, found, quiet })
 }
 
 async fn write(
@@ -211,7 +253,7 @@ async fn write(
         Class::Changed => "Overwriting rows of",
         Class::Newer => "Removing rows of",
     };
-    stages.next(doing, pair.name());
+    stages.next(doing, pair.name(), one.found.count(class));
     let (into, staged, columns) = (pair.name().sql(), &one.table, pair.list(""));
     let only = if pair.production.partitioned { "" } else { "ONLY " };
     let chosen = format!("s.{} = '{}'", quote(&one.class), class.letter());
@@ -383,6 +425,40 @@ mod tests {
         // What is not taken is not touched, however it changes.
         let missing = Choice { missing: true, ..Choice::default() };
         assert!(stale(Some(&seen), &found(9, "of others"), missing).is_none());
+    }
+
+    /// A table of 9 rows on each side, of which two are removed and proven to be gone, behind one that
+    /// nothing is taken of.
+    #[test]
+    fn how_far_it_is_goes_by_the_rows() {
+        use std::sync::Mutex;
+        let mut small = found(0, "");
+        (small.rows_in_source, small.rows_in_production) = (1, 1);
+        let mut large = found(2, "of 5 and 6");
+        (large.rows_in_source, large.rows_in_production) = (9, 9);
+        let choice = Choice { newer: true, ..Choice::default() };
+        let heard = Mutex::new(Vec::new());
+        let told = |words: &str, far: Option<Far>| {
+            heard.lock().unwrap().push((words.to_owned(), far.unwrap()));
+        };
+        let mut stages = Stages::of(&told, &[&small, &large], choice);
+        let table = Name::new("public", "t");
+        stages.next("Comparing once more", &table, read(&small));
+        stages.next("Comparing once more", &table, read(&large));
+        stages.far(12);
+        stages.next("Removing rows of", &table, large.count(Class::Newer));
+        stages.next("Comparing what was written to", &table, chosen(&large, choice));
+        let far: Vec<(u64, u64)> = heard
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, far)| match far {
+                Far::Rows(over, of) => (*over, *of),
+                Far::Stages(..) => panic!("the rows are known"),
+            })
+            .collect();
+        assert_eq!(far, [(0, 24), (2, 24), (14, 24), (20, 24), (22, 24)]);
+        assert!(heard.lock().unwrap()[2].0.starts_with("Comparing once more "));
     }
 
     #[test]

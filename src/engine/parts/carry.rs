@@ -2,8 +2,9 @@
 //! the rows by `COPY`, sequences, then indexes, keys and triggers, and each table's rows compared
 //! with the source's. All within the caller's transaction.
 
-use super::apply::Told;
+use super::apply::{Far, Told};
 use super::catalog::{self, Table};
+use super::compare::Heard;
 use super::dump::{self, Of};
 use super::error::PartsError;
 use super::lines::Lines;
@@ -54,9 +55,13 @@ pub async fn carry(
     for (at, table) in tables.iter().enumerate() {
         let mut rows = 0;
         let stages = u64::try_from(at).ok().zip(u64::try_from(tables.len()).ok());
-        told(&format!("Carrying the rows of {}", table.name), stages);
+        let far = stages.map(|(over, of)| Far::Stages(over, of));
+        told(&format!("Carrying the rows of {}", table.name), far);
         for leaf in catalog::leaves(source, table).await? {
-            rows += copy(source, writer, &leaf).await?;
+            let heard = |more: u64| {
+                told(&format!("{} rows of {} carried so far", rows + more, table.name), far);
+            };
+            rows += copy(source, writer, &leaf, &heard).await?;
             leaves.push(leaf);
         }
         carried.push(Carried { table: table.name.to_string(), rows });
@@ -104,7 +109,12 @@ async fn extensions(
     Ok(made)
 }
 
-async fn copy(source: &Client, writer: &Client, name: &Name) -> Result<u64, PartsError> {
+async fn copy(
+    source: &Client,
+    writer: &Client,
+    name: &Name,
+    heard: Heard<'_>,
+) -> Result<u64, PartsError> {
     let doing = format!("Carrying the rows of {name}");
     let failed = || PartsError::sql(doing.as_str());
     let Some(table) = catalog::find(source, name).await? else {
@@ -118,12 +128,14 @@ async fn copy(source: &Client, writer: &Client, name: &Name) -> Result<u64, Part
     let listed = if columns.is_empty() { String::new() } else { format!("({columns})") };
     let into = format!("COPY {} {listed} FROM STDIN", name.sql());
     let mut sink = pin!(writer.copy_in::<_, Bytes>(&into).await.map_err(failed())?);
-    let mut full = BytesMut::new();
+    let (mut full, mut sent) = (BytesMut::new(), 0);
     while let Some(row) = rows.next().await? {
         full.put_slice(&row.body);
         full.put_u8(b'\n');
+        sent += 1;
         if full.len() >= BATCH {
             sink.send(full.split().freeze()).await.map_err(failed())?;
+            heard(sent);
         }
     }
     sink.send(full.freeze()).await.map_err(failed())?;

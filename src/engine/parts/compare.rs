@@ -187,6 +187,12 @@ impl Staging {
     }
 }
 
+/// After so many rows of both sides it is told how many there were.
+const TOLD_EVERY: u64 = 4_096;
+
+/// Hears how many rows of both sides were read.
+pub type Heard<'a> = &'a (dyn Fn(u64) + Sync);
+
 /// Compares a pair; at most `samples` of each class are kept to be shown, as `masking` lets them.
 ///
 /// # Errors
@@ -198,6 +204,7 @@ pub async fn compare(
     samples: usize,
     masking: &Masking,
     mut staging: Option<&mut Staging>,
+    heard: Heard<'_>,
 ) -> Result<Difference, PartsError> {
     let name = pair.name();
     let keys = pair.key_fields();
@@ -208,6 +215,7 @@ pub async fn compare(
     let mut rights =
         Lines::read(production, &pair.query(&pair.production), keys, &doing_right).await?;
     let (mut left, mut right) = (lefts.next().await?, rights.next().await?);
+    let mut told = 0;
     loop {
         let order = match (&left, &right) {
             (None, None) => return Ok(Difference { prints: prints.done(), ..found }),
@@ -245,6 +253,12 @@ pub async fn compare(
         if order != Ordering::Less {
             found.rows_in_production += 1;
             right = rights.next().await?;
+        }
+        let read = found.rows_in_source + found.rows_in_production;
+        // A pair of rows may step over the very number.
+        if read >= told + TOLD_EVERY {
+            told = read;
+            heard(read);
         }
     }
 }

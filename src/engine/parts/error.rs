@@ -2,6 +2,7 @@
 //! that this is not known.
 
 use crate::engine::explain::{Explain, Explanation, Kind};
+use crate::engine::incident::trouble::Trouble;
 use crate::engine::postgres::connect;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,9 @@ const UNTOUCHED: &str = "Nothing in production was changed.";
 pub enum PartsError {
     #[error("{0}")]
     Engine(Explanation),
+    /// A failure of the copy, and what it is.
+    #[error("{}", .0.0)]
+    Recognised(Box<(Explanation, Trouble)>),
     #[error("{doing} failed: {reason}.")]
     Sql { doing: String, reason: String },
     #[error("{program} failed: {said}.")]
@@ -62,6 +66,7 @@ impl Explain for PartsError {
     fn explanation(&self) -> Explanation {
         let (kind, next) = match self {
             Self::Engine(inner) => return inner.clone(),
+            Self::Recognised(met) => return met.0.clone(),
             Self::NotKnown { xid, .. } => {
                 return Explanation::new(
                     Kind::Connection,

@@ -1,9 +1,14 @@
-//! Two definitions of one table, side by side: which columns both have, what has changed since,
-//! and the queries that read the same rows in the same order from both. Never asks a server.
+//! Two definitions of one table, side by side: which columns both have, what has changed of columns
+//! and primary key since, and the queries that read the same rows in the same order from both. Of
+//! other things of a table it knows nothing. Never asks a server.
 
 use super::catalog::{KeyColumn, Table};
 use super::error::PartsError;
 use super::names::{Name, quote};
+
+/// What a comparison of a table that both sides have does not see.
+pub const ROWS_ALONE: &str = "Columns, primary key and rows alone: indexes, other constraints, \
+    defaults, triggers and grants of a table that was there are neither compared nor brought back.";
 
 /// A table as it is in the source and in production.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +17,7 @@ pub struct Pair {
     pub production: Table,
     /// Columns that are compared and carried: in both, of the same type, not generated.
     pub columns: Vec<String>,
-    /// What has changed in the definition since, one line each.
+    /// What has changed of columns and primary key since, one line each; see [`ROWS_ALONE`].
     pub changes: Vec<String>,
     /// What compares rows; empty where they are compared as a whole.
     pub key: Vec<KeyColumn>,

@@ -161,14 +161,17 @@ pub async fn look(
     production: &Connection,
     wanted: &Wanted,
     (samples, masking): (usize, &Masking),
-    told: &(dyn Fn(&str, usize, usize) + Sync),
+    told: &(dyn Fn(&str, (usize, usize), u64) + Sync),
 ) -> Result<Seen, PartsError> {
     let mut seen = lay_out(sandbox, production, wanted).await?;
     let source = sandbox.session(&wanted.database).await?;
     let there = session::open(production, &wanted.database).await?;
     for (at, pair) in seen.pairs.iter().enumerate() {
-        told(&pair.name().to_string(), at, seen.pairs.len());
-        seen.differences.push(compare(&source, &there, pair, samples, masking, None).await?);
+        let (name, which) = (pair.name().to_string(), (at, seen.pairs.len()));
+        told(&name, which, 0);
+        let heard = |rows: u64| told(&name, which, rows);
+        let found = compare(&source, &there, pair, samples, masking, None, &heard).await?;
+        seen.differences.push(found);
     }
     Ok(seen)
 }

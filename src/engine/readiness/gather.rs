@@ -10,6 +10,7 @@ use crate::engine::files;
 use crate::engine::postgres::discovery;
 use crate::engine::runbook::Runbook;
 use crate::engine::schedule::alarm::Alarm;
+use crate::engine::status::repository::RepositoryStatus;
 use crate::engine::status::{self, ClusterStatus};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -42,6 +43,7 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
             (None, Some(base)) => opened(config, cluster, &one.name, &base.set),
         },
         gaps: one.gaps.clone(),
+        unread: unread(one),
         verified: one.verified.as_ref().map(|last| (last.verdict, last.newer)),
     });
     let about_backups = |alarm: &&Alarm| alarm.id.contains("backup");
@@ -60,7 +62,7 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
             .space
             .iter()
             .filter_map(|volume| Some((volume.free?, volume.needed?)))
-            .max_by_key(|(free, needed)| free.saturating_sub(*needed)),
+            .collect(),
         record_unreadable: lines.as_ref().err().map(ToString::to_string),
         drills: lines.map_or_else(
             |_| Vec::new(),
@@ -68,7 +70,8 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
                 let held = record::drills(&lines).rev().map(|(line, one)| Drilled {
                     scenario: one.scenario.clone(),
                     at: line.at,
-                    passed: one.passed(),
+                    outcome: one.outcome.clone(),
+                    cluster: one.cluster.clone(),
                 });
                 held.collect()
             },
@@ -79,6 +82,16 @@ fn facts(config: &Config, cluster: &Cluster, runbook: &Runbook, page: &ClusterSt
             .map(|one| one.name)
             .collect(),
         due_findings: due,
+    }
+}
+
+/// Why nothing can be said of the repository's archive; `None` where it was read.
+fn unread(one: &RepositoryStatus) -> Option<String> {
+    match (&one.trouble, one.unread.is_empty(), one.backups) {
+        (Some(why), ..) => Some(why.what.clone()),
+        (None, false, _) => Some(one.unread.join(" ")),
+        (None, true, None | Some(0)) => Some(String::from("It holds no backup.")),
+        (None, true, Some(_)) => None,
     }
 }
 

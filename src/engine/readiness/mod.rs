@@ -21,9 +21,9 @@ pub struct Facts {
     /// The server's programs here and the backup's version, where they differ or cannot be told.
     pub versions: Option<Result<(), String>>,
     pub repositories: Vec<Repository>,
-    /// Room for a restore: free and needed.
-    pub space: Option<(u64, u64)>,
-    /// Drills of the record, newest first.
+    /// Room for a restore: free and needed, of each place that a restore may go to.
+    pub space: Vec<(u64, u64)>,
+    /// Drills of the record, newest first: those of other clusters and of sandboxes too.
     pub drills: Vec<Drilled>,
     /// Why the record of drills could not be read.
     pub record_unreadable: Option<String>,
@@ -41,6 +41,8 @@ pub struct Repository {
     /// second, of so many stored; or why not.
     pub opened: Result<(u64, u64), String>,
     pub gaps: Vec<String>,
+    /// Why nothing can be said of gaps, where nothing can.
+    pub unread: Option<String>,
     /// The last verification, and how many newer backups were never verified.
     pub verified: Option<(Verdict, usize)>,
 }
@@ -50,7 +52,16 @@ pub struct Repository {
 pub struct Drilled {
     pub scenario: String,
     pub at: Timestamp,
-    pub passed: bool,
+    /// As the record has it: VERIFIED, FAILED, COULD NOT VERIFY or ABORTED.
+    pub outcome: String,
+    /// Whose backups it was held on a copy of; `None` in a sandbox of its own.
+    pub cluster: Option<String>,
+}
+
+impl Drilled {
+    fn passed(&self) -> bool {
+        self.outcome == Verdict::Verified.word()
+    }
 }
 
 /// The page.
@@ -86,8 +97,8 @@ pub fn judge(cluster: &str, facts: &Facts, now: Timestamp) -> Readiness {
         transfer(facts),
         copies(facts),
         tested(facts),
-        drill(facts, now),
-        scenarios(facts, now),
+        drill(cluster, facts, now),
+        scenarios(cluster, facts, now),
         findings(facts),
     ];
     let all: u32 = reasons.iter().map(|reason| u32::from(reason.weight)).sum();
@@ -143,10 +154,17 @@ fn wal(facts: &Facts) -> Reason {
         .iter()
         .flat_map(|one| one.gaps.iter().map(move |gap| format!("\"{}\": {gap}", one.name)))
         .collect();
-    let (verdict, text) = match (facts.repositories.is_empty(), gaps.is_empty()) {
-        (true, _) => (Verdict::CouldNotVerify, String::from("There is no archive.")),
-        (_, false) => (Verdict::Failed, gaps.join(" ")),
-        (_, true) => (Verdict::Verified, String::from("No WAL file is missing.")),
+    let unread: Vec<String> = facts
+        .repositories
+        .iter()
+        .filter_map(|one| Some(format!("\"{}\": {}", one.name, one.unread.as_ref()?)))
+        .collect();
+    let (verdict, text) = match (facts.repositories.is_empty(), gaps.is_empty(), unread.is_empty())
+    {
+        (true, ..) => (Verdict::CouldNotVerify, String::from("There is no archive.")),
+        (_, false, _) => (Verdict::Failed, [gaps, unread].concat().join(" ")),
+        (_, true, false) => (Verdict::CouldNotVerify, unread.join(" ")),
+        (_, true, true) => (Verdict::Verified, String::from("No WAL file is missing.")),
     };
     reason("wal", "The archive has no gap", 10, verdict, text)
 }
@@ -164,11 +182,13 @@ fn versions(facts: &Facts) -> Reason {
 
 fn space(facts: &Facts) -> Reason {
     let mega = |bytes: u64| bytes / 1_000_000;
-    let (verdict, text) = match facts.space {
+    // The tightest place decides: which one a recovery will take is not known now.
+    let tightest = facts.space.iter().min_by_key(|(free, needed)| (free >= needed, *free));
+    let (verdict, text) = match tightest {
         None => (Verdict::CouldNotVerify, String::from("Free or needed space is not known.")),
         Some((free, needed)) => (
             if free >= needed { Verdict::Verified } else { Verdict::Failed },
-            format!("{} MB are free, a restore needs {} MB.", mega(free), mega(needed)),
+            format!("{} MB are free, a restore needs {} MB.", mega(*free), mega(*needed)),
         ),
     };
     reason("space", "There is room for a restore", 10, verdict, text)
@@ -223,37 +243,76 @@ fn tested(facts: &Facts) -> Reason {
     reason("tested", "Every copy was verified", 10, verdict, text)
 }
 
-fn drill(facts: &Facts, now: Timestamp) -> Reason {
-    let title = "A drill passed lately";
+/// Drills on copies of this cluster's backups count; one in a sandbox says nothing of them.
+fn drill(cluster: &str, facts: &Facts, now: Timestamp) -> Reason {
+    let title = "A drill on a copy of it passed lately";
     if let Some(why) = &facts.record_unreadable {
         return reason("drill", title, 10, Verdict::CouldNotVerify, why.clone());
     }
-    let (verdict, text) = match facts.drills.iter().find(|drill| drill.passed) {
-        None => (Verdict::NotRun, String::from("No drill that passed is recorded.")),
-        Some(drill) => {
-            let days = now.duration_since(drill.at).as_hours() / 24;
-            let fresh = fresh(drill, now);
-            (
-                if fresh { Verdict::Verified } else { Verdict::NotRun },
-                format!("{} passed {days} days ago.", drill.scenario),
-            )
+    let mut own = facts.drills.iter().filter(|one| one.cluster.as_deref() == Some(cluster));
+    // One that somebody ended early says nothing either way.
+    let newest = own.clone().find(|one| one.outcome != "ABORTED");
+    let passed = own.find(|one| one.passed());
+    let told = |one: &Drilled| format!("{} {} {}", one.scenario, one.outcome, ago(one, now));
+    let (verdict, mut text) = match (newest, passed) {
+        (None, _) => (
+            Verdict::NotRun,
+            String::from(
+                "None is recorded: lifeboat drill table-loss --auto --from-backup holds one.",
+            ),
+        ),
+        (Some(one), _) if one.passed() => (
+            if fresh(one, now) { Verdict::Verified } else { Verdict::NotRun },
+            format!("{}.", told(one)),
+        ),
+        (Some(one), passed) => {
+            let before =
+                passed.map_or_else(String::new, |one| format!("; before that {}", told(one)));
+            let verdict = if one.outcome == Verdict::CouldNotVerify.word() {
+                Verdict::CouldNotVerify
+            } else {
+                Verdict::Failed
+            };
+            (verdict, format!("{}{before}.", told(one)))
         }
     };
+    if let Some(one) = facts.drills.iter().find(|one| one.cluster.is_none()) {
+        text.push_str(&format!(
+            " In a sandbox, which proves nothing of its backups: {}.",
+            told(one)
+        ));
+    }
     reason("drill", title, 10, verdict, text)
 }
 
-fn scenarios(facts: &Facts, now: Timestamp) -> Reason {
-    let drills = &facts.drills;
+fn ago(one: &Drilled, now: Timestamp) -> String {
+    match now.duration_since(one.at).as_hours() / 24 {
+        0 => String::from("today"),
+        1 => String::from("a day ago"),
+        days => format!("{days} days ago"),
+    }
+}
+
+fn scenarios(cluster: &str, facts: &Facts, now: Timestamp) -> Reason {
+    let counts = |one: &Drilled, name: &str| {
+        one.scenario == name
+            && one.cluster.as_deref() == Some(cluster)
+            && one.passed()
+            && fresh(one, now)
+    };
     let untested: Vec<&str> = facts
         .scenarios
         .iter()
-        .filter(|name| !drills.iter().any(|d| d.scenario == **name && d.passed && fresh(d, now)))
+        .filter(|name| !facts.drills.iter().any(|one| counts(one, name)))
         .map(String::as_str)
         .collect();
-    let (verdict, text) = if untested.is_empty() {
-        (Verdict::Verified, format!("All passed within {FRESH_DAYS} days."))
+    let (verdict, text) = if let Some(why) = &facts.record_unreadable {
+        (Verdict::CouldNotVerify, why.clone())
+    } else if untested.is_empty() {
+        (Verdict::Verified, format!("All passed on copies of it within {FRESH_DAYS} days."))
     } else {
-        let text = format!("Not within {FRESH_DAYS} days: {}.", untested.join(", "));
+        let text =
+            format!("Not on a copy of it within {FRESH_DAYS} days: {}.", untested.join(", "));
         (Verdict::NotRun, text)
     };
     reason("scenarios", "Every scenario was tested", 5, verdict, text)
@@ -281,9 +340,10 @@ mod tests {
         Timestamp::from_second(1_800_000_000).unwrap()
     }
 
-    fn drilled(scenario: &str, days: i64, passed: bool) -> Drilled {
+    fn drilled(scenario: &str, days: i64, outcome: &str) -> Drilled {
         let at = now() - SignedDuration::from_hours(24 * days);
-        Drilled { scenario: scenario.to_owned(), at, passed }
+        let (outcome, cluster) = (outcome.to_owned(), Some(String::from("shop")));
+        Drilled { scenario: scenario.to_owned(), at, outcome, cluster }
     }
 
     fn ready() -> Facts {
@@ -291,6 +351,7 @@ mod tests {
             name: name.to_owned(),
             opened: Ok((100_000_000, 1_000_000_000)),
             gaps: Vec::new(),
+            unread: None,
             verified: Some((Verdict::Verified, 0)),
         };
         Facts {
@@ -299,8 +360,8 @@ mod tests {
             alarms: Vec::new(),
             versions: Some(Ok(())),
             repositories: vec![repository("near"), repository("far")],
-            space: Some((10, 5)),
-            drills: vec![drilled("corruption", 5, true)],
+            space: vec![(10, 5), (20, 5)],
+            drills: vec![drilled("corruption", 5, "VERIFIED")],
             record_unreadable: None,
             scenarios: vec![String::from("corruption")],
             due_findings: 0,
@@ -327,7 +388,7 @@ mod tests {
             change(&mut facts);
             not_verified(&facts)
         };
-        assert_eq!(with(&|f| f.space = Some((5, 10))), ["space"]);
+        assert_eq!(with(&|f| f.space = vec![(50, 10), (5, 10)]), ["space"]);
         assert_eq!(with(&|f| f.versions = Some(Err(String::from("14, not 15.")))), ["versions"]);
         assert_eq!(with(&|f| f.repositories[1].verified = None), ["tested"]);
         assert_eq!(with(&|f| f.repositories[0].gaps.push(String::from("x"))), ["wal"]);
@@ -337,8 +398,58 @@ mod tests {
         );
         assert_eq!(with(&|f| f.due_findings = 1), ["findings"]);
         assert_eq!(with(&|f| f.rto_seconds = 9), ["transfer"]);
-        let old = vec![drilled("corruption", 91, true), drilled("corruption", 1, false)];
+        let old = vec![drilled("corruption", 91, "VERIFIED")];
         assert_eq!(with(&|f| f.drills = old.clone()), ["drill", "scenarios"]);
+    }
+
+    fn of(facts: &Facts, id: &str) -> Reason {
+        judge("shop", facts, now()).reasons.into_iter().find(|reason| reason.id == id).unwrap()
+    }
+
+    #[test]
+    fn an_archive_that_was_not_read_has_not_been_found_whole() {
+        let mut facts = ready();
+        facts.repositories[1].unread = Some(String::from("It cannot be reached."));
+        let told = of(&facts, "wal");
+        assert_eq!(told.verdict, Verdict::CouldNotVerify);
+        assert_eq!(told.text, "\"far\": It cannot be reached.");
+        facts.repositories[0].gaps.push(String::from("a gap."));
+        let told = of(&facts, "wal");
+        assert_eq!(told.verdict, Verdict::Failed, "what is known to be bad is told as bad");
+        assert!(told.text.contains("a gap.") && told.text.contains("reached"), "{}", told.text);
+    }
+
+    #[test]
+    fn only_drills_on_copies_of_the_cluster_count_and_the_newest_decides() {
+        let held = |drills: Vec<Drilled>| {
+            let facts = Facts { drills, ..ready() };
+            (of(&facts, "drill"), of(&facts, "scenarios").verdict)
+        };
+        let passed = || drilled("corruption", 5, "VERIFIED");
+        let elsewhere = |cluster: Option<&str>| Drilled {
+            cluster: cluster.map(str::to_owned),
+            ..drilled("corruption", 1, "VERIFIED")
+        };
+        for other in [elsewhere(None), elsewhere(Some("bank"))] {
+            let (drill, scenarios) = held(vec![other]);
+            assert_eq!((drill.verdict, scenarios), (Verdict::NotRun, Verdict::NotRun), "{drill:?}");
+        }
+        let (drill, _) = held(vec![elsewhere(None), passed()]);
+        assert_eq!(drill.verdict, Verdict::Verified);
+        assert!(
+            drill.text.contains("5 days ago") && drill.text.contains("In a sandbox"),
+            "{drill:?}"
+        );
+        let (drill, _) = held(vec![drilled("table-loss", 1, "FAILED"), passed()]);
+        assert_eq!(drill.verdict, Verdict::Failed);
+        assert!(
+            drill.text.starts_with("table-loss FAILED a day ago; before that corruption VERIFIED"),
+            "{drill:?}"
+        );
+        let (drill, _) = held(vec![drilled("table-loss", 1, "COULD NOT VERIFY"), passed()]);
+        assert_eq!(drill.verdict, Verdict::CouldNotVerify);
+        let (drill, _) = held(vec![drilled("table-loss", 1, "ABORTED"), passed()]);
+        assert_eq!(drill.verdict, Verdict::Verified);
     }
 
     proptest! {
@@ -350,7 +461,7 @@ mod tests {
             for lack in lacks {
                 match lack {
                     0 => facts.newest_backup = None,
-                    1 => facts.space = None,
+                    1 => facts.space.clear(),
                     2 => facts.versions = None,
                     3 => {
                         facts.record_unreadable = Some(String::from("unreadable"));

@@ -240,25 +240,45 @@ pub fn room_is_taken() -> Check {
     check("space", "Room for the restore beside the damaged data", Verdict::Verified, text)
 }
 
-/// Room on every volume that the restore writes to. `total` is the backup's bytes, tablespaces
-/// included.
+/// Bytes that the data directory itself takes of a backup of `total` bytes, tablespaces included.
 #[must_use]
-pub fn room(set: &OpenedSet, cluster: &ClusterFacts, total: u64) -> Check {
-    if cluster.has_begun {
-        return room_is_taken();
-    }
-    let title = "Room for the restore beside the damaged data";
+pub fn needed_of(set: &OpenedSet, total: u64) -> u64 {
     let in_spaces: u64 = set.tablespaces.iter().map(|space| space.size).sum();
-    let needed = needed_space(total.saturating_sub(in_spaces));
-    let data = cluster.data_directory.as_path();
-    let other = cluster.alternative_data_directory.as_deref();
-    let other = other.filter(|other| places::alternative_of(data, other, needed));
-    let main = (other.unwrap_or(data).to_path_buf(), needed);
+    needed_space(total.saturating_sub(in_spaces))
+}
+
+/// What a restore writes outside the data directory, in bytes: the tablespaces where they go, and
+/// the WAL where it has a volume of its own.
+fn outside(set: &OpenedSet, cluster: &ClusterFacts) -> Vec<(PathBuf, u64)> {
     let spaces = placed(set, cluster).map(|(space, place)| (place, space.size));
     let wal = cluster.places.live.as_ref().and_then(|live| live.wal.clone());
-    let wal = wal.map(|wal| (wal, places::WAL_ROOM));
+    spaces.chain(wal.map(|wal| (wal, places::WAL_ROOM))).collect()
+}
+
+/// The directory that is recovered into in place of the data directory, whose volume cannot hold
+/// what of the restore would lie on it. The one decision of that: the plan takes it from the proof.
+#[must_use]
+pub fn alternative(set: &OpenedSet, cluster: &ClusterFacts, total: u64) -> Option<PathBuf> {
+    let other = cluster.alternative_data_directory.as_deref().filter(|_| !cluster.has_begun)?;
+    let (needed, outside) = (needed_of(set, total), outside(set, cluster));
+    let on_volume_of = |main: &Path| {
+        let own = volume(main).ok();
+        let beside = outside.iter().filter(|(place, _)| own.is_some() && volume(place).ok() == own);
+        beside.fold(needed, |sum, (_, size)| sum.saturating_add(*size))
+    };
+    let data = cluster.data_directory.as_path();
+    places::alternative_of(data, other, on_volume_of(data), on_volume_of(other))
+        .then(|| other.to_owned())
+}
+
+/// The room on every volume that a restore writes to. `lacking` is said of one that has too little.
+#[must_use]
+pub fn on_volumes(
+    parts: impl IntoIterator<Item = (PathBuf, u64)>,
+    lacking: &str,
+) -> (Verdict, Vec<String>) {
     let mut volumes: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
-    for (place, size) in std::iter::once(main).chain(spaces).chain(wal) {
+    for (place, size) in parts {
         match volume(&place) {
             Ok(volume) => {
                 let needs = &mut volumes.entry(volume).or_insert((place, 0)).1;
@@ -270,7 +290,7 @@ pub fn room(set: &OpenedSet, cluster: &ClusterFacts, total: u64) -> Check {
                     place.display(),
                     bytes(size)
                 );
-                return check("space", title, Verdict::CouldNotVerify, text);
+                return (Verdict::CouldNotVerify, vec![text]);
             }
         }
     }
@@ -286,7 +306,7 @@ pub fn room(set: &OpenedSet, cluster: &ClusterFacts, total: u64) -> Check {
             Ok(free) => {
                 verdict = Verdict::Failed;
                 words.push(format!(
-                    "Only {} are free on the volume of {at}, {} are needed; the damaged data is kept. Free some space, or name an alternative_data_directory with room that is empty.",
+                    "Only {} are free on the volume of {at}, {} are needed; {lacking}",
                     bytes(free),
                     bytes(needed)
                 ));
@@ -297,6 +317,24 @@ pub fn room(set: &OpenedSet, cluster: &ClusterFacts, total: u64) -> Check {
             }
         }
     }
+    (verdict, words)
+}
+
+/// Room on every volume that the restore writes to: into `other` in place of the data directory,
+/// where that was decided. `total` is the backup's bytes, tablespaces included.
+#[must_use]
+pub fn room(set: &OpenedSet, cluster: &ClusterFacts, total: u64, other: Option<&Path>) -> Check {
+    if cluster.has_begun {
+        return room_is_taken();
+    }
+    let title = "Room for the restore beside the damaged data";
+    let data = cluster.data_directory.as_path();
+    let main = (other.unwrap_or(data).to_path_buf(), needed_of(set, total));
+    let (verdict, mut words) = on_volumes(
+        std::iter::once(main).chain(outside(set, cluster)),
+        "the damaged data is kept. Free some space, or name an alternative_data_directory with room \
+         that is empty.",
+    );
     if let Some(other) = other {
         words.push(format!(
             "The volume of {} is too small: the restore goes to the alternative {}.",
@@ -470,15 +508,42 @@ mod tests {
         let data = root.path().join("data");
         let verdict = |size, total| {
             let spaces = [(root.path(), size)];
-            room(&set(&spaces), &at(&data), total).verdict
+            room(&set(&spaces), &at(&data), total, None).verdict
         };
         assert_eq!(verdict(1 << 60, (1 << 60) + 1), Verdict::Failed);
         assert_eq!(verdict(0, 1 << 60), Verdict::Failed);
         // Whatever is free there, the two together are what is compared.
         let begun = ClusterFacts { has_begun: true, ..at(&data) };
-        let found = room(&set(&[]), &begun, 1 << 50);
+        let found = room(&set(&[]), &begun, 1 << 50, None);
         assert_eq!(found.verdict, Verdict::Verified, "what it fills is filled: {}", found.detail);
-        let found = room(&set(&[(root.path(), 1 << 50)]), &at(&data), 1 << 50);
+        let found = room(&set(&[(root.path(), 1 << 50)]), &at(&data), 1 << 50, None);
         assert!(found.detail.matches("are needed").count() == 1, "{found:?}");
+    }
+
+    /// One decision for proof and plan: what lies on a volume of its own takes no room on the data
+    /// directory's, and what lies on the same does.
+    #[test]
+    fn the_alternative_counts_what_lies_on_each_volume() {
+        let root = tempfile::tempdir().unwrap();
+        let other_volume = Path::new("/dev/shm");
+        if volume(root.path()).unwrap() == volume(other_volume).unwrap() {
+            panic!("this test needs a second volume");
+        }
+        let (data, other) = (root.path().join("data"), other_volume.join("lifeboat-not-there"));
+        let facts = ClusterFacts { alternative_data_directory: Some(other.clone()), ..at(&data) };
+        let here = root.path().join("space");
+        let huge = 1 << 60;
+        // The tablespace alone is too much for the data directory's volume, and stays there.
+        let beside = set(&[(&here, huge)]);
+        assert_eq!(alternative(&beside, &facts, huge), Some(other.clone()));
+        // The tablespace is on another volume: nothing is too much for the data directory's own.
+        let away = set(&[(&other_volume.join("space"), huge)]);
+        assert_eq!(alternative(&away, &facts, huge), None);
+        // What fits nowhere is not sent elsewhere, nor is a recovery that has begun.
+        assert_eq!(alternative(&set(&[]), &facts, huge), None);
+        let begun = ClusterFacts { has_begun: true, ..facts.clone() };
+        assert_eq!(alternative(&beside, &begun, huge), None);
+        let told = room(&set(&[]), &facts, 0, Some(&other));
+        assert!(told.detail.contains(&other.display().to_string()), "{told:?}");
     }
 }

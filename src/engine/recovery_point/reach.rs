@@ -551,6 +551,7 @@ fn blank(target: &Target) -> Reach {
         cost: Cost::default(),
         procedure: Procedure::default(),
         on_disk: None,
+        alternative: None,
     }
 }
 

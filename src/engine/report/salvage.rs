@@ -23,7 +23,7 @@ pub(super) fn of(incident: &Incident) -> Option<Salvaged> {
         begun: one.begun,
         ended: one.ended,
         by: one.by.clone(),
-        kept: one.plan.aside.clone(),
+        kept: one.kept.clone(),
         carried: one.has_carried(),
         what: one.words(),
         rows: one.brought(),

@@ -192,6 +192,13 @@ pub fn restore_from(
     })
 }
 
+/// The folders outside of `destination` that an unfinished restore into it has taken as its own, by
+/// its marker; none where there is no such restore.
+#[must_use]
+pub fn taken(destination: &Path) -> Vec<PathBuf> {
+    destination::taken(destination)
+}
+
 /// How far the restore of `set` into `destination` is. Changes nothing.
 ///
 /// # Errors

@@ -4,6 +4,8 @@
 //! The data is that of the backup's end: the backup needs WAL of its own range alone, so that a
 //! hole in later WAL is no hindrance. Where that later WAL is whole it may be replayed on.
 
+mod discard;
+
 use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind};
@@ -13,14 +15,14 @@ use crate::engine::incident::facts::{
 use crate::engine::incident::past::Cost;
 use crate::engine::postgres::discovery;
 use crate::engine::postgres::{Lsn, control_file};
-use crate::engine::recovery_point::reach::{
-    NEW_TABLESPACES, created_tablespaces, free_space, needed_space, passes,
-};
-use crate::engine::recovery_point::{Rates, RepositoryArchive};
+use crate::engine::recovery_point::opened::{self, OpenedSet};
+use crate::engine::recovery_point::reach::{NEW_TABLESPACES, created_tablespaces, passes};
+use crate::engine::recovery_point::{Archive, Rates, RepositoryArchive};
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::SetDescriptor;
+use crate::engine::restore::places::{self, BackupSpace};
 use crate::engine::restore::steps::Site;
-use crate::engine::runner::plan::Plan;
+use crate::engine::runner::plan::{Places, Plan};
 use crate::engine::runner::protocol::FullRestore;
 use crate::engine::runner::step::Standing;
 use crate::engine::validate::check::begin;
@@ -31,6 +33,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+pub use discard::discard;
+
 /// The runbook's alternative port.
 pub const PORT: u16 = 5433;
 /// Ports above it that are tried where it is taken.
@@ -38,35 +42,69 @@ const PORTS: u16 = 50;
 /// Above so many segments their names alone are looked at: reading them all would take long.
 const READ: u64 = 64;
 
-/// Judges a full restore as it was asked for.
+/// Judges a full restore as it was asked for. Where no set is named, those that were read and found
+/// `damaged` are passed over, and a check says which newer ones were and why.
 ///
 /// # Errors
 /// Where no repository answers, no base backup is there, or it is not known whose it is.
-pub fn choose(site: &Site, asked: &FullRestore) -> Result<Reach, Explanation> {
+pub fn choose(site: &Site, asked: &FullRestore, damaged: &[String]) -> Result<Reach, Explanation> {
     let (config, cluster) = (&site.config, &site.cluster);
     let (bases, unreadable) = bases(config, cluster)?;
     let known = site.identity().ok().map(|identity| identity.system_identifier);
-    let mut list = candidates(&bases, known, asked.set.as_deref())
+    let list = candidates(&bases, known, asked.set.as_deref())
         .map_err(|error| unreadable.first().cloned().unwrap_or(error))?;
     let destination = asked.destination.as_deref().map_or_else(
         || beside(site.data()),
         |path| std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path)),
     );
     let port = free_port(asked.port.unwrap_or(PORT), cluster.connection.port)?;
-    let newest = list.remove(0);
     let place = Place { destination: &destination, port, held: false };
-    let judged = judge(site, &newest, &place, asked)?;
-    if judged.reachable || asked.set.is_some() {
-        return Ok(judged);
+    if let (Some(_), Some(named)) = (&asked.set, list.first()) {
+        return judge(site, named, &place, asked);
     }
-    // The newest that serves: an older one where the newest is not whole.
+    newest_that_serves(&list, damaged, |base| judge(site, base, &place, asked))
+}
+
+/// The first of the bases, newest first, that is not known as damaged and can be restored; where
+/// none can, the verdict on the newest.
+fn newest_that_serves(
+    list: &[BaseSummary],
+    damaged: &[String],
+    mut judge: impl FnMut(&BaseSummary) -> Result<Reach, Explanation>,
+) -> Result<Reach, Explanation> {
+    let (mut passed_over, mut first) = (Vec::new(), None);
     for base in list {
-        let older = judge(site, &base, &place, asked)?;
-        if older.reachable {
-            return Ok(older);
+        if damaged.contains(&base.set) {
+            passed_over.push(format!("{} was read and found damaged", base.set));
+            continue;
         }
+        let mut reach = judge(base)?;
+        if reach.reachable {
+            reach.checks.extend(older(&passed_over));
+            return Ok(reach);
+        }
+        passed_over.push(format!("{}: {}", base.set, why_not(&reach).trim_end_matches('.')));
+        first.get_or_insert(reach);
     }
-    Ok(judged)
+    first.ok_or_else(|| {
+        refused(
+            format!("No base backup is left: {}.", passed_over.join("; ")),
+            "Look for a copy elsewhere and name its repository in lifeboat.toml.",
+        )
+    })
+}
+
+/// Says that a newer backup than this one was passed over: the data ends earlier than it could, which
+/// somebody has to know before the gate. The restore itself is no less proven.
+fn older(passed_over: &[String]) -> Option<Check> {
+    if passed_over.is_empty() {
+        return None;
+    }
+    let begun = begin("newer", "The newest backup serves");
+    Some(begun.could_not_verify(format!(
+        "An older one is taken, whose data ends earlier. Passed over: {}.",
+        passed_over.join("; ")
+    )))
 }
 
 /// The plan's restore from the newest other base backup that serves, into the directory that it has
@@ -77,6 +115,7 @@ pub fn choose(site: &Site, asked: &FullRestore) -> Result<Reach, Explanation> {
 pub fn from_another(
     site: &Site,
     plan: &Plan,
+    failed: &[String],
     judged: &dyn Fn(&Target) -> Result<Reach, Explanation>,
 ) -> Result<Reach, Explanation> {
     let Procedure::FullRestore { destination, port } = &plan.procedure else {
@@ -87,7 +126,7 @@ pub fn from_another(
     let (bases, _) = bases(&site.config, &site.cluster)?;
     let known = Some(plan.identity.system_identifier);
     let mut best = None;
-    for base in candidates(&bases, known, None)?.iter().filter(|b| b.set != plan.base.set) {
+    for base in candidates(&bases, known, None)?.iter().filter(|b| !failed.contains(&b.set)) {
         let mut reach = judge(site, base, &place, &asked)?;
         weigh(&mut reach, judged);
         if reach.reachable {
@@ -95,12 +134,21 @@ pub fn from_another(
         }
         best.get_or_insert(reach);
     }
-    best.ok_or_else(|| {
-        refused(
-            format!("There is no other base backup than {}.", plan.base.set),
-            "Look for a copy elsewhere and name its repository in lifeboat.toml.",
-        )
-    })
+    best.ok_or_else(|| none_left(failed))
+}
+
+/// That every base backup there is was tried and has failed.
+#[must_use]
+pub fn none_left(failed: &[String]) -> Explanation {
+    let which = match failed {
+        [one] => format!("{one} has"),
+        several => format!("{} have", several.join(" and ")),
+    };
+    refused(
+        format!("No other base backup is left: {which} failed in this plan."),
+        "Bring a good copy of one from elsewhere, or name a repository that has another one in \
+         lifeboat.toml; then look again.",
+    )
 }
 
 /// The runbook's own name for it: `<data directory>-restore`.
@@ -229,14 +277,15 @@ fn judge(
         base.repository.clone_from(&source.repository);
     }
     let set = descriptor(config, cluster, &base.set);
+    let places = places(&site.configured(), set.as_ref());
     let mut checks = vec![
         whose(site, &base),
         copy(&chosen.map(|_| source.clone())),
         own_wal(config, cluster, &base, set.as_ref()),
         version(site, &base),
         self::destination(site, place, &base),
-        room(destination, &base),
-        spaces(set.as_ref(), site.live(), asked.to_end),
+        room(site, destination, &base, &places),
+        spaces(set.as_ref(), site.live(), destination, &places, asked.to_end),
         created(config, cluster, set.as_ref()),
     ];
     if let Err(why) = super::plan::configuration_found(&site.configured()) {
@@ -270,6 +319,7 @@ fn judge(
         line: Vec::new(),
         procedure: Procedure::FullRestore { destination: destination.display().to_string(), port },
         on_disk: None,
+        alternative: None,
         base: Some(base),
     })
 }
@@ -413,7 +463,8 @@ pub fn may_take(site: &Site, destination: &Path, set: &str) -> Result<(), Explan
             );
             return Err(refused(
                 format!("{shown} cannot be taken. {holds}."),
-                "Name a directory that is empty or does not exist.",
+                "Move what is there to another name; or name an empty place on the command line: \
+                 lifeboat restore-full --target DIR --latest.",
             ));
         }
         let of_root = metadata.uid() == 0 && nix::unistd::geteuid().is_root();
@@ -463,51 +514,114 @@ fn same_volume(live: &Path, destination: &Path) -> Result<(), Explanation> {
     ))
 }
 
-fn room(destination: &Path, base: &BaseSummary) -> Check {
+/// Where the parts of the new cluster go that lie outside its directory.
+fn places(cluster: &Cluster, set: Option<&SetDescriptor>) -> Places {
+    let spaces = set.iter().flat_map(|set| &set.tablespaces);
+    let spaces = spaces
+        .map(|space| BackupSpace { oid: space.oid, location: PathBuf::from(&space.path) })
+        .collect::<Vec<_>>();
+    super::full_plan::places_of(cluster, &spaces, jiff::Timestamp::now())
+}
+
+/// Room on the volume of the new directory, and on those of what lies outside it.
+fn room(site: &Site, destination: &Path, base: &BaseSummary, places: &Places) -> Check {
     let begun = begin("space", "Room for the new cluster beside the old one");
-    let bytes = |n: u64| humansize::format_size(n, humansize::DECIMAL);
-    let needed = needed_space(base.size);
-    match free_space(destination) {
-        Ok(free) if free >= needed => {
-            begun.verified(format!("{} are free, {} are needed.", bytes(free), bytes(needed)))
+    let set = if places.spaces.is_empty() {
+        OpenedSet::default()
+    } else {
+        let archives = copies::open_all(&site.config, &site.cluster).into_iter();
+        let archives = archives.filter_map(|(_, one)| one.ok());
+        let mut opened = archives.filter_map(|one| {
+            RepositoryArchive::new(Arc::new(one)).open_set(&base.set).ok().flatten()
+        });
+        match opened.next() {
+            Some(set) => set,
+            // Which volume gets how much of it is not known; the directory's is asked for all.
+            None => OpenedSet::default(),
         }
-        Ok(free) => begun.failed(format!(
-            "Only {} are free, {} are needed: both clusters are there until you decide.",
-            bytes(free),
-            bytes(needed)
-        )),
-        Err(error) => begun.could_not_verify(format!("The volume could not be asked: {error}.")),
+    };
+    let (verdict, words) = on_volumes(destination, base.size, &set, places);
+    let words = words.join(" ");
+    match verdict {
+        Verdict::Verified => begun.verified(words),
+        Verdict::Failed => begun.failed(words),
+        _ => begun.could_not_verify(words),
     }
 }
 
-/// Whether the folder holds anything; one that is not there holds nothing.
+fn on_volumes(
+    destination: &Path,
+    size: u64,
+    set: &OpenedSet,
+    places: &Places,
+) -> (Verdict, Vec<String>) {
+    let spaces = places.spaces.iter().filter_map(|placed| {
+        let of = set.tablespaces.iter().find(|space| space.oid == placed.oid)?;
+        Some((placed.place.clone(), of.size))
+    });
+    let wal = places.wal.iter().map(|wal| (wal.clone(), places::WAL_ROOM));
+    let main = (destination.to_owned(), opened::needed_of(set, size));
+    opened::on_volumes(
+        std::iter::once(main).chain(spaces).chain(wal),
+        "both clusters are there until you decide.",
+    )
+}
+
+/// Whether the folder holds anything; one that is not there holds nothing. What a file system makes
+/// and what a recovery has kept there are not in the way.
 fn in_use(folder: &Path) -> std::io::Result<bool> {
+    let counts = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.map_or(true, |entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name != "lost+found" && !places::is_kept(&name)
+        })
+    };
     match std::fs::read_dir(folder) {
-        Ok(mut entries) => Ok(entries.next().is_some()),
+        Ok(mut entries) => Ok(entries.any(counts)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Tablespaces lie outside the data directory: two clusters of one origin would share them.
-fn spaces(set: Option<&SetDescriptor>, live: &Path, to_end: bool) -> Check {
+/// Tablespaces lie outside the data directory: two clusters of one origin would share them, but for
+/// those that the configuration maps elsewhere.
+fn spaces(
+    set: Option<&SetDescriptor>,
+    live: &Path,
+    destination: &Path,
+    places: &Places,
+    to_end: bool,
+) -> Check {
     let begun = begin("tablespaces", "No tablespace of the old cluster is touched");
     let Some(set) = set else { return begun.could_not_verify("The backup could not be read.") };
-    let looked = set.tablespaces.iter().map(|space| (space, in_use(Path::new(&space.path))));
-    for (space, used) in looked {
-        match used {
-            Ok(false) => continue,
-            Ok(true) => {}
+    let mut filled = Vec::new();
+    for space in &set.tablespaces {
+        let placed = places.spaces.iter().find(|placed| placed.oid == space.oid);
+        let place =
+            placed.map_or_else(|| PathBuf::from(&space.path), |placed| placed.place.clone());
+        let shown = place.display();
+        if place.starts_with(live) || place.starts_with(destination) {
+            return begun.failed(format!(
+                "Tablespace {} would go to {shown}, inside a data directory. Name a folder outside \
+                 by tablespace_mapping in lifeboat.toml.",
+                space.oid
+            ));
+        }
+        match in_use(&place) {
+            Ok(false) => {}
+            Ok(true) => {
+                return begun.failed(format!(
+                    "Tablespace {} would go to {shown}, which is in use. Name another, empty folder \
+                     for {} by tablespace_mapping in lifeboat.toml; or take Option A, which sets the \
+                     old cluster aside first.",
+                    space.oid, space.path
+                ));
+            }
             Err(error) => {
-                return begun
-                    .could_not_verify(format!("{} could not be looked at: {error}.", space.path));
+                return begun.could_not_verify(format!("{shown} could not be looked at: {error}."));
             }
         }
-        return begun.failed(format!(
-            "The backup has a tablespace in {}, which is in use. Option A sets the old cluster \
-             aside first; or rename that folder, where the old cluster is lost.",
-            space.path
-        ));
+        filled.push(format!("{} goes to {shown}", space.oid));
     }
     let has_some = match in_use(&live.join("pg_tblspc")) {
         Ok(found) => found,
@@ -523,7 +637,11 @@ fn spaces(set: Option<&SetDescriptor>, live: &Path, to_end: bool) -> Check {
              backup's own end, or Option A.",
         );
     }
-    begun.verified("Neither the backup nor the replay writes outside the new directory.")
+    if filled.is_empty() {
+        return begun
+            .verified("Neither the backup nor the replay writes outside the new directory.");
+    }
+    begun.verified(format!("Each has an empty folder: tablespace {}.", filled.join(", ")))
 }
 
 /// Whether the log of the backup's own range creates a tablespace where files are. Nothing of the
@@ -564,7 +682,7 @@ pub fn still_writes_nowhere_else(site: &Site, plan: &Plan) -> Result<(), Explana
     let (config, cluster) = (&site.config, &site.cluster);
     let set = descriptor(config, cluster, &plan.base.set);
     let checks = [
-        spaces(set.as_ref(), site.live(), plan.procedure_is_to_end()),
+        spaces(set.as_ref(), site.live(), site.data(), &plan.places, plan.procedure_is_to_end()),
         created(config, cluster, set.as_ref()),
     ];
     match checks.iter().find(|check| !writes_nowhere_else(check)) {
@@ -641,49 +759,116 @@ pub fn identity_of(site: &Site, base: &BaseSummary) -> crate::engine::incident::
     }
 }
 
-/// Removes a new cluster that was given up: the directory that this restore made, as the operator
-/// names it, and the log, spool and socket folder that belong to it. Nothing else.
-///
-/// # Errors
-/// Where that directory is another one than was made, is in use, or could not be removed.
-pub fn discard(site: &Site, plan: &Plan, made: &str, named: &Path) -> Result<(), Explanation> {
-    let Procedure::FullRestore { destination, port } = &plan.procedure else {
-        return Err(refused(String::from("That was no full restore."), ""));
-    };
-    let new = Path::new(destination);
-    let shown = new.display();
-    if super::steps::resolved(named) != super::steps::resolved(new) {
-        return Err(refused(
-            format!("This restore made {shown}, not {}.", named.display()),
-            "Name the directory that it made.",
-        ));
-    }
-    if !new.exists() {
-        return Ok(());
-    }
-    let is_made = super::steps::beside::number(new).is_some_and(|number| number == made);
-    if !is_made || super::steps::resolved(new) == super::steps::resolved(site.live()) {
-        return Err(refused(
-            format!("{shown} is not the directory that this restore made: it was replaced."),
-            "Look at what it is, and remove it yourself where nobody needs it.",
-        ));
-    }
-    let ground = site.beside(new, *port);
-    if ground.running()? {
-        return Err(refused(
-            format!("A server runs in {shown}."),
-            "Put the run back first (U in the screens): that stops it.",
-        ));
-    }
-    ground.clear_spool();
-    // Of a restore that never had a server there is none.
-    let _ = ground.clear_closed();
-    let io = |error: std::io::Error| super::steps::io(&error, "remove", new);
-    std::fs::remove_dir_all(new).map_err(io)?;
-    let _ = std::fs::remove_file(ground.recovery_log());
-    crate::engine::files::sync_parent(new).map_err(io)
-}
-
 fn refused(what: String, next: &str) -> Explanation {
     Explanation::new(Kind::Refused, what, "Nothing was touched.", next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::recovery_point::opened::Space;
+    use crate::engine::runner::plan::PlacedSpace;
+    use jiff::Timestamp;
+
+    fn base(set: &str) -> BaseSummary {
+        BaseSummary {
+            set: set.to_owned(),
+            repository: String::from("near"),
+            started: Timestamp::UNIX_EPOCH,
+            finished: Timestamp::UNIX_EPOCH,
+            start_lsn: Lsn(1),
+            stop_lsn: Lsn(2),
+            timeline: 1,
+            system_identifier: 1,
+            version: 15,
+            size: 1,
+            stored: 1,
+            encrypted: false,
+        }
+    }
+
+    fn judged(base: &BaseSummary, reachable: bool) -> Reach {
+        let wal = begin("wal", "The WAL");
+        Reach {
+            target: Target { point: TargetPoint::EndOfBase, inclusive: true, timeline: None },
+            reachable,
+            checks: vec![if reachable { wal.verified("") } else { wal.failed("It is missing.") }],
+            base: Some(base.clone()),
+            last_kept: None,
+            first_lost: None,
+            lost_commits: None,
+            lost_seconds: None,
+            nearest: Vec::new(),
+            wal_bytes: 0,
+            minimum_settings: Vec::new(),
+            forecast: None,
+            line: Vec::new(),
+            cost: Cost::default(),
+            procedure: Procedure::default(),
+            on_disk: None,
+            alternative: None,
+        }
+    }
+
+    #[test]
+    fn an_older_backup_is_never_taken_without_a_word() {
+        let list = ["set-3", "set-2", "set-1"].map(base);
+        let chosen = |damaged: &[&str], serves: &[&str]| {
+            let damaged: Vec<String> = damaged.iter().map(|set| (*set).to_owned()).collect();
+            newest_that_serves(&list, &damaged, |b| Ok(judged(b, serves.contains(&&*b.set))))
+        };
+        let set = |reach: &Reach| reach.base.as_ref().unwrap().set.clone();
+        let told = |reach: &Reach| {
+            let check = reach.checks.iter().find(|check| check.id == "newer");
+            check.map(|check| check.detail.clone())
+        };
+        let newest = chosen(&[], &["set-3", "set-2"]).unwrap();
+        assert_eq!((set(&newest), told(&newest)), (String::from("set-3"), None));
+        // One that was read and found damaged is not offered again; one that fails is named.
+        let older = chosen(&["set-3"], &["set-3", "set-1"]).unwrap();
+        assert_eq!(set(&older), "set-1");
+        let words = told(&older).unwrap();
+        for word in ["set-3 was read and found damaged", "set-2", "It is missing"] {
+            assert!(words.contains(word), "{word}: {words}");
+        }
+        assert!(older.reachable);
+        let none = chosen(&["set-3"], &[]).unwrap();
+        assert_eq!((set(&none), none.reachable), (String::from("set-2"), false));
+        let all = ["set-3", "set-2", "set-1"];
+        assert!(chosen(&all, &all).unwrap_err().what.contains("set-1 was read"));
+    }
+
+    #[test]
+    fn each_volume_is_asked_for_what_lies_on_it() {
+        let root = tempfile::tempdir().unwrap();
+        let huge = 1 << 60;
+        let space = |size| OpenedSet {
+            tablespaces: vec![Space { oid: 7, place: PathBuf::from("/far"), size }],
+            ..OpenedSet::default()
+        };
+        let placed = |place: PathBuf| Places {
+            spaces: vec![PlacedSpace { oid: 7, place, moved: true }],
+            ..Places::default()
+        };
+        let here = root.path().join("new");
+        let there = PathBuf::from("/dev/shm/lifeboat-not-there");
+        let verdict = |size, total, place: &Path| {
+            on_volumes(&here, total, &space(size), &placed(place.to_owned()))
+        };
+        assert_eq!(verdict(1, 2, &there).0, Verdict::Verified);
+        let (found, words) = verdict(huge, huge, &there);
+        assert_eq!(found, Verdict::Failed);
+        assert!(words.iter().any(|one| one.starts_with("Only") && one.contains("/dev/shm")));
+    }
+
+    #[test]
+    fn what_a_recovery_has_kept_is_not_in_the_way() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(!in_use(&root.path().join("none")).unwrap());
+        std::fs::create_dir(root.path().join("lost+found")).unwrap();
+        std::fs::create_dir(root.path().join("PG_15_202209061.damaged.20260101-120000")).unwrap();
+        assert!(!in_use(root.path()).unwrap());
+        std::fs::create_dir(root.path().join("PG_15_202209061")).unwrap();
+        assert!(in_use(root.path()).unwrap());
+    }
 }

@@ -1,8 +1,8 @@
 //! The plan of the runbook's Option B: a new cluster beside the old one, checked, then swapped in
 //! or discarded. Owns the order of its steps and what each touches; makes a value and does nothing.
 
-use super::places::BackupSpace;
-use super::plan::{beside, chosen, configuration_found, no_base, sealed, words};
+use super::places::{self, BackupSpace};
+use super::plan::{beside, chosen, configuration_found, fills, no_base, sealed, words};
 use super::rights;
 use crate::engine::config::Cluster;
 use crate::engine::copies::Availability;
@@ -58,10 +58,12 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
     let live = &ground.cluster.data_directory;
     configuration_found(ground.cluster)?;
     let footing = rights::check(ground.cluster)?;
+    let places = places_of(ground.cluster, &ground.spaces, ground.now);
+    rights::require_places(ground.cluster, &places)?;
     let failed = failed_of(live, ground.now);
     let rescue = beside(live, "rescued-wal", ground.now);
     let (failed, rescue, footing) = (&failed, &rescue, &footing);
-    let draft = Draft { ground: &ground, reach, failed, rescue, footing };
+    let draft = Draft { ground: &ground, reach, places: &places, failed, rescue, footing };
     let to_end = reach.target.point == TargetPoint::EndOfArchive;
     let steps = ORDER
         .iter()
@@ -91,7 +93,7 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
         aside: failed.display().to_string(),
         rescue: rescue.display().to_string(),
         repositories: ground.available.open.clone(),
-        places: Places::default(),
+        places: places.clone(),
         ends_at: None,
         replay_until: reach.last_kept.as_ref().map(|commit| commit.end_lsn),
         minimum_settings: reach.minimum_settings.clone(),
@@ -101,6 +103,21 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
         steps,
         hash: String::new(),
     })
+}
+
+/// Where the new cluster's parts go that lie outside its directory: the tablespaces as the
+/// configuration maps them, and the WAL to the volume that the old cluster has it on, in a folder of
+/// its own.
+#[must_use]
+pub fn places_of(cluster: &Cluster, backup: &[BackupSpace], now: Timestamp) -> Places {
+    // A directory that cannot be looked at tells of no volume.
+    let live = places::live::look(&cluster.data_directory).ok();
+    let wal = live.and_then(|live| Some((live.wal?, live.wal_is_mount)));
+    Places {
+        spaces: places::placed(backup, &cluster.tablespace_mapping),
+        wal: wal.map(|(wal, is_mount)| places::fresh_wal(&wal, &places::stamp(now), is_mount)),
+        ..Places::default()
+    }
 }
 
 /// Where the old directory goes: the runbook's `.failed`, with the moment where that is taken.
@@ -115,6 +132,7 @@ pub fn failed_of(live: &Path, now: Timestamp) -> PathBuf {
 struct Draft<'a> {
     ground: &'a Ground<'a>,
     reach: &'a Reach,
+    places: &'a Places,
     failed: &'a Path,
     rescue: &'a Path,
     footing: &'a rights::Ground,
@@ -142,7 +160,7 @@ impl Draft<'_> {
             "rescue-wal" => vec![format!("writes copies to {}", self.rescue.display())],
             "restore-base" => {
                 let source = self.ground.source.iter().map(ToString::to_string);
-                source.chain([format!("fills the new, empty {new}")]).collect()
+                source.chain(fills(Path::new(new), self.places, "")).collect()
             }
             "configure-recovery" => {
                 let mut all = vec![format!(

@@ -9,12 +9,12 @@ use crate::engine::config::{Cluster, Control};
 use crate::engine::copies::Availability;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{BaseSummary, Forecast, Reach, Source};
+use crate::engine::incident::facts::{Forecast, Reach, Source};
 use crate::engine::postgres::layout::{self, DebianCluster};
-use crate::engine::recovery_point::reach::needed_space;
 use crate::engine::runbook::{Runbook, StepText};
 use crate::engine::runner::plan::{Cancel, Places, Plan, PlanStep};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The steps of Option A in their order. The ids are stable: the journal and reports use them.
@@ -52,10 +52,12 @@ pub fn make(ground: Ground<'_>) -> Result<Plan, Explanation> {
         )));
     }
     let footing = &rights::check(cluster)?;
+    // Decided by the proof, which told of it and counted the room for it.
+    let elsewhere = reach.alternative.clone();
     let (places, aside) = if lost {
-        (Places::default(), beside(&cluster.data_directory, "damaged", now))
+        of_lost(&cluster.data_directory, &spaces, &cluster.tablespace_mapping, elsewhere, now)
     } else {
-        kept(cluster, &base, &spaces, now)?
+        kept(cluster, &spaces, elsewhere, now)?
     };
     rights::require_places(cluster, &places)?;
     // Beside the data directory and not in the incident's folder: the server must get at it.
@@ -144,17 +146,34 @@ fn keeper(control: &Control) -> Option<String> {
 /// What of the cluster lies where and goes where, and where the damaged directory is kept.
 fn kept(
     cluster: &Cluster,
-    base: &BaseSummary,
     backup: &[BackupSpace],
+    elsewhere: Option<PathBuf>,
     now: Timestamp,
 ) -> Result<(Places, PathBuf), Explanation> {
     let live = places::live::look(&cluster.data_directory).map_err(|e| e.explanation())?;
     places::live::require_unshared(&live).map_err(|e| e.explanation())?;
-    let elsewhere = places::alternative(cluster, needed_space(base.size));
     let mut places = places::choose(&live, backup, &cluster.tablespace_mapping, elsewhere, now);
     places.reuse = cluster.delta_restore;
     let aside = aside_of(&live, &places, now);
     Ok((places, aside))
+}
+
+/// The same of a cluster whose directory tells nothing: nothing of it is known that would have to be
+/// kept but the directory, and its backup's tablespaces go where the configuration says. Folders of
+/// theirs that survived are never taken: the proof fails where one would be filled.
+fn of_lost(
+    data: &Path,
+    backup: &[BackupSpace],
+    mapping: &BTreeMap<PathBuf, PathBuf>,
+    alternative: Option<PathBuf>,
+    now: Timestamp,
+) -> (Places, PathBuf) {
+    let aside = match alternative {
+        Some(_) => data.to_owned(),
+        None => beside(data, "damaged", now),
+    };
+    let spaces = places::placed(backup, mapping);
+    (Places { spaces, alternative, ..Places::default() }, aside)
 }
 
 /// Where the damaged cluster is kept: beside itself, with the moment in UTC in its name; inside
@@ -262,9 +281,14 @@ impl Draft<'_> {
             }
             "rescue-wal" => vec![format!("writes copies to {}", self.rescue.display())],
             "stop-server" => vec![format!("server on {damaged}: stopped, sessions end")],
-            "move-aside" if self.lost => {
-                vec![format!("what is left of {damaged}, if anything, becomes {aside}")]
-            }
+            "move-aside" if self.lost => vec![match &self.places.alternative {
+                Some(other) => format!(
+                    "what is left of {damaged}, if anything, stays where it is: its volume cannot \
+                     hold the restore. {} is recovered into",
+                    other.display()
+                ),
+                None => format!("what is left of {damaged}, if anything, becomes {aside}"),
+            }],
             "move-aside" => self.keeps(),
             "restore-base" => {
                 let link =
@@ -451,5 +475,27 @@ fn cancel(id: &str) -> Cancel {
         }
         "promote" => Cancel::No(String::from("a promotion cannot be taken back")),
         _ => Cancel::No(String::from("the database has been promoted already")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_clusters_tablespaces_go_where_they_are_mapped() {
+        let now = "2026-01-01T12:00:00Z".parse().unwrap();
+        let data = Path::new("/srv/pg/main");
+        let backup = [BackupSpace { oid: 16400, location: PathBuf::from("/far") }];
+        let mapping = BTreeMap::from([(PathBuf::from("/far"), PathBuf::from("/new"))]);
+        let (places, aside) = of_lost(data, &backup, &mapping, None, now);
+        assert_eq!(places.spaces[0].place, Path::new("/new"));
+        assert!(places.spaces[0].moved && places.kept.is_empty() && places.alternative.is_none());
+        assert_eq!(aside, Path::new("/srv/pg/main.damaged.20260101-120000"));
+        // The proof named another directory: what is left of the lost one stays where it is.
+        let other = PathBuf::from("/mnt/recovery");
+        let (places, aside) = of_lost(data, &backup, &mapping, Some(other.clone()), now);
+        assert_eq!(places.alternative, Some(other));
+        assert_eq!(aside, data);
     }
 }

@@ -64,9 +64,14 @@ pub struct Ground {
 pub fn check(cluster: &Cluster) -> Result<Ground, Explanation> {
     let data = &cluster.data_directory;
     require_owner(cluster)?;
-    // What a lost directory was is known from the backups alone; its steps say what they lack.
+    // What a lost directory was is known from the backups alone; who fills its place and starts it
+    // is known now.
     if !data.join("PG_VERSION").exists() {
-        return Ok(Ground { config_file: layout::config_file(cluster), ..Ground::default() });
+        let us = Owner::current();
+        let rights = rights_of_lost(cluster, &us);
+        require(cluster, &rights, &owner_of_lost(data).unwrap_or(us))?;
+        let config_file = layout::config_file(cluster);
+        return Ok(Ground { config_file, unverified: unverified(rights) });
     }
     let owner = discovery::owner(data).map_err(|e| e.explanation())?;
     let rights = rights(cluster, &Owner::current(), &owner);
@@ -78,11 +83,46 @@ pub fn check(cluster: &Cluster) -> Result<Ground, Explanation> {
     if let Some(outweighed) = control::outweighed(driver.as_ref(), &closed) {
         return Err(outweighed.explanation());
     }
-    let unverified = rights.into_iter().filter_map(|right| match right.finding {
+    Ok(Ground { config_file, unverified: unverified(rights) })
+}
+
+fn unverified(rights: Vec<Right>) -> Vec<(&'static str, String)> {
+    let each = rights.into_iter().filter_map(|right| match right.finding {
         Finding::CouldNotVerify(why) => Some((right.step, why)),
         Finding::Lacking(_) => None,
     });
-    Ok(Ground { config_file, unverified: unverified.collect() })
+    each.collect()
+}
+
+/// Whose the folder around a lost directory is, or the next one above that is there: most likely
+/// the server's user.
+fn owner_of_lost(data: &Path) -> Option<Owner> {
+    data.ancestors().skip(1).find(|folder| folder.exists()).and_then(|f| discovery::owner(f).ok())
+}
+
+/// The rights that are no matter of course for `us` where the data directory is lost: its place has
+/// to be filled, and its driver has to be asked.
+fn rights_of_lost(cluster: &Cluster, us: &Owner) -> Vec<Right> {
+    let mut all = Vec::new();
+    let data = &cluster.data_directory;
+    if us.uid != 0
+        && let Some(there) = data.ancestors().skip(1).find(|folder| folder.exists())
+        && access(there, Access::WRITE_OK | Access::EXEC_OK).is_err()
+    {
+        let why = format!("{us} cannot write to {}", there.display());
+        all.extend(["move-aside", "restore-base"].map(|step| lacking(step, &why)));
+    }
+    match control::calls(cluster) {
+        Ok(calls) => all.extend(of_calls(&calls, us)),
+        Err(error) => {
+            let why = format!("what its control driver will run cannot be told: {error}");
+            let steps = steps_of(Purpose::Look)
+                .iter()
+                .map(|step| Right { step, finding: Finding::CouldNotVerify(why.clone()) });
+            all.extend(steps);
+        }
+    }
+    all
 }
 
 /// Refuses whoever is neither root nor the owner of the data directory. Such a user cannot even look
@@ -197,6 +237,7 @@ fn steps_of(purpose: Purpose) -> &'static [&'static str] {
         Purpose::Look => &["stop-server", "start-recovery", "open"],
         Purpose::Stop => &["stop-server", "open"],
         Purpose::Start => &["start-recovery", "open"],
+        Purpose::Promote => &["promote"],
     }
 }
 
@@ -222,7 +263,7 @@ fn of_calls(calls: &[Call], us: &Owner) -> Vec<Right> {
 
 /// None where there is no driver: making it again says why not.
 fn calls(cluster: &Cluster) -> Vec<Call> {
-    control::driver(cluster).map(|driver| driver.calls()).unwrap_or_default()
+    control::calls(cluster).unwrap_or_default()
 }
 
 /// Why it is no matter of course that `us` may run it.
@@ -391,6 +432,51 @@ mod tests {
         let found = of_calls(&shell, &user(70));
         assert!(found.iter().all(|right| matches!(right.finding, Finding::CouldNotVerify(_))));
         assert_eq!(found.len(), 2);
+    }
+
+    fn own(stop: &[&str], promote: &[&str]) -> Control {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let commands = crate::engine::config::Commands {
+            start: words(&["/bin/true"]),
+            stop: words(stop),
+            promote: Some(words(promote)),
+            ..crate::engine::config::Commands::default()
+        };
+        Control::Command(Box::new(commands))
+    }
+
+    #[test]
+    fn a_lost_directory_is_no_reason_to_ask_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let steps = |control: Control| -> Vec<(&str, bool)> {
+            let lost = cluster(&folder.path().join("gone/data"), control);
+            let found = rights_of_lost(&lost, &user(70));
+            let each = found.iter().map(|r| (r.step, matches!(r.finding, Finding::Lacking(_))));
+            each.collect()
+        };
+        let found = steps(own(&["/nowhere/stop"], &["/bin/true"]));
+        assert_eq!(found, [("stop-server", true), ("open", true)]);
+        let found = steps(own(&["/bin/true"], &["/nowhere/promote"]));
+        assert_eq!(found, [("promote", true)], "a promotion is a call too");
+        // A driver of which nothing can be told is a doubt, and no pass.
+        let debian = Control::PgCtlcluster {
+            version: 15,
+            cluster: String::from("none-of-that-name"),
+            bin_directory: None,
+        };
+        let found = steps(debian);
+        assert_eq!(found, [("stop-server", false), ("start-recovery", false), ("open", false)]);
+        if nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let closed = folder.path().join("closed");
+        std::fs::create_dir(&closed).unwrap();
+        std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o500))
+            .unwrap();
+        let lost = cluster(&closed.join("data"), own(&["/bin/true"], &["/bin/true"]));
+        let found = rights_of_lost(&lost, &Owner::current());
+        let steps: Vec<&str> = found.iter().map(|right| right.step).collect();
+        assert_eq!(steps, ["move-aside", "restore-base"]);
     }
 
     #[test]

@@ -231,6 +231,7 @@ mod tests {
             line: vec![(1, Lsn(0))],
             cost: Default::default(),
             procedure: Default::default(),
+            alternative: None,
             on_disk: Some(OnDisk {
                 directory: String::from("/srv/pg/main"),
                 unchanged: 750,

@@ -158,7 +158,12 @@ fn merge_list(
             }
             Some(at) => {
                 if let Some(Value::Table(table)) = base.get_mut(at) {
-                    merge_table(table, entry);
+                    // A scenario that is told whole has no RPO where it names none.
+                    if name == "scenarios" && is_whole(name, &entry) {
+                        *table = entry;
+                    } else {
+                        merge_table(table, entry);
+                    }
                 }
             }
             None if omit => {
@@ -174,6 +179,12 @@ fn merge_list(
         seen.push(id);
     }
     Ok(())
+}
+
+/// Whether an entry says all that one of that list must say.
+fn is_whole(name: &str, entry: &Table) -> bool {
+    let known = LISTS.iter().find(|(list, _, _)| *list == name);
+    known.is_some_and(|(_, _, required)| required.iter().all(|key| entry.contains_key(*key)))
 }
 
 /// Judges the merged table and gives the typed value. The text says which entry is wrong.

@@ -170,6 +170,7 @@ fn act(core: &Arc<Core>, actor: &Actor, command: Command) -> Result<(), Explanat
         }
         Command::PassGate { plan_hash, .. } => Event::GatePassed { plan_hash },
         Command::Sign(sign) => Event::ChecklistSigned(sign),
+        Command::RecordSalvage(done) => Event::SalvagedByCommand(*done),
         Command::SignWith { sign, .. } => {
             let item = sign.item.clone();
             core.append(state, actor, Event::ChecklistSigned(sign))?;

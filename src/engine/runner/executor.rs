@@ -2,23 +2,23 @@
 //! begin, end, wait and are looked at again after a crash. Never runs anything that the gate did
 //! not confirm, and nothing at all by itself when a runner takes an incident over.
 
+mod context;
+mod look;
+
 use super::core::{Core, State, panicked};
 use super::failpoint;
 use super::guard::{self, confirmed_plan, is_touched, refusal};
 use super::peer;
-use super::plan::{Cancel, Plan};
-use super::protocol::Progress;
+use super::plan::Plan;
 use super::step::{Outcome, Standing, Step, StepContext};
-use super::work::Asking;
 use crate::engine::explain::{Explanation, Kind};
+use crate::engine::incident::Event;
 use crate::engine::incident::approval;
-use crate::engine::incident::care::{Care, Held};
-use crate::engine::incident::facts::{Check, Try};
 use crate::engine::incident::model::{RunStatus, StepStatus};
-use crate::engine::incident::parts::{PartsDone, PartsLook};
 use crate::engine::incident::trouble::Trouble;
-use crate::engine::incident::{Event, Incident};
+use context::Context;
 use jiff::Timestamp;
+use look::look;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -307,76 +307,6 @@ fn undo(core: &Arc<Core>) -> Result<(), Explanation> {
     core.record(&mut state, Event::UndoFinished)
 }
 
-/// What the runner before left: a running step is probed, a question asked again.
-fn look(core: &Arc<Core>) -> Result<(), Explanation> {
-    let incident = core.incident();
-    let running = incident.steps.iter().find(|step| step.status == StepStatus::Running);
-    let held = incident.steps.iter().find(|step| step.status == StepStatus::Held);
-    let finding = running.map(|step| (step.id.clone(), find(core, &step.id)));
-    let mut state = core.lock();
-    if let Some((step, finding)) = finding {
-        return interrupted(core, &mut state, step, finding);
-    }
-    if let Some(held) = held {
-        let step = held.id.clone();
-        if let Some(question) = held.question.clone() {
-            state.executing = false;
-            return core.record(&mut state, Event::StepHeld { step, question });
-        }
-        // The decision to go on was journalled, its effect was not.
-        core.record(&mut state, Event::StepFinished { step })?;
-    }
-    let next = state.incident.steps.iter().find(|step| step.status != StepStatus::Done);
-    match next.map(|step| (step.id.clone(), step.attempts)) {
-        Some((step, 0)) => interrupted(core, &mut state, step, String::from("It had not begun.")),
-        Some((step, _)) => {
-            // Asked to run again, and killed before it did.
-            drop(state);
-            let finding = find(core, &step);
-            interrupted(core, &mut core.lock(), step, finding)
-        }
-        None => {
-            state.executing = false;
-            core.record(&mut state, Event::RunFinished)
-        }
-    }
-}
-
-/// A cancel that was asked for, before the crash or while looking, takes effect now.
-fn interrupted(
-    core: &Core,
-    state: &mut State,
-    step: String,
-    finding: String,
-) -> Result<(), Explanation> {
-    let cancel = state.incident.cancel_requested;
-    state.executing = false;
-    core.record(state, Event::StepInterrupted { step: step.clone(), finding })?;
-    if cancel {
-        core.record(state, Event::RunCancelled { step: Some(step) })?;
-    }
-    Ok(())
-}
-
-fn find(core: &Arc<Core>, id: &str) -> String {
-    let incident = core.incident();
-    let standing =
-        incident.plan.as_ref().ok_or_else(|| refusal("There is no plan.", "")).and_then(|plan| {
-            let steps = steps(core, plan)?;
-            let step = steps
-                .iter()
-                .find(|step| step.id() == id)
-                .ok_or_else(|| refusal("This version does not know the step.", ""))?;
-            guarded(id, || step.probe(&Context::new(core, plan, id)))
-        });
-    match standing {
-        Ok(Standing::NotStarted) => String::from("Nothing of it has happened yet."),
-        Ok(Standing::Partial(found)) => format!("Part of it has happened: {found}"),
-        Ok(Standing::Done(found)) => format!("It is done: {found}"),
-        Err(error) => format!("It could not be told how far it came: {error}"),
-    }
-}
-
 /// The plan's steps, exactly as the plan lists them.
 fn steps(core: &Arc<Core>, plan: &Plan) -> Result<Steps, Explanation> {
     let steps = guarded("the plan", || core.work.steps_of(plan, &core.incident()))?;
@@ -394,114 +324,4 @@ fn steps(core: &Arc<Core>, plan: &Plan) -> Result<Steps, Explanation> {
 
 fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T, Explanation>) -> Result<T, Explanation> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(panicked(what, &*payload)))
-}
-
-fn count_loss(core: &Core, plan: &Plan, step: &str) {
-    let asking = Asking { report: &|_| {}, cancelled: &|| core.is_stopping() };
-    let counted = guarded("counting what is given up", || {
-        core.work.reach_at_rest(&core.incident(), plan, &asking)
-    });
-    let event = match counted {
-        Ok(reach) => Event::LossCounted(reach.into()),
-        Err(error) => Event::StepNoted {
-            step: step.to_owned(),
-            name: String::from("loss_not_counted"),
-            text: format!(
-                "What is given up could not be counted with the server stopped, it may be more \
-                 than said: {}",
-                error.what
-            ),
-        },
-    };
-    let mut state = core.lock();
-    // Meanwhile another point may have been chosen, or the incident closed.
-    let same = state.incident.plan.as_ref().is_some_and(|now| now.hash == plan.hash);
-    if same && state.incident.clocks.closed.is_none() && !core.is_stopping() {
-        // Where the journal cannot be written, whatever comes next says so.
-        let _ = core.record(&mut state, event);
-    }
-}
-
-struct Context<'a> {
-    core: &'a Arc<Core>,
-    plan: &'a Plan,
-    step: &'a str,
-    can_cancel: bool,
-}
-
-impl<'a> Context<'a> {
-    fn new(core: &'a Arc<Core>, plan: &'a Plan, step: &'a str) -> Self {
-        let can_cancel = plan.step(step).is_some_and(|step| !matches!(step.cancel, Cancel::No(_)));
-        Self { core, plan, step, can_cancel }
-    }
-
-    fn undoing(core: &'a Arc<Core>, plan: &'a Plan, step: &'a str) -> Self {
-        Self { core, plan, step, can_cancel: false }
-    }
-}
-
-impl StepContext for Context<'_> {
-    fn plan(&self) -> &Plan {
-        self.plan
-    }
-
-    fn note(&self, name: &str, text: &str) -> Result<(), Explanation> {
-        let event = Event::StepNoted {
-            step: self.step.to_owned(),
-            name: name.to_owned(),
-            text: text.to_owned(),
-        };
-        self.core.record(&mut self.core.lock(), event)
-    }
-
-    fn noted(&self, name: &str) -> Option<String> {
-        self.core.lock().incident.noted(name).map(str::to_owned)
-    }
-
-    fn progress(&self, progress: Progress) {
-        self.core.progress.send_replace(Some(progress));
-    }
-
-    fn cancelled(&self) -> bool {
-        self.can_cancel && (self.core.is_cancelled() || self.core.is_stopping())
-    }
-
-    fn count_loss(&self) {
-        let (core, plan, step) = (Arc::clone(self.core), self.plan.clone(), self.step.to_owned());
-        // A long log takes longer to read than a person to decide.
-        std::thread::spawn(move || count_loss(&core, &plan, &step));
-    }
-
-    fn tried(&self, tried: Try) -> Result<(), Explanation> {
-        self.core.record(&mut self.core.lock(), Event::TargetTried(tried))
-    }
-
-    fn validated(&self, checks: &[Check]) -> Result<(), Explanation> {
-        let event = Event::ValidationRun { checks: checks.to_vec() };
-        self.core.record(&mut self.core.lock(), event)
-    }
-
-    fn held(&self, held: &Held) -> Result<(), Explanation> {
-        self.core.record(&mut self.core.lock(), Event::ServiceHeld(held.clone()))
-    }
-
-    fn cared(&self, care: Care) -> Result<(), Explanation> {
-        self.core.record(&mut self.core.lock(), Event::CareDone(care))
-    }
-
-    fn parts_seen(&self, look: PartsLook) -> Result<(), Explanation> {
-        self.core.record(&mut self.core.lock(), Event::PartsSeen(look))
-    }
-
-    fn parts_carried(&self, done: PartsDone) -> Result<(), Explanation> {
-        self.core.record(&mut self.core.lock(), Event::PartsCarried(done))
-    }
-
-    fn incident(&self) -> Incident {
-        self.core.incident()
-    }
-
-    fn runtime(&self) -> &tokio::runtime::Handle {
-        &self.core.runtime
-    }
 }

@@ -211,8 +211,10 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
         if same { Ok(()) } else { Err(overtaken()) }
     };
     match command {
-        Command::ProbeServer => record(Event::ServerProbed(work.probe_server()), &always),
-        Command::RunProbes => record(Event::ProbesRun { checks: work.run_probes()? }, &always),
+        Command::ProbeServer => record(Event::ServerProbed(work.probe_server(&incident)), &always),
+        Command::RunProbes => {
+            record(Event::ProbesRun { checks: work.run_probes(&incident)? }, &always)
+        }
         Command::Survey => {
             let survey = work.survey(&incident, &asking)?;
             core.survey.send_replace(Some(Arc::new(survey)));

@@ -9,6 +9,7 @@ use crate::engine::incident::facts::{
 };
 use crate::engine::incident::parts::{Part, PartsChoice};
 use crate::engine::incident::past::Window;
+use crate::engine::incident::salvage::ByCommand;
 use crate::engine::parts::compare::Difference;
 use crate::engine::postgres::Lsn;
 use crate::engine::signature::Signed;
@@ -103,6 +104,9 @@ pub enum Command {
     /// After a recovery: makes the plan by which what was written after its point is brought back from
     /// the directory that it kept.
     PlanSalvage,
+    /// What the command line has brought back from the directory that the recovery kept, once it is
+    /// committed.
+    RecordSalvage(Box<ByCommand>),
     /// For the prerequisites that people answer.
     AnswerPrerequisite {
         prerequisite: Prerequisite,
@@ -277,6 +281,7 @@ impl Command {
             | Self::Validate
             | Self::Sign(_)
             | Self::SignWith { .. }
+            | Self::RecordSalvage(_)
             | Self::Assign { .. }
             | Self::Prove { .. }
             | Self::Remind
@@ -396,6 +401,7 @@ pub enum Unit {
     Bytes,
     Files,
     Segments,
+    Rows,
     Checks,
     /// No count; only time passes.
     Time,

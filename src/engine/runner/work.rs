@@ -53,14 +53,14 @@ pub enum Proof {
 
 /// The work behind the runner's commands, for one incident's cluster.
 pub trait Work: Send + Sync {
-    /// Never fails: what could not be learnt is said in the probe.
-    fn probe_server(&self) -> ServerProbe;
+    /// At the port that the server has now. Never fails: what could not be learnt is said in the probe.
+    fn probe_server(&self, incident: &Incident) -> ServerProbe;
 
     /// The cluster's own integrity probes.
     ///
     /// # Errors
     /// Only where not even a verdict could be made.
-    fn run_probes(&self) -> Result<Vec<Check>, Explanation>;
+    fn run_probes(&self, incident: &Incident) -> Result<Vec<Check>, Explanation>;
 
     /// Reads repository, archive and server anew.
     ///

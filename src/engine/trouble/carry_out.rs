@@ -1,9 +1,10 @@
 //! Cures carried out, each exactly as it was proposed. Looks again first; deletes nothing; says
 //! what it did. What lasts beyond one start is given back as an adjustment for the journal.
 
-use super::machine::{Machine, free, is_free, is_free_in, strangers};
+use super::machine::{Machine, free, is_free, is_free_in, strangers, used};
 use super::{
-    FETCH_ELSEWHERE, FREE_PORT, Ground, OTHER_PORT, TELL_AGAIN, WITHOUT_LIBRARY, World, repository,
+    FETCH_ELSEWHERE, FREE_PORT, GO_ON, Ground, OTHER_PORT, TELL_AGAIN, WITHOUT_LIBRARY, World, key,
+    repository,
 };
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
@@ -41,7 +42,7 @@ pub fn carry_out(machine: &Machine<'_>, cure: &Cure) -> Result<Cured, Explanatio
     match cure.id.as_str() {
         "raise-settings" => raise(cure),
         FETCH_ELSEWHERE => fetch_elsewhere(machine, cure),
-        "go-on" => Ok(done("It was seen that the file can be had")),
+        GO_ON => Ok(done("It was seen that the file can be had")),
         "own-files" => own_files(site, plan, cure),
         "set-pid-file-aside" => set_pid_file_aside(machine),
         FREE_PORT => free_port(cure),
@@ -59,6 +60,7 @@ pub fn carry_out(machine: &Machine<'_>, cure: &Cure) -> Result<Cured, Explanatio
         }),
         repository::WAIT => wait_for_repository(machine),
         repository::WITHOUT => without_repository(machine, cure),
+        LOOK_AGAIN if cure.with.first().is_some_and(|with| with == key::TRIED) => try_key(machine),
         LOOK_AGAIN => look_again(site, cure),
         _ => Err(guard::refusal(
             format!("This version of Lifeboat does not know the cure \"{}\".", cure.id),
@@ -133,8 +135,9 @@ fn fetch_elsewhere(machine: &Machine<'_>, cure: &Cure) -> Result<Cured, Explanat
 
 fn own_files(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
     let (uid, gid) = site.owner(plan)?;
+    let used = used(site.data(), plan);
     // Named then, and strange still: nothing else is touched.
-    let strange: Vec<PathBuf> = strangers(site.data(), uid).into_iter().map(|s| s.path).collect();
+    let strange: Vec<PathBuf> = strangers(&used, uid).into_iter().map(|s| s.path).collect();
     let mut mended = 0;
     for path in cure.with.iter().map(PathBuf::from).filter(|path| strange.contains(path)) {
         let failed = |e: std::io::Error| crate::engine::restore::steps::io(&e, "mend", &path);
@@ -149,7 +152,7 @@ fn own_files(site: &Site, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation
         }
         mended += 1;
     }
-    if let Some(left) = strangers(site.data(), uid).first() {
+    if let Some(left) = strangers(&used, uid).first() {
         return Err(Explanation::new(
             Kind::Storage,
             format!("{mended} files were mended, and {} {}.", left.path.display(), left.why),
@@ -265,10 +268,23 @@ fn without_repository(machine: &Machine<'_>, cure: &Cure) -> Result<Cured, Expla
     Ok(Cured { adjusted, ..done(format!("This recovery goes on without {}", names.join(" and "))) })
 }
 
+/// What people have mended is tried before anything goes on.
+fn try_key(machine: &Machine<'_>) -> Result<Cured, Explanation> {
+    match machine.keys_denied().first() {
+        None => Ok(done("The key was tried and opens the backups")),
+        Some((at, why)) => Err(Explanation::new(
+            Kind::Config,
+            format!("The key still does not open ({at}): {why}"),
+            "What was copied and replayed is kept.",
+            "Mend the key and accept this again.",
+        )),
+    }
+}
+
 fn look_again(site: &Site, cure: &Cure) -> Result<Cured, Explanation> {
     // Made room: only that is counted here; everything else the step itself looks at.
     let before: Option<u64> = cure.with.first().and_then(|free| free.parse().ok());
-    let now = free(site.data());
+    let now = free(cure.with.get(1).map_or(site.data(), Path::new));
     if let (Some(before), Some(now)) = (before, now)
         && now <= before
     {
@@ -335,10 +351,11 @@ pub fn stop_at_gap(
     Ok(Cured { moved: Some((reach, moved)), ..done(text) })
 }
 
-/// The plan with the same point from another base backup. What was restored is set aside.
+/// The plan with the same point from another base backup than any that this run has begun with. What
+/// was restored is set aside.
 ///
 /// # Errors
-/// Where no other base backup reaches the point.
+/// Where none is left, or none of the others reaches the point.
 pub fn other_base(
     machine: &Machine<'_>,
     landscape: Landscape,
@@ -347,11 +364,13 @@ pub fn other_base(
     let (site, plan) = (machine.site(), machine.plan());
     site.confirm_place(plan)?;
     permitted(machine, cure)?;
-    let landscape = landscape.without(&plan.base.set);
+    let failed = given_up(&site.adjusted, plan);
+    let landscape = failed.iter().fold(landscape, |known, set| known.without(set));
     let proven = match plan.procedure {
         Procedure::FullRestore { .. } => {
-            full::from_another(site, plan, &|target| reach(&landscape, target))?
+            full::from_another(site, plan, &failed, &|target| reach(&landscape, target))?
         }
+        _ if landscape.survey().bases.is_empty() => return Err(full::none_left(&failed)),
         _ => of_plan(reach(&landscape, &plan.target)?, plan),
     };
     let base = proven.base.clone().filter(|_| good(&proven));
@@ -364,7 +383,16 @@ pub fn other_base(
     let moved = moved.seal().map_err(no_hash)?;
     let text = site.begin_anew(plan)?;
     let text = format!("The copy begins again from {}; {text}", moved.base.set);
-    Ok(Cured { moved: Some((proven, moved)), ..done(text) })
+    // The next one to be given up must not lead back here.
+    let adjusted = Adjustments { without_bases: failed, ..Adjustments::default() };
+    Ok(Cured { adjusted, moved: Some((proven, moved)), ..done(text) })
+}
+
+/// The base backups that failed in this run, the plan's last.
+pub(super) fn given_up(adjusted: &Adjustments, plan: &Plan) -> Vec<String> {
+    let own = &plan.base.set;
+    let earlier = adjusted.without_bases.iter().filter(|set| *set != own);
+    earlier.chain([own]).cloned().collect()
 }
 
 /// The plan with the nearest later point, or with the same one on the base backup's own timeline.

@@ -1,14 +1,16 @@
 //! The machine that a recovery runs on, as the families ask for it. Only looks; a question that
 //! another machine has to answer has a limit.
 
+use super::carry_out::given_up;
+use super::key;
 use super::pid_file;
 use super::scene::{Ground, Scene, Stranger, Whereabouts, World};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::TargetPoint;
 use crate::engine::postgres::control::last_lines;
 use crate::engine::postgres::{Lsn, control_file};
-use crate::engine::repository::Repository;
-use crate::engine::restore::steps::Site;
+use crate::engine::repository::{Repository, RepositoryError};
+use crate::engine::restore::steps::{Site, rehearse_fetch};
 use crate::engine::runner::plan::Plan;
 use crate::engine::wal::{Segment, identity};
 use std::fs;
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// The repositories are asked no longer together.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Who is told of beside the repositories where a key does not open.
+const SERVERS_USER: &str = "as the server's user";
 /// Files that a cure names at most.
 const MOST: usize = 500;
 /// Log lines that are looked at.
@@ -124,8 +128,18 @@ impl World for Machine<'_> {
         self.site.data().to_owned()
     }
 
-    fn free(&self) -> Option<u64> {
-        free(self.site.data())
+    fn free(&self, place: &Path) -> Option<u64> {
+        free(place)
+    }
+
+    fn is_elsewhere(&self, place: &Path) -> bool {
+        let data = self.site.data();
+        let places = &self.plan.places;
+        let spaces = places.spaces.iter().map(|space| &*space.place);
+        let filled = spaces.chain(places.wal.as_deref()).chain([data]);
+        // A message may name a program, too.
+        filled.into_iter().any(|folder| place.starts_with(folder))
+            && volume(place).is_some_and(|found| volume(data) != Some(found))
     }
 
     fn could_go(&self) -> Vec<(PathBuf, u64)> {
@@ -140,7 +154,7 @@ impl World for Machine<'_> {
         });
         let mut places: Vec<(PathBuf, [String; 3])> = places.collect();
         places.dedup();
-        let volume = ancestor(data).and_then(|near| fs::metadata(near).ok()).map(|m| m.dev());
+        let volume = volume(data);
         let named = |(folder, left): (PathBuf, [String; 3])| {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             let entries = entries.map(|entry| entry.path());
@@ -171,7 +185,7 @@ impl World for Machine<'_> {
 
     fn strangers(&self) -> Vec<Stranger> {
         let Ok((uid, _)) = self.site.owner(self.plan) else { return Vec::new() };
-        strangers(self.site.data(), uid)
+        strangers(&used(self.site.data(), self.plan), uid)
     }
 
     fn may_give(&self) -> bool {
@@ -238,6 +252,29 @@ impl World for Machine<'_> {
         self.plan.base.set.clone()
     }
 
+    fn failed_bases(&self) -> Vec<String> {
+        given_up(&self.site.adjusted, self.plan)
+    }
+
+    fn other_bases(&self) -> Option<Vec<String>> {
+        let failed = self.failed_bases();
+        let (mut found, mut silent) = (Vec::new(), false);
+        for (_, answer) in
+            self.ask_all(|repository| repository.bases().map_err(|e| e.explanation()))
+        {
+            let Ok((bases, unreadable)) = answer else {
+                silent = true;
+                continue;
+            };
+            silent |= !unreadable.is_empty();
+            found.extend(bases.into_iter().map(|base| base.set));
+        }
+        found.retain(|set| !failed.contains(set));
+        found.sort_unstable();
+        found.dedup();
+        (!found.is_empty() || !silent).then_some(found)
+    }
+
     fn pid_file_is_stale(&self) -> Result<String, String> {
         let folder = self.socket_folder().map_err(|e| e.what)?;
         pid_file::stale(self.site.data(), &folder)
@@ -272,6 +309,29 @@ impl World for Machine<'_> {
         self.site.asked(self.plan).into_iter().cloned().collect()
     }
 
+    fn keys_denied(&self) -> Vec<(String, String)> {
+        let set = self.plan.base.set.clone();
+        let opened = self.ask_all(move |repository| match repository.read_set(&set) {
+            Ok(_) | Err(RepositoryError::NoSuchSet(_) | RepositoryError::BadName { .. }) => Ok(()),
+            Err(error) => Err(error.explanation()),
+        });
+        let asked = self.repositories_asked();
+        let mut denied: Vec<(String, String)> = opened
+            .into_iter()
+            .filter(|(name, _)| asked.contains(name))
+            .filter_map(|(name, answer)| Some((name, answer.err()?.what)))
+            .filter(|(_, why)| key::tells(why))
+            .collect();
+        // What this process may read, the server's user perhaps may not.
+        if denied.is_empty()
+            && let Err(refused) = rehearse_fetch(self.site, self.plan)
+            && key::tells(&refused.what)
+        {
+            denied.push((String::from(SERVERS_USER), refused.what));
+        }
+        denied
+    }
+
     fn repositories_away(&self) -> Vec<(String, String)> {
         let answers = self.ask_all(|_| Ok(true));
         answers.into_iter().filter_map(|(name, answer)| Some((name, answer.err()?.what))).collect()
@@ -281,10 +341,10 @@ impl World for Machine<'_> {
 impl Machine<'_> {
     /// Asks every repository of the cluster side by side; one that does not answer in time counts
     /// as away.
-    fn ask_all(
+    fn ask_all<T: Send + 'static>(
         &self,
-        ask: impl Fn(&Repository) -> Result<bool, Explanation> + Clone + Send + 'static,
-    ) -> Vec<(String, Result<bool, Explanation>)>
+        ask: impl Fn(&Repository) -> Result<T, Explanation> + Clone + Send + 'static,
+    ) -> Vec<(String, Result<T, Explanation>)>
     where
         Self: Sized,
     {
@@ -349,6 +409,11 @@ pub(super) fn free(path: &Path) -> Option<u64> {
     Some(volume.f_bavail.saturating_mul(volume.f_frsize))
 }
 
+/// The device that holds the path, or will.
+fn volume(path: &Path) -> Option<u64> {
+    fs::metadata(ancestor(path)?).ok().map(|found| found.dev())
+}
+
 pub(super) fn is_free(port: u16) -> bool {
     std::net::TcpListener::bind(("0.0.0.0", port)).is_ok()
 }
@@ -363,10 +428,28 @@ fn size_of(path: &Path) -> u64 {
     walk(path, &mut |_, _| true).1
 }
 
-/// What the server's user cannot use in its data directory: other owners, modes without the
-/// owner's rights, a directory that is open to others. A symbolic link is not followed.
-pub(super) fn strangers(data: &Path, uid: u32) -> Vec<Stranger> {
+/// The data directory, and the folders elsewhere that the plan has filled for it. Links in it are
+/// not asked: the server's user makes them, and root may mend what is named here.
+pub(super) fn used(data: &Path, plan: &Plan) -> Vec<PathBuf> {
+    let mut folders = vec![data.to_owned()];
+    folders.extend(plan.places.wal.clone());
+    let version = fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default();
+    let own = format!("PG_{}_", version.trim());
+    for space in &plan.places.spaces {
+        let entries = fs::read_dir(&space.place).into_iter().flatten().flatten();
+        // A folder of another major version is another server's.
+        let entries = entries.filter(|one| one.file_name().to_string_lossy().starts_with(&own));
+        folders.extend(entries.map(|entry| entry.path()));
+    }
+    folders
+}
+
+/// What the server's user cannot use in these, the first of which is its data directory: other
+/// owners, modes without the owner's rights, a data directory that is open to others. A symbolic
+/// link is not followed.
+pub(super) fn strangers(folders: &[PathBuf], uid: u32) -> Vec<Stranger> {
     let mut found = Vec::new();
+    let Some(data) = folders.first() else { return found };
     if let Ok(metadata) = fs::metadata(data)
         && metadata.uid() == uid
         && metadata.mode() & 0o027 != 0
@@ -374,12 +457,14 @@ pub(super) fn strangers(data: &Path, uid: u32) -> Vec<Stranger> {
         let why = format!("is open to others (mode {:04o})", metadata.mode() & 0o7777);
         found.push(Stranger { path: data.to_owned(), why });
     }
-    walk(data, &mut |path, metadata| {
-        if let Some(why) = strange(metadata, uid) {
-            found.push(Stranger { path: path.to_owned(), why });
-        }
-        found.len() < MOST
-    });
+    for folder in folders {
+        walk(folder, &mut |path, metadata| {
+            if let Some(why) = strange(metadata, uid) {
+                found.push(Stranger { path: path.to_owned(), why });
+            }
+            found.len() < MOST
+        });
+    }
     found
 }
 
@@ -426,16 +511,17 @@ mod tests {
             fs::write(&path, "x").unwrap();
             fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
         }
+        let here = [data.path().to_owned()];
         let names = |found: &[Stranger]| -> Vec<String> {
             found
                 .iter()
                 .map(|s| s.path.file_name().unwrap().to_string_lossy().into_owned())
                 .collect()
         };
-        assert_eq!(names(&strangers(data.path(), uid)), ["closed"]);
-        assert_eq!(strangers(data.path(), uid + 1).len(), 4, "each belongs to another");
+        assert_eq!(names(&strangers(&here, uid)), ["closed"]);
+        assert_eq!(strangers(&here, uid + 1).len(), 4, "each belongs to another");
         fs::set_permissions(data.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        assert_eq!(strangers(data.path(), uid).len(), 2);
+        assert_eq!(strangers(&here, uid).len(), 2);
     }
 
     #[test]

@@ -12,6 +12,8 @@
 
 mod backup;
 mod carry_out;
+mod errand;
+mod key;
 mod library;
 mod machine;
 mod occupied;
@@ -26,8 +28,9 @@ mod version;
 mod wal;
 
 pub use carry_out::{carry_out, other_base, other_point, stop_at_gap};
+pub use errand::Errand;
 pub use machine::Machine;
-pub use repository::WAIT;
+pub use repository::{WAIT, WITHOUT};
 pub use scene::{Ground, Scene, Stranger, Whereabouts, World};
 
 use crate::engine::explain::Explanation;
@@ -39,6 +42,10 @@ use crate::engine::restore::steps::Site;
 pub const STOP_AT_GAP: &str = "stop-at-gap";
 /// Begins the copy again from another base backup.
 pub const OTHER_BASE: &str = "other-base";
+/// Goes on: what was missing can be had.
+pub const GO_ON: &str = "go-on";
+/// Begins anew on another disk, which people do.
+pub const OTHER_DISK: &str = "other-disk";
 /// Goes to the nearest point that can be reached from here.
 pub const OTHER_POINT: &str = "nearest-point";
 
@@ -56,7 +63,8 @@ const TELL_AGAIN: &str = "tell-again";
 type Rule = fn(&Scene<'_>, &dyn World) -> Option<Trouble>;
 
 /// The families. What is told by clearer signs stands first.
-const TABLE: [Rule; 10] = [
+const TABLE: [Rule; 11] = [
+    key::rule,
     space::rule,
     occupied::rule,
     library::rule,
@@ -74,6 +82,7 @@ const TABLE: [Rule; 10] = [
 #[must_use]
 pub fn recognise(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     let mut found = TABLE.iter().find_map(|rule| rule(scene, world))?;
+    say_where_none_is_left(&mut found, world);
     found.cures.retain(|cure| world.ground().permits(cure));
     if found.cures.is_empty() {
         found.cures.push(by_people(
@@ -84,6 +93,26 @@ pub fn recognise(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
         ));
     }
     Some(found)
+}
+
+/// Another base backup is offered only where there may be one that has not failed yet.
+fn say_where_none_is_left(found: &mut Trouble, world: &dyn World) {
+    let offered = found.cures.iter_mut().find(|cure| cure.id == OTHER_BASE);
+    let Some(offered) = offered.filter(|cure| world.ground().permits(cure)) else { return };
+    if world.other_bases().is_none_or(|left| !left.is_empty()) {
+        return;
+    }
+    *offered = by_people(
+        "no-other-base",
+        "No other base backup is left",
+        format!(
+            "Failed in this plan: {}. The repositories hold no other one. Look for a copy elsewhere, \
+             and name its repository in lifeboat.toml.",
+            world.failed_bases().join(", ")
+        ),
+    );
+    // What can be done stands first.
+    found.cures.sort_by_key(|cure| cure.id == "no-other-base");
 }
 
 /// As [`recognise`], for a step of the incident's run that just failed on this machine. `site` is
@@ -112,6 +141,12 @@ pub fn recognise_in_copy(
     let scene = machine.scene(step, failure);
     let of_copy = matches!(step, "parts-restore" | "parts-replay") || !scene.lines.is_empty();
     if of_copy { recognise(&scene, machine) } else { library::of_statement(&scene) }
+}
+
+/// As [`recognise`], of a statement alone: in production, or in the copy beside it.
+#[must_use]
+pub fn recognise_statement(failure: &Explanation) -> Option<Trouble> {
+    library::of_statement(&Scene::new("parts-carry", failure, Vec::new()))
 }
 
 fn trouble(
@@ -188,7 +223,7 @@ impl Cure {
 
 /// Another base backup for the same point; where the plan ends with the backup, for that one's end.
 fn other_base_cure(world: &dyn World) -> Cure {
-    let set = world.base();
+    let set = world.failed_bases().join(" and ");
     if world.ends_with_base() {
         return by_lifeboat(
             OTHER_BASE,

@@ -6,7 +6,7 @@ use crate::engine::explain::Kind;
 use crate::engine::incident::trouble::{Cure, Evidence, Trouble};
 
 /// Going on without a repository that is gone.
-pub(super) const WITHOUT: &str = "without-repository";
+pub const WITHOUT: &str = "without-repository";
 /// Asking until it is back.
 pub const WAIT: &str = "wait-for-repository";
 
@@ -97,7 +97,7 @@ pub(super) fn away(
 }
 
 /// Going on without them, where another is left.
-fn without(gone: &[(String, String)], asked: &[String]) -> Option<Cure> {
+pub(super) fn without(gone: &[(String, String)], asked: &[String]) -> Option<Cure> {
     let is_gone = |name: &String| gone.iter().any(|(away, _)| away == name);
     let (gone, left): (Vec<String>, Vec<String>) = asked.iter().cloned().partition(is_gone);
     if gone.is_empty() || left.is_empty() {

@@ -12,7 +12,7 @@ use crate::engine::incident::trouble::{By, Cure};
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::recovery_watch;
 use crate::engine::runner::plan::Plan;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whose trouble it is, and with that what a cure may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,8 +177,11 @@ pub trait World {
 
     fn data(&self) -> PathBuf;
 
-    /// Bytes free on the volume of the data directory.
-    fn free(&self) -> Option<u64>;
+    /// Bytes free on the volume that holds the path.
+    fn free(&self, place: &Path) -> Option<u64>;
+
+    /// Whether the path is one that is filled, and lies on another volume than the data directory.
+    fn is_elsewhere(&self, place: &Path) -> bool;
 
     /// What lies beside the data directory on its volume and could go, with its bytes, largest
     /// first. Never what a recovery still needs.
@@ -207,6 +210,13 @@ pub trait World {
 
     fn base(&self) -> String;
 
+    /// Base backups that failed in this run, the plan's last.
+    fn failed_bases(&self) -> Vec<String>;
+
+    /// Base backups of this cluster that did not fail in this run, as far as their repositories answer;
+    /// `None` where none is seen and a repository did not answer.
+    fn other_bases(&self) -> Option<Vec<String>>;
+
     /// Whether `postmaster.pid` is proven to be left over, and how; or why not.
     ///
     /// # Errors
@@ -224,6 +234,9 @@ pub trait World {
 
     /// Repositories that the recovery fetches from.
     fn repositories_asked(&self) -> Vec<String>;
+
+    /// Whose keys do not open now, and why: repositories that are asked, and the server's own user.
+    fn keys_denied(&self) -> Vec<(String, String)>;
 
     /// Repositories that cannot be asked now, and why.
     fn repositories_away(&self) -> Vec<(String, String)>;

@@ -3,19 +3,24 @@
 use super::*;
 use crate::engine::explain::Kind;
 use crate::engine::postgres::Lsn;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Default)]
 struct Told {
     place: Whereabouts,
     away: Vec<(String, String)>,
     strangers: Vec<Stranger>,
+    /// Folders on other disks.
+    volumes: Vec<&'static str>,
     stale: Option<String>,
     preloaded: Vec<String>,
     may_give: bool,
     end: Option<Lsn>,
     ground: Option<Ground>,
     ends_with_base: bool,
+    failed_before: Vec<String>,
+    no_other: bool,
+    denied: Vec<(String, String)>,
 }
 
 impl World for Told {
@@ -28,8 +33,11 @@ impl World for Told {
     fn data(&self) -> PathBuf {
         PathBuf::from("/srv/pg/main")
     }
-    fn free(&self) -> Option<u64> {
+    fn free(&self, _: &Path) -> Option<u64> {
         Some(4096)
+    }
+    fn is_elsewhere(&self, place: &Path) -> bool {
+        self.volumes.iter().any(|volume| place.starts_with(volume))
     }
     fn could_go(&self) -> Vec<(PathBuf, u64)> {
         vec![(PathBuf::from("/srv/pg/main.abandoned.1"), 1 << 30)]
@@ -63,6 +71,12 @@ impl World for Told {
     fn base(&self) -> String {
         String::from("set-20250113-020000")
     }
+    fn failed_bases(&self) -> Vec<String> {
+        self.failed_before.iter().cloned().chain([self.base()]).collect()
+    }
+    fn other_bases(&self) -> Option<Vec<String>> {
+        Some(if self.no_other { Vec::new() } else { vec![String::from("set-other")] })
+    }
     fn pid_file_is_stale(&self) -> Result<String, String> {
         self.stale.clone().ok_or_else(|| String::from("process 77 is that server, and lives"))
     }
@@ -77,6 +91,9 @@ impl World for Told {
     }
     fn repositories_asked(&self) -> Vec<String> {
         ["near", "far"].map(String::from).to_vec()
+    }
+    fn keys_denied(&self) -> Vec<(String, String)> {
+        self.denied.clone()
     }
     fn repositories_away(&self) -> Vec<(String, String)> {
         self.away.clone()
@@ -173,6 +190,31 @@ fn another_language_is_recognised_by_its_state() {
     let told = Told { preloaded: vec![String::from("absent")], ..Told::default() };
     let library = "x [7] 58P01 FATAL:  konnte nicht auf Datei \"absent\" zugreifen";
     assert_eq!(of_log("open", library, &told).unwrap().name, "missing-library");
+}
+
+#[test]
+fn the_disk_that_is_full_is_named_and_measured() {
+    let told =
+        || Told { volumes: vec!["/srv/pg/main/pg_tblspc/16400", "/fast"], ..Told::default() };
+    let full = "No space left on device";
+    for (line, place) in [
+        (format!("could not extend file \"base/5/16402\": {full}"), "/srv/pg/main"),
+        (format!("could not write to file \"pg_wal/xlogtemp.7\": {full}"), "/srv/pg/main"),
+        (
+            format!("could not extend file \"pg_tblspc/16400/PG_15_1/5/16402\": {full}"),
+            "/srv/pg/main/pg_tblspc/16400",
+        ),
+        (format!("write /fast/PG_15_1/5/16402: {full} (os error 28)"), "/fast/PG_15_1/5/16402"),
+        (format!("write /srv/pg/main/base/5/1: {full} (os error 28)"), "/srv/pg/main"),
+    ] {
+        let found = of_log("replay", &format!("{AT} PANIC:  {line}"), &told()).unwrap();
+        assert!(found.what.contains(&format!("The disk that holds {place} is full")), "{found:#?}");
+        assert_eq!(found.cures[0].with, ["4096", place]);
+        let lists = found.cures[0].touches.iter().any(|path| path.ends_with(".abandoned.1"));
+        assert_eq!(lists, place == "/srv/pg/main", "{found:#?}");
+        // Another data directory is no help to a tablespace's disk.
+        assert_eq!(found.cures.len(), if lists { 2 } else { 1 }, "{found:#?}");
+    }
 }
 
 #[test]
@@ -389,4 +431,86 @@ fn a_log_that_ends_before_it_is_known_to_end_is_a_missing_file() {
     let found = recognise(&Scene::new("replay", &failure, vec![line.to_owned()]), &told).unwrap();
     assert_eq!((&*found.name, ids(&found)), ("missing-wal", vec![FETCH_ELSEWHERE, STOP_AT_GAP]));
     assert!(found.what.contains("000000010000000000000004"), "{}", found.what);
+}
+
+#[test]
+fn another_backup_is_none_that_failed_and_where_none_is_left_that_is_said() {
+    let log = format!("{AT} PANIC:  WAL contains references to invalid pages");
+    let failed_before = vec![String::from("set-20250114-020000")];
+    let told = Told { failed_before: failed_before.clone(), ..Told::default() };
+    let found = of_log("replay", &log, &told).unwrap();
+    assert_eq!(ids(&found), [OTHER_BASE, LOOK_AGAIN]);
+    let words = &found.cures[0].does;
+    assert!(words.contains("without set-20250114-020000 and set-20250113-020000"), "{words}");
+    let told = Told { failed_before, no_other: true, ..Told::default() };
+    let found = of_log("replay", &log, &told).unwrap();
+    assert_eq!(ids(&found), [LOOK_AGAIN, "no-other-base"]);
+    assert!(found.cures.iter().all(|cure| cure.by == By::People), "{found:#?}");
+    assert!(found.cures[1].does.contains("set-20250114-020000"), "{found:#?}");
+}
+
+#[test]
+fn a_key_that_does_not_open_is_no_absent_repository_and_no_damaged_backup() {
+    let denied = |names: &[&str]| Told {
+        denied: names.iter().map(|n| ((*n).to_owned(), String::from("why"))).collect(),
+        // Such a repository is not opened at all.
+        away: names.iter().map(|n| ((*n).to_owned(), String::from("why"))).collect(),
+        ..Told::default()
+    };
+    let own = |kind, what: &str, world: &Told| {
+        let failure = failure(kind, what);
+        recognise(&Scene::new("restore-base", &failure, Vec::new()), world).unwrap()
+    };
+    for (kind, what, words) in [
+        (
+            Kind::Config,
+            "The master key file /etc/k cannot be read: Permission denied (os error 13).",
+            "cannot be had",
+        ),
+        (
+            Kind::Config,
+            "A secret is not secret: others can read the master key file /etc/k (its mode is 0644).",
+            "cannot be had",
+        ),
+        (
+            Kind::Config,
+            "The command vault that gives the master key failed: it ended with 1.",
+            "cannot be had",
+        ),
+        (
+            Kind::Integrity,
+            "The master key does not fit the data key 20250113T020000-9f: /etc/k holds another key.",
+            "is not the one",
+        ),
+        (Kind::NotFound, "The data key 20250113T020000-9f is not in keys.", "A key object"),
+    ] {
+        let found = own(kind, what, &denied(&["near", "far"]));
+        assert_eq!((&*found.name, ids(&found)), ("denied-key", vec![LOOK_AGAIN]), "{what}");
+        assert!(found.what.contains(words), "{what}: {}", found.what);
+        assert_eq!(found.cures[0].with, [key::TRIED]);
+    }
+    // Where another repository's key opens, it can be gone on with that one alone.
+    let what = "The master key file /etc/k cannot be read: gone.";
+    let one = own(Kind::Config, what, &denied(&["near"]));
+    assert_eq!(ids(&one), [LOOK_AGAIN, WITHOUT]);
+    assert_eq!(one.cures[1].with, ["near"]);
+    // Mended before anybody looked.
+    assert_eq!(ids(&own(Kind::Config, what, &Told::default())), [GO_ON]);
+
+    // In the server's log the program that fetches tells it, and the server only that it stopped.
+    let log = |why: &str| {
+        format!(
+            "restore-wal: 000000010000000000000004 could not be had from the repository near. {why}\n\
+             x FATAL:  could not restore file \"000000010000000000000004\" from archive: child \
+             process exited with exit code 200"
+        )
+    };
+    let found = of_log("replay", &log(what), &denied(&["near", "far"])).unwrap();
+    assert_eq!((&*found.name, ids(&found)), ("denied-key", vec![LOOK_AGAIN]));
+    let other = of_log("replay", &log("No answer."), &denied(&["near"])).unwrap();
+    assert_ne!(other.name, "denied-key");
+    // That a key did open is no trouble.
+    let opened =
+        failure(Kind::Unreachable, "The backup's data key 1 was unwrapped. It is not in use.");
+    assert_eq!(recognise(&Scene::new("replay", &opened, Vec::new()), &Told::default()), None);
 }

@@ -2,8 +2,8 @@
 //! server met may have been mended meanwhile, or be had from a place that it does not ask.
 
 use super::{
-    FETCH_ELSEWHERE, Ground, LOOK_AGAIN, STOP_AT_GAP, Scene, Whereabouts, World, by_lifeboat,
-    by_people, choose_again, evidence, other_base_cure, repository, trouble,
+    FETCH_ELSEWHERE, GO_ON, Ground, LOOK_AGAIN, STOP_AT_GAP, Scene, Whereabouts, World,
+    by_lifeboat, by_people, choose_again, evidence, other_base_cure, repository, trouble,
 };
 use crate::engine::incident::trouble::{Cure, Evidence, Trouble};
 
@@ -167,7 +167,7 @@ fn elsewhere(name: &str, place: &Whereabouts, world: &dyn World) -> Cure {
 
 fn go_on() -> Cure {
     by_lifeboat(
-        "go-on",
+        GO_ON,
         "Go on: it can be had now",
         "The server is started again and replays on from where it stood.",
         "seconds; nothing is copied again",

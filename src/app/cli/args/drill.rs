@@ -64,7 +64,8 @@ pub struct Drill {
     /// Ends the drill after so many minutes.
     #[arg(long, default_value_t = 240, value_name = "MIN", value_parser = clap::value_parser!(u64).range(1..=10_080))]
     pub time_limit: u64,
-    /// Ends the drill where its sandbox takes more; eight times the size where absent.
+    /// Ends the drill where its sandbox takes more; eight times the size and 4000 MB where absent, on
+    /// a copy twice what it needs.
     #[arg(long, value_name = "MB")]
     pub disk_limit: Option<u64>,
     /// Processors that the drill may take, such as 1.5; all but one where absent, of two or fewer all.

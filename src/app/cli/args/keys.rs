@@ -3,14 +3,21 @@
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
+/// Which of the cluster's repositories is meant; help is left to the command.
 #[derive(Debug, Args)]
-pub struct Crypt {
-    pub input: PathBuf,
-    pub output: PathBuf,
+pub struct Which {
     #[arg(long)]
     pub cluster: Option<String>,
     #[arg(long)]
     pub repository: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Crypt {
+    pub input: PathBuf,
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub which: Which,
     /// A passphrase file, for files that are in no repository.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
@@ -20,20 +27,16 @@ pub struct Crypt {
 pub enum Keys {
     /// Every data key: who can open it, and which backups and WAL need it.
     List {
-        #[arg(long)]
-        cluster: Option<String>,
-        #[arg(long)]
-        repository: Option<String>,
+        #[command(flatten)]
+        which: Which,
         #[arg(long)]
         json: bool,
     },
 
     /// Makes a data key now; WAL from here on is under it. Every backup makes one by itself.
     Rotate {
-        #[arg(long)]
-        cluster: Option<String>,
-        #[arg(long)]
-        repository: Option<String>,
+        #[command(flatten)]
+        which: Which,
         #[arg(long)]
         json: bool,
     },
@@ -50,10 +53,8 @@ pub enum Keys {
         /// As `keys list` shows it.
         #[arg(value_name = "KEY")]
         id: String,
-        #[arg(long)]
-        cluster: Option<String>,
-        #[arg(long)]
-        repository: Option<String>,
+        #[command(flatten)]
+        which: Which,
         #[arg(long)]
         json: bool,
     },
@@ -75,10 +76,8 @@ pub enum Keys {
 
     /// Proves that every key, every backup and the newest WAL open.
     Check {
-        #[arg(long)]
-        cluster: Option<String>,
-        #[arg(long)]
-        repository: Option<String>,
+        #[command(flatten)]
+        which: Which,
         /// With the key of a printed sheet that was typed into this file, and no other.
         #[arg(long, value_name = "FILE")]
         escrow: Option<PathBuf>,

@@ -67,6 +67,29 @@ pub struct PrefetchWal {
     pub repositories: Vec<String>,
 }
 
+/// The point to go back to; the end of the archive where none is named.
+#[derive(Debug, Args)]
+pub struct Point {
+    /// Recover to this time (with its offset).
+    #[arg(long, value_name = "TIME", group = "point")]
+    pub time: Option<String>,
+    /// Recover to this LSN.
+    #[arg(long, value_name = "LSN", group = "point")]
+    pub lsn: Option<String>,
+    /// Recover to this transaction.
+    #[arg(long, value_name = "XID", group = "point")]
+    pub xid: Option<u32>,
+    /// Recover to this restore point.
+    #[arg(long, value_name = "NAME", group = "point")]
+    pub name: Option<String>,
+    /// Stop just before the target instead of just after it.
+    #[arg(long)]
+    pub exclusive: bool,
+    /// The timeline to follow; the newest where absent.
+    #[arg(long)]
+    pub timeline: Option<u32>,
+}
+
 #[derive(Debug, Args)]
 pub struct Restore {
     #[command(flatten)]
@@ -90,24 +113,8 @@ pub struct Restore {
     /// A new, empty directory that pg_wal leads to.
     #[arg(long, value_name = "DIR")]
     pub wal_directory: Option<PathBuf>,
-    /// Recover to this time (with its offset).
-    #[arg(long, value_name = "TIME", group = "point")]
-    pub time: Option<String>,
-    /// Recover to this LSN.
-    #[arg(long, value_name = "LSN", group = "point")]
-    pub lsn: Option<String>,
-    /// Recover to this transaction.
-    #[arg(long, value_name = "XID", group = "point")]
-    pub xid: Option<u32>,
-    /// Recover to this restore point.
-    #[arg(long, value_name = "NAME", group = "point")]
-    pub name: Option<String>,
-    /// Stop just before the target instead of just after it.
-    #[arg(long)]
-    pub exclusive: bool,
-    /// The timeline to follow; the newest where absent.
-    #[arg(long)]
-    pub timeline: Option<u32>,
+    #[command(flatten)]
+    pub point: Point,
     /// Restore although it is not proven that the target can be reached. The server may end before
     /// it, never stop, or stop with other rows than were meant.
     #[arg(long)]
@@ -190,6 +197,14 @@ pub enum ClassWord {
 }
 
 #[derive(Debug, Args)]
+// The point in other words than a restore's: production itself is not recovered to it.
+#[command(
+    mut_arg("time", |arg| arg.help("As they were at this time (with its offset)")),
+    mut_arg("lsn", |arg| arg.help("As they were at this LSN")),
+    mut_arg("xid", |arg| arg.help("As they were at this transaction")),
+    mut_arg("name", |arg| arg.help("As they were at this restore point")),
+    mut_arg("exclusive", |arg| arg.help("Just before the target instead of just after it"))
+)]
 pub struct RestoreParts {
     #[command(flatten)]
     pub common: Common,
@@ -210,24 +225,8 @@ pub struct RestoreParts {
     /// With --whole-database: the database that has the name now is renamed to this, whole.
     #[arg(long, value_name = "NAME", requires = "whole_database")]
     pub set_aside: Option<String>,
-    /// As they were at this time (with its offset).
-    #[arg(long, value_name = "TIME", group = "point")]
-    pub time: Option<String>,
-    /// As they were at this LSN.
-    #[arg(long, value_name = "LSN", group = "point")]
-    pub lsn: Option<String>,
-    /// As they were at this transaction.
-    #[arg(long, value_name = "XID", group = "point")]
-    pub xid: Option<u32>,
-    /// As they were at this restore point.
-    #[arg(long, value_name = "NAME", group = "point")]
-    pub name: Option<String>,
-    /// Just before the target instead of just after it.
-    #[arg(long)]
-    pub exclusive: bool,
-    /// The timeline to follow; the newest where absent.
-    #[arg(long)]
-    pub timeline: Option<u32>,
+    #[command(flatten)]
+    pub point: Point,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use crate::app::cli::output;
 use crate::engine::config::Config;
 use crate::engine::drill::record::{self, Finding};
 use crate::engine::drill::scenario::Scenario;
-use crate::engine::drill::{inject, scenario, user};
+use crate::engine::drill::{Options, inject, scenario, trial, user};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -22,8 +22,7 @@ pub(super) fn run(real: Option<&Config>, verb: &DrillVerb) -> Result<ExitCode, E
         }
         DrillVerb::Validate { file } => {
             let found = scenario::read(file).map_err(|e| e.explanation())?;
-            output::line(&format!("{}: a scenario that can be held.", found.name))?;
-            Ok(ExitCode::SUCCESS)
+            validate(real, &found)
         }
         DrillVerb::History { record, json } => history(&state(real, record.as_deref())?, *json),
         DrillVerb::Findings { record, json } => findings(&state(real, record.as_deref())?, *json),
@@ -49,6 +48,37 @@ pub(super) fn run(real: Option<&Config>, verb: &DrillVerb) -> Result<ExitCode, E
         // Their own functions': one ends drills, the other attends one.
         DrillVerb::Abort | DrillVerb::Master { .. } => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// What the file alone cannot tell is tried.
+fn validate(real: Option<&Config>, found: &Scenario) -> Result<ExitCode, Explanation> {
+    let mut options = Options::usual().map_err(|e| e.explanation())?;
+    if let Some(real) = real {
+        options.directory.clone_from(&real.sandbox.directory);
+        options.user.clone_from(&real.sandbox.user);
+    }
+    let tried = trial::of(found, &options, &|_| {}).map_err(|error| {
+        let why = error.explanation();
+        Explanation::new(
+            why.kind,
+            format!("The file reads well, and its statement could not be tried: {}", why.what),
+            why.untouched,
+            why.next,
+        )
+    })?;
+    if !tried.problems.is_empty() {
+        return Err(Explanation::new(
+            Kind::Config,
+            format!("{} cannot be held: {}.", found.name, tried.problems.join("; ")),
+            "It was tried on a small shop of its own, which is gone.",
+            "Mend the file; lifeboat drill validate FILE judges it again.",
+        ));
+    }
+    output::line(&format!("{}: a scenario that can be held.", found.name))?;
+    if !tried.does.is_empty() {
+        output::line(&format!("  Its statement, tried on a small shop: {}.", tried.does))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn us() -> String {

@@ -2,19 +2,21 @@
 //! the score when they are left. Owns the screens' process; an asked-for end, a limit that is
 //! reached or a signal ends it, whatever it is doing.
 
-use super::{Book, code, tell, told};
+use super::{Book, code, next, tell, told};
 use crate::app::cli::args;
 use crate::app::cli::output;
 use crate::engine::drill::director::STOPS_AT;
 use crate::engine::drill::{self, Held, LiveDrill, Options, Wish};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::runner::failpoint;
+use crate::screens::text;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{IsTerminal, Write};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// How long the screens may take to end when asked to.
@@ -41,6 +43,22 @@ pub(super) fn run(
         say("A game master attends from another terminal: lifeboat drill master");
     }
     let asked = watch_for_end(&live)?;
+    if let Some(copied) = live.sandbox.copied()
+        && !agreed(&copied.told().origin().open(), &|| {
+            asked.load(Ordering::SeqCst) || live.director.over().is_some()
+        })?
+    {
+        live.sandbox.end_traffic();
+        let LiveDrill { director, sandbox, .. } = live;
+        drop(director);
+        sandbox.close().map_err(|e| e.explanation())?;
+        return Err(Explanation::new(
+            Kind::Cancelled,
+            "The drill was not opened.",
+            "Nothing outside the sandbox was touched.",
+            "Hold it on a machine that gives namespaces, or without a copy.",
+        ));
+    }
     let screens = show(&live, &asked);
     let aborted = i32::from(Kind::Cancelled.exit_code());
     let by_key = screens.as_ref().is_ok_and(|status| status.code() == Some(aborted));
@@ -107,10 +125,40 @@ pub(super) fn run(
         told(&held.outcome)?;
         observed(&held)?;
         book.keep(&held, mode)?;
+        next(book)?;
         return Ok(code(&held.outcome));
     }
     output::line("No incident was declared: there is nothing to score.")?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+/// Whether the person goes on although this machine does not hold up all rails of a copy. The
+/// screens cover what was told before them.
+fn agreed(open: &[String], over: &dyn Fn() -> bool) -> Result<bool, Explanation> {
+    if open.is_empty() {
+        return Ok(true);
+    }
+    output::line("")?;
+    for rail in open {
+        for line in text::wrap(&format!("NOT ENFORCED on this machine: {rail}"), 78) {
+            output::line(&line)?;
+        }
+    }
+    output::line("Go on all the same? Type yes to open the screens, anything else to end here:")?;
+    let (send, answers) = std::sync::mpsc::channel();
+    // Left to itself where the drill ends first: the process ends with it.
+    std::thread::spawn(move || {
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        let _ = send.send(read.is_ok() && answer.trim().eq_ignore_ascii_case("yes"));
+    });
+    loop {
+        match answers.recv_timeout(Duration::from_millis(50)) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Timeout) if !over() => {}
+            Err(_) => return Ok(false),
+        }
+    }
 }
 
 /// What a game master noted, now that all may know.

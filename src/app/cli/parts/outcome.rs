@@ -5,6 +5,7 @@ use crate::engine::explain::Explanation;
 use crate::engine::parts::apply::Applied;
 use crate::engine::parts::carry::Carried;
 use crate::engine::parts::compare::Difference;
+use crate::engine::parts::pairs::ROWS_ALONE;
 use serde::Serialize;
 
 /// What came of it.
@@ -44,6 +45,9 @@ pub(super) fn shown(outcome: &Outcome) -> Result<(), Explanation> {
                 output::line(&format!("            {column}: {was} here {is} in production"))?;
             }
         }
+    }
+    if !outcome.differences.is_empty() {
+        output::line(&format!("  {ROWS_ALONE}"))?;
     }
     for table in &outcome.absent {
         output::line(&format!("  {table}: not in production; it is made whole"))?;

@@ -1,6 +1,7 @@
 //! Which numbers the damaged server had handed out: its sequences' files, and the WAL beyond the
 //! recovery point. Reads only. A server logs a sequence up to 32 numbers ahead, so what the WAL
-//! says is an upper bound; the file of a server that was stopped in order is exact.
+//! says is an upper bound; the file of a server that was stopped in order is exact. What neither
+//! tells of a sequence is said of that sequence.
 
 use crate::engine::aftercare::ward::Ward;
 use crate::engine::copies;
@@ -8,6 +9,7 @@ use crate::engine::incident::facts::Check;
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::control_file::{self, ClusterState};
 use crate::engine::recovery_point::RepositoryArchive;
+use crate::engine::runner::plan::KeptSpace;
 use crate::engine::validate::check::begin;
 use crate::engine::wal::Segment;
 use crate::engine::wal::inspect::source::{Folder, Segments};
@@ -30,6 +32,8 @@ const MOST: usize = 1_024;
 pub(super) struct Handed {
     /// The damaged directory, and whether its server ended in order.
     aside: Option<(PathBuf, bool)>,
+    /// Its tablespaces, where they are kept.
+    spaces: Vec<KeptSpace>,
     /// By database and file: least and most.
     logged: BTreeMap<(u32, u32), (i64, i64)>,
     segments: usize,
@@ -37,37 +41,79 @@ pub(super) struct Handed {
     gaps: Vec<String>,
 }
 
+/// What is known of one sequence.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Of {
+    /// The furthest number.
+    pub(super) furthest: Option<i64>,
+    /// Why it may not be the furthest.
+    pub(super) gap: Option<String>,
+}
+
 impl Handed {
     pub(super) fn read(ward: &Ward<'_>) -> Self {
         let mut all = Self::default();
+        let mut last = None;
         match ward.aside() {
             Some(path) => {
-                let clean = control_file::read(&path)
-                    .is_ok_and(|control| control.state == ClusterState::ShutDown);
+                let control = control_file::read(&path);
+                let clean = control.as_ref().is_ok_and(|c| c.state == ClusterState::ShutDown);
+                last = control.ok().map(|control| control.checkpoint.lsn);
                 all.aside = Some((path, clean));
             }
             None => all.gaps.push(String::from("the damaged directory is not kept here any more")),
         }
-        all.read_wal(ward);
+        if let Some(plan) = &ward.incident.plan {
+            all.spaces.clone_from(&plan.places.kept);
+        }
+        all.read_wal(ward, last);
         all
     }
 
-    /// The furthest number of one sequence.
-    pub(super) fn of(&self, database: u32, file: &str, increment: i64) -> Option<i64> {
+    /// The furthest number of one sequence; `file` is its path below the data directory.
+    pub(super) fn of(&self, database: u32, file: &str, increment: i64) -> Of {
         let node = file.rsplit('/').next().and_then(|name| name.parse::<u32>().ok());
         let logged = node.and_then(|node| self.logged.get(&(database, node)));
         let logged = logged.map(|(least, most)| if increment < 0 { *least } else { *most });
-        let kept = self.aside.as_ref().and_then(|(path, clean)| {
-            // A link leads to the tablespace of today, which is the recovered one.
-            let inside = !file.starts_with("pg_tblspc/");
-            inside.then(|| page_of(&path.join(file))).flatten().map(|number| (number, *clean))
-        });
-        match (kept, logged) {
-            (Some((exact, true)), _) => Some(exact),
-            (Some((kept, false)), Some(logged)) if increment < 0 => Some(kept.min(logged)),
-            (Some((kept, false)), Some(logged)) => Some(kept.max(logged)),
-            (Some((kept, false)), None) => Some(kept),
-            (None, logged) => logged,
+        let log_gap = || {
+            let told = !self.gaps.is_empty();
+            told.then(|| String::from("the log beyond the point is not whole"))
+        };
+        let Some((path, clean)) = &self.aside else {
+            return Of { furthest: logged, gap: log_gap() };
+        };
+        let kept = match self.place(path, file) {
+            Ok(file) => page_of(&file).ok_or_else(|| {
+                String::from(
+                    "its file is not in the kept directory: it was made anew or removed after the \
+                     point",
+                )
+            }),
+            Err(why) => Err(why),
+        };
+        let further = |a: i64, b: i64| if increment < 0 { a.min(b) } else { a.max(b) };
+        match (kept, clean) {
+            (Ok(exact), true) => Of { furthest: Some(exact), gap: None },
+            (Ok(kept), false) => {
+                let furthest = logged.map_or(kept, |logged| further(kept, logged));
+                Of { furthest: Some(furthest), gap: log_gap() }
+            }
+            (Err(why), _) => Of { furthest: logged, gap: Some(why) },
+        }
+    }
+
+    /// Where a file of the damaged server is kept. A link in the kept directory leads to the
+    /// tablespace of today, which is the recovered one.
+    fn place(&self, aside: &Path, file: &str) -> Result<PathBuf, String> {
+        let Some(inside) = file.strip_prefix("pg_tblspc/") else { return Ok(aside.join(file)) };
+        // OID, the server's own folder, then what is in it.
+        let mut parts = inside.splitn(3, '/');
+        let oid = parts.next().and_then(|oid| oid.parse::<u32>().ok());
+        let rest = parts.nth(1).unwrap_or_default();
+        let space = self.spaces.iter().find(|space| Some(space.oid) == oid);
+        match space {
+            Some(space) if space.kept.is_dir() => Ok(space.kept.join(rest)),
+            _ => Err(String::from("it lies in a tablespace of which no kept folder is known")),
         }
     }
 
@@ -89,7 +135,8 @@ impl Handed {
         }
     }
 
-    fn read_wal(&mut self, ward: &Ward<'_>) {
+    /// `last` is where the damaged server's log went to at least.
+    fn read_wal(&mut self, ward: &Ward<'_>, last: Option<Lsn>) {
         let Some(plan) = &ward.incident.plan else { return };
         let reached = ward.incident.noted("reached_lsn").and_then(|text| text.parse::<Lsn>().ok());
         let Some(from) = reached.or(plan.replay_until) else {
@@ -125,6 +172,8 @@ impl Handed {
         if names.len() > MOST {
             self.gaps.push(format!("only the first {MOST} segments beyond the point were read"));
         }
+        let last = last.map(|last| Segment::holding(timeline, last, size).name(size));
+        self.gaps.extend(missing(names.keys(), &first, last.as_deref()));
         let of = names.len().min(MOST) as u64;
         let mut reader = Reader::new(size, Some(plan.identity.system_identifier));
         let mut next = None;
@@ -164,6 +213,25 @@ impl Handed {
             *known = (known.0.min(number), known.1.max(number));
         }
     }
+}
+
+/// What is missing at either end of the segments beyond the point, which are in order: `first` is
+/// the one that holds the point, `last` one that the damaged server had reached.
+fn missing<'a>(
+    mut names: impl DoubleEndedIterator<Item = &'a String>,
+    first: &str,
+    last: Option<&str>,
+) -> Vec<String> {
+    let mut gaps = Vec::new();
+    let begins = names.next();
+    if begins.is_none_or(|name| name != first) {
+        gaps.push(format!("{first}, which the point lies in, is not there"));
+    }
+    let ends = names.next_back().or(begins);
+    if let Some(last) = last.filter(|last| ends.is_none_or(|name| name.as_str() < *last)) {
+        gaps.push(format!("{last}, which the damaged server had reached, is not there"));
+    }
+    gaps
 }
 
 /// A sequence's record: where it lies, and its row.
@@ -213,11 +281,7 @@ mod tests {
 
     #[test]
     fn a_sequences_page_gives_its_number_and_another_page_none() {
-        let mut page = vec![0_u8; 8_192];
-        page[16..18].copy_from_slice(&8_184_u16.to_le_bytes());
-        page[8_184..8_188].copy_from_slice(&MAGIC.to_le_bytes());
-        page[24..28].copy_from_slice(&8_100_u32.to_le_bytes());
-        page[8_100..8_141].copy_from_slice(&tuple(4_711));
+        let mut page = page(4_711);
         assert_eq!(on_page(&page), Some(4_711));
         page[8_184] = 0;
         assert_eq!(on_page(&page), None);
@@ -235,12 +299,62 @@ mod tests {
         assert_eq!(logged(&main[..20]), None);
     }
 
+    fn page(number: i64) -> Vec<u8> {
+        let mut page = vec![0_u8; 8_192];
+        page[16..18].copy_from_slice(&8_184_u16.to_le_bytes());
+        page[8_184..8_188].copy_from_slice(&MAGIC.to_le_bytes());
+        page[24..28].copy_from_slice(&8_100_u32.to_le_bytes());
+        page[8_100..8_141].copy_from_slice(&tuple(number));
+        page
+    }
+
     #[test]
     fn the_file_of_a_server_stopped_in_order_is_exact_and_the_log_else() {
-        let mut handed = Handed::default();
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        std::fs::create_dir_all(at("kept/base/5")).unwrap();
+        std::fs::create_dir_all(at("space/PG_15.kept/5")).unwrap();
+        std::fs::write(at("kept/base/5/100"), page(50)).unwrap();
+        std::fs::write(at("space/PG_15.kept/5/7"), page(70)).unwrap();
+        let space = KeptSpace { oid: 77, folder: at("space/PG_15"), kept: at("space/PG_15.kept") };
+        let mut handed = Handed { spaces: vec![space], ..Handed::default() };
         handed.logged.insert((5, 100), (40, 64));
-        assert_eq!(handed.of(5, "base/5/100", 1), Some(64));
-        assert_eq!(handed.of(5, "base/5/100", -1), Some(40));
-        assert_eq!(handed.of(5, "base/5/101", 1), None);
+        let exact = |n| Of { furthest: Some(n), gap: None };
+        // Nothing is kept: the log alone.
+        assert_eq!(handed.of(5, "base/5/100", 1), exact(64));
+        assert_eq!(handed.of(5, "base/5/100", -1), exact(40));
+        handed.aside = Some((at("kept"), false));
+        assert_eq!(handed.of(5, "base/5/100", 1), exact(64));
+        handed.gaps.push(String::from("a segment"));
+        assert!(handed.of(5, "base/5/100", 1).gap.is_some(), "the log is not whole");
+        handed.aside = Some((at("kept"), true));
+        assert_eq!(handed.of(5, "base/5/100", 1), exact(50), "the log does not matter then");
+        assert_eq!(handed.of(5, "pg_tblspc/77/PG_15/5/7", 1), exact(70));
+    }
+
+    #[test]
+    fn what_no_file_tells_of_a_sequence_is_not_known_of_it() {
+        let home = tempfile::tempdir().unwrap();
+        let handed = Handed { aside: Some((home.path().to_owned(), true)), ..Handed::default() };
+        for (file, why) in [("base/5/100", "made anew"), ("pg_tblspc/78/PG_15/5/7", "tablespace")] {
+            let of = handed.of(5, file, 1);
+            assert!(of.furthest.is_none() && of.gap.is_some_and(|gap| gap.contains(why)), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_lacks_its_first_or_its_last_segment_has_a_gap() {
+        let gaps = |names: &[&str], last: Option<&str>| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            missing(names.iter(), "02", last).len()
+        };
+        assert_eq!(gaps(&["02", "03"], Some("03")), 0);
+        assert_eq!(gaps(&["02"], Some("02")), 0);
+        assert_eq!(gaps(&["02", "03", "04"], None), 0);
+        assert_eq!(gaps(&["03"], None), 1, "the first");
+        assert_eq!(gaps(&["02", "03"], Some("04")), 1, "the last");
+        assert_eq!(gaps(&["02"], Some("03")), 1, "the last of one");
+        assert_eq!(gaps(&[], Some("03")), 2, "nothing at all");
+        assert_eq!(gaps(&[], None), 1);
     }
 }

@@ -4,13 +4,13 @@
 mod handed;
 
 use super::Item;
-use super::ward::{ASK, Found, Ward, field};
+use super::ward::{ASK, Found, Ward, field, listed};
 use crate::engine::explain::count;
 use crate::engine::incident::care::Proposal;
 use crate::engine::incident::facts::{Check, Role};
 use crate::engine::postgres::connect::Session;
 use crate::engine::validate::check::{Begun, begin};
-use handed::Handed;
+use handed::{Handed, Of};
 
 pub(super) const ITEM: Item = Item {
     id: "sequences",
@@ -55,7 +55,20 @@ struct Sequence {
     /// The furthest number among the rows.
     rows: Option<i64>,
     /// The furthest number that the damaged server handed out.
-    handed: Option<i64>,
+    handed: Of,
+}
+
+/// How a sequence stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    /// Its next number is new.
+    New,
+    /// It has to stand at that number.
+    Behind(i64),
+    /// It begins anew by design; whether its next number is new says nothing.
+    Cycles,
+    /// Why it cannot be told.
+    NotKnown(String),
 }
 
 impl Sequence {
@@ -75,23 +88,29 @@ impl Sequence {
         }
     }
 
-    /// The number that it has to stand at, where it stands before it.
-    fn behind(&self) -> Option<i64> {
+    fn stands(&self) -> Standing {
         if self.cycles {
-            return None;
+            return Standing::Cycles;
         }
         let further = |a: i64, b: i64| if self.increment < 0 { a.min(b) } else { a.max(b) };
-        let needed = match (self.rows, self.handed) {
-            (Some(a), Some(b)) => further(a, b),
-            (one, other) => one.or(other)?,
-        };
-        // Rows can hold numbers that never came from the sequence.
-        if needed < self.least || needed > self.most {
-            return None;
+        let given = |n: &i64| (self.least..=self.most).contains(n);
+        let told = [self.rows, self.handed.furthest];
+        let needed = told.into_iter().flatten().filter(given).reduce(further);
+        if let Some(needed) = needed
+            && self.last.is_none_or(|last| further(last, needed) != last)
+        {
+            return Standing::Behind(needed);
         }
-        match self.last {
-            Some(last) if further(last, needed) == last => None,
-            _ => Some(needed),
+        if let Some(why) = &self.handed.gap {
+            return Standing::NotKnown(why.clone());
+        }
+        // Rows can hold numbers that never came from the sequence.
+        match told.into_iter().flatten().find(|n| !given(n)) {
+            Some(n) => Standing::NotKnown(format!(
+                "{n} is in use, which it does not hand out (it goes from {} to {})",
+                self.least, self.most
+            )),
+            None => Standing::New,
         }
     }
 
@@ -106,42 +125,74 @@ fn look(ward: &Ward<'_>) -> Found {
     found.check(handed.check());
     ward.in_each("sequences", &mut found, |ward, name, session, found| {
         let all = known(ward, session, &handed)?;
-        let of = all.len();
-        let mut behind = 0;
-        let mut unread = Vec::new();
+        let mut tally = Tally { of: all.len(), ..Tally::default() };
         for read in all {
-            match read {
+            let (sequence, standing) = match read {
                 Ok(sequence) => {
-                    if let Some(needed) = sequence.behind() {
-                        behind += 1;
-                        tell(found, name, &sequence, needed);
-                    }
+                    let standing = sequence.stands();
+                    (sequence, standing)
                 }
-                Err(why) => unread.push(why),
+                Err(why) => {
+                    tally.not_known.push(why);
+                    continue;
+                }
+            };
+            match standing {
+                Standing::New => {}
+                Standing::Cycles => tally.cycling.push(sequence.name),
+                Standing::NotKnown(why) => {
+                    tally.not_known.push(format!("{}: {why}", sequence.name));
+                }
+                Standing::Behind(needed) => {
+                    tally.behind += 1;
+                    tell(found, name, &sequence, needed);
+                }
             }
         }
         let begun = begin(
             format!("sequences:{name}"),
             format!("{name}: every sequence is beyond what was handed out"),
-        )
-        .found(format!("{} looked at", count(of, "sequence")));
-        found.check(judge(begun, behind, &unread));
+        );
+        found.check(tally.judge(begun));
         Ok(())
     });
     found
 }
 
-fn judge(begun: Begun, behind: usize, unread: &[String]) -> Check {
-    match (behind, unread) {
-        (0, []) => begun.verified("The next number of each is new."),
-        (0, [first, ..]) => begun.could_not_verify(format!(
-            "{} could not be compared: {first}",
-            count(unread.len(), "sequence")
-        )),
-        (behind, _) => begun.failed(format!(
-            "{} would hand out numbers again that were given to somebody.",
-            count(behind, "sequence")
-        )),
+/// How the sequences of a database stand.
+#[derive(Debug, Default)]
+struct Tally {
+    of: usize,
+    behind: usize,
+    /// Names.
+    cycling: Vec<String>,
+    /// Name and reason.
+    not_known: Vec<String>,
+}
+
+impl Tally {
+    fn judge(&self, begun: Begun) -> Check {
+        let begun = begun.found(format!("{} looked at", count(self.of, "sequence")));
+        if self.behind > 0 {
+            return begun.failed(format!(
+                "{} would hand out numbers again that were given to somebody.",
+                count(self.behind, "sequence")
+            ));
+        }
+        if !self.not_known.is_empty() {
+            return begun.could_not_verify(format!(
+                "Of {} it cannot be told: {}.",
+                count(self.not_known.len(), "sequence"),
+                listed(&self.not_known, 8)
+            ));
+        }
+        if !self.cycling.is_empty() {
+            return begun.verified(format!(
+                "The next number of each is new, but for those that begin anew by design (CYCLE): {}.",
+                listed(&self.cycling, 8)
+            ));
+        }
+        begun.verified("The next number of each is new.")
     }
 }
 
@@ -150,7 +201,7 @@ fn tell(found: &mut Found, database: &str, sequence: &Sequence, needed: i64) {
     let source = |value: Option<i64>, text: &str| value.map(|value| format!("{text} {value}"));
     let by: Vec<String> = [
         source(sequence.rows, "the rows go to"),
-        source(sequence.handed, "the damaged server had handed out up to"),
+        source(sequence.handed.furthest, "the damaged server had handed out up to"),
     ]
     .into_iter()
     .flatten()
@@ -242,45 +293,69 @@ fn advance(ward: &Ward<'_>, key: &str) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::incident::facts::Verdict;
 
-    fn up(last: Option<i64>, rows: Option<i64>, handed: Option<i64>) -> Option<i64> {
+    fn of(furthest: Option<i64>) -> Of {
+        Of { furthest, gap: None }
+    }
+
+    fn up(last: Option<i64>, rows: Option<i64>, handed: Option<i64>) -> Standing {
         let (increment, least, most) = (1, 1, 1_000);
-        Sequence { increment, least, most, last, rows, handed, ..Sequence::default() }.behind()
+        let handed = of(handed);
+        Sequence { increment, least, most, last, rows, handed, ..Sequence::default() }.stands()
     }
 
     #[test]
     fn a_sequence_has_to_stand_at_the_furthest_number_known() {
-        assert_eq!(up(Some(5), Some(5), None), None);
-        assert_eq!(up(Some(5), Some(7), None), Some(7));
-        assert_eq!(up(Some(5), Some(7), Some(9)), Some(9));
-        assert_eq!(up(Some(9), Some(7), Some(9)), None);
-        assert_eq!(up(None, None, None), None);
-        assert_eq!(up(None, Some(1), None), Some(1));
-        // A number that no such sequence hands out.
-        assert_eq!(up(Some(5), Some(5_000), None), None);
+        assert_eq!(up(Some(5), Some(5), None), Standing::New);
+        assert_eq!(up(Some(5), Some(7), None), Standing::Behind(7));
+        assert_eq!(up(Some(5), Some(7), Some(9)), Standing::Behind(9));
+        assert_eq!(up(Some(9), Some(7), Some(9)), Standing::New);
+        assert_eq!(up(None, None, None), Standing::New);
+        assert_eq!(up(None, Some(1), None), Standing::Behind(1));
+    }
+
+    #[test]
+    fn a_number_that_it_does_not_hand_out_is_no_pass_and_hides_no_other() {
+        assert!(matches!(up(Some(5), Some(5_000), None), Standing::NotKnown(_)));
+        assert_eq!(up(Some(5), Some(5_000), Some(9)), Standing::Behind(9));
+    }
+
+    #[test]
+    fn one_of_which_not_all_is_known_does_not_pass_and_is_moved_by_what_is() {
+        let with = |last, furthest| {
+            let handed = Of { furthest, gap: Some(String::from("a gap")) };
+            let (increment, least, most) = (1, 1, 1_000);
+            Sequence { increment, least, most, last, handed, ..Sequence::default() }.stands()
+        };
+        assert_eq!(with(Some(9), Some(9)), Standing::NotKnown(String::from("a gap")));
+        assert_eq!(with(Some(9), None), Standing::NotKnown(String::from("a gap")));
+        assert_eq!(with(Some(8), Some(9)), Standing::Behind(9));
     }
 
     #[test]
     fn one_that_counts_down_has_to_stand_low_enough() {
         let down = |last, rows| {
             let (increment, least, most) = (-1, -1_000, -1);
-            Sequence { increment, least, most, last, rows, ..Sequence::default() }.behind()
+            Sequence { increment, least, most, last, rows, ..Sequence::default() }.stands()
         };
-        assert_eq!(down(Some(-5), Some(-7)), Some(-7));
-        assert_eq!(down(Some(-7), Some(-5)), None);
+        assert_eq!(down(Some(-5), Some(-7)), Standing::Behind(-7));
+        assert_eq!(down(Some(-7), Some(-5)), Standing::New);
     }
 
     #[test]
-    fn one_that_cycles_is_left_alone() {
-        let cycling = Sequence {
-            increment: 1,
-            least: 1,
-            most: 9,
-            cycles: true,
-            last: Some(2),
-            rows: Some(8),
-            ..Sequence::default()
-        };
-        assert_eq!(cycling.behind(), None);
+    fn one_that_cycles_is_left_alone_and_named() {
+        let (increment, least, most) = (1, 1, 9);
+        let (cycles, last, rows) = (true, Some(2), Some(8));
+        let cycling =
+            Sequence { increment, least, most, cycles, last, rows, ..Sequence::default() };
+        assert_eq!(cycling.stands(), Standing::Cycles);
+        let tally = Tally { of: 1, cycling: vec![String::from("public.c")], ..Tally::default() };
+        assert!(tally.judge(begin("", "")).detail.contains("public.c"));
+        let not_known = vec![String::from("public.c: a gap")];
+        let tally = Tally { not_known, ..tally };
+        let judged = tally.judge(begin("", ""));
+        assert_eq!(judged.verdict, Verdict::CouldNotVerify);
+        assert!(judged.detail.contains("public.c: a gap"), "{}", judged.detail);
     }
 }

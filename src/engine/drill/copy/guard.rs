@@ -115,6 +115,32 @@ pub fn real_places(config: &Config, keep: &[PathBuf]) -> Vec<PathBuf> {
     all
 }
 
+/// The place of a real cluster that `path` is, or lies in; `None` where it lies in none. What is not
+/// there yet counts where it would be made. The folder of a server's sockets holds others' files as
+/// well and counts only as the socket itself.
+#[must_use]
+pub fn place_around(config: &Config, path: &Path) -> Option<PathBuf> {
+    let path = as_made(path);
+    let places = real_places(config, std::slice::from_ref(&path));
+    places.into_iter().find(|place| path.starts_with(as_made(place)))
+}
+
+/// Without links, as far as it is there.
+fn as_made(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    for there in whole.ancestors() {
+        let Ok(mut real) = there.canonicalize() else { continue };
+        for part in whole.strip_prefix(there).unwrap_or(Path::new("")).components() {
+            match part {
+                std::path::Component::ParentDir => drop(real.pop()),
+                part => real.push(part),
+            }
+        }
+        return real;
+    }
+    whole
+}
+
 /// Parts of a cluster that lie elsewhere: its tablespaces, and its WAL.
 fn outside(data: &Path) -> Vec<PathBuf> {
     let links = std::fs::read_dir(data.join("pg_tblspc")).into_iter().flatten().flatten();
@@ -134,6 +160,40 @@ mod tests {
             node: Some((1, inode)),
             pid: Some(pid),
             address: (String::from("/run/postgresql"), port),
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_drill_lies_in_a_real_place() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().canonicalize().unwrap();
+        let at = |name: &str| home.join(name);
+        std::fs::create_dir_all(at("bank/shop/wal")).unwrap();
+        std::os::unix::fs::symlink(at("bank"), at("vault")).unwrap();
+        let text = format!(
+            "[[clusters]]\nname = \"shop\"\ntier = \"high\"\nenvironment = \"test\"\n\
+             data_directory = \"{0}/data\"\nrepositories = [\"near\"]\n\
+             [clusters.connection]\nhost = \"{0}\"\nport = 5432\n\
+             [clusters.control]\ndriver = \"pg_ctl\"\n\
+             [[repositories]]\nname = \"near\"\n[repositories.store]\nkind = \"file\"\n\
+             path = \"{0}/bank/{{cluster}}\"\n[repositories.encryption]\n\
+             cipher = \"aes-256-cbc\"\nmaster_key_file = \"{0}/master.key\"\n",
+            home.display()
+        );
+        let config = crate::engine::config::load::parse(&text, Path::new("/x.toml")).unwrap();
+        for (path, place) in [
+            ("bank/shop", "bank/shop"),
+            ("bank/shop/keep", "bank/shop"),
+            ("vault/shop/new/deep", "bank/shop"),
+            ("bank/../vault/shop/wal", "bank/shop"),
+            ("nowhere/../bank/shop/keep", "bank/shop"),
+            ("data/pg_wal", "data"),
+            ("master.key", "master.key"),
+        ] {
+            assert_eq!(place_around(&config, &at(path)), Some(at(place)), "{path}");
+        }
+        for path in ["boxes/keep", "bank/other", "database", "bank/shop-2"] {
+            assert_eq!(place_around(&config, &at(path)), None, "{path}");
         }
     }
 

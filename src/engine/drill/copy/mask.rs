@@ -93,7 +93,7 @@ pub async fn apply(
             }));
         }
         if all.len() > before {
-            refresh(&session, &masking).await?;
+            empty_views(&session, &masking).await?;
         }
     }
     match rules.iter().enumerate().find(|(at, _)| !used.contains(at)) {
@@ -189,7 +189,7 @@ fn value(column: &Column, rule: &Mask, salt: &str) -> Result<String, &'static st
     Ok(format!("CASE WHEN {column_name} IS NULL THEN NULL ELSE {new}::{} END", column.kind))
 }
 
-/// One statement a table, in one transaction; then the table is written anew, so that no older
+/// One statement a table; triggers and rules are held still by [`super::still`]. Then the table is written anew, so that no older
 /// version of a row and no statistics of the old values stay.
 async fn rewrite(
     session: &Session,
@@ -205,36 +205,27 @@ async fn rewrite(
     let sets: Vec<String> =
         values.iter().map(|(column, value)| format!("{} = {value}", quote(column))).collect();
     let only = if table.partitioned { "" } else { "ONLY " };
-    let triggers = "SELECT tgname::text, tgenabled::text FROM pg_catalog.pg_trigger \
-        WHERE tgrelid = $1::pg_catalog.text::pg_catalog.regclass AND NOT tgisinternal \
-          AND tgenabled IN ('A', 'R')";
-    let triggers = session.query(triggers, &[&name]).await.map_err(fail)?;
-    let run = async |sql: &str| session.batch_execute(sql).await.map_err(fail);
-    run("BEGIN").await?;
-    for row in &triggers {
-        let trigger = quote(&row.get::<_, String>(0));
-        run(&format!("ALTER TABLE {name} DISABLE TRIGGER {trigger}")).await?;
-    }
     let update = format!("UPDATE {only}{name} SET {}", sets.join(", "));
     let rows = session.execute(update.as_str(), &[]).await.map_err(fail)?;
-    for row in &triggers {
-        let trigger = quote(&row.get::<_, String>(0));
-        let when = if row.get::<_, String>(1) == "A" { "ALWAYS" } else { "REPLICA" };
-        run(&format!("ALTER TABLE {name} ENABLE {when} TRIGGER {trigger}")).await?;
-    }
-    run("COMMIT").await?;
-    run(&format!("VACUUM (FULL, ANALYZE) {name}")).await?;
+    let vacuum = format!("VACUUM (FULL, ANALYZE) {name}");
+    session.batch_execute(&vacuum).await.map_err(fail)?;
     Ok(rows)
 }
 
-/// Materialized views keep what they were made from, in rows and in statistics.
-async fn refresh(session: &Session, masking: &Masking) -> Result<(), DrillError> {
+/// Materialized views keep what they were made from, in rows and in statistics. They are emptied:
+/// making them anew would run their own functions, and nothing of the copy's is to run.
+async fn empty_views(session: &Session, masking: &Masking) -> Result<(), DrillError> {
     let views = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-        WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid";
+        WHERE c.relkind = 'm' ORDER BY c.oid";
     for row in quiet::rows(session, views).await? {
         let name = Name::new(row.get::<_, String>(0), row.get::<_, String>(1));
-        let sql = format!("REFRESH MATERIALIZED VIEW {0}; ANALYZE {0}", name.sql());
+        let (view, text) = (name.sql(), literal(&name.sql()));
+        let sql = format!(
+            "REFRESH MATERIALIZED VIEW {view} WITH NO DATA; \
+             DELETE FROM pg_catalog.pg_statistic \
+             WHERE starelid = {text}::pg_catalog.regclass"
+        );
         session.batch_execute(&sql).await.map_err(|error| {
             let why = masking.server_words(&reason(&error)).into_owned();
             refused(&format!("the materialized view {name}: {why}"))

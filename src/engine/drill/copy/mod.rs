@@ -4,7 +4,7 @@
 //! repository in the process that holds the drill, and never speaks to the real server.
 //!
 //! ```text
-//! order ─ reader ─ facts ─ guard ─ walls ─ copy ─ replay ─ quiet ─ mask ─ shop ─ digest ─ the drill
+//! order ─ reader ─ facts ─ guard ─ walls ─ copy ─ replay ─ still ─ quiet ─ mask ─ shop ─ digest ─ the drill
 //! ```
 
 pub mod digest;
@@ -13,6 +13,7 @@ pub mod mask;
 pub mod quiet;
 pub mod reader;
 pub mod settings;
+pub mod still;
 
 use super::error::DrillError;
 use super::fence;
@@ -37,8 +38,8 @@ use jiff::Timestamp;
 use mask::Masked;
 use quiet::Quiet;
 use reader::{Answer, Brought, Facts, GO, Order};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -318,7 +319,7 @@ pub fn bring(
     server.begin()?;
     let known = known(server, &reading.source);
     runtime.block_on(out_of_recovery(server, &known))?;
-    let quiet = runtime.block_on(quiet::switch_off(&known))?;
+    let (quiet, stilled) = runtime.block_on(quiet::switch_off(&known))?;
     let as_postgres = inside(server, "postgres");
     let cluster = reading.source.config.cluster(&reading.source.cluster);
     let erased = cluster.map_or(Ok(0), |cluster| erase(cluster, &as_postgres, runtime))?;
@@ -327,6 +328,9 @@ pub fn bring(
         say("Masking the copy's rows, before anyone looks at them");
     }
     let masked = runtime.block_on(mask::apply(&as_postgres, rules))?;
+    for one in stilled {
+        runtime.block_on(one.let_go(&as_postgres))?;
+    }
     let renamed = runtime.block_on(make_way(&as_postgres))?;
     // Nothing of the source stays but what the drill is about.
     fence::Folder::open(root)
@@ -484,8 +488,44 @@ pub struct Told {
     pub rails: Vec<Rail>,
 }
 
+/// What a copy is of and what protects it, for the drill's screens, record and certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub cluster: String,
+    pub set: String,
+    /// When the backup was finished.
+    pub finished: Timestamp,
+    /// Columns that were masked, with database and table.
+    pub masked: Vec<String>,
+    pub rails: Vec<Rail>,
+}
+
+impl Origin {
+    /// What this machine does not hold up, in words.
+    #[must_use]
+    pub fn open(&self) -> Vec<String> {
+        let open = self.rails.iter().filter(|rail| !rail.enforced);
+        open.map(|rail| format!("{}: {}", rail.rail, rail.detail)).collect()
+    }
+}
+
+impl Told {
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        let column =
+            |one: &Masked| format!("{}: {}, column {}", one.database, one.table, one.column);
+        Origin {
+            cluster: self.cluster.clone(),
+            set: self.set.clone(),
+            finished: self.finished,
+            masked: self.masked.iter().map(column).collect(),
+            rails: self.rails.clone(),
+        }
+    }
+}
+
 /// A rail, and whether this machine holds it up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rail {
     pub rail: String,
     pub enforced: bool,

@@ -3,6 +3,7 @@
 //! the server's settings can switch off (libraries, workers, archiving) is `copy::settings`'s.
 
 use super::super::error::DrillError;
+use super::still::{self, Stilled};
 use crate::engine::config::Connection;
 use crate::engine::explain::Explain;
 use crate::engine::parts::names::{literal, quote};
@@ -36,13 +37,13 @@ const SETTINGS: &str = "SELECT CASE WHEN s.setrole = 0 THEN NULL ELSE r.rolname:
     LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole \
     LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase";
 
-/// Switches all of it off and makes sure that `postgres` can do everything in it, by a user and a
+/// Switches all of it off, holds its triggers still, and makes sure that `postgres` can do everything in it, by a user and a
 /// database that the copy is known to have.
 ///
 /// # Errors
 /// Where the copy cannot be entered, or something in it not be switched off.
-pub async fn switch_off(known: &Connection) -> Result<Quiet, DrillError> {
-    let mut quiet = Quiet::default();
+pub async fn switch_off(known: &Connection) -> Result<(Quiet, Vec<Stilled>), DrillError> {
+    let (mut quiet, mut stilled) = (Quiet::default(), Vec::new());
     let server = enter(known).await?;
     let roles = "SELECT rolsuper AND rolcanlogin AND rolconnlimit < 0 FROM pg_catalog.pg_roles \
                  WHERE rolname = 'postgres'";
@@ -90,9 +91,12 @@ pub async fn switch_off(known: &Connection) -> Result<Quiet, DrillError> {
     drop(server);
     let as_postgres = Connection { user: String::from("postgres"), ..known.clone() };
     for database in databases(&as_postgres).await? {
+        // Before anything in it is altered: what it does on a change is held still until it is let
+        // go.
+        stilled.push(still::hold(&as_postgres, &database).await?);
         in_database(&as_postgres, &database, &mut quiet).await?;
     }
-    Ok(quiet)
+    Ok((quiet, stilled))
 }
 
 /// Databases that can be entered, by name.
@@ -111,7 +115,6 @@ async fn in_database(
     quiet: &mut Quiet,
 ) -> Result<(), DrillError> {
     let session = open(connection, database).await?;
-    // Neither triggers nor event triggers of a stranger's act on what is switched off here.
     run(&session, "SET session_replication_role = replica").await?;
     let prepared = "SELECT gid FROM pg_catalog.pg_prepared_xacts \
                     WHERE database = pg_catalog.current_database()";

@@ -44,6 +44,7 @@ fn reach(lost_commits: Option<u64>, tables: Vec<TableLoss>) -> Reach {
         cost: Cost { tables: Some(tables), ..Cost::default() },
         procedure: Procedure::default(),
         on_disk: None,
+        alternative: None,
     }
 }
 
@@ -294,4 +295,48 @@ fn what_lost_most_is_looked_at_first_in_one_database() {
     assert_eq!(first, ["\"public\".\"orders\"", "\"Odd\".\"we\"\"ird\""]);
     assert_eq!(lost_most(&tables, 1).1.len(), 1);
     assert_eq!(lost_most(&[], 9), (None, Vec::new()));
+}
+
+/// By the command line, which may do so at any time: it counts as one from the screens.
+#[test]
+fn a_salvage_by_the_command_line_counts_and_only_of_the_directory_that_was_kept() {
+    let mut incident = recovered(7, vec![lost("public.orders", 5)]);
+    let aside = incident.plan.as_ref().unwrap().aside.clone();
+    let carry = Carry::Of { into: Into::Place(missing()) };
+    let written = Applied {
+        table: String::from("public.orders"),
+        inserted: 5,
+        overwritten: 0,
+        removed: 0,
+        sequences: Vec::new(),
+    };
+    let done = ByCommand {
+        kept: aside,
+        begun: at("11:00:00"),
+        look: look(vec![found("public.orders", 5, 0, 0)]),
+        choice: PartsChoice { carry, missing_roles: Missing::Ask, seen: String::new() },
+        done: PartsDone::Of(Written { applied: vec![written], ..Written::default() }),
+        checks: vec![begin("counts:public.orders", "public.orders has it").verified("compared")],
+    };
+    let asked = |done: &ByCommand| Command::RecordSalvage(Box::new(done.clone()));
+    assert_eq!(guard::check(&incident, &asked(&done), false), Ok(()));
+    let other = ByCommand { kept: String::from("/srv/elsewhere"), ..done.clone() };
+    let refused = guard::check(&incident, &asked(&other), false).unwrap_err();
+    assert!(refused.what.contains("/srv/elsewhere"), "{refused}");
+    assert!(guard::check(&declared(), &asked(&done), false).is_err(), "nothing was recovered");
+
+    assert_eq!(stands(&incident), Some(Verdict::NotRun));
+    tell(&mut incident, "11:01:00", Event::SalvagedByCommand(done.clone()));
+    assert_eq!(stands(&incident), Some(Verdict::Verified));
+    let (_, text) = incident.salvaged();
+    assert!(text.contains("public.orders of the database shop: 5 inserted"), "{text}");
+    let last = incident.salvages.last().unwrap();
+    assert_eq!((&*last.by, last.ended, &*last.kept), ("ada", at("11:01:00"), &*done.kept));
+    assert!(!incident.is_salvaging(), "the recovery stands as it was");
+    // While the screens have one under way, and after the incident was closed, too.
+    begun(&mut incident);
+    assert_eq!(guard::check(&incident, &asked(&done), true), Ok(()));
+    let mut closed = recovered(7, Vec::new());
+    tell(&mut closed, "12:00:00", Event::IncidentClosed { summary: String::from("done") });
+    assert_eq!(guard::check(&closed, &asked(&done), false), Ok(()));
 }

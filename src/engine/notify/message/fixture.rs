@@ -95,6 +95,7 @@ fn reach() -> Reach {
         line: Vec::new(),
         procedure: Default::default(),
         on_disk: None,
+        alternative: None,
         checks: Vec::new(),
         base: None,
         last_kept: None,

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 
+pub use prove::{OnceMore, of_tables};
 pub use steps::of as steps;
 
 /// Parts that are offered; more are named by their schema or database.
@@ -210,10 +211,14 @@ impl Rig {
             }
             Part::Of(wanted) => {
                 let started = Timestamp::now();
-                let told = |table: &str, at: usize, of: usize| {
-                    crate::engine::runner::failpoint::hit("parts.comparing");
+                let told = |table: &str, (at, of): (usize, usize), rows: u64| {
+                    if rows == 0 {
+                        crate::engine::runner::failpoint::hit("parts.comparing");
+                    }
                     let label = format!("comparing {table}, {} of {of}", at + 1);
-                    report(progress("parts", label, started));
+                    let mut now = progress("parts", label, started);
+                    (now.done, now.unit) = (rows, Unit::Rows);
+                    report(now);
                 };
                 let masking = Masking::of(&self.site.cluster.masking);
                 let looking = work::look(copy, production, wanted, (samples, &masking), &told);
@@ -223,15 +228,7 @@ impl Rig {
                     true => self.runtime.block_on(partitions(copy, &wanted.database, &seen))?,
                     false => Vec::new(),
                 };
-                Ok(PartsLook {
-                    part: part.clone(),
-                    absent: seen.absent.iter().map(|table| table.name.to_string()).collect(),
-                    schema_absent: seen.schema_absent,
-                    differences: seen.differences,
-                    missing_roles: seen.missing_roles,
-                    partitions,
-                    whole: None,
-                })
+                Ok(PartsLook::of(part.clone(), seen, partitions))
             }
         })
     }
@@ -363,7 +360,10 @@ fn first_look(plan: &Plan, connection: &str) -> Option<Part> {
 }
 
 /// The partitions of what was looked at.
-async fn partitions(
+///
+/// # Errors
+/// Where the copy does not answer.
+pub async fn partitions(
     copy: &Sandbox,
     database: &str,
     seen: &work::Seen,

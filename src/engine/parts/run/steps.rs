@@ -3,6 +3,7 @@
 //! the server what became of it, and never writes twice.
 
 use super::super::PartsError;
+use super::super::apply::Far;
 use super::super::commit::{self, Mark, Status};
 use super::super::database::{self, Asked};
 use super::super::work::{self, How};
@@ -300,11 +301,17 @@ impl Step for CarryOver {
                     let how =
                         How { into: *into, owners: true, missing_roles: choice.missing_roles };
                     let started = Timestamp::now();
-                    let told = |label: &str, stages: Option<(u64, u64)>| {
+                    let told = |label: &str, far: Option<Far>| {
                         let mut now = progress(self.id(), label.to_owned(), started);
-                        if let Some((over, of)) = stages {
-                            now.label = format!("{} of {of}: {label}", over + 1);
-                            (now.done, now.total) = (over, Some(of));
+                        match far {
+                            Some(Far::Stages(over, of)) => {
+                                now.label = format!("{} of {of}: {label}", over + 1);
+                                (now.done, now.total) = (over, Some(of));
+                            }
+                            Some(Far::Rows(over, of)) => {
+                                (now.done, now.total, now.unit) = (over, Some(of), Unit::Rows);
+                            }
+                            None => {}
                         }
                         context.progress(now);
                     };

@@ -7,6 +7,7 @@
 //! timeline is never archived.
 
 pub mod kept;
+mod libraries;
 pub mod recovered;
 
 use super::error::{PartsError, engine};
@@ -18,6 +19,7 @@ use crate::engine::postgres::child;
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::control::{Driver, PgCtl, StartOptions, StartWait, StopMode};
 use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
+use crate::engine::postgres::{layout, recovery_settings};
 use crate::engine::wal::spool;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -236,12 +238,13 @@ impl Sandbox {
     fn start(
         &mut self,
         means: &Means<'_>,
-        settings: Vec<(String, String)>,
+        mut settings: Vec<(String, String)>,
         signal: Option<&'static str>,
     ) -> Result<(), PartsError> {
         let (home, data) = (self.home(), self.data());
         let bin = means.cluster.control.bin_directory();
         self.binaries = Some(discovery::binaries(bin, Some(&data)).map_err(engine)?);
+        settings.extend(self.libraries(means).map(|path| (libraries::SETTING.to_owned(), path)));
         let recovers = signal.is_some();
         let wanted = Wanted {
             heading: "a source of parts beside production.",
@@ -260,6 +263,18 @@ impl Sandbox {
             wait,
         };
         self.driver(means)?.start(&options).map(drop).map_err(engine)
+    }
+
+    /// Where production's server looks for libraries, so that the copy finds those that its tables
+    /// need, and no others.
+    fn libraries(&self, means: &Means<'_>) -> Option<String> {
+        let file = layout::config_file(means.cluster);
+        let (live, binaries) = (&means.cluster.data_directory, self.binaries.as_ref()?);
+        let asked = libraries::SETTING;
+        // Where production does not tell it, the copy has PostgreSQL's own folder alone.
+        let told =
+            recovery_settings::configured(live, &self.owner, binaries, file.as_deref(), asked);
+        libraries::carried(&told.ok()?, self.root())
     }
 
     /// Learns who its first superuser is, and rolls back what others had prepared there: it would

@@ -4,7 +4,7 @@
 use super::super::error::{PartsError, engine};
 use super::{Means, REPLAY_LIMIT, Sandbox, Say};
 use crate::engine::copies;
-use crate::engine::explain::{Explanation, Kind};
+use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{BaseSummary, Reach, Target, TargetPoint, Verdict};
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::control::Driver;
@@ -16,10 +16,14 @@ use crate::engine::restore::base;
 use crate::engine::retention::in_use;
 use crate::engine::runner::plan::Plan;
 use crate::engine::runner::work::Report;
+use crate::engine::trouble::Errand;
 use crate::engine::wal::{TimelineId, rescue};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What the same work is called in a plan.
+const RESTORE: &str = "parts-restore";
+const REPLAY: &str = "parts-replay";
 const PROMOTE_LIMIT: Duration = Duration::from_secs(600);
 
 /// Where the recovery goes.
@@ -95,15 +99,47 @@ impl Sandbox {
         say: Say<'_>,
     ) -> Result<Self, PartsError> {
         let mut sandbox = Self::make(means)?;
-        let reach = prove(means, target, sandbox.root())?;
+        // Recognised while the copy is still there: it is taken down with the failure.
+        let reach = prove(means, target, sandbox.root())
+            .map_err(|error| sandbox.recognised(means, None, RESTORE, error))?;
         let base = reach.base.as_ref().filter(|_| reach.reachable);
-        let base = base.ok_or_else(|| unreachable(&reach))?;
+        let base =
+            base.ok_or_else(|| sandbox.recognised(means, None, RESTORE, unreachable(&reach)))?;
         say(&format!("Restoring {} into {}", base.set, sandbox.place.root().display()));
-        sandbox.restore(means, base, &base::Options::new("parts", report, &|| false))?;
+        sandbox
+            .restore(means, base, &base::Options::new("parts", report, &|| false))
+            .map_err(|error| sandbox.recognised(means, Some(&reach), RESTORE, error))?;
         say("Starting it: closed to everybody, archiving nothing");
         say(&format!("Replaying {target}"));
-        sandbox.replay(means, &Aim::from(&reach), &mut |_, _| true)?;
+        sandbox
+            .replay(means, &Aim::from(&reach), &mut |_, _| true)
+            .map_err(|error| sandbox.recognised(means, Some(&reach), REPLAY, error))?;
         Ok(sandbox)
+    }
+
+    /// A failure with what it is, where that is known.
+    fn recognised(
+        &self,
+        means: &Means<'_>,
+        reach: Option<&Reach>,
+        step: &str,
+        error: PartsError,
+    ) -> PartsError {
+        let failure = error.explanation();
+        let (data, log) = (self.data(), self.log());
+        let errand = Errand {
+            config: means.config,
+            cluster: means.cluster,
+            only: means.only,
+            data: &data,
+            base: reach.and_then(|reach| reach.base.as_ref()),
+            reach,
+            copy: Some((&log, self.socket())),
+        };
+        match errand.recognise(step, &failure) {
+            Some(trouble) => PartsError::Recognised(Box::new((failure, trouble))),
+            None => error,
+        }
     }
 
     /// Brings the base's files, or goes on with that.

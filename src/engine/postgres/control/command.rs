@@ -17,7 +17,7 @@ use std::process::Command as Process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const RELOAD_LIMIT: Duration = Duration::from_secs(30);
+const UNDO_LIMIT: Duration = Duration::from_secs(30);
 /// The limit with which it is told what a command will be.
 const ASKED: Duration = Duration::from_secs(60);
 
@@ -119,7 +119,12 @@ impl Driver for Command {
             purpose,
             words: self.words(words, StopMode::Fast, ASKED),
         };
-        vec![call(Purpose::Stop, &self.commands.stop), call(Purpose::Start, &self.commands.start)]
+        let mut all = vec![
+            call(Purpose::Stop, &self.commands.stop),
+            call(Purpose::Start, &self.commands.start),
+        ];
+        all.extend(self.commands.promote.iter().map(|words| call(Purpose::Promote, words)));
+        all
     }
 
     fn start(&self, options: &StartOptions) -> Result<Started, ControlError> {
@@ -142,7 +147,7 @@ impl Driver for Command {
         }
         let started = started?;
         if let Err(error) = held::verify(self, options) {
-            self.stop(StopMode::Fast, RELOAD_LIMIT)?;
+            self.stop(StopMode::Fast, UNDO_LIMIT)?;
             return Err(error);
         }
         Ok(started)
@@ -178,15 +183,6 @@ impl Driver for Command {
             }
             thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    fn reload(&self) -> Result<(), ControlError> {
-        let Some(words) = &self.commands.reload else { return self.inner.reload() };
-        self.expect_running("read its settings again")?;
-        let process = self.process(words, StopMode::Fast, RELOAD_LIMIT)?;
-        let (ok, said) = Helper::begin(process)?.finish(RELOAD_LIMIT)?;
-        let directory = self.data_directory().to_owned();
-        if ok { Ok(()) } else { Err(ControlError::ReloadFailed { directory, said }) }
     }
 }
 

@@ -29,8 +29,6 @@ pub enum ControlError {
     PromoteFailed { directory: PathBuf, said: String, log: Vec<String> },
     #[error("No server runs in {directory}, so it cannot {action}.")]
     NotRunning { directory: PathBuf, action: &'static str },
-    #[error("The server in {directory} did not take its new settings: {said}")]
-    ReloadFailed { directory: PathBuf, said: String },
     #[error(
         "The server in {directory} has {name} = {value} from its command line, which outweighs \
          what Lifeboat writes into postgresql.auto.conf: it would not be closed to applications."
@@ -102,9 +100,7 @@ impl Explain for ControlError {
                 "It was not stopped by force. Close the sessions that hold it and stop it again, \
                  or decide to stop it in immediate mode yourself.",
             ),
-            Self::StopFailed { .. } | Self::ReloadFailed { .. } => {
-                (Kind::Server, "Look at the server's log and try again.")
-            }
+            Self::StopFailed { .. } => (Kind::Server, "Look at the server's log and try again."),
             Self::PromoteFailed { .. } => (
                 Kind::Server,
                 "Look at the server's log; the server still stands where it stood, or has ended.",

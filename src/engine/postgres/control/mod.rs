@@ -20,7 +20,7 @@ pub use systemd::Systemd;
 pub use unit::{Systemctl, UnitState, service_of};
 
 use super::control_file;
-use super::discovery::{self, Readiness, Running};
+use super::discovery::{self, Binaries, DiscoveryError, Owner, Readiness, Running};
 use super::layout::{self, DebianCluster};
 use crate::engine::config::{Cluster, Control};
 use std::fmt::Debug;
@@ -105,6 +105,7 @@ pub enum Purpose {
     Look,
     Stop,
     Start,
+    Promote,
 }
 
 /// A program that a driver runs as Lifeboat's own user, word for word.
@@ -156,8 +157,8 @@ pub trait Driver: Send + Sync + Debug {
         false
     }
 
-    /// The programs that it runs as Lifeboat's own user to look, stop and start: what somebody else
-    /// may have to permit.
+    /// The programs that it runs as Lifeboat's own user to look, stop, start and promote: what
+    /// somebody else may have to permit.
     fn calls(&self) -> Vec<Call> {
         Vec::new()
     }
@@ -182,12 +183,6 @@ pub trait Driver: Send + Sync + Debug {
     /// # Errors
     /// Where it is not in recovery, or not promoted within the limit.
     fn promote(&self, limit: Duration) -> Result<(), ControlError>;
-
-    /// Makes the server read its settings again.
-    ///
-    /// # Errors
-    /// Where no server runs.
-    fn reload(&self) -> Result<(), ControlError>;
 
     /// # Errors
     /// Where no server runs.
@@ -223,10 +218,34 @@ pub fn driver_for(
     data_directory: &Path,
 ) -> Result<Box<dyn Driver>, ControlError> {
     let owner = discovery::owner(data_directory)?;
+    let named = cluster.control.bin_directory();
+    made(cluster, data_directory, owner, &|| discovery::binaries(named, Some(data_directory)))
+}
+
+/// What the cluster's driver will run, also while its data directory is lost.
+///
+/// # Errors
+/// Where that cannot be told.
+pub fn calls(cluster: &Cluster) -> Result<Vec<Call>, ControlError> {
+    let directory = &cluster.data_directory;
+    if directory.exists() {
+        return Ok(driver(cluster)?.calls());
+    }
+    // They are words alone: neither whose it will be nor which programs it gets matters for them.
+    let named = cluster.control.bin_directory();
+    let binaries = || discovery::binaries(named, None);
+    Ok(made(cluster, directory, Owner::current(), &binaries)?.calls())
+}
+
+fn made(
+    cluster: &Cluster,
+    data_directory: &Path,
+    owner: Owner,
+    binaries: &dyn Fn() -> Result<Binaries, DiscoveryError>,
+) -> Result<Box<dyn Driver>, ControlError> {
     let configured = data_directory == cluster.data_directory;
     let inner = || {
-        let named = cluster.control.bin_directory();
-        let binaries = discovery::binaries(named, Some(data_directory))?;
+        let binaries = binaries()?;
         // A service's log is written by the service, and perhaps by nobody else.
         let own = configured || matches!(cluster.control, Control::PgCtl { .. });
         let log = cluster.control.log().filter(|_| own).map(Path::to_owned);

@@ -189,22 +189,6 @@ impl Driver for PgCtl {
         let log = last_lines(&self.log, 0, LOG_LINES);
         Err(ControlError::PromoteFailed { directory: directory(), said: finished.said(), log })
     }
-
-    fn reload(&self) -> Result<(), ControlError> {
-        let directory = || self.data_directory.clone();
-        if !matches!(self.status()?, Running::Yes(_)) {
-            return Err(ControlError::NotRunning {
-                directory: directory(),
-                action: "read its settings again",
-            });
-        }
-        let finished = self.run(self.command("reload")?, GRACE)?;
-        if finished.ok() {
-            Ok(())
-        } else {
-            Err(ControlError::ReloadFailed { directory: directory(), said: finished.said() })
-        }
-    }
 }
 
 /// `-c name=value`, each quoted for the shell that `pg_ctl` hands them to.

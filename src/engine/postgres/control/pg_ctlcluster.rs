@@ -15,7 +15,6 @@ use std::time::Duration;
 
 const PROGRAM: &str = "pg_ctlcluster";
 /// How long a reload may take.
-const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 /// How much longer than its own limit `pg_ctl` may take before it is given up.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -120,12 +119,5 @@ impl Driver for PgCtlcluster {
         command.args(["--", "-w", "-t", &limit.as_secs().max(1).to_string()]);
         let (ok, said) = Helper::begin(command)?.finish(limit.saturating_add(GRACE))?;
         if ok { Ok(()) } else { Err(self.promote_failed(said)) }
-    }
-
-    fn reload(&self) -> Result<(), ControlError> {
-        self.expect_running("read its settings again")?;
-        let (ok, said) = Helper::begin(self.command("reload", &[])?)?.finish(RELOAD_LIMIT)?;
-        let directory = self.data_directory.clone();
-        if ok { Ok(()) } else { Err(ControlError::ReloadFailed { directory, said }) }
     }
 }

@@ -9,11 +9,11 @@ use super::unit::{Systemctl, UnitState};
 use super::wait::{self, Helper, Mark};
 use super::{Call, ControlError, Driver, Purpose, StartOptions, Started, StopMode, Stopped};
 use crate::engine::postgres::discovery::{Owner, Running};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const RELOAD_LIMIT: Duration = Duration::from_secs(30);
+const RESET_LIMIT: Duration = Duration::from_secs(30);
 /// How long systemd may take to note what became of a server that is down.
 const NOTED: Duration = Duration::from_secs(30);
 
@@ -110,7 +110,7 @@ impl Driver for Systemd {
         let from = held::hold(self.data_directory(), &self.owner, options)?;
         if state.active == "failed" {
             // Else it counts earlier failures and may refuse to start it.
-            self.systemctl.run("reset-failed", &self.unit, RELOAD_LIMIT)?;
+            self.systemctl.run("reset-failed", &self.unit, RESET_LIMIT)?;
         }
         let log = options.log.as_deref().unwrap_or_else(|| self.log());
         let command = self.systemctl.command("start", &self.unit)?;
@@ -129,7 +129,7 @@ impl Driver for Systemd {
         helper.leave();
         let started = started?;
         if let Err(error) = held::verify(self, options) {
-            self.stop(StopMode::Fast, RELOAD_LIMIT)?;
+            self.stop(StopMode::Fast, RESET_LIMIT)?;
             return Err(error);
         }
         Ok(started)
@@ -167,20 +167,5 @@ impl Driver for Systemd {
 
     fn promote(&self, limit: Duration) -> Result<(), ControlError> {
         self.inner.promote(limit)
-    }
-
-    fn reload(&self) -> Result<(), ControlError> {
-        self.expect_running("read its settings again")?;
-        let state = self.unit_state()?;
-        if state.is_down() || !state.can_reload {
-            return self.inner.reload();
-        }
-        self.refuse_other(&state, self.pid()?)?;
-        self.systemctl.run("reload", &self.unit, RELOAD_LIMIT).map_err(|error| match error {
-            ControlError::Systemctl { said, .. } => {
-                ControlError::ReloadFailed { directory: PathBuf::from(self.data_directory()), said }
-            }
-            other => other,
-        })
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// How long a question may take.
 const ASK_LIMIT: Duration = Duration::from_secs(15);
 const PROPERTIES: &str =
-    "--property=LoadState,ActiveState,MainPID,Result,Type,CanReload,Environment,ExecStart";
+    "--property=LoadState,ActiveState,MainPID,Result,Type,Environment,ExecStart";
 
 /// The program, with what comes before its verbs.
 #[derive(Debug, Clone)]
@@ -41,7 +41,6 @@ pub struct UnitState {
     pub result: String,
     pub kind: String,
     pub main_pid: Option<i32>,
-    pub can_reload: bool,
     /// Its environment and command lines, which name the data directory where anything does.
     pub words: String,
 }
@@ -62,7 +61,6 @@ impl UnitState {
                 "Result" => value.clone_into(&mut state.result),
                 "Type" => value.clone_into(&mut state.kind),
                 "MainPID" => state.main_pid = value.parse().ok().filter(|pid| *pid > 0),
-                "CanReload" => state.can_reload = value == "yes",
                 "Environment" | "ExecStart" => {
                     state.words.push_str(value);
                     state.words.push('\n');
@@ -207,17 +205,17 @@ mod tests {
         let said = |verb| Systemctl::new(sudo.clone()).words(verb, "postgresql").join(" ");
         let before = "sudo -n /usr/bin/systemctl --no-ask-password";
         assert_eq!(said("stop"), format!("{before} --no-block stop postgresql"));
-        assert_eq!(said("reload"), format!("{before} reload postgresql"));
+        assert_eq!(said("reset-failed"), format!("{before} reset-failed postgresql"));
         assert!(said("show").starts_with(&format!("{before} --property=LoadState,")));
     }
 
     #[test]
     fn properties_are_read() {
         let text = "LoadState=loaded\nActiveState=activating\nMainPID=0\nResult=exit-code\n\
-                    Type=notify\nCanReload=yes\nEnvironment=PGDATA=/var/lib/pgsql/15/data/\n\
+                    Type=notify\nEnvironment=PGDATA=/var/lib/pgsql/15/data/\n\
                     ExecStart={ path=/usr/pgsql-15/bin/postgres ; argv[]=postgres -D ${PGDATA} }\n";
         let state = UnitState::parse(text);
-        assert_eq!((state.main_pid, state.can_reload, state.is_down()), (None, true, false));
+        assert_eq!((state.main_pid, state.is_down()), (None, false));
         assert!(state.names(Path::new("/var/lib/pgsql/15/data")));
         for other in ["/var/lib/pgsql/15/dat", "/var/lib/pgsql/15", "/var/lib/pgsql/15/data2"] {
             assert!(!state.names(Path::new(other)), "{other}");

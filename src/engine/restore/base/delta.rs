@@ -3,13 +3,19 @@
 //! authenticated manifest) and how a file is taken. Of a directory that is kept it only reads: no
 //! file is ever shared with it, but for blocks where the file system copies on write.
 //!
+//! A file that changed is known long before its end where a page in it carries an LSN beyond the
+//! backup's, and one that has the backup's time of change is copied while it is being proven: what
+//! is not equal costs next to nothing, what is equal is read once.
+//!
 //! One pass over the manifest before the fetch: memory is one bit a file.
 
 use super::destination::Destination;
 use super::error::RestoreError;
 use super::sink::DataDirectory;
+use crate::engine::backup::page;
 use crate::engine::backup::walk::CONTROL_FILE;
 use crate::engine::incident::facts::OnDisk;
+use crate::engine::postgres::Lsn;
 use crate::engine::repository::manifest::{self, Record};
 use crate::engine::repository::meter::Meter;
 use crate::engine::repository::scan::{OpenSet, ScanError, ScanOptions};
@@ -133,6 +139,10 @@ pub fn take(
     let work = Work {
         reuse,
         sink,
+        pages: Pages {
+            size: usize::try_from(manifest.header().page_size).unwrap_or(0),
+            stop: set.descriptor.stop_lsn,
+        },
         meter: options.meter,
         taken: Mutex::default(),
         failure: Mutex::default(),
@@ -187,6 +197,7 @@ pub fn take(
 struct Work<'a> {
     reuse: &'a Reuse,
     sink: &'a DataDirectory<'a>,
+    pages: Pages,
     meter: &'a Meter<'a>,
     taken: Mutex<Taken>,
     failure: Mutex<Option<RestoreError>>,
@@ -228,7 +239,7 @@ impl Work<'_> {
         let to = self.sink.destination().place(&file.path);
         if fs::symlink_metadata(&to).is_ok() {
             // Of an earlier attempt: whole, or gone on with by the fetch.
-            let whole = open(&to, file).and_then(|found| Ok(sum(found, buffer)? == file.crc32c));
+            let whole = open(&to, file).and_then(|found| self.is_equal(&found, file, buffer));
             return match whole {
                 Ok(true) => self.sink.dress(file, &to).map(|()| true),
                 _ => Ok(false),
@@ -252,7 +263,7 @@ impl Work<'_> {
         };
         let taken = match taken {
             Some(taken) => taken,
-            None => self.copy(opened, &to, file, buffer)?,
+            None => self.copy(&opened, meta.mtime() == file.mtime, &to, file, buffer)?,
         };
         if taken {
             self.sink.dress(file, &to)?;
@@ -269,9 +280,9 @@ impl Work<'_> {
         file: &manifest::File,
         buffer: &mut [u8],
     ) -> Result<Option<bool>, RestoreError> {
-        match sum(opened, buffer) {
-            Ok(found) if found == file.crc32c => {}
-            Ok(_) => return Ok(Some(false)),
+        match self.is_equal(opened, file, buffer) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Some(false)),
             Err(error) => return Ok(Some(self.unread(&error))),
         }
         match fs::rename(from, to) {
@@ -281,51 +292,76 @@ impl Work<'_> {
         }
     }
 
+    /// `same_time`: it has the backup's time of change, so that it is most likely equal.
     fn copy(
         &self,
-        mut from: File,
+        from: &File,
+        same_time: bool,
         to: &Path,
         file: &manifest::File,
         buffer: &mut [u8],
     ) -> Result<bool, RestoreError> {
-        let clones = self.clones.load(Ordering::Acquire);
-        // A copy that turns out to be none costs more than to read twice.
-        if !clones {
-            match sum(&from, buffer) {
-                Ok(found) if found == file.crc32c => {}
-                Ok(_) => return Ok(false),
-                Err(error) => return Ok(self.unread(&error)),
-            }
-        }
-        let mut made = self.sink.create(file, to)?;
-        if clones {
-            if rustix::fs::ioctl_ficlone(&made, &from).is_ok() {
-                let found = open(to, file).and_then(|cloned| sum(cloned, buffer));
-                if found.is_ok_and(|found| found == file.crc32c) {
-                    return Ok(true);
-                }
-                return forget(to);
+        if self.clones.load(Ordering::Acquire) {
+            let made = self.sink.create(file, to)?;
+            if rustix::fs::ioctl_ficlone(&made, from).is_ok() {
+                let cloned = open(to, file).and_then(|cloned| self.is_equal(&cloned, file, buffer));
+                return if matches!(cloned, Ok(true)) { Ok(true) } else { forget(to) };
             }
             self.clones.store(false, Ordering::Release);
             forget(to)?;
-            return self.copy(from, to, file, buffer);
         }
-        rewind(&mut from).map_err(RestoreError::io("read again for", to))?;
-        let mut found = 0;
+        // A copy that turns out to be none costs more than to read twice.
+        if !same_time {
+            match self.is_equal(from, file, buffer) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(error) => return Ok(self.unread(&error)),
+            }
+        }
+        let made = self.sink.create(file, to)?;
+        let mut failure = None;
+        let equal = self.prove(from, file, buffer, &mut |bytes| {
+            (&made).write_all(bytes).map_err(|error| failure.insert(error).kind().into())
+        });
+        match (failure, equal) {
+            (Some(error), _) => Err(RestoreError::io("write", to)(error)),
+            (None, Ok(true)) => Ok(true),
+            (None, Ok(false)) => forget(to),
+            (None, Err(error)) => {
+                forget(to)?;
+                Ok(self.unread(&error))
+            }
+        }
+    }
+
+    fn is_equal(&self, found: &File, file: &manifest::File, buffer: &mut [u8]) -> io::Result<bool> {
+        self.prove(found, file, buffer, &mut |_| Ok(()))
+    }
+
+    /// Whether the content is the backup's; what was read is given to `each`. Ends at the first
+    /// page that is newer than the backup.
+    fn prove(
+        &self,
+        mut found: &File,
+        file: &manifest::File,
+        buffer: &mut [u8],
+        each: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let has_pages = self.pages.are_in(&file.path);
+        io::Seek::rewind(&mut found)?;
+        let mut sum = 0;
         loop {
-            let read = match from.read(buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) => {
-                    forget(to)?;
-                    return Ok(self.unread(&error));
-                }
-            };
+            let read = fill(found, buffer)?;
             let bytes = buffer.get(..read).unwrap_or_default();
-            found = crc32c::crc32c_append(found, bytes);
-            made.write_all(bytes).map_err(RestoreError::io("write", to))?;
+            if bytes.is_empty() {
+                return Ok(sum == file.crc32c);
+            }
+            if has_pages && self.pages.one_is_newer(bytes) {
+                return Ok(false);
+            }
+            sum = crc32c::crc32c_append(sum, bytes);
+            each(bytes)?;
         }
-        if found == file.crc32c { Ok(true) } else { forget(to) }
     }
 
     fn unread(&self, error: &io::Error) -> bool {
@@ -356,20 +392,40 @@ fn open(path: &Path, file: &manifest::File) -> io::Result<File> {
     }
 }
 
-fn rewind(file: &mut File) -> io::Result<()> {
-    io::Seek::rewind(file)
+/// Reads until the buffer is full or the file ends, so that pages stay whole.
+fn fill(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
-/// CRC-32C of a whole file.
-fn sum(file: impl std::borrow::Borrow<File>, buffer: &mut [u8]) -> io::Result<u32> {
-    let mut file = file.borrow();
-    io::Seek::rewind(&mut file)?;
-    let mut sum = 0;
-    loop {
-        match file.read(buffer)? {
-            0 => return Ok(sum),
-            read => sum = crc32c::crc32c_append(sum, buffer.get(..read).unwrap_or_default()),
-        }
+/// What the pages of relations tell about a file that changed.
+#[derive(Debug, Clone, Copy)]
+struct Pages {
+    /// Bytes; 0 where it is not known.
+    size: usize,
+    /// Where the backup ended: no page of it is newer.
+    stop: Lsn,
+}
+
+impl Pages {
+    fn are_in(&self, path: &str) -> bool {
+        self.size > 0 && BUFFER.is_multiple_of(self.size) && page::first_block(path, 0).is_some()
+    }
+
+    /// Whether a page in there was changed after the backup's end. That none was proves nothing:
+    /// hints change a page without a new LSN.
+    fn one_is_newer(&self, bytes: &[u8]) -> bool {
+        bytes
+            .chunks_exact(self.size)
+            .any(|content| page::lsn(content).is_some_and(|lsn| lsn > self.stop))
     }
 }
 
@@ -392,6 +448,34 @@ mod tests {
         assert!([0, 63, 64, 1000].iter().all(|number| taken.has(*number)));
         assert!([1, 62, 65, 999, 5000].iter().all(|number| !taken.has(*number)));
         assert_eq!((taken.files, taken.bytes), (4, 40));
+    }
+
+    #[test]
+    fn a_page_beyond_the_backups_end_tells_that_its_file_changed() {
+        let pages = Pages { size: 8192, stop: Lsn(0x1_0000_0200) };
+        let page = |high: u32, low: u32| {
+            let mut page = vec![0xff; 8192];
+            page[..4].copy_from_slice(&high.to_le_bytes());
+            page[4..8].copy_from_slice(&low.to_le_bytes());
+            page
+        };
+        let empty = vec![0; 8192];
+        assert!(!pages.one_is_newer(&empty));
+        assert!(!pages.one_is_newer(&[page(1, 0x200), empty, page(0, u32::MAX)].concat()));
+        assert!(pages.one_is_newer(&[page(1, 0x200), page(1, 0x201)].concat()));
+        assert!(pages.one_is_newer(&page(2, 0)));
+        // Half a page is none.
+        assert!(!pages.one_is_newer(&page(2, 0)[..4096]));
+        for (path, has) in [
+            ("base/5/16402", true),
+            ("base/5/16402_vm.1", true),
+            ("pg_tblspc/16400/PG_15_1/5/16402", true),
+            ("base/5/pg_filenode.map", false),
+            ("pg_xact/0000", false),
+        ] {
+            assert_eq!(pages.are_in(path), has, "{path}");
+        }
+        assert!(!Pages { size: 0, ..pages }.are_in("base/5/16402"));
     }
 
     #[test]

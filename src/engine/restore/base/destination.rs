@@ -253,6 +253,15 @@ pub fn tablespaces(
     Ok(spaces)
 }
 
+/// See [`super::taken`].
+pub fn taken(root: &Path) -> Vec<PathBuf> {
+    let marker = fs::read(root.join(MARKER)).ok();
+    let marker = marker.and_then(|text| serde_json::from_slice::<Marker>(&text).ok());
+    marker
+        .map(|marker| marker.tablespaces.into_iter().chain(marker.wal).collect())
+        .unwrap_or_default()
+}
+
 /// See [`super::probe`].
 pub fn probe(root: &Path, set: &str) -> Result<Standing, RestoreError> {
     if let Some(label) = finished_label(root)

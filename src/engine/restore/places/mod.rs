@@ -16,7 +16,6 @@ mod error;
 pub mod live;
 pub mod moves;
 
-use crate::engine::config::Cluster;
 use crate::engine::runner::plan::{KeptSpace, PlacedSpace, Places};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -118,21 +117,15 @@ pub(super) fn fresh_wal(wal: &Path, stamp: &str, is_mount: bool) -> PathBuf {
     wal.with_file_name(format!("{bare}.{stamp}"))
 }
 
-/// The configured alternative directory where the data directory's volume cannot hold `needed`
-/// bytes and the alternative's can.
+/// Whether the restore goes to the configured alternative directory: the data directory's volume
+/// cannot hold the `here` bytes that it would take there, and the alternative's can hold `there`.
+/// Where a volume cannot be asked, no.
 #[must_use]
-pub fn alternative(cluster: &Cluster, needed: u64) -> Option<PathBuf> {
-    let alternative = cluster.alternative_data_directory.as_deref()?;
-    alternative_of(&cluster.data_directory, alternative, needed).then(|| alternative.to_owned())
-}
-
-/// See [`alternative`]. Where a volume cannot be asked, no.
-#[must_use]
-pub fn alternative_of(data_directory: &Path, alternative: &Path, needed: u64) -> bool {
+pub fn alternative_of(data_directory: &Path, alternative: &Path, here: u64, there: u64) -> bool {
     let free = crate::engine::recovery_point::reach::free_space;
     let is_free = || moves::is_empty(alternative).unwrap_or(!alternative.exists());
-    free(data_directory).is_ok_and(|free| free < needed)
-        && free(alternative).is_ok_and(|free| free >= needed)
+    free(data_directory).is_ok_and(|free| free < here)
+        && free(alternative).is_ok_and(|free| free >= there)
         && is_free()
 }
 
@@ -247,7 +240,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (data, other) = (root.path().join("data"), root.path().join("other"));
         // The same volume: what does not fit here does not fit there.
-        assert!(!alternative_of(&data, &other, u64::MAX));
-        assert!(!alternative_of(&data, &other, 0));
+        assert!(!alternative_of(&data, &other, u64::MAX, u64::MAX));
+        assert!(!alternative_of(&data, &other, 0, 0));
+        assert!(alternative_of(&data, &other, u64::MAX, 0), "what it takes there alone counts");
     }
 }

@@ -27,6 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use finish::{ERASED, PREPARED_KEPT};
+pub use prepare::rehearse_fetch;
 pub use server::raised_to;
 pub use site::{Beside, Site, io, resolved};
 

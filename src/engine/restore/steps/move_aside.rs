@@ -67,13 +67,8 @@ impl Step for MoveAside {
                 failpoint::hit("move.one");
                 moves::rename_whole(&real(site, plan), aside)?;
             }
-            if plan.places.alternative.is_some() && new.exists() && !is_empty(new)? {
-                return Err(Explanation::new(
-                    Kind::Refused,
-                    format!("{} is not empty any more.", new.display()),
-                    "Nothing of it was touched, and the damaged directory is where it was.",
-                    "Empty it or name another alternative_data_directory, and make the plan anew.",
-                ));
+            if plan.places.alternative.is_some() {
+                require_empty(new)?;
             }
             failpoint::hit("move.one");
             make_empty(new, owner)?;
@@ -202,7 +197,7 @@ fn give_back(
 
 /// Sets what was restored aside: the directory beside itself, or, where it is a mount point, its
 /// content within it. An empty mount point stays. Gives where it is kept.
-fn give_up(new: &Path, is_mount: bool) -> Result<Option<PathBuf>, Explanation> {
+pub(super) fn give_up(new: &Path, is_mount: bool) -> Result<Option<PathBuf>, Explanation> {
     if !new.exists() {
         return Ok(None);
     }
@@ -251,7 +246,7 @@ fn put_spaces_back(places: &Places) -> Result<(), Explanation> {
 
 /// The name of the server's own folder in a tablespace, `PG_15_202209061`, by whichever of its
 /// directories still tells its catalog's version.
-fn own_folder(plan: &Plan, directories: &[&Path]) -> Option<String> {
+pub(super) fn own_folder(plan: &Plan, directories: &[&Path]) -> Option<String> {
     let told = directories.iter().find_map(|directory| control_file::read(directory).ok());
     let kept = || plan.places.kept.first()?.folder.file_name()?.to_str().map(str::to_owned);
     told.map(|control| format!("PG_{}_{}", plan.base.version, control.catalog_version))
@@ -261,7 +256,7 @@ fn own_folder(plan: &Plan, directories: &[&Path]) -> Option<String> {
 /// Sets aside what was restored into folders that held nothing before: those that the restored
 /// directory leads to, and of these the server's `own` alone. Other servers, of other versions too,
 /// have theirs beside it.
-fn set_restored_spaces_aside(
+pub(super) fn set_restored_spaces_aside(
     places: &Places,
     own: Option<&str>,
     data: &Path,
@@ -345,6 +340,19 @@ impl Site {
 
 fn stamp() -> String {
     places::stamp(now())
+}
+
+/// Refuses where the alternative directory has come to hold something since the plan was made.
+pub(super) fn require_empty(alternative: &Path) -> Result<(), Explanation> {
+    if !alternative.exists() || is_empty(alternative)? {
+        return Ok(());
+    }
+    Err(Explanation::new(
+        Kind::Refused,
+        format!("{} is not empty any more.", alternative.display()),
+        "Nothing of it was touched, and the damaged directory is where it was.",
+        "Empty it or name another alternative_data_directory, and make the plan anew.",
+    ))
 }
 
 pub(super) fn is_empty(directory: &Path) -> Result<bool, Explanation> {

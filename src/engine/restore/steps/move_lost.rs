@@ -1,9 +1,12 @@
 //! The step that keeps what is left of a data directory which tells nothing of its cluster. Deletes
 //! nothing: the rest is renamed whole, and an empty directory is made in its place.
 
-use super::move_aside::{is_empty, make_empty};
+use super::move_aside::{
+    give_up, is_empty, make_empty, own_folder, require_empty, set_restored_spaces_aside,
+};
 use super::site::{Site, io, now};
 use crate::engine::explain::{Explanation, Kind};
+use crate::engine::restore::places::live;
 use crate::engine::restore::places::moves::rename_whole;
 use crate::engine::restore::plan;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
@@ -23,6 +26,13 @@ impl Step for MoveLost {
 
     fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
         let (site, plan) = (&self.0, context.plan());
+        if plan.places.alternative.is_some() {
+            // What is left of the directory stays in its place.
+            return Ok(match context.noted("aside") {
+                Some(_) => Standing::Done(String::from("the directory to recover into is made")),
+                None => Standing::NotStarted,
+            });
+        }
         let made = site.data().exists();
         if site.is_aside(plan) {
             return Ok(if made {
@@ -41,14 +51,21 @@ impl Step for MoveLost {
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let (site, plan) = (&self.0, context.plan());
         let owner = site.owner(plan)?;
-        if !site.is_aside(plan) {
+        if let Some(new) = &plan.places.alternative {
+            site.confirm_place(plan)?;
+            site.still_lost(context)?;
+            require_empty(new)?;
+            make_empty(new, owner)?;
+        } else if !site.is_aside(plan) {
             site.confirm_place(plan)?;
             site.still_lost(context)?;
             if site.data().exists() && !is_empty(site.data())? {
                 rename_whole(site.data(), Path::new(&plan.aside))?;
             }
         }
-        make_empty(site.data(), owner)?;
+        if plan.places.alternative.is_none() {
+            make_empty(site.data(), owner)?;
+        }
         let kept = if site.is_aside(plan) {
             format!("The damaged directory is kept at {}", plan.aside)
         } else {
@@ -60,6 +77,19 @@ impl Step for MoveLost {
 
     fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
         let (site, plan) = (&self.0, context.plan());
+        if let Some(new) = &plan.places.alternative {
+            if context.noted("aside").is_none() {
+                return Ok(String::from("nothing was made"));
+            }
+            site.stop_recovered(plan)?;
+            let own = own_folder(plan, &[new]);
+            set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
+            let kept = give_up(new, live::is_mount(new))?;
+            return Ok(match kept {
+                Some(kept) => format!("what was restored is kept at {}", kept.display()),
+                None => String::from("nothing was restored so far"),
+            });
+        }
         if !site.is_aside(plan) && context.noted("aside").is_none() {
             // What came back meanwhile, such as a volume that is mounted again, is not ours.
             return Ok(String::from("the directory was not moved"));
@@ -72,6 +102,9 @@ impl Step for MoveLost {
                 "Stop that server, then put back again.",
             ));
         }
+        // By the restored directory's links, while it is in its place.
+        let own = own_folder(plan, &[site.data()]);
+        set_restored_spaces_aside(&plan.places, own.as_deref(), site.data())?;
         if site.data().exists() {
             if is_empty(site.data())? {
                 fs::remove_dir(site.data()).map_err(|e| io(&e, "remove empty", site.data()))?;

@@ -92,7 +92,10 @@ const FETCH_LIMIT: Duration = Duration::from_secs(120);
 /// Does once what the recovering server will do: as the data directory's owner, with that server's
 /// program and configuration, fetches the base backup's first segment. What fails here would fail
 /// after the damaged server was stopped and its directory moved.
-pub(super) fn rehearse_fetch(site: &Site, plan: &Plan) -> Result<(), Explanation> {
+///
+/// # Errors
+/// Where it cannot be fetched; in the program's own words.
+pub fn rehearse_fetch(site: &Site, plan: &Plan) -> Result<(), Explanation> {
     let owner = site.server_owner()?;
     let size = match control_file::read(site.live()) {
         Ok(control) => u64::from(control.wal_segment_size),

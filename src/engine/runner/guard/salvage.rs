@@ -4,6 +4,7 @@ use super::refusal;
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
 use crate::engine::incident::model::RunStatus;
+use crate::engine::incident::salvage::ByCommand;
 
 /// The recovery has finished, and kept a directory.
 ///
@@ -30,4 +31,23 @@ pub fn may_begin(incident: &Incident, executing: bool) -> Result<(), Explanation
         ));
     }
     Ok(())
+}
+
+/// It came from the directory that this incident's recovery kept.
+///
+/// # Errors
+/// A refusal.
+pub fn may_record(incident: &Incident, done: &ByCommand) -> Result<(), Explanation> {
+    let settled = incident.settled();
+    let plan = settled.plan.as_ref().filter(|plan| !plan.lost && !plan.procedure.is_parts());
+    if settled.status == RunStatus::Finished && plan.is_some_and(|plan| plan.aside == done.kept) {
+        return Ok(());
+    }
+    Err(refusal(
+        format!(
+            "{} is not the directory that a finished recovery of this incident kept.",
+            done.kept
+        ),
+        "Name the incident whose recovery set it aside.",
+    ))
 }

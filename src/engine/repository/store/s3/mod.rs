@@ -9,33 +9,31 @@
 mod client;
 mod credentials;
 mod dispatch;
+mod reading;
 mod retry;
+mod runtime;
+mod shared;
 mod transport;
 mod unfinished;
 mod upload;
 
 use super::{
-    Hold, MARKER, ObjectInfo, ObjectWriter, Store, StoreError, StoreFault, Unfinished,
-    check_folder, check_key, check_removable,
+    Hold, MARKER, ObjectInfo, ObjectWriter, Store, StoreError, StoreFault, Unfinished, check_key,
+    check_removable,
 };
 use crate::engine::config::{LockMode, S3Config};
-use bytes::Bytes;
 use client::{Client, told};
 use credentials::KeyRing;
-use futures_util::{StreamExt, TryStreamExt};
-use retry::{Again, Failure};
+use runtime::wait;
 use rusoto_core::Region;
+use shared::Shared;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::runtime::{Builder, Handle, Runtime};
 use transport::{Patience, Roots, Transport};
 use upload::S3Writer;
 
-/// A large range is read in pieces of this size, several at the same time.
-const PIECE: u64 = 8 << 20;
 const PARALLEL: usize = 4;
 
 /// How much the store bears before it gives up.
@@ -58,17 +56,6 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct S3Store {
     shared: Arc<Shared>,
-}
-
-/// What the store and its writers have in common.
-#[derive(Debug)]
-struct Shared {
-    client: Client,
-    /// Before every key: empty, or ending in a slash.
-    prefix: String,
-    place: String,
-    marker_seen: AtomicBool,
-    parallel: usize,
 }
 
 impl S3Store {
@@ -153,74 +140,10 @@ impl S3Store {
         self.shared.client.lock.map(|lock| (lock.mode, lock.days))
     }
 
-    /// Reads `length` bytes from `start`, or all, and gives them to `take` with their place in the
-    /// object, in any order.
-    fn fetch(
-        &self,
-        key: &str,
-        start: u64,
-        length: Option<u64>,
-        mut take: impl FnMut(u64, &[u8]),
-    ) -> Result<(), StoreError> {
-        check_key(key)?;
-        let shared = Arc::clone(&self.shared);
-        let (whole, doing) = (shared.whole(key), shared.doing("read", key));
-        // Without a bound of its own: the caller's buffer bounds it.
-        let (send, pieces) = channel::<(u64, Bytes)>();
-        let (result, _) = spawn(async move {
-            let ranges = ranges(start, length);
-            let (shared, whole, send) = (&shared, &whole, &send);
-            futures_util::stream::iter(ranges)
-                .map(|(from, length)| async move {
-                    let mut at = from;
-                    let mut sink = |piece: Bytes| {
-                        let size = piece.len() as u64;
-                        // The receiver is gone only where nobody waits any more.
-                        let _ = send.send((at, piece));
-                        at = at.saturating_add(size);
-                    };
-                    shared.client.get(whole, from, length, &mut sink).await
-                })
-                .buffer_unordered(shared.parallel)
-                .try_collect::<()>()
-                .await
-        })?;
-        for (at, piece) in pieces {
-            take(at, &piece);
-        }
-        let result = result.recv().map_err(|_| lost())?;
-        self.shared.proven(key, &doing, result)
-    }
-
-    /// Every page of a listing right under `folder`.
-    fn pages(
-        &self,
-        folder: &str,
-        prefix: &str,
-        mut each: impl FnMut(rusoto_s3::ListObjectsV2Output),
-    ) -> Result<(), StoreError> {
-        check_folder(folder)?;
-        let place = if folder.is_empty() { "the repository" } else { folder };
-        let doing = self.shared.doing("list", place);
-        let whole = format!("{}{folder}{prefix}", self.shared.prefix);
-        let mut token = None;
-        loop {
-            let (shared, whole, from) = (Arc::clone(&self.shared), whole.clone(), token.clone());
-            let page =
-                wait(async move { shared.client.list(&whole, Some("/"), from, None).await })?;
-            let page = page.map_err(|e| told(&doing, e))?;
-            let (more, next) = (page.is_truncated, page.next_continuation_token.clone());
-            each(page);
-            if more != Some(true) {
-                return Ok(());
-            }
-            if next.is_none() || next == token {
-                let what = "the server says that there is more, and not where it goes on";
-                let failure = Failure::new(StoreFault::Unavailable, Again::Never, what);
-                return Err(told(&doing, failure));
-            }
-            token = next;
-        }
+    fn new_writer(&self) -> Result<String, StoreError> {
+        let chance = crate::engine::crypto::keyring::random::<16>()
+            .map_err(|e| StoreError::new(StoreFault::Unavailable, e.to_string()))?;
+        Ok(data_encoding::HEXLOWER.encode(&chance[..]))
     }
 }
 
@@ -359,161 +282,5 @@ impl Store for S3Store {
 
     fn discard(&self, one: &Unfinished) -> Result<bool, StoreError> {
         unfinished::discard(self, one)
-    }
-}
-
-impl S3Store {
-    fn new_writer(&self) -> Result<String, StoreError> {
-        let chance = crate::engine::crypto::keyring::random::<16>()
-            .map_err(|e| StoreError::new(StoreFault::Unavailable, e.to_string()))?;
-        Ok(data_encoding::HEXLOWER.encode(&chance[..]))
-    }
-}
-
-impl Shared {
-    /// The name in the bucket.
-    fn whole(&self, key: &str) -> String {
-        format!("{}{key}", self.prefix)
-    }
-
-    fn doing(&self, verb: &str, key: &str) -> String {
-        format!("{verb} {key} in {}", self.place)
-    }
-
-    fn exists(&self, key: &str) -> StoreError {
-        let what = format!("{key} is already in {}; it is never overwritten", self.place);
-        StoreError::new(StoreFault::Exists, what)
-    }
-
-    fn short(&self, key: &str, offset: u64, length: u64) -> StoreError {
-        let what = format!(
-            "{key} in {} is too short: it does not hold {length} bytes from byte {offset} on",
-            self.place
-        );
-        StoreError::of_bucket(StoreFault::Unavailable, what)
-    }
-
-    /// "Not there" is an answer only where there is a repository.
-    fn proven<T>(
-        self: &Arc<Self>,
-        key: &str,
-        doing: &str,
-        result: Result<T, Failure>,
-    ) -> Result<T, StoreError> {
-        match result {
-            Ok(done) => {
-                if key == MARKER {
-                    self.marker_seen.store(true, Ordering::Relaxed);
-                }
-                Ok(done)
-            }
-            Err(e) if e.fault == StoreFault::NotFound && e.code == "NoSuchKey" => {
-                self.require_marker()?;
-                let what = format!("{key} is not in {}", self.place);
-                Err(StoreError::new(StoreFault::NotFound, what))
-            }
-            Err(e) => {
-                // A 404 that does not say what is missing proves nothing.
-                let absent = e.fault == StoreFault::NotFound;
-                let fault = if absent { StoreFault::Unavailable } else { e.fault };
-                Err(told(doing, Failure { fault, ..e }))
-            }
-        }
-    }
-
-    fn require_marker(self: &Arc<Self>) -> Result<(), StoreError> {
-        if self.marker_seen.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let (shared, whole) = (Arc::clone(self), self.whole(MARKER));
-        match wait(async move { shared.client.head(&whole).await })? {
-            Ok(_) => {
-                self.marker_seen.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(e) if e.fault == StoreFault::NotFound => {
-                let what = format!(
-                    "there is no repository at {}: no such bucket, or no {MARKER} in it",
-                    self.place
-                );
-                Err(StoreError::of_bucket(StoreFault::Unavailable, what))
-            }
-            Err(e) => Err(told(&self.doing("look at", MARKER), e)),
-        }
-    }
-
-    fn require_absent(self: &Arc<Self>, key: &str) -> Result<(), StoreError> {
-        let (shared, whole) = (Arc::clone(self), self.whole(key));
-        match wait(async move { shared.client.head(&whole).await })? {
-            Ok(_) => Err(self.exists(key)),
-            Err(e) if e.fault == StoreFault::NotFound => Ok(()),
-            Err(e) => Err(told(&self.doing("look at", key), e)),
-        }
-    }
-}
-
-/// The pieces of a range; one without an end where the length is not known.
-fn ranges(start: u64, length: Option<u64>) -> Vec<(u64, Option<u64>)> {
-    let Some(length) = length else { return vec![(start, None)] };
-    let count = length.div_ceil(PIECE);
-    let piece = |n: u64| (start.saturating_add(n * PIECE), Some(PIECE.min(length - n * PIECE)));
-    (0..count).map(piece).collect()
-}
-
-/// The runtime of all S3 stores, made at the first use. It is never dropped: that could block.
-fn handle() -> Result<Handle, StoreError> {
-    static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
-    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(runtime) = &*runtime {
-        return Ok(runtime.handle().clone());
-    }
-    let made = Builder::new_multi_thread().worker_threads(2).thread_name("s3").enable_all().build();
-    let made = made.map_err(|e| StoreError::io("start the threads that speak to S3", e))?;
-    Ok(runtime.insert(made).handle().clone())
-}
-
-/// What a task gives back, and the task.
-type Task<T> = (Receiver<T>, tokio::task::AbortHandle);
-
-fn spawn<T: Send + 'static>(
-    task: impl Future<Output = T> + Send + 'static,
-) -> Result<Task<T>, StoreError> {
-    let (send, receive) = sync_channel(1);
-    let task = handle()?.spawn(async move {
-        // Nobody waits any more: then nobody wants it.
-        let _ = send.send(task.await);
-    });
-    Ok((receive, task.abort_handle()))
-}
-
-/// Waits for a request. Every request has its limits, so this ends.
-fn wait<T: Send + 'static>(
-    task: impl Future<Output = T> + Send + 'static,
-) -> Result<T, StoreError> {
-    spawn(task)?.0.recv().map_err(|_| lost())
-}
-
-/// The task broke down: rusoto panics over some answers.
-fn lost() -> StoreError {
-    let what = "a request to S3 broke down over the server's answer";
-    StoreError::of_bucket(StoreFault::Unavailable, what)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_is_cut_without_gaps() {
-        for (start, length) in [(0, 1), (5, PIECE), (7, PIECE + 1), (0, 3 * PIECE + 17)] {
-            let pieces = ranges(start, Some(length));
-            let mut at = start;
-            for (from, size) in pieces {
-                assert_eq!(from, at);
-                at += size.unwrap();
-            }
-            assert_eq!(at, start + length);
-        }
-        assert_eq!(ranges(9, None), [(9, None)]);
     }
 }

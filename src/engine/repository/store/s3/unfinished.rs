@@ -2,9 +2,11 @@
 //! shows them. Owns the finding of those below the repository, and how one is thrown away.
 
 use super::super::{MARKER, StoreError, StoreFault, Unfinished, check_key};
+use super::S3Store;
 use super::client::told;
 use super::retry::{Again, Failure};
-use super::{S3Store, Shared, wait};
+use super::runtime::wait;
+use super::shared::Shared;
 use jiff::Timestamp;
 use std::sync::Arc;
 

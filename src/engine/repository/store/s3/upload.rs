@@ -5,7 +5,8 @@
 use super::super::{ObjectWriter, StoreError, StoreFault};
 use super::client::{Part, Written, told};
 use super::retry::Failure;
-use super::{Shared, spawn, wait};
+use super::runtime::{lost, spawn, wait};
+use super::shared::Shared;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -113,7 +114,7 @@ impl S3Writer {
 impl Upload {
     fn collect_one(&mut self, doing: &str) -> Result<(), StoreError> {
         let Some(sending) = self.in_flight.pop_front() else { return Ok(()) };
-        let sent = sending.result.recv().map_err(|_| super::lost())?;
+        let sent = sending.result.recv().map_err(|_| lost())?;
         self.done.push(sent.map_err(|e| told(doing, e))?);
         Ok(())
     }
