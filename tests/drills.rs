@@ -797,6 +797,82 @@ fn a_gap_in_the_archive_is_refused_and_nothing_is_touched() {
     assert_eq!(verdict(&outcome, "drill-untouched:public.customers"), "VERIFIED");
 }
 
+/// Nobody looked at a point: nothing was refused, and nothing is proven.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn declaring_and_leaving_is_no_refusal() {
+    let bench = Bench::new();
+    let gap = ["corruption", "--inject", "archive-gap", "--size", "24"];
+    let mut people = bench.terminal(&gap);
+    read_the_briefing(&mut people);
+    declare(&mut people);
+    people.press("q");
+    people.wait_for("End the drill?", SOON);
+    people.press("y");
+    people.wait_for("recorded as drill 1", LONG);
+    assert!(!people.wait_end(LONG), "nothing was refused");
+    let left = the_last(&bench);
+    assert_eq!((&left["outcome"], &left["ended"]), (&"FAILED".into(), &"neither".into()));
+    assert_eq!(left["card"]["hypothesis_held"], false, "{left:#}");
+    let reasons = left["reasons"].to_string();
+    assert!(reasons.contains("nobody met the refusal"), "{reasons}");
+
+    // The same drill, and somebody looks: the archive's own word is in the journal.
+    let mut people = bench.terminal(&gap);
+    read_the_briefing(&mut people);
+    declare(&mut people);
+    people.press("2");
+    people.wait_for("CANNOT BE REACHED", LONG);
+    people.press("q");
+    people.wait_for("End the drill?", SOON);
+    people.press("y");
+    people.wait_for("recorded as drill 2", LONG);
+    assert!(people.wait_end(LONG), "it was refused, and nothing was touched");
+    let refused = the_last(&bench);
+    assert_eq!((&refused["outcome"], &refused["ended"]), (&"VERIFIED".into(), &"refused".into()));
+    assert_eq!(refused["card"]["hypothesis_held"], Value::Null, "it was not put to the test");
+    bench.is_clear();
+}
+
+/// The newest drill of the record.
+#[track_caller]
+fn the_last(bench: &Bench) -> Value {
+    let history: Value = serde_json::from_str(&bench.said(&["history", "--json"])).unwrap();
+    history["drills"].as_array().unwrap().last().unwrap()["entry"].clone()
+}
+
+/// A team's own accidents: one that spoils old rows, which have to come back as they were, and one
+/// that does nothing, which cannot be recovered from.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn an_accident_of_ones_own_is_judged_by_what_it_did() {
+    let bench = Bench::new();
+    let own = bench.0.path().join("scenarios");
+    fs::create_dir(&own).unwrap();
+    let usual = include_str!("../assets/scenarios/table-loss.toml");
+    let write = |name: &str, statement: &str| {
+        let text = usual
+            .replace("name = \"table-loss\"", &format!("name = \"{name}\""))
+            .replace("TRUNCATE public.audit_log", statement);
+        fs::write(own.join(format!("{name}.toml")), text).unwrap();
+    };
+    write(
+        "spoiled",
+        "UPDATE public.audit_log SET actor = 'nobody' WHERE created_at < now() - interval '2 hours'",
+    );
+    write("harmless", "DELETE FROM public.audit_log WHERE actor = 'no such'");
+    let outcome = bench.held("spoiled", &[]);
+    assert_eq!(outcome["rows_deleted"], 0, "{outcome:#}");
+    for table in ["customers", "orders", "audit_log"] {
+        assert_eq!(verdict(&outcome, &format!("drill-rows:public.{table}")), "VERIFIED");
+    }
+    let done = bench.run(&["harmless", "--auto", "--json", "--size", "24"]);
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success(), "{error}");
+    assert!(error.contains("changed nothing in public.audit_log"), "{error}");
+    bench.is_clear();
+}
+
 /// More than it may take: it ends itself.
 #[test]
 #[ignore = "heavy: see make test-drills"]

@@ -286,7 +286,8 @@ impl Book {
 
     /// Keeps what was held; what cannot be kept is told, and costs the outcome nothing.
     fn keep(&self, held: &Held, mode: &str) -> Result<(), Explanation> {
-        if let Some(path) = &self.junit {
+        // A file that cannot be written costs the record nothing.
+        let junit = self.junit.as_ref().map_or(Ok(()), |path| {
             files::replace(path, junit::xml(&held.outcome).as_bytes(), 0o644).map_err(|error| {
                 Explanation::new(
                     Kind::Storage,
@@ -294,11 +295,11 @@ impl Book {
                     "The drill was held; its outcome is told all the same.",
                     "Name another file with --junit.",
                 )
-            })?;
-        }
+            })
+        });
         let Some(state) = &self.state else {
             output::warn("not recorded: there is no configuration; --record DIR keeps it");
-            return Ok(());
+            return junit;
         };
         let by = user::name_of(nix::unistd::geteuid().as_raw());
         let mut one = Record::of(&held.outcome, mode, &held.evidence, &by);
@@ -307,7 +308,7 @@ impl Book {
         let (line, folder) =
             record::keep(state, one, &all, &held.evidence).map_err(|e| e.explanation())?;
         output::warn(&format!("recorded as drill {}, evidence in {}", line.seq, folder.display()));
-        Ok(())
+        junit
     }
 }
 

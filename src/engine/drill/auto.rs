@@ -69,6 +69,14 @@ pub fn first_report(scenario: &Scenario, injects: &[Inject], struck_at: Timestam
     told.unwrap_or_else(|| scenario.first_report.clone()).replace("{local}", &local)
 }
 
+/// When it was first detected, in a sentence for the briefing: no earlier than the incident, and in
+/// whole seconds, as people type it.
+#[must_use]
+pub fn first_call(struck_at: Timestamp) -> String {
+    let at = (struck_at + jiff::SignedDuration::from_secs(1)).strftime("%H:%M:%S");
+    format!("First detected at {at} UTC.")
+}
+
 /// Leads the incident from assessment to report, then scores it. A recovery that fails is an
 /// outcome, not an error, and so is a drill that was ended before its end.
 ///
@@ -289,11 +297,15 @@ fn parts(
         arguments.push(String::from("--exclusive"));
     }
     let incident = seat.incident().declaration.id.clone();
+    // What the archive says was done to it: rows that were changed are to be as they were, too.
+    let changed = seat.survey().is_some_and(|survey| {
+        survey.suspects.iter().any(|one| one.relation == table && one.what.contains("changed "))
+    });
     let rest = [
         "--into",
         "in-place",
         "--take",
-        "missing",
+        if changed { "missing,changed" } else { "missing" },
         "--confirm",
         CLUSTER,
         "--incident",

@@ -5,7 +5,7 @@ use super::hints;
 use super::strike::Truth;
 use crate::engine::incident::Incident;
 use crate::engine::incident::event::{Entry, Event};
-use crate::engine::incident::facts::{Check, Topic, Verdict};
+use crate::engine::incident::facts::{Check, Target, Topic, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +81,19 @@ impl Moments {
         }
     }
 
+    /// The same where incidents were declared before it: the clocks run from the first of them.
+    #[must_use]
+    pub fn counting(mut self, earlier: &[Vec<Entry>], truth: &Truth) -> Self {
+        for entries in earlier {
+            let Ok(incident) = Incident::replay(entries) else { continue };
+            let its = Self::of(&incident, entries, truth);
+            let first = |one: Option<Timestamp>, other| [one, other].into_iter().flatten().min();
+            self.detected = first(self.detected, its.detected);
+            self.declared = first(self.declared, its.declared);
+        }
+        self
+    }
+
     /// Seconds of service or of data that people waited: from detection to being back.
     #[must_use]
     pub fn rto_seconds(&self) -> Option<f64> {
@@ -97,7 +110,21 @@ pub fn of(
     checks: &[Check],
     outcome: Verdict,
 ) -> Card {
-    let moments = Moments::of(incident, entries, truth);
+    of_all(&[], incident, entries, truth, checks, outcome)
+}
+
+/// As [`of`], where other incidents were declared before it: what was taken back in those counts, too.
+#[must_use]
+pub fn of_all(
+    earlier: &[Vec<Entry>],
+    incident: &Incident,
+    entries: &[Entry],
+    truth: &Truth,
+    checks: &[Check],
+    outcome: Verdict,
+) -> Card {
+    let moments = Moments::of(incident, entries, truth).counting(earlier, truth);
+    let all = || earlier.iter().map(Vec::as_slice).chain([entries]);
     Card {
         hypothesis_held: match outcome {
             Verdict::Verified => Some(true),
@@ -109,8 +136,8 @@ pub fn of(
         decide_seconds: between(moments.declared, moments.decided),
         restore_seconds: between(moments.decided, moments.back),
         validate_seconds: between(moments.back, moments.validated),
-        wrong_turns: wrong_turns(entries),
-        hints_used: hints(entries),
+        wrong_turns: all().flat_map(wrong_turns).collect(),
+        hints_used: all().map(hints).sum(),
         not_run: checks
             .iter()
             .filter(|check| check.verdict == Verdict::NotRun)
@@ -123,6 +150,35 @@ fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<f64> {
     Some(to?.duration_since(from?).as_secs_f64().max(0.0))
 }
 
+/// What the archive refused, and why, where an entry tells it: see the runner's `met_refusal`.
+#[must_use]
+pub fn unreached(event: &Event) -> Option<&str> {
+    match event {
+        Event::CommandRefused { reason, .. } if reason.contains("cannot be reached") => {
+            Some(reason)
+        }
+        _ => None,
+    }
+}
+
+/// Why the detection that was stated is not the one that counts; `None` where it is, or none was.
+#[must_use]
+pub fn detection_left_out(incident: &Incident, truth: &Truth) -> Option<String> {
+    let clocks = &incident.clocks;
+    let stated = clocks.detected?;
+    let why = if stated < truth.struck_at {
+        "lies before the incident"
+    } else if clocks.declared.is_some_and(|declared| stated > declared) {
+        "lies behind the declaration"
+    } else {
+        return None;
+    };
+    let stated = stated.strftime("%H:%M:%S");
+    Some(format!(
+        "Counted from the declaration: the detection that was stated, {stated} UTC, {why}."
+    ))
+}
+
 /// Hints that were taken, or given by a game master.
 #[must_use]
 pub fn hints(entries: &[Entry]) -> u32 {
@@ -132,12 +188,12 @@ pub fn hints(entries: &[Entry]) -> u32 {
     u32::try_from(taken.count()).unwrap_or(u32::MAX)
 }
 
-/// A failed step is no wrong turn: what fails is the machine. What somebody took back is one. A
-/// salvage is a plan of its own behind the recovery: given up, it is one, whatever was taken back in it
-/// and however often it was tried.
+/// A failed step is no wrong turn, nor is a point that the archive refuses: what fails is the machine.
+/// What somebody took back is one. A salvage is a plan of its own behind the recovery: given up, it is
+/// one, whatever was taken back in it and however often it was tried.
 fn wrong_turns(entries: &[Entry]) -> Vec<String> {
     let mut found = Vec::new();
-    let (mut choices, mut carried, mut salvage) = (0_u32, 0_u32, false);
+    let (mut chosen, mut carried, mut salvage) = (None::<&Target>, 0_u32, false);
     let mut incident = entries.first().and_then(|first| Incident::begin(first).ok());
     for entry in entries {
         if let Some(incident) = incident.as_mut().filter(|one| one.seq < entry.seq) {
@@ -147,12 +203,14 @@ fn wrong_turns(entries: &[Entry]) -> Vec<String> {
         let is_salvage = salvage_of(&entry.event).unwrap_or(salvage);
         let ends = incident.as_ref().is_some_and(|incident| !incident.is_salvaging());
         match &entry.event {
+            event if unreached(event).is_some() => {}
             Event::CommandRefused { command, reason } => {
                 found.push(format!("\"{command}\" was refused: {reason}"));
             }
             Event::TargetChosen(reach) => {
-                choices += 1;
-                if choices > 1 {
+                // The same point by another way is no other point.
+                let before = chosen.replace(&reach.target);
+                if before.is_some_and(|before| *before != reach.target) {
                     found.push(format!("The recovery point was chosen anew: {}", reach.target));
                 }
             }
@@ -346,6 +404,57 @@ mod tests {
         let incident = Incident::replay(&entries).unwrap();
         let moments = Moments::of(&incident, &entries, &truth());
         assert_eq!((moments.back, moments.rto_seconds()), (Some(at(130)), Some(70.0)));
+    }
+
+    /// Whoever declares anew begins nothing anew: clocks, hints and wrong turns are the drill's.
+    #[test]
+    fn a_second_incident_wipes_nothing() {
+        let turn = Event::CommandRefused {
+            command: String::from("make_plan"),
+            reason: String::from("an operator may not"),
+        };
+        let first = journal(vec![note(70, "Hint 1 of 3: look"), entry(80, turn)]);
+        let mut second = journal(vec![note(230, "Hint 2 of 3: look again")]);
+        second[0].at = at(200);
+        let incident = Incident::replay(&second).unwrap();
+        let card = of_all(&[first], &incident, &second, &truth(), &[], Verdict::Failed);
+        assert_eq!((card.hints_used, card.wrong_turns.len()), (2, 1));
+        assert_eq!((card.detect_seconds, card.declare_seconds), (Some(60.0), Some(0.0)));
+    }
+
+    fn chosen(second: i64, lsn: &str) -> Entry {
+        use crate::engine::incident::facts::TargetPoint;
+        let point = TargetPoint::Lsn(lsn.parse().unwrap());
+        let target = Target { point, inclusive: false, timeline: None };
+        let reach = serde_json::json!({
+            "target": target, "reachable": true, "checks": [], "base": null, "last_kept": null,
+            "first_lost": null, "lost_commits": null, "lost_seconds": null, "nearest": [],
+            "wal_bytes": 0, "minimum_settings": [], "forecast": null,
+        });
+        entry(second, Event::TargetChosen(serde_json::from_value(reach).unwrap()))
+    }
+
+    #[test]
+    fn the_same_point_by_another_way_and_a_refusal_of_the_archive_are_no_wrong_turns() {
+        let reason = String::from("The target \"0/1\" cannot be reached. A gap.");
+        let refused = Event::CommandRefused { command: String::from("check_reach"), reason };
+        assert!(unreached(&refused).is_some_and(|why| why.contains("A gap")));
+        let mut entries = journal(vec![entry(70, refused), chosen(80, "0/5"), chosen(90, "0/5")]);
+        assert_eq!(wrong_turns(&entries), Vec::<String>::new());
+        entries.push(chosen(100, "0/6"));
+        assert_eq!(wrong_turns(&entries).len(), 1);
+    }
+
+    #[test]
+    fn a_detection_that_does_not_count_is_told() {
+        let stated = |second| {
+            let event = Event::MomentStated { moment: Moment::FirstDetected, at: at(second) };
+            let incident = Incident::replay(&journal(vec![entry(61, event)])).unwrap();
+            detection_left_out(&incident, &truth())
+        };
+        assert!(stated(-5).is_some_and(|why| why.contains("before the incident")));
+        assert!(stated(61).is_some_and(|why| why.contains("behind the declaration")));
+        assert_eq!(stated(30), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! game master releases them, and undoes none by itself: that is the game master's then.
 
 use super::act::Ground;
+use super::card;
 use super::cast::{Cast, Cue, Standing};
 use super::error::DrillError;
 use super::floor::{CALL, Deed, Floor, Known, Programme};
@@ -13,8 +14,8 @@ use super::inject::{Inject, When};
 use super::master::{Desk, Facilitation, Played};
 use super::processes;
 use crate::engine::incident::Incident;
-use crate::engine::incident::event::Event;
-use crate::engine::incident::facts::Topic;
+use crate::engine::incident::event::{Entry, Event};
+use crate::engine::incident::facts::{Prerequisite, Topic};
 use crate::engine::incident::journal;
 use crate::engine::incident::store::Store;
 use crate::engine::runner::client::Client;
@@ -36,6 +37,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a game master's words wait where no runner could be reached.
 const TELL_AGAIN: Duration = Duration::from_secs(5);
+/// How the proof of a point calls the space that a restore needs.
+const NO_ROOM: &str = "Room for";
 
 /// What a drill may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -414,12 +417,7 @@ impl Shared {
         }
         let Some(folder) = newest_incident(&self.ground.root) else { return false };
         let Ok(reading) = journal::read(&folder) else { return false };
-        let noticed = reading.entries.iter().any(|entry| match inject.strikes {
-            // Refused by role, or seen as soon as anybody looks.
-            When::Beforehand => matches!(entry.event, Event::CommandRefused { .. }),
-            When::Restore => matches!(entry.event, Event::StepFailed { .. }),
-            When::Incident | When::Report => matches!(entry.event, Event::IncidentDeclared(_)),
-        });
+        let noticed = is_noticed(inject.strikes, &reading.entries);
         if noticed {
             self.scene().noticed.push((inject.name.clone(), Instant::now()));
         }
@@ -460,9 +458,52 @@ fn can_be_relieved(cue: &Cue) -> bool {
 /// The newest incident of the sandbox at `root`.
 #[must_use]
 pub fn newest_incident(root: &Path) -> Option<PathBuf> {
+    incidents(root).pop()
+}
+
+/// Every incident of the sandbox at `root`, the oldest first.
+#[must_use]
+pub fn incidents(root: &Path) -> Vec<PathBuf> {
     let store = Store::new(&root.join("state"));
-    let newest = store.list().ok()?.into_iter().map(|one| one.id().to_owned()).max()?;
-    store.folder(&newest).ok()
+    let mut ids: Vec<String> =
+        store.list().into_iter().flatten().map(|one| one.id().to_owned()).collect();
+    ids.sort();
+    ids.iter().filter_map(|id| store.folder(id).ok()).collect()
+}
+
+/// Whether the journal tells that an inject was noticed by those who have to.
+fn is_noticed(strikes: When, entries: &[Entry]) -> bool {
+    let any = |holds: &dyn Fn(&Event) -> bool| entries.iter().any(|entry| holds(&entry.event));
+    match strikes {
+        // Refused by role, and told to somebody then: a refusal alone calls nobody.
+        When::Beforehand => {
+            let mut rest = entries.iter().map(|entry| &entry.event);
+            let by_role = |event: &Event| {
+                matches!(event, Event::CommandRefused { .. }) && card::unreached(event).is_none()
+            };
+            rest.any(by_role) && rest.any(escalates)
+        }
+        When::Restore => any(&|event| matches!(event, Event::StepFailed { .. })),
+        // What the proof of a point says; that an incident was declared tells nothing of it.
+        When::Incident => {
+            any(&|event| card::unreached(event).is_some_and(|why| why.contains(NO_ROOM)))
+        }
+        When::Report => any(&|event| matches!(event, Event::IncidentDeclared(_))),
+    }
+}
+
+/// A level of the ladder is called or answers, or somebody writes down whom they called.
+fn escalates(event: &Event) -> bool {
+    match event {
+        Event::LevelRaised(_) | Event::LevelAcknowledged { .. } => true,
+        Event::PrerequisiteAnswered { prerequisite, met, .. } => {
+            *prerequisite == Prerequisite::IncidentDeclared && *met
+        }
+        Event::NoteAdded { topic: Topic::Note, text } => {
+            hints::place(text).is_none() && !text.starts_with(CALL)
+        }
+        _ => false,
+    }
 }
 
 fn go_on(pid: i32) {
@@ -500,6 +541,43 @@ mod tests {
         assert!(folder.path().join("keys/master").exists());
         assert!(!relieve(When::Restore, 1), "told once");
         assert_eq!(director.failure(), None);
+    }
+
+    /// Nobody enlarges a volume that nobody asked for, and no role comes of a refusal alone.
+    #[test]
+    fn what_strikes_is_noticed_by_what_people_meet() {
+        use crate::engine::incident::facts::{Actor, Role};
+        let entry = |event: Event| Entry {
+            seq: 2,
+            at: Timestamp::UNIX_EPOCH,
+            actor: Actor { user: String::from("ann"), uid: 0, role: Role::Operator },
+            event,
+            prev: String::new(),
+        };
+        let refused = |command: &str, reason: &str| {
+            let (command, reason) = (command.to_owned(), reason.to_owned());
+            entry(Event::CommandRefused { command, reason })
+        };
+        let note = |text: &str| {
+            let (topic, text) = (Topic::Note, text.to_owned());
+            entry(Event::NoteAdded { topic, text })
+        };
+        let gap =
+            refused("check_reach", "The target \"x\" cannot be reached. WAL without a gap: no");
+        let space = refused(
+            "check_reach",
+            "The target \"x\" cannot be reached. Room for the restore: Only 4 MB are free.",
+        );
+        assert!(is_noticed(When::Incident, &[gap.clone(), space.clone()]));
+        assert!(!is_noticed(When::Incident, std::slice::from_ref(&gap)));
+        let role = refused("choose_target", "choosing the point is for a commander");
+        let called = entry(Event::LevelAcknowledged { level: String::from("2") });
+        let absent = |entries: &[Entry]| is_noticed(When::Beforehand, entries);
+        assert!(!absent(&[called.clone(), role.clone()]), "called for something else");
+        assert!(!absent(&[role.clone(), note("Hint 1 of 3: look")]));
+        assert!(!absent(&[gap, called.clone()]), "refused by the archive, not by role");
+        assert!(absent(&[role.clone(), called]));
+        assert!(absent(&[role, note("Called the lead, who deputises")]));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub enum DrillError {
     UnknownInject { name: String, known: String },
     #[error("the inject {inject} does not fit {scenario}")]
     Unfit { inject: String, scenario: String },
+    #[error("the accident \"{statement}\" changed nothing in {table}")]
+    Harmless { statement: String, table: String },
     #[error("these injects cannot be in one drill: {why}")]
     Clash { why: String },
     #[error("{0}")]
@@ -80,6 +82,11 @@ impl Explain for DrillError {
             Self::Unfit { .. } => {
                 of(Kind::Config, "lifeboat drill show SCENARIO lists the injects that fit.")
             }
+            Self::Harmless { .. } => of(
+                Kind::Config,
+                "There is nothing to recover. Mend the statement, or the table, in the scenario's \
+                 file.",
+            ),
             Self::Clash { .. } => {
                 of(Kind::Config, "Leave one of them out; hold another drill with it.")
             }

@@ -45,6 +45,9 @@ pub struct Inject {
     /// Seconds from its being noticed to that.
     #[serde(default)]
     pub relief_seconds: u64,
+    /// Where it is to be refused: what the refusal has to name, as the proof of reach calls it.
+    #[serde(default)]
+    pub refused_for: Option<String>,
     pub expected: Expected,
 }
 
@@ -151,6 +154,8 @@ mod tests {
             let inject = load(name).unwrap();
             assert_eq!(inject.name, name);
             assert!(!inject.what.is_empty() && !inject.cure.is_empty(), "{name}");
+            let refused = inject.expected == Expected::Refused;
+            assert_eq!(refused, inject.refused_for.is_some(), "{name}");
             let fits = ["corruption", "table-loss", "complete-loss", "cross-region"]
                 .iter()
                 .filter(|name| inject.fits(&scenario::load(name).unwrap().incident))

@@ -12,13 +12,16 @@ use super::score;
 use crate::engine::checklist::Checklist;
 use crate::engine::explain::Explain;
 use crate::engine::incident::Incident;
-use crate::engine::incident::event::Event;
+use crate::engine::incident::event::{Entry, Event};
 use crate::engine::incident::facts::{Check, Verdict};
 use crate::engine::incident::journal;
 use crate::engine::incident::model::RunStatus;
 use crate::engine::report::Report;
 use jiff::Timestamp;
 use std::path::PathBuf;
+
+/// Where whoever led it left it without a recovery.
+const NOT_BEGUN: &str = "No recovery was begun.";
 
 /// Judges an incident that was led to its end, or was not, for the reason in `ended_by`.
 ///
@@ -41,16 +44,21 @@ pub fn judge(
     let entries = folder
         .and_then(|folder| journal::read(&folder).ok())
         .map_or_else(Vec::new, |reading| reading.entries);
+    let earlier = earlier(sandbox);
     let report = Report::from(incident, play.runbook, Timestamp::now());
     let aside = report.recovery.aside.clone().map(PathBuf::from);
     let verifybackup = report.recovery.verifybackup.as_deref();
-    let moments = Moments::of(incident, &entries, &truth);
-    let mut rto_seconds = report.rto.actual_seconds.filter(|_| !report.rto.ongoing);
-    let refusal = ended_by
-        .as_ref()
-        .filter(|error| is_refusal(error))
-        .map(|error| error.explanation().to_string());
+    let moments = Moments::of(incident, &entries, &truth).counting(&earlier, &truth);
+    let mut rto_seconds = moments.rto_seconds().filter(|_| incident.clocks.serving.is_some());
     let (expected, mut reasons) = (play.expected(), Vec::new());
+    let said = ended_by.as_ref().filter(|error| is_refusal(error)).map(|e| e.explanation());
+    let refusal = match expected {
+        // That nothing was begun is no refusal: people have to have met it, for its true reason.
+        Expected::Refused => said.zip(met(play, &earlier, &entries)).map(|(said, met)| {
+            if said.what == NOT_BEGUN { format!("{met} {NOT_BEGUN}") } else { said.to_string() }
+        }),
+        Expected::Recovered => said.map(|said| said.to_string()),
+    };
     let as_refused = expected == Expected::Refused && refusal.is_some();
     let untouched = incident.steps.iter().all(|step| step.attempts == 0);
     let (tables, mut own, mut rpo_seconds);
@@ -87,11 +95,16 @@ pub fn judge(
             own.push(objective("drill-rpo", title, rpo_seconds, target));
         }
         let title = "The recovery time objective is met";
-        own.push(objective("drill-rto", title, rto_seconds, scenario.rto_seconds));
+        let rto = objective("drill-rto", title, rto_seconds, scenario.rto_seconds);
+        let detail = card::detection_left_out(incident, &truth).unwrap_or_default();
+        own.push(Check { detail, ..rto });
         if expected == Expected::Refused {
-            reasons.push(String::from(
-                "It was to be refused, and was not: what is called recovered may lack data.",
-            ));
+            reasons.push(String::from(if untouched {
+                "It was to be refused, and nobody met the refusal: no point was looked at that the \
+                 archive refuses for what is wrong with it."
+            } else {
+                "It was to be refused, and was not: what is called recovered may lack data."
+            }));
         }
         if let Some(error) = &ended_by {
             reasons.push(error.explanation().to_string());
@@ -147,7 +160,9 @@ pub fn judge(
     };
     let mut checks = validation;
     checks.extend(own);
-    let card = card::of(incident, &entries, &truth, &checks, word);
+    // A refusal that was right proves nothing of what a recovery would have brought back.
+    let proven = if as_refused { Verdict::NotRun } else { word };
+    let card = card::of_all(&earlier, incident, &entries, &truth, &checks, proven);
     Ok(Outcome {
         scenario: scenario.name.clone(),
         outcome: word.word(),
@@ -196,10 +211,10 @@ pub fn aborted(
     let entries = folder
         .and_then(|folder| journal::read(&folder).ok())
         .map_or_else(Vec::new, |reading| reading.entries);
-    let card = sandbox
-        .truth()
-        .zip(incident)
-        .map(|(truth, incident)| card::of(incident, &entries, truth, &[], Verdict::NotRun));
+    let card = sandbox.truth().zip(incident).map(|(truth, incident)| {
+        let earlier = earlier(sandbox);
+        card::of_all(&earlier, incident, &entries, truth, &[], Verdict::NotRun)
+    });
     let target = incident.map(|incident| Report::from(incident, play.runbook, Timestamp::now()));
     Outcome {
         scenario: scenario.name.clone(),
@@ -244,7 +259,7 @@ pub fn left_off(incident: &Incident, play: &Play<'_>) -> Option<DrillError> {
         _ if play.expected() == Expected::Refused && !begun => {
             Some(DrillError::Engine(Explanation::new(
                 Kind::Unreachable,
-                "No recovery was begun.",
+                NOT_BEGUN,
                 "The server was left as the incident left it.",
                 "",
             )))
@@ -256,10 +271,31 @@ pub fn left_off(incident: &Incident, play: &Play<'_>) -> Option<DrillError> {
                 Kind::Cancelled,
                 format!("The recovery was {how}."),
                 "What was done stands in the journal.",
-                "Hold the drill again; H on its screens gives hints.",
+                "Hold the drill again; D on its screens gives a hint.",
             )))
         }
     }
+}
+
+/// The journals of the incidents before the newest: those of one drill all count.
+fn earlier(sandbox: &Sandbox) -> Vec<Vec<Entry>> {
+    let mut folders = super::director::incidents(sandbox.root());
+    folders.pop();
+    let read = folders.iter().filter_map(|folder| journal::read(folder).ok());
+    read.map(|reading| reading.entries).collect()
+}
+
+/// The refusal that people met and that names what is wrong, where the injects say what that is.
+fn met(play: &Play<'_>, earlier: &[Vec<Entry>], entries: &[Entry]) -> Option<String> {
+    let to_refuse = play.injects.iter().filter(|one| one.expected == Expected::Refused);
+    let causes: Vec<&str> = to_refuse.filter_map(|one| one.refused_for.as_deref()).collect();
+    refused_for(&causes, earlier.iter().flatten().chain(entries))
+}
+
+fn refused_for<'e>(causes: &[&str], entries: impl Iterator<Item = &'e Entry>) -> Option<String> {
+    let mut told = entries.filter_map(|entry| card::unreached(&entry.event));
+    let names = |why: &&str| causes.is_empty() || causes.iter().any(|cause| why.contains(cause));
+    told.find(names).map(str::to_owned)
 }
 
 /// Whether it says no for a reason of the data or of safety, and not because something broke.
@@ -338,6 +374,31 @@ mod tests {
         assert_eq!(verdict(true, &good, &[with(Failed)]), Failed);
         assert_eq!(verdict(true, &[with(CouldNotVerify)], &good), CouldNotVerify);
         assert_eq!(verdict(false, &good, &good), Failed);
+    }
+
+    /// Declaring and leaving is no refusal, nor is one by role or for another reason.
+    #[test]
+    fn a_refusal_counts_where_it_was_met_for_its_true_reason() {
+        use crate::engine::incident::facts::{Actor, Role};
+        let entry = |command: &str, reason: &str| Entry {
+            seq: 2,
+            at: Timestamp::UNIX_EPOCH,
+            actor: Actor { user: String::from("ann"), uid: 0, role: Role::Commander },
+            event: Event::CommandRefused { command: command.to_owned(), reason: reason.to_owned() },
+            prev: String::new(),
+        };
+        let gap = "WAL without a gap";
+        let met = |causes: &[&str], entries: &[Entry]| refused_for(causes, entries.iter());
+        assert_eq!(met(&[gap], &[]), None);
+        let role = entry("choose_target", "choosing the point is for a commander");
+        let space = entry("check_reach", "The target \"x\" cannot be reached. Room for it: none");
+        assert_eq!(met(&[gap], &[role.clone(), space.clone()]), None);
+        assert_eq!(met(&[], std::slice::from_ref(&role)), None);
+        assert!(met(&[], &[role, space.clone()]).is_some());
+        let why =
+            "The target \"x\" cannot be reached. WAL without a gap from the backup: 7 is missing";
+        let met = met(&[gap], &[space, entry("check_reach", why)]);
+        assert_eq!(met.as_deref(), Some(why));
     }
 
     #[test]

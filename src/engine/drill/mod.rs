@@ -243,11 +243,15 @@ fn still_on(director: &Director) -> Result<(), DrillError> {
 /// seen more than that yet.
 fn as_told(wish: &Wish, struck_at: jiff::Timestamp) -> Scenario {
     let mut told = wish.scenario.clone();
+    // The clocks run from then, and nothing else on the screens says it.
+    let noticed = auto::first_call(struck_at);
     told.first_report = auto::first_report(&wish.scenario, &wish.injects, struck_at);
     if wish.injects.iter().any(|inject| inject.first_report.is_some()) {
         let rest = told.briefing.split_once("\n\n").map_or("", |(_, rest)| rest).to_owned();
         told.briefing = format!("\"{}\" Nobody has looked yet.\n\n{rest}", told.first_report);
     }
+    let (first, rest) = told.briefing.split_once("\n\n").unwrap_or((&told.briefing, ""));
+    told.briefing = format!("{} {noticed}\n\n{rest}", first.trim_end());
     told
 }
 

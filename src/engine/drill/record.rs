@@ -4,7 +4,7 @@
 
 use super::card::Card;
 use super::copy::{Origin, Told};
-use super::director::newest_incident;
+use super::director::incidents;
 use super::error::DrillError;
 use super::master::Facilitation;
 use super::outcome::Outcome;
@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -26,6 +27,8 @@ use std::path::{Path, PathBuf};
 pub const FILE: &str = "drills.jsonl";
 /// The evidence's, beside it.
 const FOLDER: &str = "drills";
+/// The heading of the certificate's last part.
+const BY_WHAT: &str = "\n## By what it can be told\n\n";
 
 /// A line of the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +76,15 @@ pub struct Record {
     pub limits: Vec<String>,
     /// SHA-256 of the incident's journal, hexadecimal.
     pub journal: Option<String>,
+    /// SHA-256 of every file of the evidence, by name, hexadecimal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// SHA-256 of the certificate without its last part, which tells of this line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// Rows right before the incident, in all tables: how large it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<i64>,
     pub version: String,
     /// The operating-system user.
     pub held_by: String,
@@ -114,22 +126,26 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Of the newest incident of the sandbox at `root`. What cannot be read is not there.
+    /// Of every incident of the sandbox at `root`, the newest first: the files of the others are named
+    /// after them. What cannot be read is not there.
     #[must_use]
     pub fn of(root: &Path) -> Self {
         let mut evidence = Self::default();
-        let Some(folder) = newest_incident(root) else { return evidence };
-        let reports = fs::read_dir(folder.join("report")).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = reports.map(|entry| entry.path()).collect();
-        paths.sort();
-        paths.insert(0, folder.join(crate::engine::incident::journal::FILE));
-        for path in paths {
-            if let (Some(name), Ok(content)) = (path.file_name(), fs::read(&path)) {
-                evidence.files.push((name.to_string_lossy().into_owned(), content));
+        for (place, folder) in incidents(root).iter().rev().enumerate() {
+            let id = folder.file_name().unwrap_or_default().to_string_lossy();
+            let of = if place == 0 { String::new() } else { format!("{id}-") };
+            let reports = fs::read_dir(folder.join("report")).into_iter().flatten().flatten();
+            let mut paths: Vec<PathBuf> = reports.map(|entry| entry.path()).collect();
+            paths.sort();
+            paths.insert(0, folder.join(crate::engine::incident::journal::FILE));
+            for path in paths {
+                if let (Some(name), Ok(content)) = (path.file_name(), fs::read(&path)) {
+                    evidence.files.push((format!("{of}{}", name.to_string_lossy()), content));
+                }
             }
         }
         let journal = evidence.files.iter().find(|(name, _)| name.ends_with(".jsonl"));
-        evidence.journal = journal.map(|(_, text)| HEXLOWER.encode(&Sha256::digest(text)));
+        evidence.journal = journal.map(|(_, text)| digest(text));
         evidence
     }
 }
@@ -158,10 +174,34 @@ impl Record {
             origin: outcome.copy.as_ref().map(Told::origin),
             limits: outcome.limits.clone(),
             journal: evidence.journal.clone(),
+            files: evidence
+                .files
+                .iter()
+                .map(|(name, content)| (name.clone(), digest(content)))
+                .collect(),
+            certificate: None,
+            rows: (!outcome.tables.is_empty())
+                .then(|| outcome.tables.iter().map(|table| table.before).sum()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             held_by: held_by.to_owned(),
             facilitation: None,
         }
+    }
+
+    /// Whether the times of both can be compared: held in the same way, with the same in the way, on
+    /// the same ground and about as large.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let injects = |record: &Self| record.injects.iter().cloned().collect::<BTreeSet<_>>();
+        let as_large = match (self.rows, other.rows) {
+            (Some(one), Some(other)) => one.abs_diff(other) <= one.max(other).unsigned_abs() / 4,
+            (None, None) => true,
+            _ => false,
+        };
+        self.mode == other.mode
+            && injects(self) == injects(other)
+            && self.cluster == other.cluster
+            && as_large
     }
 
     /// Passed: verified, and nothing else.
@@ -169,6 +209,10 @@ impl Record {
     pub fn passed(&self) -> bool {
         self.outcome == "VERIFIED"
     }
+}
+
+fn digest(content: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(content))
 }
 
 fn path(state_directory: &Path) -> PathBuf {
@@ -186,6 +230,8 @@ pub fn keep(
     checks: &[Check],
     evidence: &Evidence,
 ) -> Result<(Line<Entry>, PathBuf), DrillError> {
+    let mut record = record;
+    record.certificate = Some(digest(content_of(&record, checks).as_bytes()));
     let line = ledger::append(&path(state_directory), Entry::Held(record)).map_err(told)?;
     let folder = state_directory.join(FOLDER).join(format!("drill-{:05}", line.seq));
     let make = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
@@ -272,23 +318,49 @@ pub fn open_findings(lines: &[Line<Entry>], today: Option<Date>) -> Vec<OpenFind
 }
 
 /// The way of a scenario over its drills: by how many seconds the last one that passed was slower
-/// (or, negative, faster) than the one that passed before it.
+/// (or, negative, faster) than the one before it that passed and is like it. `None` where none is:
+/// a person's time says nothing of a program's, nor a large cluster's of a small one's.
 #[must_use]
 pub fn trend(lines: &[Line<Entry>], scenario: &str) -> Option<f64> {
     let mut passed = drills(lines)
         .rev()
-        .filter(|(_, record)| record.scenario == scenario && record.passed())
-        .filter_map(|(_, record)| record.rto_seconds);
-    let (last, before) = (passed.next()?, passed.next()?);
-    Some(last - before)
+        .map(|(_, record)| record)
+        .filter(|record| record.scenario == scenario && record.passed())
+        .filter_map(|record| Some((record, record.rto_seconds?)));
+    let (last, seconds) = passed.next()?;
+    let (_, before) = passed.find(|(record, _)| record.is_like(last))?;
+    Some(seconds - before)
 }
 
 /// What an auditor gets: what was held, what came of it, check by check, and by what it can be
 /// told that nothing was changed since.
 #[must_use]
 pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
+    let Entry::Held(record) = &line.entry else { return String::new() };
+    let mut out = content_of(record, checks);
+    let journal = match &record.journal {
+        Some(hash) => format!(
+            "its journal has the SHA-256 `{hash}` and lies beside this file, chained line by line"
+        ),
+        None => String::from("no journal of it was kept"),
+    };
+    let _ = write!(
+        out,
+        "{BY_WHAT}Recorded on {} (UTC). Line {} of the record of drills (`{FILE}`), behind the line \
+         with SHA-256 `{}`. That line has the SHA-256 of all before the empty line above this heading \
+         (`certificate`) and of every file beside this one (`files`). Incident {}; \
+         {journal}.\n",
+        line.at.strftime("%Y-%m-%d %H:%M:%S"),
+        line.seq,
+        line.prev,
+        record.incident,
+    );
+    out
+}
+
+/// The certificate up to the part that tells of its line: what the line's digest covers.
+fn content_of(record: &Record, checks: &[Check]) -> String {
     let mut out = String::new();
-    let Entry::Held(record) = &line.entry else { return out };
     let seconds = |value: Option<f64>| {
         value.map_or_else(|| String::from("not known"), |value| format!("{value:.1} s"))
     };
@@ -308,13 +380,12 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
     let _ = write!(
         out,
         "# Evidence of a recovery drill\n\n\
-         **{}**: scenario {}, {ground}, on {} (UTC), {} by {}, with Lifeboat {}.\n\n\
+         **{}**: scenario {}, {ground}, {} by {}, with Lifeboat {}.\n\n\
          | | reached | target |\n|---|---|---|\n\
          | data lost (RPO) | {} | {} |\n| time to serve again (RTO) | {} | {} |\n\n\
          How it was to end: {}. How it ended: {}. Injects: {injects}. Seed: {}.\n\n",
         record.outcome,
         record.scenario,
-        line.at.strftime("%Y-%m-%d %H:%M:%S"),
         if record.mode == "auto" { "held without a person, started" } else { "led" },
         record.held_by,
         record.version,
@@ -338,6 +409,7 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
     let held = match card.hypothesis_held {
         Some(true) => "held",
         Some(false) => "refuted",
+        None if record.ended == "refused" => "not put to the test, as the recovery was refused",
         None => "could not be verified",
     };
     let _ = write!(
@@ -359,22 +431,18 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
     for check in checks {
         let _ = writeln!(out, "- {}: {}", check.verdict.word(), check.title.replace('\n', " "));
     }
+    if let Some(rto) = checks.iter().find(|one| one.id == "drill-rto" && !one.detail.is_empty()) {
+        let _ = writeln!(out, "\nThe time to serve again: {}", rto.detail.replace('\n', " "));
+    }
+    if !card.wrong_turns.is_empty() {
+        out.push_str("\n## Wrong turns\n\n");
+    }
+    for turn in &card.wrong_turns {
+        let _ = writeln!(out, "- {}", turn.replace('\n', " "));
+    }
     if let Some(facilitation) = &record.facilitation {
         out.push_str(&observed(facilitation));
     }
-    let journal = match &record.journal {
-        Some(hash) => format!(
-            "its journal has the SHA-256 `{hash}` and lies beside this file, chained line by line"
-        ),
-        None => String::from("no journal of it was kept"),
-    };
-    let _ = write!(
-        out,
-        "\n## By what it can be told\n\n\
-         Line {} of the record of drills (`{FILE}`), behind the line with SHA-256 `{}`. Incident {}; \
-         {journal}.\n",
-        line.seq, line.prev, record.incident,
-    );
     out
 }
 
@@ -546,6 +614,64 @@ pub(super) mod tests {
         assert_eq!(open_findings(&history(state.path()).unwrap(), None), []);
     }
 
+    /// Whatever is changed in the folder, the record's line tells.
+    #[test]
+    fn the_line_binds_certificate_and_files() {
+        let state = tempfile::tempdir().unwrap();
+        let report = (String::from("report.md"), b"As it was.\n".to_vec());
+        let evidence = Evidence { files: vec![report], journal: None };
+        let mut outcome = outcome("VERIFIED");
+        outcome.card.wrong_turns = vec![String::from("The run was put back")];
+        let record = Record::of(&outcome, "live", &evidence, "ann");
+        let (line, folder) = keep(state.path(), record, &outcome.checks, &evidence).unwrap();
+        let Entry::Held(kept) = &line.entry else { panic!("{line:?}") };
+        let file = fs::read(folder.join("report.md")).unwrap();
+        assert_eq!(kept.files.get("report.md"), Some(&digest(&file)));
+        let text = fs::read_to_string(folder.join("certificate.md")).unwrap();
+        let (content, _) = text.split_once(BY_WHAT).unwrap();
+        assert_eq!(kept.certificate, Some(digest(content.as_bytes())));
+        assert!(content.contains("- The run was put back"), "{text}");
+        assert_eq!(history(state.path()).unwrap(), [line]);
+    }
+
+    #[test]
+    fn only_like_is_compared_with_like() {
+        let one = held("VERIFIED", 20.0);
+        let with = |change: &dyn Fn(&mut Record)| {
+            let mut other = one.clone();
+            change(&mut other);
+            one.is_like(&other)
+        };
+        assert!(with(&|_| {}));
+        assert!(!with(&|one| one.mode = String::from("live")));
+        assert!(!with(&|one| one.injects.push(String::from("key-denied"))));
+        assert!(!with(&|one| one.cluster = Some(String::from("bank"))));
+        assert!(!with(&|one| one.rows = Some(5)));
+        let sized = |rows| Record { rows: Some(rows), ..one.clone() };
+        assert!(sized(100).is_like(&sized(80)) && !sized(100).is_like(&sized(70)));
+        let state = tempfile::tempdir().unwrap();
+        for (mode, rto) in [("auto", 30.0), ("live", 300.0), ("auto", 20.0)] {
+            let record = Record { mode: mode.to_owned(), ..held("VERIFIED", rto) };
+            keep(state.path(), record, &[], &Evidence::default()).unwrap();
+        }
+        assert_eq!(trend(&history(state.path()).unwrap(), "corruption"), Some(-10.0));
+    }
+
+    /// Of a drill in which an incident was declared twice, nothing is missing.
+    #[test]
+    fn every_incident_of_a_drill_is_evidence() {
+        let root = tempfile::tempdir().unwrap();
+        for (id, text) in [("INC-20270115-001", "first\n"), ("INC-20270115-002", "second\n")] {
+            let folder = root.path().join("state/incidents").join(id);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(crate::engine::incident::journal::FILE), text).unwrap();
+        }
+        let evidence = Evidence::of(root.path());
+        let names: Vec<&str> = evidence.files.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["journal.jsonl", "INC-20270115-001-journal.jsonl"]);
+        assert_eq!(evidence.journal, Some(digest(b"second\n")));
+    }
+
     #[test]
     fn what_a_game_master_saw_stands_in_the_record_and_in_the_certificate() {
         use crate::engine::drill::master::{Observation, Played};
@@ -563,7 +689,8 @@ pub(super) mod tests {
             assert!(text.contains(line), "{text}");
         }
         let lines = history(state.path()).unwrap();
-        assert_eq!(drills(&lines).next().unwrap().1, &record);
+        let (_, kept) = drills(&lines).next().unwrap();
+        assert_eq!(kept, &Record { certificate: kept.certificate.clone(), ..record });
     }
 
     /// What was not there is not claimed.

@@ -6,11 +6,12 @@ use super::error::DrillError;
 use super::sandbox::Sandbox;
 use super::server::Server;
 use super::shop::DATABASE;
-use super::strike::{TableState, Truth, state_of};
+use super::strike::{TableState, Truth, state_like};
 use super::traffic::{Acknowledged, read_ledger};
 use crate::engine::incident::facts::{Check, Verdict};
 use crate::engine::incident::salvage::Rows;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
@@ -86,9 +87,9 @@ pub fn of_table(sandbox: &Sandbox, truth: &Truth) -> Result<Measured, DrillError
             lost: i64::try_from(lost).unwrap_or(i64::MAX),
             after,
         });
-        if before.name == truth.damaged_table {
-            checks.push(timed(rows_check(before, now), begun));
-        }
+        // The shop stayed open: what it changed since is not as it was, and rightly so.
+        let since = changed(&ledger, &before.name, |row| row.at > truth.struck_at);
+        checks.push(timed(rows_but(before, now, &since), begun));
         let promised = ledger.iter().filter(|row| row.table == before.name).count();
         let counted = missing.map(|missing| (missing.len(), promised));
         checks.push(timed(kept_check(&before.name, counted), begun));
@@ -122,7 +123,11 @@ pub fn of_loss(
             lost: i64::try_from(lost).unwrap_or(i64::MAX),
             after: now.as_ref().ok().map(|state| state.rows),
         });
-        checks.push(timed(whole_check(before, now, missing, first.as_ref().ok()), begun));
+        let first = first.as_ref().ok().copied();
+        let late = changed(&ledger, &before.name, |row| {
+            first.flatten().is_some_and(|first| row.at >= first)
+        });
+        checks.push(timed(whole_check(before, now, missing, first.map(|_| late)), begun));
     }
     checks.push(judged(verifybackup));
     Ok((tables, checks, first.ok().map(|first| lost_seconds(truth, first))))
@@ -225,7 +230,7 @@ async fn rows_until(
     let client = server.connect("postgres", DATABASE).await?;
     let until =
         format!("(SELECT * FROM {} WHERE created_at <= '{}')", before.name, truth.struck_at);
-    let state = state_of(&client, &until, truth.recent_since).await?;
+    let state = state_like(&client, &until, truth.recent_since, before.settled_until).await?;
     Ok(TableState { name: before.name.clone(), ..state })
 }
 
@@ -236,20 +241,21 @@ fn kept_check(table: &str, missing: Result<(usize, usize), DrillError>) -> Check
     check
 }
 
-/// All that was acknowledged up to the first missing promise is there by its definition; nothing
-/// may be there that comes long after it, and no more rows than there were.
+/// Every row is as it was, but for those that came or were changed after the end of the archive:
+/// acknowledged ones that are missing, and those of `late`, whose change may be. `late` is `None`
+/// where the first lost promise is not known.
 fn whole_check(
     before: &TableState,
     now: Result<TableState, DrillError>,
-    missing: Result<std::collections::BTreeSet<i64>, DrillError>,
-    first: Option<&Option<jiff::Timestamp>>,
+    missing: Result<BTreeSet<i64>, DrillError>,
+    late: Option<BTreeSet<i64>>,
 ) -> Check {
     let mut check = check(
         &format!("drill-whole:{}", before.name),
         &format!("{} is whole up to the recovery point", before.name),
     );
-    let (now, missing) = match (now, missing, first) {
-        (Ok(now), Ok(missing), Some(_)) => (now, missing),
+    let (now, missing, late) = match (now, missing, late) {
+        (Ok(now), Ok(missing), Some(late)) => (now, missing, late),
         (Err(error), ..) | (_, Err(error), _) => {
             could_not(&mut check, &error);
             return check;
@@ -260,12 +266,13 @@ fn whole_check(
         }
     };
     let lost = i64::try_from(missing.len()).unwrap_or(i64::MAX);
-    check.expected = Some(format!("{} rows, less the {lost} that were lost", before.rows));
-    check.found = Some(format!("{} rows", now.rows));
-    // Rows whose acknowledgement never came were there before, and may have come back.
-    let whole = (before.rows - lost - 8..=before.rows).contains(&now.rows);
-    check.verdict = if whole { Verdict::Verified } else { Verdict::Failed };
-    check.detail = format!("{lost} acknowledged rows came after the end of the archive.");
+    check.expected = Some(format!("{}, less the {lost} that were lost", before.words()));
+    check.found = Some(now.words());
+    let excused: BTreeSet<i64> = missing.union(&late).copied().collect();
+    let wrong = not_as_before(before, &now, &excused);
+    check.verdict = if wrong.is_none() { Verdict::Verified } else { Verdict::Failed };
+    let lost = format!("{lost} acknowledged rows came after the end of the archive.");
+    check.detail = wrong.map_or_else(|| lost.clone(), |wrong| format!("{wrong} {lost}"));
     check
 }
 
@@ -311,7 +318,7 @@ async fn table_now(
     truth: &Truth,
 ) -> Result<TableState, DrillError> {
     let client = server.connect("postgres", DATABASE).await?;
-    state_of(&client, &before.name, truth.recent_since).await
+    state_like(&client, &before.name, truth.recent_since, before.settled_until).await
 }
 
 /// Ids that were acknowledged before the bad statement and are not there: (how many, of how many).
@@ -347,28 +354,57 @@ fn count(ledger: &[Acknowledged], table: &str, when: impl Fn(&Acknowledged) -> b
     i64::try_from(rows.count()).unwrap_or(i64::MAX)
 }
 
+/// Rows that the application changed, by the ledger.
+fn changed(
+    ledger: &[Acknowledged],
+    table: &str,
+    when: impl Fn(&Acknowledged) -> bool,
+) -> BTreeSet<i64> {
+    let rows = ledger.iter().filter(|row| row.table == table && row.did == "update" && when(row));
+    rows.map(|row| row.id).collect()
+}
+
+/// What is not as it was, in sentences; `None` where nothing is but the rows that may.
+fn not_as_before(before: &TableState, now: &TableState, excused: &BTreeSet<i64>) -> Option<String> {
+    let mut wrong = Vec::new();
+    if before.settled != now.settled || before.settled_rows() != now.settled_rows() {
+        wrong.push(match now.settled_rows() - before.settled_rows() {
+            0 => String::from("Older rows are not as they were."),
+            more @ 1.. => format!("There are {more} older rows too many."),
+            fewer => format!("{} older rows are missing.", -fewer),
+        });
+    }
+    let newer = before.differing(now).difference(excused).count();
+    if newer > 0 {
+        wrong.push(format!("{newer} newer rows are missing, not as they were, or too many."));
+    }
+    (!wrong.is_empty()).then(|| wrong.join(" "))
+}
+
 fn rows_check(before: &TableState, now: Result<TableState, DrillError>) -> Check {
-    let told = |state: &TableState| {
-        format!(
-            "{} rows, {} of them recent with digest {}",
-            state.rows, state.recent_rows, state.recent_digest
-        )
-    };
+    rows_but(before, now, &BTreeSet::new())
+}
+
+/// Every row is as it was, but for those that the application changed since.
+fn rows_but(
+    before: &TableState,
+    now: Result<TableState, DrillError>,
+    since: &BTreeSet<i64>,
+) -> Check {
     let mut check = check(
         &format!("drill-rows:{}", before.name),
         &format!("{} is as it was right before the incident", before.name),
     );
-    check.expected = Some(told(before));
+    check.expected = Some(before.words());
     match now {
         Ok(now) => {
-            check.verdict = if now == *before { Verdict::Verified } else { Verdict::Failed };
-            check.found = Some(told(&now));
-            check.detail = match check.verdict {
-                Verdict::Verified => {
-                    String::from("Every row is back and the recent ones are equal.")
-                }
-                _ => format!("{} rows more or less than before.", now.rows - before.rows),
-            };
+            check.found = Some(now.words());
+            let wrong = not_as_before(before, &now, since);
+            check.verdict = if wrong.is_none() { Verdict::Verified } else { Verdict::Failed };
+            check.detail = wrong.unwrap_or_else(|| match since.len() {
+                0 => String::from("Every row is there and equal."),
+                some => format!("Every row is there and equal, but for {some} changed since."),
+            });
         }
         Err(error) => could_not(&mut check, &error),
     }
@@ -495,17 +531,66 @@ mod tests {
         assert_eq!(verdict(None), Verdict::NotRun);
     }
 
-    #[test]
-    fn a_missing_promise_and_a_differing_row_fail() {
-        let state = |rows, digest: &str| TableState {
+    /// Of `rows`, the newest with these ids and digests beside the one digest of all others.
+    fn state(rows: i64, settled: &str, recent: &[(i64, i64)]) -> TableState {
+        TableState {
             name: String::from("public.orders"),
             rows,
-            recent_rows: 5,
-            recent_digest: digest.to_owned(),
+            settled: settled.to_owned(),
+            settled_until: 6,
+            recent: recent.iter().copied().collect(),
+        }
+    }
+
+    fn ids(ids: &[i64]) -> BTreeSet<i64> {
+        ids.iter().copied().collect()
+    }
+
+    #[test]
+    fn a_row_that_is_not_as_it_was_fails_however_old_it_is() {
+        let before = state(8, "a", &[(7, 70), (8, 80)]);
+        let check = |now, since: &[i64]| rows_but(&before, Ok(now), &ids(since));
+        let verdict = |now, since: &[i64]| check(now, since).verdict;
+        assert_eq!(verdict(before.clone(), &[]), Verdict::Verified);
+        let old = check(state(8, "b", &[(7, 70), (8, 80)]), &[7, 8]);
+        assert_eq!(
+            (old.verdict, &*old.detail),
+            (Verdict::Failed, "Older rows are not as they were.")
+        );
+        let gone = check(state(5, "a", &[(7, 70), (8, 80)]), &[]);
+        assert_eq!((gone.verdict, &*gone.detail), (Verdict::Failed, "3 older rows are missing."));
+        assert_eq!(verdict(state(8, "a", &[(7, 70), (8, 81)]), &[]), Verdict::Failed);
+        assert_eq!(verdict(state(8, "a", &[(7, 70), (8, 81)]), &[8]), Verdict::Verified);
+        assert_eq!(verdict(state(7, "a", &[(7, 70)]), &[]), Verdict::Failed);
+        assert_eq!(verdict(state(9, "a", &[(7, 70), (8, 80), (9, 90)]), &[]), Verdict::Failed);
+        assert_ne!(before.words(), state(8, "b", &[(7, 70), (8, 80)]).words());
+    }
+
+    /// A row that was lost is accounted for by a promise; one that is gone without is not.
+    #[test]
+    fn after_a_loss_only_what_was_promised_late_may_differ() {
+        let before = state(8, "a", &[(7, 70), (8, 80)]);
+        let verdict = |now, missing: &[i64], late: Option<&[i64]>| {
+            whole_check(&before, Ok(now), Ok(ids(missing)), late.map(ids)).verdict
         };
-        assert_eq!(rows_check(&state(9, "1"), Ok(state(9, "1"))).verdict, Verdict::Verified);
-        assert_eq!(rows_check(&state(9, "1"), Ok(state(9, "2"))).verdict, Verdict::Failed);
-        let broken = rows_check(&state(9, "1"), Err(DrillError::Interrupted));
+        assert_eq!(verdict(before.clone(), &[], Some(&[])), Verdict::Verified);
+        assert_eq!(verdict(state(7, "a", &[(7, 70)]), &[8], Some(&[])), Verdict::Verified);
+        assert_eq!(verdict(state(7, "a", &[(7, 70)]), &[], Some(&[])), Verdict::Failed);
+        assert_eq!(verdict(state(7, "a", &[(7, 71)]), &[8], Some(&[])), Verdict::Failed);
+        assert_eq!(verdict(state(7, "a", &[(7, 71)]), &[8], Some(&[7])), Verdict::Verified);
+        assert_eq!(verdict(state(7, "b", &[(7, 70)]), &[8], Some(&[7])), Verdict::Failed);
+        assert_eq!(
+            verdict(state(6, "a", &[(7, 70), (8, 80)]), &[7, 8], Some(&[])),
+            Verdict::Failed
+        );
+        assert_eq!(verdict(before.clone(), &[], None), Verdict::CouldNotVerify);
+    }
+
+    #[test]
+    fn a_missing_promise_and_what_could_not_be_read_do_not_pass() {
+        let before = state(8, "a", &[]);
+        assert_eq!(rows_check(&before, Ok(before.clone())).verdict, Verdict::Verified);
+        let broken = rows_check(&before, Err(DrillError::Interrupted));
         assert_eq!(broken.verdict, Verdict::CouldNotVerify);
         assert_eq!(promises_check("t", Ok((0, 3))).verdict, Verdict::Verified);
         assert_eq!(promises_check("t", Ok((1, 3))).verdict, Verdict::Failed);

@@ -62,6 +62,10 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
         Event::GatePassed { plan_hash } => {
             (format!("Gate passed for plan {}", short(plan_hash)), Attention)
         }
+        // By the archive, and not by role: see the runner's `met_refusal`.
+        Event::CommandRefused { reason, .. } if reason.contains("cannot be reached") => {
+            (reason.clone(), Attention)
+        }
         Event::CommandRefused { command, reason } => {
             (format!("Refused: {command} ({reason})"), Attention)
         }

@@ -73,7 +73,7 @@ fn refuse_role(core: &Core, actor: &Actor, command: &Command, reason: String) ->
 }
 
 /// A command's name in the protocol.
-fn name(command: &Command) -> String {
+pub(super) fn name(command: &Command) -> String {
     serde_json::to_value(command)
         .ok()
         .and_then(|value| value.get("do")?.as_str().map(str::to_owned))

@@ -101,6 +101,12 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether an entry has this text, as it stands in a field of it.
+    pub fn tells(&self, state: &State, text: &str) -> bool {
+        let quoted = serde_json::to_string(text).unwrap_or_default();
+        state.lines.iter().any(|line| line.contains(&quoted))
+    }
+
     /// Journals, folds, tells; in that order. Where a rule now asks for an approval, that follows.
     pub fn append(
         &self,

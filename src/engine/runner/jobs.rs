@@ -83,6 +83,7 @@ pub(super) async fn answer(
         return blocking(move || {
             let _busy = busy;
             let answer = ask(&core, &command);
+            met(&core, &actor, &command, &answer);
             core.end_progress(READING);
             core.end_progress(PARTS);
             answer
@@ -95,10 +96,38 @@ pub(super) async fn answer(
     let job = core.begin_job(kind)?;
     blocking(move || {
         let _job = job;
-        act(&core, &actor, &command)
+        let done = act(&core, &actor, &command);
+        if let Err(why) = &done {
+            met_refusal(&core, &actor, &command, why);
+        }
+        done
     })
     .await
     .map(|()| Answer::Done)
+}
+
+/// A point that the proof refuses.
+fn met(core: &Core, actor: &Actor, command: &Command, answer: &Result<Answer, Explanation>) {
+    if let Ok(Answer::Reach(reach)) = answer
+        && !reach.reachable
+    {
+        met_refusal(core, actor, command, &guard::unreachable(reach));
+    }
+}
+
+/// In a drill it stands in the journal, once, what the archive refused and why: the drill is judged
+/// by what people came to know. In earnest nothing was changed, and nothing is recorded.
+fn met_refusal(core: &Core, actor: &Actor, command: &Command, why: &Explanation) {
+    let mut state = core.lock();
+    let incident = &state.incident;
+    let held = incident.declaration.drill.is_some() && incident.closing.is_none();
+    if why.kind != Kind::Unreachable || !held || core.tells(&state, &why.what) {
+        return;
+    }
+    let event =
+        Event::CommandRefused { command: super::commands::name(command), reason: why.what.clone() };
+    // The answer is told all the same.
+    let _ = core.append(&mut state, actor, event);
 }
 
 fn ask(core: &Core, command: &Command) -> Result<Answer, Explanation> {
