@@ -54,6 +54,7 @@ use crate::engine::explain::Explain;
 use crate::engine::incident::Incident;
 use crate::engine::incident::store::Store;
 use crate::engine::postgres::discovery;
+use crate::engine::runbook::Runbook;
 use director::{Director, Limits, STOPS_AT};
 use floor::Programme;
 use inject::{Inject, When};

@@ -150,7 +150,7 @@ impl Job<'_> {
             self.looked(sandbox, seen)
         };
         let once_more = run::OnceMore {
-            runtime: self.runtime,
+            runtime: self.runtime.handle(),
             production: &self.cluster.connection,
             look: &now,
             copy: &|act| act(sandbox).map_err(|e| masked(&e, &masking_of_errors)),

@@ -15,7 +15,7 @@ use crate::engine::incident::parts::{Carry, Part, PartsChoice, PartsDone, PartsL
 use crate::engine::runner::protocol::Progress;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use crate::engine::validate::check::{Begun, begin};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 use tokio_postgres::Client;
 
 /// What was carried over, against the copy once more.
@@ -88,7 +88,7 @@ impl Prove {
 
 /// Where what was carried over is looked at once more, after its commit.
 pub struct OnceMore<'a> {
-    pub runtime: &'a Runtime,
+    pub runtime: &'a Handle,
     pub production: &'a Connection,
     /// Compares the parts anew.
     pub look: &'a dyn Fn() -> Result<PartsLook, Explanation>,
