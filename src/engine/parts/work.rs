@@ -151,6 +151,10 @@ pub async fn lay_out(
     Ok(Seen { pairs, absent, schema_absent, differences: Vec::new(), missing_roles })
 }
 
+/// Hears of a table that is looked at: which of how many it is, and how many rows of both sides were
+/// read.
+pub type Looking<'a> = &'a (dyn Fn(&str, (usize, usize), u64) + Sync);
+
 /// Looks at both sides; writes nothing. At most so many samples of each class are kept, as the masking
 /// lets them be shown; `told` hears of every table before it is compared.
 ///
@@ -161,7 +165,7 @@ pub async fn look(
     production: &Connection,
     wanted: &Wanted,
     (samples, masking): (usize, &Masking),
-    told: &(dyn Fn(&str, (usize, usize), u64) + Sync),
+    told: Looking<'_>,
 ) -> Result<Seen, PartsError> {
     let mut seen = lay_out(sandbox, production, wanted).await?;
     let source = sandbox.session(&wanted.database).await?;
