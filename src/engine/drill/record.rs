@@ -344,12 +344,12 @@ pub fn certificate(line: &Line<Entry>, checks: &[Check]) -> String {
         ),
         None => String::from("no journal of it was kept"),
     };
-    let _ = write!(
+    let _ = writeln!(
         out,
         "{BY_WHAT}Recorded on {} (UTC). Line {} of the record of drills (`{FILE}`), behind the line \
          with SHA-256 `{}`. That line has the SHA-256 of all before the empty line above this heading \
          (`certificate`) and of every file beside this one (`files`). Incident {}; \
-         {journal}.\n",
+         {journal}.",
         line.at.strftime("%Y-%m-%d %H:%M:%S"),
         line.seq,
         line.prev,

@@ -534,11 +534,8 @@ fn room(site: &Site, destination: &Path, base: &BaseSummary, places: &Places) ->
         let mut opened = archives.filter_map(|one| {
             RepositoryArchive::new(Arc::new(one)).open_set(&base.set).ok().flatten()
         });
-        match opened.next() {
-            Some(set) => set,
-            // Which volume gets how much of it is not known; the directory's is asked for all.
-            None => OpenedSet::default(),
-        }
+        // Which volume gets how much is not known where none opened; the directory's is asked for all.
+        opened.next().unwrap_or_default()
     };
     let (verdict, words) = on_volumes(destination, base.size, &set, places);
     let words = words.join(" ");
