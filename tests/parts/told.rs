@@ -42,7 +42,7 @@ fn restore_and_restore_parts_say_what_a_failure_is_and_the_next_command() {
     }
     scene.sandbox.back_up().unwrap();
     scene.text("SELECT pg_create_restore_point('before')::text");
-    scene.sql("SELECT pg_switch_wal()");
+    scene.sandbox.switch_and_archive().unwrap();
     let root = scene.sandbox.root().to_owned();
     let sets = bases(&root.join("repository"));
     let [(older, _), (newer, newest)] = sets.as_slice() else { panic!("{sets:?}") };
