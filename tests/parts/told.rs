@@ -30,6 +30,7 @@ fn bases(repository: &Path) -> Vec<(String, PathBuf)> {
 }
 
 #[test]
+#[ignore = "make test-kill"]
 fn restore_and_restore_parts_say_what_a_failure_is_and_the_next_command() {
     let scene = Scene::new();
     scene.sql(MADE);
