@@ -2,7 +2,7 @@
 //! from the snapshot, so that it can be tested for every standing of an incident.
 
 use super::commands::{self, Id};
-use super::view::{Link, Page, View};
+use super::view::{Candidate, Link, Page, View};
 use super::{checklist, drill, home, recovery_point, text};
 use crate::engine::checklist::LATER_WRITES;
 use crate::engine::incident::Incident;
@@ -179,6 +179,16 @@ fn assessment(view: &View, incident: &Incident) -> Guide {
     do_it(Id::GoOn, "The assessment has what it needs. Go on and choose the recovery point.")
 }
 
+/// The one table that was emptied or dropped: it can come back without the rest of the cluster.
+fn only_one(candidate: &Candidate) -> Option<String> {
+    let what = &candidate.suspect.as_ref()?.what;
+    let whole = what.starts_with("emptied ") || what.starts_with("dropped ");
+    match super::parts::touched(candidate).1.as_slice() {
+        [table] if whole => Some(table.clone()),
+        _ => None,
+    }
+}
+
 fn point(view: &View) -> Guide {
     let Some(candidate) = view.candidate() else {
         return match &view.survey {
@@ -193,13 +203,18 @@ fn point(view: &View) -> Guide {
         None => {
             wait("Proving that this point can be reached. Enter chooses it once that is proven.")
         }
-        Some(Ok(reach)) if reach.reachable => do_it(
-            Id::ChoosePoint,
-            format!(
-                "Go back to {}? Choose it. Nothing is touched yet.",
-                when_and_where(view, reach)
-            ),
-        ),
+        Some(Ok(reach)) if reach.reachable => {
+            let point = when_and_where(view, reach);
+            do_it(
+                Id::ChoosePoint,
+                match only_one(&candidate) {
+                    Some(table) => {
+                        format!("Go back to {point}? Enter: the whole cluster; p: only {table}.")
+                    }
+                    None => format!("Go back to {point}? Choose it. Nothing is touched yet."),
+                },
+            )
+        }
         Some(Ok(reach)) => {
             let why = recovery_point::why_not(reach);
             let offer = recovery_point::nearest(view).map_or_else(
