@@ -518,7 +518,8 @@ pub fn plan_lines(view: &View, incident: &Incident, plan: &Plan, width: usize) -
     out.fact("as it was", &plan.target.to_string(), Ink::Strong);
     out.fact("from backup", &plan.base.set, Ink::Text);
     if let Some(forecast) = incident.reach.as_ref().and_then(|reach| reach.forecast.as_ref()) {
-        out.fact("takes", &text::span_range(forecast.total()), Ink::Text);
+        let copy = text::span_range(forecast.total());
+        out.fact("takes", &format!("{copy} until the copy stands; then you choose"), Ink::Text);
     }
     out.fact("stops", "nothing: production stays up", Ink::Good);
     out.fact("lost by it", "nothing", Ink::Good);

@@ -429,6 +429,7 @@ fn told(outcome: &Outcome) -> Result<(), Explanation> {
             match card.hypothesis_held {
                 Some(true) => "held",
                 Some(false) => "refuted",
+                None if outcome.ended == "refused" => "not put to the test",
                 None => "COULD NOT VERIFY",
             },
             card.hints_used,
