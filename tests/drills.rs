@@ -338,8 +338,10 @@ fn a_drill_whose_terminal_is_gone_leaves_nothing() {
     assert!(done.status.success() && said.contains("only the usual folders"), "{said}");
 }
 
-/// Asked to end in the middle: the next look finds nothing of it.
+/// Asked to end in the middle: the next look finds nothing of it. Ends every drill of this user, so
+/// that it has no place beside others.
 #[test]
+#[ignore = "see make test-drills"]
 fn an_aborted_drill_leaves_nothing() {
     let bench = Bench::new();
     let mut drill = begun(&bench);

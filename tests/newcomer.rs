@@ -5,6 +5,7 @@
 
 mod terminal;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 use terminal::{Terminal, picture};
@@ -35,7 +36,12 @@ fn answer(screen: &mut Terminal, key: &str, question: &str, text: &str, wanted: 
 fn a_newcomer_recovers_the_orders_with_keys_alone() {
     let size = if std::env::var_os("LIFEBOAT_PICTURES").is_some() { (120, 36) } else { (80, 24) };
     let arguments = ["drill", "corruption", "--size", "24"];
-    let mut screen = Terminal::start(Path::new(PROGRAM), &arguments, &[], size);
+    // Of its own: whoever ends all drills of this user elsewhere does not mean it.
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o711)).unwrap();
+    let folder = home.path().display().to_string();
+    let environment = [("TMPDIR", folder.as_str())];
+    let mut screen = Terminal::start(Path::new(PROGRAM), &arguments, &environment, size);
 
     // What happened, before any clock runs.
     screen.wait_for("This is a drill", LONG);
