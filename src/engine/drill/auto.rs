@@ -299,7 +299,8 @@ fn parts(
     let incident = seat.incident().declaration.id.clone();
     // What the archive says was done to it: rows that were changed are to be as they were, too.
     let changed = seat.survey().is_some_and(|survey| {
-        survey.suspects.iter().any(|one| one.relation == table && one.what.contains("changed "))
+        let of = |relation: &str| relation.split(" in ").next() == Some(table);
+        survey.suspects.iter().any(|one| of(&one.relation) && one.what.contains("changed "))
     });
     let rest = [
         "--into",
