@@ -808,11 +808,7 @@ fn declaring_and_leaving_is_no_refusal() {
     let mut people = bench.terminal(&gap);
     read_the_briefing(&mut people);
     declare(&mut people);
-    people.press("q");
-    people.wait_for("End the drill?", SOON);
-    people.press("y");
-    people.wait_for("recorded as drill 1", LONG);
-    assert!(!people.wait_end(LONG), "nothing was refused");
+    assert!(!leave(&mut people, 1), "nothing was refused");
     let left = the_last(&bench);
     assert_eq!((&left["outcome"], &left["ended"]), (&"FAILED".into(), &"neither".into()));
     assert_eq!(left["card"]["hypothesis_held"], false, "{left:#}");
@@ -825,15 +821,20 @@ fn declaring_and_leaving_is_no_refusal() {
     declare(&mut people);
     people.press("2");
     people.wait_for("CANNOT BE REACHED", LONG);
-    people.press("q");
-    people.wait_for("End the drill?", SOON);
-    people.press("y");
-    people.wait_for("recorded as drill 2", LONG);
-    assert!(people.wait_end(LONG), "it was refused, and nothing was touched");
+    assert!(leave(&mut people, 2), "it was refused, and nothing was touched");
     let refused = the_last(&bench);
     assert_eq!((&refused["outcome"], &refused["ended"]), (&"VERIFIED".into(), &"refused".into()));
     assert_eq!(refused["card"]["hypothesis_held"], Value::Null, "it was not put to the test");
     bench.is_clear();
+}
+
+/// Ends the drill as it stands; gives whether it passed.
+fn leave(people: &mut Terminal, number: u32) -> bool {
+    people.press("q");
+    people.wait_for("End the drill?", SOON);
+    people.press("y");
+    people.wait_for(&format!("recorded as drill {number}"), LONG);
+    people.wait_end(LONG)
 }
 
 /// The newest drill of the record.
