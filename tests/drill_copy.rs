@@ -255,7 +255,8 @@ impl Town {
     /// Somebody of the bank's wants to be forgotten.
     fn forget(&self, person: u32) {
         let line = format!(
-            "{{\"database\":\"bank\",\"table\":\"public.people\",\"column\":\"id\",\
+            "{{\"format\":\"lifeboat-erasure-list/1\"}}\n\
+             {{\"database\":\"bank\",\"table\":\"public.people\",\"column\":\"id\",\
              \"value\":\"{person}\"}}\n"
         );
         let list = self.root().join("erased.jsonl");
