@@ -101,21 +101,10 @@ impl Moments {
     }
 }
 
-/// The card of an incident; `hypothesis_held` follows from `outcome`.
+/// The card of a drill's newest incident; `hypothesis_held` follows from `outcome`. What was taken back
+/// in the incidents that were declared before it counts, too.
 #[must_use]
 pub fn of(
-    incident: &Incident,
-    entries: &[Entry],
-    truth: &Truth,
-    checks: &[Check],
-    outcome: Verdict,
-) -> Card {
-    of_all(&[], incident, entries, truth, checks, outcome)
-}
-
-/// As [`of`], where other incidents were declared before it: what was taken back in those counts, too.
-#[must_use]
-pub fn of_all(
     earlier: &[Vec<Entry>],
     incident: &Incident,
     entries: &[Entry],
@@ -312,7 +301,7 @@ mod tests {
             note(130, "Parts as they were just before: done, 5 missing"),
         ]);
         let incident = Incident::replay(&entries).unwrap();
-        let card = of(&incident, &entries, &truth(), &[], Verdict::Verified);
+        let card = of(&[], &incident, &entries, &truth(), &[], Verdict::Verified);
         assert_eq!(card.hypothesis_held, Some(true));
         assert_eq!(card.detect_seconds, Some(30.0));
         assert_eq!(card.declare_seconds, Some(30.0));
@@ -417,7 +406,7 @@ mod tests {
         let mut second = journal(vec![note(230, "Hint 2 of 3: look again")]);
         second[0].at = at(200);
         let incident = Incident::replay(&second).unwrap();
-        let card = of_all(&[first], &incident, &second, &truth(), &[], Verdict::Failed);
+        let card = of(&[first], &incident, &second, &truth(), &[], Verdict::Failed);
         assert_eq!((card.hints_used, card.wrong_turns.len()), (2, 1));
         assert_eq!((card.detect_seconds, card.declare_seconds), (Some(60.0), Some(0.0)));
     }
@@ -462,7 +451,7 @@ mod tests {
         let wrong = Event::MomentStated { moment: Moment::FirstDetected, at: at(-10_800) };
         let entries = journal(vec![entry(61, wrong)]);
         let incident = Incident::replay(&entries).unwrap();
-        let card = of(&incident, &entries, &truth(), &[], Verdict::CouldNotVerify);
+        let card = of(&[], &incident, &entries, &truth(), &[], Verdict::CouldNotVerify);
         assert_eq!(card.detect_seconds, Some(60.0));
         assert_eq!((card.hypothesis_held, card.restore_seconds), (None, None));
     }

@@ -162,7 +162,7 @@ pub fn judge(
     checks.extend(own);
     // A refusal that was right proves nothing of what a recovery would have brought back.
     let proven = if as_refused { Verdict::NotRun } else { word };
-    let card = card::of_all(&earlier, incident, &entries, &truth, &checks, proven);
+    let card = card::of(&earlier, incident, &entries, &truth, &checks, proven);
     Ok(Outcome {
         scenario: scenario.name.clone(),
         outcome: word.word(),
@@ -213,7 +213,7 @@ pub fn aborted(
         .map_or_else(Vec::new, |reading| reading.entries);
     let card = sandbox.truth().zip(incident).map(|(truth, incident)| {
         let earlier = earlier(sandbox);
-        card::of_all(&earlier, incident, &entries, truth, &[], Verdict::NotRun)
+        card::of(&earlier, incident, &entries, truth, &[], Verdict::NotRun)
     });
     let target = incident.map(|incident| Report::from(incident, play.runbook, Timestamp::now()));
     Outcome {
