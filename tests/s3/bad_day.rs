@@ -6,7 +6,7 @@ use super::*;
 fn reads_end_right_on_a_bad_day() {
     let Some(server) = Server::rclone(&[]) else { return };
     let proxy = Proxy::before(&server);
-    let store = store_at(&server, &proxy.address);
+    let store = store_within(&server, &proxy.address, hasty());
     let large = content(20 * MIB);
     store.put("large", &large).unwrap();
     let get = "GET /backups/pg/shop/large";
@@ -38,7 +38,7 @@ fn reads_end_right_on_a_bad_day() {
 fn a_bad_day_without_end_is_told() {
     let Some(server) = Server::rclone(&[]) else { return };
     let proxy = Proxy::before(&server);
-    let store = store_at(&server, &proxy.address);
+    let store = store_within(&server, &proxy.address, hasty());
     store.put("object", &content(MIB)).unwrap();
     for (deed, fault) in [
         (Deed::Say(503, "SlowDown"), StoreFault::Throttled),
@@ -100,6 +100,26 @@ fn writes_end_right_on_a_bad_day() {
         assert_eq!(proxy.left(), 0);
     }
     assert!(!proxy.seen().iter().any(|line| line.starts_with("DELETE")), "nothing was given up");
+}
+
+#[test]
+fn a_refusal_before_the_whole_was_sent_is_heard() {
+    let Some(server) = Server::rclone(&[]) else { return };
+    let proxy = Proxy::before(&server);
+    let store = store_at(&server, &proxy.address);
+    for (key, what, size) in
+        [("one", "PUT /backups/pg/shop/one", 7 * MIB), ("parts", "?partNumber=2", 18 * MIB)]
+    {
+        let large = content(size);
+        proxy.next(what, Deed::SayAtOnce(403, "AccessDenied"));
+        let error = store.put(key, &large).unwrap_err();
+        assert_eq!(error.fault, StoreFault::Denied, "{error}");
+        assert!(error.what.contains("AccessDenied"), "{error}");
+        proxy.next(what, Deed::SayAtOnce(503, "SlowDown"));
+        store.put(key, &large).unwrap();
+        assert!(store.read(key).unwrap() == large);
+        assert_eq!(proxy.left(), 0);
+    }
 }
 
 #[test]

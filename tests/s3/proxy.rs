@@ -17,6 +17,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub enum Deed {
     /// Answers itself, with this status and S3's word for it; the server never hears of it.
     Say(u16, &'static str),
+    /// As `Say`, and hangs up before it has read what is sent.
+    SayAtOnce(u16, &'static str),
     /// Passes so much of the answer on, and closes.
     Cut(usize),
     /// Passes so much of the answer on, and falls silent until the client goes away.
@@ -255,9 +257,12 @@ fn serve(mut client: TcpStream, target: &str, state: &State) -> Option<()> {
     state.seen.lock().unwrap().push(seen);
     state.heads.lock().unwrap().push(small.clone());
     let length = small.lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
+    let deed = state.deed(&line, &small);
+    if let Some(Deed::SayAtOnce(status, code)) = deed {
+        return client.write_all(refusal(&line, status, code).as_bytes()).ok();
+    }
     let mut body = vec![0; length.unwrap_or(0)];
     client.read_exact(&mut body).ok()?;
-    let deed = state.deed(&line, &small);
     if let Some(Deed::Say(status, code)) = deed {
         return client.write_all(refusal(&line, status, code).as_bytes()).ok();
     }
@@ -275,7 +280,8 @@ fn serve(mut client: TcpStream, target: &str, state: &State) -> Option<()> {
     let mut server = TcpStream::connect(target).ok()?;
     let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     server.write_all(head.as_bytes()).ok()?;
-    server.write_all(&body).ok()?;
+    // One that refuses may hang up before it has read it all; what it said is there to be read.
+    let _ = server.write_all(&body);
     let stale = |weather: &Weather| weather.stale.as_ref().is_some_and(|what| line.contains(what));
     if listing && stale(&state.weather.lock().unwrap()) {
         let mut answer = Vec::new();

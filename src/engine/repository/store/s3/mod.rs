@@ -9,6 +9,7 @@
 mod client;
 mod credentials;
 mod dispatch;
+mod hearing;
 mod reading;
 mod retry;
 mod runtime;

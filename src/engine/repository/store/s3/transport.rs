@@ -2,6 +2,7 @@
 //! on how long a server may be silent. Knows nothing of S3, and never tries twice.
 
 use super::super::{StoreError, StoreFault};
+use super::hearing::Hearing;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -58,7 +59,7 @@ pub enum Roots<'a> {
 /// A client with its pool of connections.
 #[derive(Clone)]
 pub struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Client<HttpsConnector<Hearing>, Body>,
     pub patience: Patience,
 }
 
@@ -90,7 +91,7 @@ impl Transport {
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(Hearing(tcp));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             // Shorter than servers keep theirs: a connection that they close is found out late.
