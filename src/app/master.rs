@@ -250,18 +250,10 @@ fn scroll(master: &mut MasterView, id: Id) {
 fn type_into(master: &mut MasterView, key: Key) {
     let Some(Layer::Line(line)) = master.view.layers.last_mut() else { return };
     let full = line.input.value().chars().count() >= LONGEST;
-    let request = match key {
-        Key::Char(c) if !c.is_control() && !full => InputRequest::InsertChar(c),
-        Key::Backspace => InputRequest::DeletePrevChar,
-        Key::Delete => InputRequest::DeleteNextChar,
-        Key::Left => InputRequest::GoToPrevChar,
-        Key::Right => InputRequest::GoToNextChar,
-        Key::Home | Key::Ctrl('a') => InputRequest::GoToStart,
-        Key::End | Key::Ctrl('e') => InputRequest::GoToEnd,
-        Key::Ctrl('w') => InputRequest::DeletePrevWord,
-        Key::Ctrl('u') => InputRequest::DeleteLine,
-        _ => return,
-    };
+    let Some(request) = super::update::typed(key) else { return };
+    if full && matches!(request, InputRequest::InsertChar(_)) {
+        return;
+    }
     line.input.handle(request);
     line.error = None;
 }

@@ -203,7 +203,15 @@ fn on_key(app: &mut App, key: Key) -> Vec<Effect> {
 
 /// A key that is bound to nothing goes into the text field on top, if there is one.
 fn type_into(app: &mut App, key: Key) {
-    let request = match key {
+    let Some(request) = typed(key) else { return };
+    edit(app, |input| {
+        input.handle(request);
+    });
+}
+
+/// What a key does to a text field.
+pub(super) fn typed(key: Key) -> Option<InputRequest> {
+    Some(match key {
         Key::Char(c) if !c.is_control() => InputRequest::InsertChar(c),
         Key::Backspace => InputRequest::DeletePrevChar,
         Key::Delete => InputRequest::DeleteNextChar,
@@ -213,11 +221,8 @@ fn type_into(app: &mut App, key: Key) {
         Key::End | Key::Ctrl('e') => InputRequest::GoToEnd,
         Key::Ctrl('w') => InputRequest::DeletePrevWord,
         Key::Ctrl('u') => InputRequest::DeleteLine,
-        _ => return,
-    };
-    edit(app, |input| {
-        input.handle(request);
-    });
+        _ => return None,
+    })
 }
 
 fn paste(app: &mut App, text: &str) {

@@ -118,9 +118,8 @@ fn after(stage: &Stage, place: Option<&str>, step: &str, finding: &str) -> Clien
     client
 }
 
-#[test]
-#[ignore = "a minute: make test-kill"]
-fn a_salvage_goes_on_wherever_its_runner_was_killed_and_writes_once() {
+/// A cluster with all of `MADE`, which lost what came behind its recovery point.
+fn stage_and_recovery() -> (Stage, Incident) {
     let made = |sandbox: &Sandbox| {
         sandbox.runtime().unwrap().handle().block_on(async {
             let client = sandbox.server().connect("postgres", DATABASE).await.unwrap();
@@ -130,6 +129,13 @@ fn a_salvage_goes_on_wherever_its_runner_was_killed_and_writes_once() {
     let stage = Stage::made(made, |_| {});
     sql(&stage, LATER);
     let recovery = recovered(&stage);
+    (stage, recovery)
+}
+
+#[test]
+#[ignore = "a minute: make test-kill"]
+fn a_salvage_goes_on_wherever_its_runner_was_killed_and_writes_once() {
+    let (stage, recovery) = stage_and_recovery();
     assert_eq!(text(&stage, "SELECT count(*)::text FROM lab.dropped"), "30", "before the accident");
     assert_eq!(text(&stage, "SELECT count(*)::text FROM lab.parts"), "200");
     let kept = PathBuf::from(&recovery.plan.as_ref().unwrap().aside);
@@ -229,15 +235,7 @@ fn a_salvage_goes_on_wherever_its_runner_was_killed_and_writes_once() {
 #[test]
 #[ignore = "a minute: make test-kill"]
 fn a_salvage_by_the_command_line_counts_on_the_checklist() {
-    let made = |sandbox: &Sandbox| {
-        sandbox.runtime().unwrap().handle().block_on(async {
-            let client = sandbox.server().connect("postgres", DATABASE).await.unwrap();
-            client.batch_execute(MADE).await.unwrap();
-        });
-    };
-    let stage = Stage::made(made, |_| {});
-    sql(&stage, LATER);
-    let recovery = recovered(&stage);
+    let (stage, recovery) = stage_and_recovery();
     let id = recovery.declaration.id.clone();
     let fixed = ["salvage", "--cluster", CLUSTER, "--incident", &id, "--into", "in-place"];
     let wanted = ["--table", "lab.makers", "--table", "lab.parts", "--take", "missing"];

@@ -3,15 +3,12 @@
 
 use super::bytes::{u8_at, u16_at, u32_at};
 use super::history::RelationFile;
-use super::record::Record;
+use super::record::{HAS_IMAGE, IMAGE_HAS_HOLE, Record, SAME_RELATION};
 
 /// Bytes of a data page, as every packaged server has it. A server built otherwise yields no rows,
 /// not wrong ones.
 const PAGE: usize = 8192;
-const HAS_IMAGE: u8 = 0x10;
 const HAS_DATA: u8 = 0x20;
-const SAME_RELATION: u8 = 0x80;
-const HAS_HOLE: u8 = 0x01;
 
 /// One block of a record, with what the record carries for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +79,7 @@ pub fn blocks<'a>(record: &Record<'a>) -> Option<Vec<Block<'a>>> {
                     let info = u8_at(data, at + 4)?;
                     at += 5;
                     let packing = packing(info, record.version);
-                    let hole = if info & HAS_HOLE == 0 {
+                    let hole = if info & IMAGE_HAS_HOLE == 0 {
                         0
                     } else if packing == Packing::None {
                         PAGE.checked_sub(stored)?

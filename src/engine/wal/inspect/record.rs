@@ -18,9 +18,11 @@ pub mod rmgr {
     pub const HEAP: u8 = 10;
 }
 
-const HAS_IMAGE: u8 = 0x10;
-const SAME_RELATION: u8 = 0x80;
-const IMAGE_HAS_HOLE: u8 = 0x01;
+/// In a block's flags.
+pub(super) const HAS_IMAGE: u8 = 0x10;
+pub(super) const SAME_RELATION: u8 = 0x80;
+/// In an image's.
+pub(super) const IMAGE_HAS_HOLE: u8 = 0x01;
 
 /// A record with a verified checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
