@@ -367,6 +367,25 @@ fn nothing_lost_and_the_tail_rescued_is_an_rpo_of_zero() {
 }
 
 #[test]
+fn of_a_lost_server_nothing_was_rescued_whatever_its_step_says() {
+    let mut story = recovered().with_reach(|reach| {
+        (reach.lost_commits, reach.lost_seconds) = (Some(0), Some(0.0));
+    });
+    for entry in &mut story.entries {
+        if let Event::PlanMade(plan) = &mut entry.event {
+            plan.lost = true;
+        }
+    }
+    let report = story.report();
+    assert_eq!(report.rpo.actual_seconds, Some(299.75));
+    assert!(
+        report.rpo.how.ends_with("At most: the server was lost by then."),
+        "{}",
+        report.rpo.how
+    );
+}
+
+#[test]
 fn what_the_journal_does_not_say_is_not_known() {
     let report = Story::begin("what is this", None).report();
     assert_eq!(report.rpo.actual_seconds, None);

@@ -285,7 +285,8 @@ impl Desk {
         }
         let mut inputs = gather::inputs(&site.config, &site.cluster, None);
         inputs.cluster.has_begun = true;
-        inputs.cluster.binaries_major = site.binaries().ok().map(|binaries| binaries.major);
+        let own = site.binaries().ok().map(|binaries| binaries.major);
+        inputs.cluster.binaries_major = own.or(inputs.cluster.binaries_major);
         inputs.rescue = Some(PathBuf::from(&plan.rescue)).filter(|folder| folder.is_dir());
         Landscape::build(inputs, &scanning(report), &|| false).map_err(|e| e.explanation())
     }
@@ -296,7 +297,8 @@ impl Desk {
         let mut inputs = gather::inputs(&self.site.config, cluster, None);
         let server = incident.server.as_ref();
         inputs.cluster.current_lsn = server.and_then(|server| server.current_lsn);
-        inputs.cluster.binaries_major = self.site.binaries().ok().map(|binaries| binaries.major);
+        let own = self.site.binaries().ok().map(|binaries| binaries.major);
+        inputs.cluster.binaries_major = own.or(inputs.cluster.binaries_major);
         // While the directory is set aside, its own stands in the way of what a recovery reads.
         if let Some(plan) = incident
             .plan

@@ -16,6 +16,7 @@ pub const MOVING: &str = "going on to the later point";
 
 /// The label of a cure that is being carried out.
 pub const CURING: &str = "carrying the cure out";
+pub const PROVING: &str = "proving";
 
 /// The label of asking the copy beside production.
 pub const LOOKING: &str = "looking at the copy";
@@ -218,7 +219,7 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
         Id::SignLine | Id::EvidenceLine | Id::WaiveLine | Id::ReopenLine => {
             let settled = checklist::selected(view)
                 .is_some_and(|item| checklist::is_settled(incident, &item.id));
-            settled == (id == Id::ReopenLine)
+            settled == (id == Id::ReopenLine) && !view.busy(PROVING)
         }
         Id::RunLine => {
             checklist::selected_item(view).is_some()

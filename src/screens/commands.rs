@@ -404,7 +404,7 @@ pub const TABLE: &[Command] = &[
     c(Id::LineDetails, Key::Char('d'), 13, Observer, LIST, "details", "Show everything that the last run of the selected line found."),
     c(Id::WaiveLine, Key::Char('w'), 14, Commander, LIST, "waive", "Settle the selected line without doing it, and say why."),
     c(Id::GiveLine, Key::Char('g'), 15, Operator, LIST, "give to", "Say whose task the selected line is."),
-    c(Id::ProveLine, Key::Char('p'), 12, Operator, LIST, "prove", "Have Lifeboat prove the selected line: it runs what shows it, and signs in your name where all is VERIFIED."),
+    c(Id::ProveLine, Key::Char('p'), 12, Operator, LIST, "prove, sign", "Have Lifeboat prove the selected line: it runs what shows it, and signs in your name where all is VERIFIED."),
     c(Id::Acknowledge, Key::Char('K'), 6, Operator, INCIDENT, "answer call", "Answer for the level of the escalation ladder that was called: nobody is called again for it."),
     c(Id::WriteReport, Key::Char('w'), 10, Operator, REPORT, "write report", "Write the report as Markdown, HTML, PDF and JSON."),
     c(Id::StatusText, Key::Char('s'), 52, Communications, REPORT, "for outside", "Write the words for people outside: they stand in the text of `lifeboat messages --public`."),

@@ -513,7 +513,7 @@ fn gate_lines(view: &View, incident: &Incident, width: usize) -> Vec<Line> {
             (Some(n), None) => format!("{} commits{read}", text::count(n)),
             _ => String::from("not known"),
         };
-        let lost = if plan.lost { approval::with_uncounted(&lost) } else { lost };
+        let lost = if plan.lost { approval::with_uncounted(&lost, incident) } else { lost };
         fact("lost by it", lost, Ink::Attention);
         if let Some(f) = &reach.forecast {
             fact("takes", takes(plan, f), Ink::Text);

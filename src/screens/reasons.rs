@@ -163,6 +163,11 @@ fn of_incident(id: Id, view: &View, incident: &Incident) -> String {
         }
         Id::Validate => said("The checks are made once the database serves again."),
         Id::CheckDetails => said("No check has been made yet."),
+        Id::SignLine | Id::EvidenceLine | Id::WaiveLine | Id::ReopenLine
+            if view.busy(available::PROVING) =>
+        {
+            said("The line is being proven; wait for it.")
+        }
         Id::SignLine | Id::EvidenceLine | Id::WaiveLine => {
             format!("This line is settled; {} reopens it.", key(Id::ReopenLine))
         }
@@ -319,6 +324,12 @@ fn no_run(id: Id, view: &View, incident: &Incident) -> String {
             format!("This line is settled; {} reopens it.", key(Id::ReopenLine))
         }
         Id::RunLine | Id::ProveLine => String::from("It is run once the database serves again."),
+        _ if checklist::selected_care(view).is_some_and(|care| care.last.is_some()) => {
+            let (sign, waive) = (key(Id::SignLine), key(Id::WaiveLine));
+            format!(
+                "It was run, and nothing is proposed: {sign} signs it by hand, {waive} waives it."
+            )
+        }
         _ => format!("Nothing was found yet: {} runs this line.", key(Id::RunLine)),
     }
 }

@@ -484,7 +484,17 @@ fn lost(view: &View, reach: &Reach) -> (Ink, String) {
             let about = if folded { "about " } else { "" };
             if commits == "0" && matches!(reach.target.point, TargetPoint::EndOfArchive) {
                 // What only the server had is in no log that was read.
-                return (ink, String::from("nothing that was archived or can be rescued"));
+                let words = String::from("nothing that was archived or can be rescued");
+                let incident = view.incident.as_ref();
+                let kept = reach.last_kept.as_ref();
+                let gap = kept.and_then(|kept| incident?.seconds_uncounted(kept.at));
+                return match gap {
+                    Some(gap) => {
+                        let gap = text::span(gap);
+                        (ink, format!("{words}; it ends {gap} before the incident was noticed"))
+                    }
+                    None => (ink, words),
+                };
             }
             (ink, format!("{about}{commits} commits, the last {}{note}", text::span(seconds)))
         }

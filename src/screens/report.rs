@@ -105,7 +105,7 @@ fn rows(view: &View, incident: &Incident) -> Vec<Row> {
         let (ink, sign) = held(theme, limits.0.is_none_or(|limit| lost <= limit));
         let allowed =
             limits.0.map_or_else(String::new, |limit| format!(" of {} allowed", text::span(limit)));
-        let known = if incident.has_lost_server() { "at least " } else { "" };
+        let known = if incident.has_lost_server() { "up to " } else { "" };
         let words = format!("{sign} {known}{}{allowed}", text::span(lost));
         rows.push(fact("RPO (data lost)", ink, words));
     }

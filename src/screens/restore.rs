@@ -51,14 +51,22 @@ pub fn selected(view: &View) -> Option<Item> {
     list.get(cursor(view, incident, list.len())).copied()
 }
 
-/// While steps run, the pointer follows them until the operator moves it.
+/// Until the operator moves it the pointer is where the work is: at the first prerequisite that is
+/// not met, at the plan once all are, and with the steps while they run.
 fn cursor(view: &View, incident: &Incident, length: usize) -> usize {
-    let moved = view.cursors.contains_key(&(view.page, 0));
-    let running = || incident.current_step().and_then(|s| place(incident, &s.id));
-    match (moved, running()) {
-        (false, Some(at)) if length == incident.steps.len() => at,
-        _ => view.cursor_in(0, length),
+    if view.cursors.contains_key(&(view.page, 0)) {
+        return view.cursor_in(0, length);
     }
+    let running = incident.current_step().and_then(|s| place(incident, &s.id));
+    let at = match running {
+        Some(at) if length == incident.steps.len() => at,
+        _ => {
+            let met = |which| incident.prerequisites.get(&which).is_some_and(|a| a.met);
+            let open = |item: &Item| !matches!(item, Item::Prerequisite(which) if met(*which));
+            items(incident).iter().position(open).unwrap_or(0)
+        }
+    };
+    at.min(length.saturating_sub(1))
 }
 
 fn place(incident: &Incident, id: &str) -> Option<usize> {

@@ -73,7 +73,7 @@ pub fn confirm(app: &mut App, item: &'static str, agreed: Vec<String>) {
 /// Has Lifeboat prove the selected line.
 pub fn prove(app: &mut App) -> Vec<Effect> {
     let Some(item) = checklist::selected(&app.view) else { return Vec::new() };
-    plain(app, Command::Prove { line: item.id.clone() }, "proving")
+    plain(app, Command::Prove { line: item.id.clone() }, crate::screens::available::PROVING)
 }
 
 /// Answers for the level of the ladder that was called.

@@ -21,7 +21,11 @@ pub fn sign(app: &mut App) {
         let some = id == LATER_WRITES && incident.salvages.iter().any(Salvage::has_carried);
         (some || proposal.verdict == Verdict::Verified).then_some(proposal.text)
     });
-    let prompt = format!("{text}. What did you see? It is signed in your name.");
+    let prompt = match &proposal {
+        // Whole: the line below shows as much of it as fits.
+        Some(seen) => format!("{text}. Signed in your name: {}.", seen.trim_end_matches('.')),
+        None => format!("{text}. What did you see? It is signed in your name."),
+    };
     line(app, LinePurpose::Sign { item: id }, "Sign", prompt, hint);
     if let (Some(text), Some(Layer::Line(l))) = (proposal, app.view.layers.last_mut()) {
         // Lifeboat's own evidence, for the person to agree to or to write over.

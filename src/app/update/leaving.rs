@@ -26,8 +26,8 @@ pub fn quit(app: &mut App) -> Vec<Effect> {
         let mut body = vec![
             String::from("The drill ends as it stands, and is scored. What runs in it is stopped."),
             String::from(
-                "Its sandbox goes (--keep DIR keeps it). Score, journal and reports stay where \
-                 drills are recorded (--record DIR).",
+                "Its sandbox goes (--keep DIR keeps it). Score, journal and reports stay only if \
+                 the drill is recorded: begun with a configuration or with --record DIR.",
             ),
         ];
         if !runs {

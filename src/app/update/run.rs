@@ -225,6 +225,11 @@ pub fn decide(app: &mut App, decision: Decision) {
     let Some(incident) = &app.view.incident else { return };
     let aside = incident.plan.as_ref().map_or("", |p| p.aside.as_str());
     let full = incident.plan.as_ref().is_some_and(|p| p.procedure.is_full());
+    let stays = if incident.has_lost_server() {
+        "What was left of the lost directory, if anything, stays kept"
+    } else {
+        "The damaged directory stays kept"
+    };
     let (title, body, yes, no) = match decision {
         Decision::Abandon if crate::screens::parts::is_chosen(incident) => (
             "Give this up?",
@@ -267,9 +272,7 @@ pub fn decide(app: &mut App, decision: Decision) {
                 String::from(
                     "The replay ends here. The database begins a new timeline and takes writes.",
                 ),
-                format!(
-                    "What came after the recovery point is not in it. The damaged directory stays kept: {aside}"
-                ),
+                format!("What came after the recovery point is not in it. {stays}: {aside}"),
                 String::from("Going to another point after this needs a new recovery."),
             ],
             "the data is right: promote",

@@ -228,8 +228,11 @@ fn refusal(what: String, next: String) -> Explanation {
 
 /// What is lost where the directory is: commits that no archive has were never counted.
 #[must_use]
-pub fn with_uncounted(counted: &str) -> String {
-    format!("{counted}; and what only the lost directory had")
+pub fn with_uncounted(counted: &str, incident: &Incident) -> String {
+    let kept = incident.reach.as_ref().and_then(|reach| reach.last_kept.as_ref());
+    let most = kept.and_then(|kept| incident.seconds_uncounted(kept.at));
+    let most = most.map_or_else(String::new, |s| format!(": up to {} more", span(s)));
+    format!("{counted}; and what only the lost directory had{most}")
 }
 
 /// One line of what is to be approved.
@@ -262,7 +265,7 @@ pub fn sheet(incident: &Incident) -> Vec<Fact> {
             (Some(count), None) => format!("{count} commits"),
             _ => String::from("not known"),
         };
-        fact("lost by it", if plan.lost { with_uncounted(&counted) } else { counted });
+        fact("lost by it", if plan.lost { with_uncounted(&counted, incident) } else { counted });
         if let Some(forecast) = &reach.forecast {
             let (least, most) = forecast.total();
             fact("takes", format!("{} to {}", span(least), span(most)));

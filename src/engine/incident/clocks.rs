@@ -242,7 +242,9 @@ impl Incident {
         let done = |id: &str| self.steps.iter().any(|s| s.id == id && s.status == StepStatus::Done);
         // Beside an old server that runs on, nothing is known to be complete.
         let in_place = self.plan.as_ref().is_none_or(|plan| plan.procedure.is_point_in_time());
-        if nothing_lost && in_place && done("rescue-wal") && done("replay") {
+        // Of a lost server nothing was there to rescue, whatever the step says.
+        let lost = self.has_lost_server();
+        if nothing_lost && in_place && !lost && done("rescue-wal") && done("replay") {
             let how = "No commit after the recovery point is known, and WAL that was not archived was rescued.";
             return figure(Some(0.0), how.to_owned());
         }
@@ -266,7 +268,16 @@ impl Incident {
         } else {
             "the declaration of the incident"
         };
-        figure(Some(seconds(reached, end)), format!("From {from} to {to}."))
+        let most = if lost { " At most: the server was lost by then." } else { "" };
+        figure(Some(seconds(reached, end)), format!("From {from} to {to}.{most}"))
+    }
+
+    /// The seconds between a commit and the outage's begin: at most so much was committed after it
+    /// by a server that is lost. `None` where neither detection nor declaration is later.
+    #[must_use]
+    pub fn seconds_uncounted(&self, kept: Timestamp) -> Option<f64> {
+        let began = self.clocks.outage_began()?;
+        (began > kept).then(|| seconds(kept, began))
     }
 
     /// The runbook's "total downtime".

@@ -24,8 +24,13 @@ pub fn inputs(config: &Config, cluster: &Cluster, only: Option<&str>) -> Inputs 
     facts.places = places_of(cluster);
     let bin = cluster.control.bin_directory();
     let programs = discovery::binaries(bin, Some(&cluster.data_directory))
-        // Without the data directory only programs that were named are surely its own.
-        .or_else(|e| bin.map_or(Err(e), |_| discovery::binaries(bin, None)))
+        // Without the data directory it is the programs that were named, or those of the version
+        // that the newest backup says, as the restore takes them.
+        .or_else(|e| match (bin, facts.binaries_major) {
+            (None, None) => Err(e),
+            (Some(_), _) => discovery::binaries(bin, None),
+            (None, major) => discovery::binaries_of(None, None, major),
+        })
         .ok();
     facts.binaries_major = programs.as_ref().map(|programs| programs.major);
     facts.program_blocks = programs.as_ref().and_then(opened::block_sizes);
@@ -105,7 +110,7 @@ fn from_newest_set(config: &Config, cluster: &Cluster) -> ClusterFacts {
         timeline: newest.as_ref().map(|set| set.timeline),
         settings: Vec::new(),
         current_lsn: None,
-        binaries_major: None,
+        binaries_major: newest.as_ref().map(|set| set.server_version_num / 10_000),
         program_blocks: None,
         wal_block_size: None,
         data_directory: cluster.data_directory.clone(),
