@@ -321,7 +321,7 @@ fn restore(view: &View, incident: &Incident) -> Guide {
                 found.map_or(String::new(), |f| format!(" Found: {}.", f.trim_end_matches('.')));
             do_it(
                 Id::GoOnRunning,
-                format!("Lifeboat itself was interrupted in: {title}.{found} Go on from there."),
+                format!("Lifeboat itself was interrupted in: {title}. Go on from there.{found}"),
             )
             .tone(Tone::Attention)
         }
