@@ -51,7 +51,7 @@ fn a_newcomer_recovers_the_orders_with_keys_alone() {
     walk.screen.wait_for("last kept", LONG);
     keep(&walk.screen, "recovery-point");
     walk.press("\r", "Prerequisites and plan", LONG);
-    walk.to_the_gate("ewvc");
+    walk.open_the_gate("ewvc");
     keep(&walk.screen, "gate");
 
     // A wrong name begins nothing.
@@ -86,7 +86,7 @@ fn a_newcomer_brings_one_table_back_with_keys_alone() {
     walk.screen.wait_for("p: only", LONG);
     walk.press("p", "Bring only parts back?", SOON);
     walk.press("y", "plan of bringing parts back", SOON);
-    walk.to_the_gate("ec");
+    walk.open_the_gate("ec");
     walk.pass_the_gate();
     // The table was looked at already: it is what the suspect touched.
     let shown = walk.screen.wait_for("Read what differs", LONG);
@@ -110,7 +110,7 @@ fn a_newcomer_restores_a_lost_cluster_with_keys_alone() {
     walk.press("O", "Full restore beside the old cluster", SOON);
     walk.press("\x1b[B", "▸ The newest backup, and on to the end of the archive", SOON);
     walk.press("\r", "plan of a full restore", LONG);
-    walk.to_the_gate("ewvc");
+    walk.open_the_gate("ewvc");
     walk.pass_the_gate();
     let shown = walk.screen.wait_for("Swap it in?", LONG);
     assert!(shown.contains("0 FAILED"), "{shown}");
@@ -130,7 +130,7 @@ fn a_newcomer_recovers_from_the_far_copy_with_keys_alone() {
     walk.press("n", "Everything: the end of the archive", LONG);
     walk.screen.wait_for("last kept", LONG);
     walk.press("\r", "Prerequisites and plan", LONG);
-    walk.to_the_gate("ewvc");
+    walk.open_the_gate("ewvc");
     let shown = walk.screen.text();
     assert!(shown.contains("from the far copy \"far\""), "{shown}");
     walk.pass_the_gate();

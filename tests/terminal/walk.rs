@@ -62,7 +62,7 @@ impl Walk {
     }
 
     /// Answers the prerequisites that have to be, has the plan made and opens the gate.
-    pub fn to_the_gate(&mut self, keys: &str) {
+    pub fn open_the_gate(&mut self, keys: &str) {
         for key in keys.chars() {
             match key {
                 'e' => self.answer(
