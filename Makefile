@@ -120,7 +120,7 @@ test-troubles: ## Every trouble of a recovery, caused, recognised, cured and ver
 test-drills: ## Every GameDay scenario, and every inject alone, by the program itself; minutes
 	@scripts/ensure-build.sh
 	@pg=$$(scripts/ensure-postgres.sh); \
-	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test drills --test drill_copy -- --include-ignored --test-threads=1
+	LIFEBOAT_PG_BIN="$$pg" $(CARGO) test --locked --test drills --test drill_copy --test newcomer -- --include-ignored --test-threads=1
 
 test-report: ## The report in a browser at two widths and in print; what it saw is left in target/report-look
 	@scripts/ensure-build.sh

@@ -637,6 +637,53 @@ fn a_lost_copy_comes_back_with_every_row() {
     assert!(history.contains("\"cluster\": \"bank\""), "{history}");
 }
 
+/// A column whose type is found only where the cluster's `dynamic_library_path` leads: the copy, and
+/// what is recovered of it, read its rows all the same.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn a_copy_finds_libraries_where_its_cluster_looks_for_them() {
+    let town = Town::new();
+    let own = Command::new(town.cluster.binaries.directory.join("pg_config"))
+        .arg("--pkglibdir")
+        .output()
+        .unwrap();
+    let own = PathBuf::from(String::from_utf8(own.stdout).unwrap().trim());
+    let folder = town.home.path().join("libraries");
+    fs::create_dir(&folder).unwrap();
+    let library = folder.join("shaped.so");
+    if fs::copy(own.join("cube.so"), &library).is_err() {
+        eprintln!("NOT RUN: {} has no cube.so, of PostgreSQL's contrib", own.display());
+        return;
+    }
+    for path in [&folder, &library] {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let path = format!("$libdir:{}", folder.display());
+    town.cluster.sql(&format!("ALTER SYSTEM SET dynamic_library_path = '{path}'"));
+    town.cluster.sql("SELECT pg_reload_conf()");
+    wait_for("the folder", || town.cluster.value("SHOW dynamic_library_path") == path);
+    for sql in [
+        "CREATE TYPE shaped",
+        "CREATE FUNCTION shaped_in(cstring) RETURNS shaped AS 'shaped', 'cube_in'
+             LANGUAGE c IMMUTABLE STRICT",
+        "CREATE FUNCTION shaped_out(shaped) RETURNS cstring AS 'shaped', 'cube_out'
+             LANGUAGE c IMMUTABLE STRICT",
+        "CREATE TYPE shaped (INTERNALLENGTH = variable, INPUT = shaped_in, OUTPUT = shaped_out,
+             ALIGNMENT = double)",
+        "CREATE TABLE shapes AS SELECT '(1,2)'::shaped AS at FROM generate_series(1, 9)",
+    ] {
+        town.cluster.sql_in("shop", sql);
+    }
+    town.as_server(&["backup", "--cluster", "bank"]);
+    town.archived();
+    let kept = town.boxes().join("kept");
+    let outcome = town.held("complete-loss", &["--keep", kept.to_str().unwrap()]);
+    assert_eq!(verdict(&outcome, "copied:shop_of_copy"), "VERIFIED", "{outcome:#}");
+    assert_eq!(ask(&town, &kept, "shop_of_copy", "SHOW dynamic_library_path"), path);
+    place::clear(&kept).unwrap();
+    town.is_clear();
+}
+
 /// As somebody who may read the repository and nothing else there, and who is not root.
 #[test]
 #[ignore = "heavy: see make test-drills"]
@@ -667,6 +714,10 @@ fn a_reader_without_any_right_to_write_can_hold_one() {
     let outcome = outcome(&done);
     assert_eq!(outcome["outcome"], "VERIFIED", "{outcome:#}");
     assert_eq!(verdict(&outcome, "copied:bank"), "VERIFIED");
+    let rail = &outcome["copy"]["rails"][0];
+    assert_eq!(rail["rail"], "\"near\" is opened for reading alone, by a process that ended");
+    let words = "the rights of nobody, who may not write there (proven: by its folders)";
+    assert_eq!((&rail["enforced"], &rail["detail"]), (&true.into(), &words.into()));
     same(&before, &town.outside());
     town.is_clear();
 }

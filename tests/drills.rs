@@ -684,6 +684,11 @@ fn alone(bench: &Bench, inject: &Inject) {
         let outcome = bench.held(scenario, &["--inject", &inject.name]);
         assert_eq!(outcome["ended"], inject.expected.word(), "{scenario}: {outcome:#}");
         assert_eq!(outcome["injects"], serde_json::json!([inject.name]));
+        if inject.strikes == inject::When::Report {
+            // It was believed, contradicted by what was found, and dropped.
+            let check = format!("drill-report:{}", inject.name);
+            assert_eq!(verdict(&outcome, &check), "VERIFIED", "{scenario}: {outcome:#}");
+        }
     }
 }
 

@@ -79,6 +79,7 @@ pub fn clusters(config: &Config) -> Vec<ClusterRow> {
         },
         probes: c.probes.len(),
         state: None,
+        readiness: None,
     };
     config.clusters.iter().map(row).collect()
 }
@@ -135,7 +136,8 @@ impl Dialer for Runners {
         }
         for row in &mut listing.clusters {
             let page = readiness::kept(&self.state, &row.name);
-            row.state = page.map(|page| readiness::in_short(&page, Timestamp::now()));
+            row.state = page.as_ref().map(|page| readiness::in_short(page, Timestamp::now()));
+            row.readiness = page;
         }
         // Newest first already; open ones go before closed ones.
         listing.incidents.sort_by_key(|i| i.phase == Phase::Closed);

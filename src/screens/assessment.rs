@@ -209,7 +209,9 @@ fn server(view: &View, probe: &ServerProbe, column: &mut Column<'_>) {
         }
     } else {
         let why = probe.error.as_deref().unwrap_or("no reason given");
-        column.field("NO ANSWER", NAME, (Ink::Bad, &text::clean(why)), 3);
+        // A socket's path is long, and where it was looked for is what helps.
+        let rows = column.left().saturating_sub(u16::from(probe.identity.is_some())).max(1);
+        column.field("NO ANSWER", NAME, (Ink::Bad, &text::clean(why)), rows);
     }
     if let Some(id) = &probe.identity {
         let words =

@@ -36,6 +36,7 @@ pub fn available(id: Id, view: &View) -> bool {
             _ => !view.listing.incidents.is_empty(),
         },
         Id::Declare => !view.listing.clusters.is_empty(),
+        Id::Readiness => super::readiness::selected(view).is_some(),
         Id::NextPanel | Id::PreviousPanel => view.page.panels().len() > 1,
         Id::Briefing | Id::AbortDrill => view.briefing.is_some(),
         Id::Hint => view.link == Link::Live && drill::hints_left(view),

@@ -88,6 +88,7 @@ pub enum Id {
     // Home
     Open,
     Declare,
+    Readiness,
     Refresh,
     // Assessment
     AnswerQuestion,
@@ -325,6 +326,7 @@ use Role::{Approver, Commander, Communications, Observer, Operator, Scribe};
 pub const TABLE: &[Command] = &[
     c(Id::Open, Key::Enter, 10, Observer, HOME, "open", "Open the selected incident, or the open incident of the selected cluster."),
     c(Id::Declare, Key::Char('d'), 11, Observer, HOME, "declare", "Declare an incident on the selected cluster. Declaring changes nothing on the server."),
+    c(Id::Readiness, Key::Char('R'), 12, Observer, HOME, "readiness", "What a recovery of the selected cluster would meet now, the worst first: the reasons of its score."),
     c(Id::Refresh, Key::Char('r'), 30, Observer, HOME, "look again", "Read the lists again."),
 
     c(Id::AnswerQuestion, Key::Enter, 10, Operator, ASSESS, "answer", "Answer the selected question."),

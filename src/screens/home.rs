@@ -1,10 +1,12 @@
 //! Home: the clusters above, the incidents below, open ones first.
 
+use super::commands::{self, Id};
 use super::frame::standing;
 use super::paint::{Column, first_row, pad};
 use super::theme::Ink;
 use super::view::{ClusterRow, IncidentRow, View};
-use super::{only_panel, split_rows, text};
+use super::{only_panel, readiness, split_rows, text};
+use crate::engine::incident::facts::Verdict;
 use crate::engine::incident::model::{Phase, Tone};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -33,6 +35,7 @@ pub fn draw(view: &View, area: Rect, buf: &mut Buffer) {
         Some(_) => incidents(view, area, buf),
         None => {
             let rows = u16::try_from(view.listing.clusters.len()).unwrap_or(u16::MAX);
+            let rows = rows.saturating_add(u16::from(readiness::selected(view).is_some()));
             let upper = rows.saturating_add(3).clamp(5, (area.height / 2).max(5));
             let (above, below) = split_rows(area, upper);
             clusters(view, above, buf);
@@ -62,7 +65,9 @@ fn clusters(view: &View, area: Rect, buf: &mut Buffer) {
         "state"
     );
     column.text(Ink::Dim, head);
-    let rows = usize::from(column.left());
+    // The last row is the selected cluster's.
+    let told = usize::from(readiness::selected(view).is_some() && column.left() > 1);
+    let rows = usize::from(column.left()) - told;
     let at = view.cursor_in(0, view.listing.clusters.len());
     let first = first_row(at, view.listing.clusters.len(), rows);
     for (i, c) in view.listing.clusters.iter().enumerate().skip(first).take(rows) {
@@ -91,6 +96,31 @@ fn clusters(view: &View, area: Rect, buf: &mut Buffer) {
             ],
         );
     }
+    if told > 0 {
+        why_not_ready(view, &mut column);
+    }
+}
+
+/// Why the selected cluster's score is what it is: the worst reason, and the key that shows all.
+fn why_not_ready(view: &View, column: &mut Column<'_>) {
+    let theme = view.theme;
+    let Some((cluster, page)) = readiness::selected(view) else { return };
+    let key = commands::by_id(Id::Readiness).map_or_else(String::new, |one| one.key.to_string());
+    let key = format!("  {key}: all reasons");
+    let (verdict, what) = match readiness::worst(page) {
+        Some(worst) => (worst.verdict, format!("{}: {}", worst.verdict.word(), worst.title)),
+        None => (Verdict::Verified, String::from("all that was asked is VERIFIED")),
+    };
+    let (ink, sign) = theme.verdict(verdict);
+    let ink = if ink == Ink::Dim { Ink::Attention } else { ink };
+    let name = text::shorten(&cluster.name, 24, theme.ellipsis());
+    let room = column.width().saturating_sub(4 + text::width(&key));
+    let what = text::shorten(&format!("{name}: {}", text::clean(&what)), room, theme.ellipsis());
+    column.spans(vec![
+        Span::styled(format!("  {sign} "), theme.style(ink)),
+        Span::styled(what, theme.style(Ink::Text)),
+        Span::styled(key, theme.style(Ink::Dim)),
+    ]);
 }
 
 fn incidents(view: &View, area: Rect, buf: &mut Buffer) {

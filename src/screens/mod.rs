@@ -21,6 +21,7 @@ pub mod other_point;
 pub mod paint;
 pub mod parts;
 pub mod people;
+pub mod readiness;
 pub mod reasons;
 pub mod recovery_point;
 pub mod report;

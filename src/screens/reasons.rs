@@ -18,6 +18,9 @@ pub fn why_not(id: Id, view: &View) -> String {
         }
         Id::Open => format!("No incident is listed; {} declares one.", key(Id::Declare)),
         Id::Declare => String::from("No cluster is configured; the README shows how."),
+        Id::Readiness => {
+            String::from("Nobody asked yet how ready this cluster is; lifeboat readiness does.")
+        }
         Id::NextPanel | Id::PreviousPanel => String::from("This screen has one panel alone."),
         Id::Briefing | Id::AbortDrill => String::from("This is no drill."),
         Id::Hint if view.briefing.is_none() => String::from("This is no drill."),

@@ -13,6 +13,7 @@ use crate::engine::incident::facts::{
 };
 use crate::engine::incident::model::{Phase, RunStatus};
 use crate::engine::incident::people;
+use crate::engine::readiness::Readiness;
 use crate::engine::runbook::{Runbook, TierTarget};
 use crate::engine::runner::protocol::{Present, Progress};
 use jiff::Timestamp;
@@ -98,6 +99,9 @@ pub struct ClusterRow {
     pub probes: usize,
     /// What is known of the server, in a few words; `None` while nobody has looked.
     pub state: Option<String>,
+    /// The newest page of what a recovery would meet, where one is kept.
+    #[serde(default)]
+    pub readiness: Option<Readiness>,
 }
 
 /// An incident, as home lists it.

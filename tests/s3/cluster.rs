@@ -76,6 +76,17 @@ impl Town {
         self.own(name, &text);
     }
 
+    /// Has drills read the bucket with the keys in that file.
+    fn reads_with(&self, name: &str, keys: &str) {
+        let text = text(&self.at(name));
+        let keys = self.at(keys);
+        let own = format!(
+            "[sandbox.credentials.far]\nsource = \"file\"\npath = \"{}\"\n",
+            keys.display()
+        );
+        self.own(name, &format!("{text}{own}"));
+    }
+
     /// As the server calls it.
     fn program(&self) -> String {
         let root = self.cluster.root.path().display();
@@ -252,7 +263,6 @@ fn a_cluster_comes_back_from_a_bucket_on_a_bad_day() {
     opens_without_lifeboat(&town, &set, &last);
 }
 
-/// On the second implementation, with good luck alone.
 /// A drill on a copy needs no right but to read: the server takes no write, and hears of none.
 #[test]
 #[ignore = "heavy: see make test-s3"]
@@ -289,8 +299,103 @@ fn a_drill_on_a_copy_only_reads_its_bucket() {
     assert!(asked.len() > 3, "{asked:?}");
     let reads = |line: &String| line.starts_with("GET ") || line.starts_with("HEAD ");
     assert!(asked.iter().all(reads), "{asked:#?}");
+    let words = "the repository's own; only the program keeps it from writing";
+    assert_eq!(rail(&outcome), (true, String::from(words)));
+
+    // Credentials of its own are asked what they may, and the bucket refuses both questions.
+    town.own("reader.keys", &keys_file(ID, SECRET));
+    town.write_config("reader.toml", &proxy.address);
+    town.reads_with("reader.toml", "reader.keys");
+    for _ in 0..2 {
+        proxy.next("?uploads", Deed::Say(403, "AccessDenied"));
+    }
+    let before = proxy.seen().len();
+    let done = child::run(town.command("reader.toml", &drill), 3 * LIMIT).unwrap();
+    assert!(done.ok(), "{}", done.said());
+    let outcome: Value = serde_json::from_str(&done.stdout).unwrap();
+    let words = "read-only credentials of their own (proven: a write was refused)";
+    assert_eq!(rail(&outcome), (true, String::from(words)));
+    let asked = proxy.seen().split_off(before);
+    let (questions, rest): (Vec<_>, Vec<_>) =
+        asked.into_iter().partition(|line| line.contains("?uploads"));
+    assert_eq!(questions.len(), 2, "{questions:#?}");
+    assert!(rest.iter().all(reads), "{rest:#?}");
+
+    // Keys that are not there, or not right: told, and nothing is made.
+    let boxes = town.at("boxes");
+    town.cluster.make_folder(&boxes, 0o700);
+    for (keys, words) in
+        [(None, "gone.keys"), (Some(keys_file(ID, "a-wrong-secret")), "SignatureDoesNotMatch")]
+    {
+        match keys {
+            Some(keys) => town.own("gone.keys", &keys),
+            None => drop(fs::remove_file(town.at("gone.keys"))),
+        }
+        town.write_config("wrong.toml", &closed.address);
+        town.reads_with("wrong.toml", "gone.keys");
+        let mut command = town.command("wrong.toml", &drill);
+        command.env("TMPDIR", &boxes);
+        let done = child::run(command, LIMIT).unwrap();
+        assert_eq!(done.status.code(), Some(2), "{}", done.said());
+        for word in [words, "The drill's own credentials for \"far\"", "no drill was begun"] {
+            assert!(done.stderr.contains(word), "{word}: {}", done.stderr);
+        }
+        assert!(!done.stderr.contains("a-wrong-secret"), "{}", done.stderr);
+        assert_eq!(fs::read_dir(&boxes).unwrap().count(), 0, "something was made");
+    }
 }
 
+fn keys_file(id: &str, secret: &str) -> String {
+    format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n")
+}
+
+/// Whether the rail of the repository holds, and what is said of it.
+fn rail(outcome: &Value) -> (bool, String) {
+    let rails = outcome["copy"]["rails"].as_array().unwrap();
+    let of_it = |one: &&Value| one["rail"].as_str().unwrap().starts_with("\"far\" is opened");
+    let found = rails.iter().find(of_it).unwrap_or_else(|| panic!("{rails:#?}"));
+    (found["enforced"].as_bool().unwrap(), found["detail"].as_str().unwrap().to_owned())
+}
+
+/// A bucket that takes a write with the drill's own credentials: the drill is held, the rail is told
+/// as open where it begins and where it ends, and nothing stays of the question.
+#[test]
+#[ignore = "heavy: see make test-s3"]
+fn a_drill_whose_own_credentials_can_write_says_so() {
+    let more = ["--auth-key", "DRILLKEY,a-secret-of-drills"];
+    let Some(server) = Server::rclone(&more) else { return };
+    let town = Town::new(server);
+    town.json(&["create-repository"]);
+    town.cluster.start_server();
+    town.cluster.sql("CREATE TABLE orders AS SELECT n AS id FROM generate_series(1, 999) AS n");
+    town.json(&["backup"]);
+    town.own("drill.keys", &keys_file("DRILLKEY", "a-secret-of-drills"));
+    town.write_config("drill.toml", &town.server.address);
+    town.reads_with("drill.toml", "drill.keys");
+    let drill =
+        ["drill", "table-loss", "--auto", "--json", "--size", "16", "--from-backup", "shop"];
+    let done = child::run(town.command("drill.toml", &drill), 3 * LIMIT).unwrap();
+    assert!(done.ok(), "{}", done.said());
+    let outcome: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(outcome["outcome"], "VERIFIED", "{outcome:#}");
+    let (enforced, detail) = rail(&outcome);
+    assert!(!enforced && detail.contains("that may write: an upload of"), "{detail}");
+    let told = "NOT ENFORCED: \"far\" is opened for reading alone";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    assert!(!done.said().contains("a-secret-of-drills"), "{}", done.said());
+    let folder = town.server.folder.path().join("backups/pg/shop");
+    let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    assert!(names.len() > 2 && names.iter().all(|name| !name.contains("drill")), "{names:?}");
+    let store = store_at(&town.server, &town.server.address);
+    match store.unfinished(&["wal-archive/"]) {
+        Ok(left) => assert_eq!(left, []),
+        // Of a bucket without any it says so.
+        Err(error) => assert!(error.what.contains("NoSuchUpload"), "{error}"),
+    }
+}
+
+/// On the second implementation, with good luck alone.
 #[test]
 #[ignore = "heavy: s3s-fs is built first, see make test-s3"]
 fn a_cluster_comes_back_from_s3s_fs_too() {

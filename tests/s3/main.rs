@@ -21,6 +21,7 @@ mod garage;
 
 mod keys;
 mod lock;
+mod permission;
 #[allow(dead_code, reason = "shared with the troubles")]
 mod proxy;
 mod server;

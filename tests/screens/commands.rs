@@ -106,6 +106,30 @@ fn home_opens_and_declares() {
     );
 }
 
+/// A score alone says nothing of what to do: the worst reason stands under the clusters, for the one
+/// that is selected, and one key opens all of them.
+#[test]
+fn home_says_why_a_cluster_is_not_ready() {
+    let mut s = Story::ready(THEME);
+    for (width, height) in [(80, 24), (160, 45)] {
+        let text = super::look::text(&super::look::draw(&mut s.app, width, height));
+        let line = text.lines().find(|line| line.contains("R: all reasons")).unwrap();
+        assert!(line.contains("orders-prod: FAILED: There is room for a restore"), "{text}");
+    }
+    s.key(Key::Down);
+    let text = super::look::text(&super::look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("analytics: FAILED: There is room"), "{text}");
+    assert_eq!(s.key(Key::Char('R')), []);
+    let text = super::look::text(&super::look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("Readiness of analytics"), "{text}");
+    assert!(text.contains("9100 MB are free, a restore needs 14200 MB."), "{text}");
+    s.key(Key::Esc);
+    s.key(Key::Down);
+    s.key(Key::Char('R'));
+    let text = super::look::text(&super::look::draw(&mut s.app, 80, 24));
+    assert!(!text.contains("all reasons") && text.contains("lifeboat readiness does."), "{text}");
+}
+
 #[test]
 fn the_assessments_answers_reach_the_runner() {
     let mut s = Story::declared(THEME, false);

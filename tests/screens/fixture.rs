@@ -18,6 +18,7 @@ use lifeboat::engine::incident::past::{
 use lifeboat::engine::incident::raised::{Because, Raise};
 use lifeboat::engine::incident::trouble::{By, Cure, Evidence, Trouble};
 use lifeboat::engine::postgres::Lsn;
+use lifeboat::engine::readiness::{Facts, Readiness, Repository, gather, judge};
 use lifeboat::engine::runbook::Runbook;
 use lifeboat::engine::runner::plan::{Cancel, Plan, PlanStep};
 use lifeboat::engine::runner::protocol::{Answer, Command, Message, Progress, Unit};
@@ -671,6 +672,19 @@ impl Story {
         story
     }
 
+    /// Home, where it was asked what a recovery would meet.
+    pub fn ready(theme: Theme) -> Self {
+        let mut story = Self::home(theme);
+        let mut listing = listing();
+        for cluster in listing.clusters.iter_mut().take(2) {
+            let page = readiness(&cluster.name);
+            cluster.state = Some(gather::in_short(&page, at("14:10:00")));
+            cluster.readiness = Some(page);
+        }
+        story.event(Event::Listed(Ok(listing)));
+        story
+    }
+
     /// The incident's screen, as the commander.
     pub fn declared(theme: Theme, drill: bool) -> Self {
         Self::declared_as(theme, drill, Role::Commander)
@@ -1238,6 +1252,27 @@ fn question() -> String {
     )
 }
 
+/// A page on which a drill, a second copy and a place are missing.
+fn readiness(cluster: &str) -> Readiness {
+    let repository = Repository {
+        name: String::from("near"),
+        opened: Ok((94_000_000, 4_300_000_000)),
+        gaps: Vec::new(),
+        unread: None,
+        verified: Some((Verdict::Verified, 0)),
+    };
+    let facts = Facts {
+        rto_seconds: 900,
+        newest_backup: Some(at("02:11:40")),
+        versions: Some(Ok(())),
+        repositories: vec![repository],
+        space: vec![(9_100_000_000, 14_200_000_000)],
+        scenarios: vec![String::from("corruption"), String::from("complete-loss")],
+        ..Facts::default()
+    };
+    judge(cluster, &facts, at("11:08:00"))
+}
+
 pub fn listing() -> Listing {
     let cluster = |name: &str, tier, environment: &str, host: &str| ClusterRow {
         name: name.to_owned(),
@@ -1247,6 +1282,7 @@ pub fn listing() -> Listing {
         host: host.to_owned(),
         probes: 2,
         state: None,
+        readiness: None,
     };
     let row =
         |id: &str, cluster: &str, title: &str, phase, status, declared: &str, drill| IncidentRow {
@@ -1329,6 +1365,8 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, Box<App>)> {
     let mut empty = Story::home(theme);
     empty.event(Event::Listed(Ok(Listing::default())));
     add("home_empty", empty);
+    add("home_ready", Story::ready(theme));
+    add("readiness", with(Story::ready(theme), &[Key::Char('R')]));
     add("declare", {
         let mut s = with(Story::home(theme), &[Key::Down, Key::Char('d')]);
         s.keys("Report tables are empty");

@@ -463,10 +463,10 @@ fn told_of(copy: &copy::Told) -> Result<(), Explanation> {
     if !copy.masked.is_empty() {
         output::line(&format!("  Masked: {} columns", copy.masked.len()))?;
     }
-    copy.rails
-        .iter()
-        .filter(|rail| !rail.enforced)
-        .try_for_each(|rail| fold(2, &format!("NOT ENFORCED: {}: {}", rail.rail, rail.detail)))
+    copy.rails.iter().try_for_each(|rail| {
+        let word = if rail.enforced { "Enforced" } else { "NOT ENFORCED" };
+        fold(2, &format!("{word}: {}: {}", rail.rail, rail.detail))
+    })
 }
 
 /// Asks every drill of this user to end, waits until it has cleared itself away, and clears what

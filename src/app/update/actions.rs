@@ -16,7 +16,8 @@ use crate::screens::commands::Id;
 use crate::screens::layers::{Emphasis, Layer, Reader, ReaderKind};
 use crate::screens::view::Page;
 use crate::screens::{
-    assessment, drill, full_restore, guide, home, reasons, recovery_point, restore, validation,
+    assessment, drill, full_restore, guide, home, readiness, reasons, recovery_point, restore,
+    validation,
 };
 
 /// Carries a command of a screen out. It was found possible and permitted.
@@ -52,6 +53,12 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::Hint => return hint(app),
         Id::Quit => return leaving::quit(app),
         Id::GoHome => return leaving::go_home(app),
+        Id::Readiness => {
+            let page = readiness::selected(&app.view).map(|(cluster, page)| {
+                Layer::Reader(readiness::reader(&cluster.name, page, app.view.now))
+            });
+            app.view.layers.extend(page);
+        }
         Id::Refresh => return vec![Effect::List],
         Id::Open => return open_selected(app),
         Id::Declare => assessing::declare(app),

@@ -14,6 +14,7 @@ mod judge_escalation;
 mod judge_masking;
 mod judge_place;
 mod judge_s3;
+mod judge_sandbox;
 mod locate;
 
 use super::Config;

@@ -260,6 +260,10 @@ pub struct Sandbox {
     /// A folder with a team's own scenarios, `NAME.toml` each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenarios: Option<PathBuf>,
+    /// With what a drill on a copy reads the bucket of a repository, by the repository's name: keys
+    /// that may read and do nothing else. The repository's own where absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, S3Credentials>,
     /// System identifiers that no drill may touch, beside those of the configured clusters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub never: Vec<u64>,

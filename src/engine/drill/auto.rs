@@ -4,6 +4,7 @@
 
 use super::director::Director;
 use super::error::DrillError;
+use super::hearsay;
 use super::inject::{Inject, When};
 use super::judge::{aborted, judge};
 use super::outcome::Outcome;
@@ -15,7 +16,7 @@ use crate::engine::explain::Explain;
 use crate::engine::incident::Incident;
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{
-    Moment, Prerequisite, Procedure, Severity, SignOff, Target, TargetPoint, Topic, Verdict,
+    Check, Moment, Prerequisite, Procedure, Severity, SignOff, Target, TargetPoint, Topic, Verdict,
 };
 use crate::engine::incident::model::RunStatus;
 use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN};
@@ -106,13 +107,16 @@ fn held(sandbox: &mut Sandbox, play: &Play<'_>, say: Say<'_>) -> Result<Outcome,
         be_misled(sandbox, play, say)?;
     }
     let mut seat = Seat::take(sandbox, play.scenario)?;
-    let led = lead(sandbox, play, &mut seat, say);
+    let mut heard = None;
+    let led = lead(sandbox, play, &mut seat, &mut heard, say);
     sandbox.end_traffic();
     if play.director.over().is_some() {
         return Err(DrillError::Interrupted);
     }
     say("Comparing what is there with what was there before the incident");
-    judge(sandbox, play, seat.incident(), led.err())
+    let mut outcome = judge(sandbox, play, seat.incident(), led.err())?;
+    outcome.heard(heard);
+    Ok(outcome)
 }
 
 /// Believes the name in the first report: an incident on the cluster that is called so has to be
@@ -144,14 +148,22 @@ fn lead(
     sandbox: &Sandbox,
     play: &Play<'_>,
     seat: &mut Seat,
+    heard: &mut Option<Check>,
     say: Say<'_>,
 ) -> Result<(), DrillError> {
     assess(sandbox, play, seat, say)?;
-    match &play.scenario.incident {
-        Disaster::Statement(_) => choose(play, seat, say)?,
-        Disaster::Table(_) => return parts(sandbox, play, seat, say),
-        Disaster::DataDirectory => choose_full(play, seat, say)?,
-        Disaster::Region => choose_end(play, seat, say)?,
+    say("Recovery point");
+    let incident = &play.scenario.incident;
+    let suggested = match incident {
+        Disaster::Statement(_) | Disaster::Table(_) => Some(suggestion(seat)?),
+        Disaster::DataDirectory | Disaster::Region => None,
+    };
+    *heard = doubt(play, seat, say)?;
+    match (incident, &suggested) {
+        (Disaster::Table(_), Some(target)) => return parts(sandbox, play, seat, target, say),
+        (Disaster::DataDirectory, _) => choose_full(play, seat, say)?,
+        (_, Some(target)) => take(play, seat, target, say)?,
+        (_, None) => choose_end(play, seat, say)?,
     }
     prepare(play, seat, say)?;
     recover(sandbox, play, seat, say)?;
@@ -184,6 +196,52 @@ fn assess(
         probed?;
     }
     Ok(())
+}
+
+/// Takes a first report that may be wrong at its word, and holds it against what the engine finds:
+/// what is contradicted is corrected in the journal. `None` where no inject changes the report, or
+/// where it was met before: see [`be_misled`].
+fn doubt(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<Option<Check>, DrillError> {
+    let changed = play.injects.iter().find(|inject| inject.strikes == When::Report);
+    let Some(inject) = changed else { return Ok(None) };
+    let notes = seat.incident().notes.iter().rev();
+    let mut symptoms = notes.filter(|(topic, _)| *topic == Topic::Symptom);
+    let report = symptoms.next().map_or_else(String::new, |(_, text)| text.clone());
+    let suspects = seat.survey().map_or_else(Vec::new, |survey| survey.suspects.clone());
+    say(&format!("As the first report has it: {report}"));
+    let check = if let Some(table) = hearsay::table_in(&report) {
+        let incident = seat.incident();
+        hearsay::of_table(table, incident.server.as_ref(), &incident.probes, &suspects)
+    } else if let Some(typed) = hearsay::time_in(&report, Timestamp::now()) {
+        let refused = refusal_of(seat, typed.at)?;
+        hearsay::of_time(&typed, refused.as_deref(), &suspects)
+    } else {
+        hearsay::unread(&inject.name, &report)
+    };
+    let found = check.found.clone().unwrap_or_default();
+    say(&format!("{} {found}", check.detail));
+    if check.verdict == Verdict::Verified {
+        let text = format!("The first report is wrong: {found}");
+        seat.ask(Command::AddNote { topic: Topic::Symptom, text }, SHORT)?;
+    }
+    Ok(Some(check))
+}
+
+/// Why that time is no recovery point: no backup is as old. `None` where one is, whatever else keeps
+/// it from being reached: that tells nothing of the time.
+fn refusal_of(seat: &mut Seat, at: Timestamp) -> Result<Option<String>, DrillError> {
+    let target = Target { point: TargetPoint::Time(at), inclusive: true, timeline: None };
+    match seat.ask(Command::CheckReach { target }, LONG) {
+        Ok(Answer::Reach(reach)) => {
+            let mut checks = reach.checks.into_iter();
+            let base = checks.find(|one| one.id == "base" && one.verdict == Verdict::Failed);
+            Ok(base.map(|base| base.detail))
+        }
+        Ok(other) => Err(unexpected(&other)),
+        // Without an answer nothing is known of it.
+        Err(DrillError::Engine(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The first suggestion, once a suspect is known: until then the bad transaction has not
@@ -231,14 +289,7 @@ fn take(play: &Play<'_>, seat: &mut Seat, target: &Target, say: Say<'_>) -> Resu
     command(play, seat, &Command::ChooseTarget { target: target.clone() }, LONG, say)
 }
 
-fn choose(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
-    say("Recovery point");
-    let target = suggestion(seat)?;
-    take(play, seat, &target, say)
-}
-
 fn choose_end(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
-    say("Recovery point");
     seat.ask(Command::Survey, LONG)?;
     let target = Target { point: TargetPoint::EndOfArchive, inclusive: true, timeline: None };
     take(play, seat, &target, say)
@@ -246,7 +297,7 @@ fn choose_end(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), Dril
 
 /// Option B: the newest backup that is whole, and on to the end of the archive.
 fn choose_full(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<(), DrillError> {
-    say("Recovery point: a full restore to the end of the archive");
+    say("A full restore to the end of the archive");
     let ask = Command::ChooseFull(FullRestore { to_end: true, ..FullRestore::default() });
     let refused = match command(play, seat, &ask, LONG, say) {
         Err(error) if play.director.relieve(When::Incident, RELIEF) => error,
@@ -279,10 +330,9 @@ fn parts(
     sandbox: &Sandbox,
     play: &Play<'_>,
     seat: &mut Seat,
+    target: &Target,
     say: Say<'_>,
 ) -> Result<(), DrillError> {
-    say("Recovery point");
-    let target = suggestion(seat)?;
     let table = play.scenario.incident.statement().map_or("", |bad| bad.table.as_str());
     let mut arguments: Vec<String> =
         ["restore-parts", "--cluster", CLUSTER, "--table", table].map(str::to_owned).to_vec();

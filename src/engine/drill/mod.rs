@@ -18,6 +18,7 @@ pub mod director;
 pub mod error;
 pub mod fence;
 pub mod floor;
+pub mod hearsay;
 pub mod hints;
 pub mod inject;
 pub mod isolation;

@@ -68,6 +68,20 @@ impl Outcome {
         self.outcome == Verdict::Verified.word()
     }
 
+    /// Takes in what came of a first report that was wrong on purpose: one that nobody found out
+    /// about was not met.
+    pub fn heard(&mut self, check: Option<Check>) {
+        let Some(check) = check else { return };
+        if check.verdict != Verdict::Verified {
+            let word = check.verdict.word();
+            self.reasons.push(format!("{}: {word}. {}", check.title, check.detail));
+            if self.is_verified() {
+                self.outcome = word;
+            }
+        }
+        self.checks.push(check);
+    }
+
     /// Takes in whether the sandbox is gone: a drill that leaves something has not passed.
     pub fn torn_down(&mut self, proof: Vec<Check>) {
         for check in proof.iter().filter(|check| check.verdict != Verdict::Verified) {

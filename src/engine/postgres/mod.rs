@@ -9,6 +9,7 @@ pub mod control;
 pub mod control_file;
 pub mod discovery;
 pub mod layout;
+pub mod libraries;
 pub mod lsn;
 mod marked;
 pub mod recovery_settings;

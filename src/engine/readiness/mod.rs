@@ -65,7 +65,7 @@ impl Drilled {
 }
 
 /// The page.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     pub cluster: String,
     pub at: Timestamp,

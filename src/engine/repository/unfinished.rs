@@ -15,7 +15,8 @@ pub const GONE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const FOLDERS: [&str; 7] =
     [ARCHIVE, KEYS, DEBTS, hold::FOLDER, hold::PINNED, verification::FOLDER, anchor::FOLDER];
 /// What lies right under the repository.
-const TOP: [&str; 4] = ["base-", "set-", "cluster.json", super::store::MARKER];
+const TOP: [&str; 5] =
+    ["base-", "set-", "cluster.json", super::store::MARKER, super::store::permission::QUESTION];
 
 impl Unfinished {
     /// Whether its writer is certainly gone as of `now`.

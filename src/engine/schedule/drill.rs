@@ -3,6 +3,7 @@
 //! repository, is [`crate::engine::drill`]'s. Never begins one while an incident is under way.
 
 use crate::engine::config::{Cluster, Config};
+use crate::engine::drill::copy::{self, Rail};
 use crate::engine::drill::{record, scenario};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::store::{Listed, Store};
@@ -54,6 +55,8 @@ struct Said {
 #[derive(Debug, Deserialize)]
 struct Copied {
     set: String,
+    #[serde(default)]
+    rails: Vec<Rail>,
 }
 
 /// Holds the drill that comes next and says what came of it. Blocks for as long as it lasts.
@@ -254,16 +257,23 @@ fn judge(name: &str, cluster: &Cluster, ended: &Ended) -> Result<String, Explana
             "Hold it by hand: lifeboat drill NAME --from-backup CLUSTER --auto.",
         ));
     };
+    let open = said.copy.as_ref().map_or_else(Vec::new, |copy| copy::open(&copy.rails));
+    // The record and the certificate tell it too; this is what the person on duty reads.
+    let open = match open.as_slice() {
+        [] => String::new(),
+        open => format!(" NOT ENFORCED on this machine: {}.", open.join("; ")),
+    };
     let set = said.copy.map_or_else(|| String::from("a copy"), |copy| copy.set);
     if said.outcome == "VERIFIED" {
         let back = said
             .rto_seconds
             .map_or_else(String::new, |seconds| format!(", back after {seconds:.1} s"));
-        return Ok(format!("{name} on {set}: VERIFIED{back}"));
+        let stop = if open.is_empty() { "" } else { "." };
+        return Ok(format!("{name} on {set}: VERIFIED{back}{stop}{open}"));
     }
     Err(Explanation::new(
         Kind::Integrity,
-        format!("{name} on {set}: {}. {}", said.outcome, said.reasons.join(" ")),
+        format!("{name} on {set}: {}. {}{open}", said.outcome, said.reasons.join(" ")),
         "The repository was only read; the server was not asked.",
         "See lifeboat drill history and the evidence that it names; it is held again tomorrow.",
     ))
@@ -317,6 +327,29 @@ mod tests {
         let told = judged(bad, "").unwrap_err();
         assert_eq!(told.kind, Kind::Integrity);
         assert_eq!(told.what, "table-loss on a copy: COULD NOT VERIFY. No rows.");
+    }
+
+    /// A drill that passed says all the same what this machine does not hold up.
+    #[test]
+    fn rails_that_are_open_are_told_whatever_came_of_it() {
+        let said = |outcome: &str, reasons: &str| {
+            format!(
+                r#"{{"outcome":"{outcome}","reasons":[{reasons}],"rto_seconds":2.0,"copy":{{
+                    "set":"20260113-020000","rails":[
+                    {{"rail":"no network but the loopback","enforced":false,"detail":"no namespaces"}},
+                    {{"rail":"the settings are its own","enforced":true,"detail":"whole"}},
+                    {{"rail":"\"far\" is only read","enforced":false,"detail":"it may write"}}]}}}}"#
+            )
+        };
+        let open = "NOT ENFORCED on this machine: no network but the loopback: no namespaces; \
+                    \"far\" is only read: it may write.";
+        let passed = judged(&said("VERIFIED", ""), "").unwrap();
+        assert_eq!(
+            passed,
+            format!("table-loss on 20260113-020000: VERIFIED, back after 2.0 s. {open}")
+        );
+        let failed = judged(&said("FAILED", "\"No rows.\""), "").unwrap_err().what;
+        assert_eq!(failed, format!("table-loss on 20260113-020000: FAILED. No rows. {open}"));
     }
 
     #[test]

@@ -19,7 +19,6 @@ pub(super) fn content(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     let mut judge = Judge { lines, problems: Vec::new() };
     judge.absolute(&[Key("state_directory")], config.state_directory.as_deref());
     judge.absolute(&[Key("runbook")], config.runbook.as_deref());
-    judge.absolute(&[Key("sandbox"), Key("directory")], config.sandbox.directory.as_deref());
     judge.names("clusters", config.clusters.iter().map(|cluster| cluster.name.as_str()));
     judge.names("repositories", config.repositories.iter().map(|one| one.name.as_str()));
     judge.unique("operators", "user", config.operators.iter().map(|one| one.user.as_str()));
@@ -32,6 +31,7 @@ pub(super) fn content(config: &Config, lines: &Lines<'_>) -> Vec<Problem> {
     }
     judge.escalation(config);
     judge.catalogue(config);
+    judge.sandbox(config);
     for (at, cluster) in config.clusters.iter().enumerate() {
         judge.cluster(at, cluster, config);
     }

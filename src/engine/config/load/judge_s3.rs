@@ -61,22 +61,7 @@ impl Judge<'_> {
             }
         }
         self.absolute(&here(at, "root_certificate"), s3.root_certificate.as_deref());
-        match &s3.credentials {
-            S3Credentials::File { path, .. } => {
-                self.absolute(&inner(at, "credentials", "path"), Some(path));
-            }
-            S3Credentials::WebIdentity { token_file, .. } => {
-                self.absolute(&inner(at, "credentials", "token_file"), Some(token_file));
-            }
-            S3Credentials::Process { command } => {
-                if !command.first().is_some_and(|program| program.starts_with('/')) {
-                    let text =
-                        String::from("the command must begin with a program's absolute path");
-                    self.problem(&inner(at, "credentials", "command"), text);
-                }
-            }
-            S3Credentials::Chain { .. } | S3Credentials::Ecs | S3Credentials::Ec2 => {}
-        }
+        self.s3_credentials(&here(at, "credentials"), &s3.credentials);
         if let Some(lock) = s3.object_lock
             && !(1..=MOST_DAYS).contains(&lock.days)
         {
@@ -88,6 +73,24 @@ impl Judge<'_> {
         }
         if s3.timeout_seconds.is_some_and(|n| !(1..=3600).contains(&n)) {
             self.problem(&here(at, "timeout_seconds"), String::from("the time-out is 1 to 3600 s"));
+        }
+    }
+
+    pub(super) fn s3_credentials(&mut self, place: &[Into<'_>], credentials: &S3Credentials) {
+        let here = |key| [place, &[Key(key)]].concat();
+        match credentials {
+            S3Credentials::File { path, .. } => self.absolute(&here("path"), Some(path)),
+            S3Credentials::WebIdentity { token_file, .. } => {
+                self.absolute(&here("token_file"), Some(token_file));
+            }
+            S3Credentials::Process { command } => {
+                if !command.first().is_some_and(|program| program.starts_with('/')) {
+                    let text =
+                        String::from("the command must begin with a program's absolute path");
+                    self.problem(&here("command"), text);
+                }
+            }
+            S3Credentials::Chain { .. } | S3Credentials::Ecs | S3Credentials::Ec2 => {}
         }
     }
 

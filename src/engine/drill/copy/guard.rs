@@ -107,6 +107,11 @@ pub fn real_places(config: &Config, keep: &[PathBuf]) -> Vec<PathBuf> {
             all.extend(previous_master_key_file.clone());
         }
     }
+    for credentials in config.sandbox.credentials.values() {
+        if let S3Credentials::File { path, .. } = credentials {
+            all.push(path.clone());
+        }
+    }
     // Where programs look for a server without being told.
     all.push(PathBuf::from("/run/postgresql"));
     // The deepest first: what is hidden as a whole is not looked into any more.

@@ -7,6 +7,7 @@
 //! order ─ reader ─ facts ─ guard ─ walls ─ copy ─ replay ─ still ─ quiet ─ mask ─ shop ─ digest ─ the drill
 //! ```
 
+pub mod access;
 pub mod digest;
 pub mod guard;
 pub mod mask;
@@ -31,7 +32,9 @@ use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::facts::{Check, Verdict};
 use crate::engine::postgres::child;
 use crate::engine::postgres::discovery::{self, Owner};
+use crate::engine::postgres::libraries;
 use crate::engine::validate::check;
+use access::Access;
 use digest::DatabaseState;
 use guard::Place;
 use jiff::Timestamp;
@@ -96,6 +99,8 @@ pub struct Reading {
     walls: Walls,
     real: Vec<Place>,
     source: Source,
+    /// Where the cluster's own server looks for libraries, as far as its files are here.
+    folders: Option<String>,
 }
 
 /// Looks at the backup, refuses what no drill may be held on, and enters the walls. Nothing is
@@ -121,6 +126,7 @@ pub fn begin(
         walls: Walls::default(),
         real: source.config.clusters.iter().map(Place::of).collect(),
         source: source.clone(),
+        folders: None,
     };
     let is_root = nix::unistd::geteuid().is_root();
     reading.say(&Order {
@@ -133,6 +139,10 @@ pub fn begin(
     })?;
     reading.facts = reading.hear()?;
     reading.judge(root, room)?;
+    // From behind the walls its files cannot be seen.
+    reading.folders = reading.programs().ok().and_then(|programs| {
+        settings::folders_of(source.config.cluster(&source.cluster)?, &programs)
+    });
     let mut keep = source.keep.clone();
     keep.extend([root.to_path_buf(), folder.socket().to_path_buf()]);
     keep.extend(std::env::current_exe().ok());
@@ -275,6 +285,8 @@ pub struct Copied {
     masked: Vec<Masked>,
     renamed: Vec<String>,
     needed_mb: u64,
+    /// Where it looks for libraries, beside the server's own folder.
+    folders: Option<String>,
     /// As it was before the accident.
     before: Vec<DatabaseState>,
 }
@@ -307,12 +319,14 @@ pub fn bring(
     say: Say<'_>,
 ) -> Result<Copied, DrillError> {
     let Bench { server, root, own, open } = *bench;
-    tell_walls(&reading.walls, say);
+    tell_rails(&reading.facts.access, &reading.walls, say);
     let facts = reading.facts.clone();
     let megabytes = facts.data_bytes / 1_000_000;
     say(&format!("Copying {} of {} ({megabytes} MB)", facts.set, reading.source.cluster));
     let brought = reading.bring()?;
-    settings::write(server, own)?;
+    let folders = reading.folders.take().or_else(|| settings::folders_in(server));
+    let folders = folders.and_then(|folders| libraries::carried(&folders, root));
+    settings::write(server, own, folders.as_deref())?;
     settings::recover(server, root, reading.source.until)?;
     open()?;
     say("Starting the copy: closed to everybody, archiving nothing");
@@ -348,11 +362,16 @@ pub fn bring(
         masked,
         renamed,
         needed_mb: reading.needed_mb,
+        folders,
         before: Vec::new(),
     })
 }
 
-fn tell_walls(walls: &Walls, say: Say<'_>) {
+fn tell_rails(access: &[Access], walls: &Walls, say: Say<'_>) {
+    for Rail { rail, enforced, detail } in access.iter().map(Access::rail) {
+        let word = if enforced { "" } else { "NOT ENFORCED: " };
+        say(&format!("{word}{rail}: {detail}"));
+    }
     match &walls.open {
         None => say("Walls: a network namespace with the loopback alone; real places are hidden"),
         Some(why) => say(&format!("NOT ENFORCED: a network namespace of the drill's own: {why}")),
@@ -504,9 +523,15 @@ impl Origin {
     /// What this machine does not hold up, in words.
     #[must_use]
     pub fn open(&self) -> Vec<String> {
-        let open = self.rails.iter().filter(|rail| !rail.enforced);
-        open.map(|rail| format!("{}: {}", rail.rail, rail.detail)).collect()
+        open(&self.rails)
     }
+}
+
+/// Those of `rails` that do not hold, in words.
+#[must_use]
+pub fn open(rails: &[Rail]) -> Vec<String> {
+    let open = rails.iter().filter(|rail| !rail.enforced);
+    open.map(|rail| format!("{}: {}", rail.rail, rail.detail)).collect()
 }
 
 impl Told {
@@ -573,6 +598,12 @@ impl Copied {
     pub async fn note(&mut self, server: &Server) -> Result<(), DrillError> {
         self.before = digest::take(&inside(server, "postgres")).await?;
         Ok(())
+    }
+
+    /// Where it looks for libraries, where the cluster it is of looks elsewhere than is usual.
+    #[must_use]
+    pub fn folders(&self) -> Option<&str> {
+        self.folders.as_deref()
     }
 
     /// Bytes that a drill on it may take where nobody said how many.
@@ -643,7 +674,7 @@ impl Copied {
             erased: self.erased,
             masked: self.masked.clone(),
             renamed: self.renamed.clone(),
-            rails: rails_of(&self.walls),
+            rails: rails_of(&self.facts.access, &self.walls),
         }
     }
 }
@@ -660,7 +691,7 @@ fn place_of(server: &Server) -> Place {
     Place { name: String::from("the copy"), data, node, pid, address }
 }
 
-fn rails_of(walls: &Walls) -> Vec<Rail> {
+fn rails_of(access: &[Access], walls: &Walls) -> Vec<Rail> {
     let rail = |rail: &str, open: Option<String>, detail: &str| Rail {
         rail: rail.to_owned(),
         enforced: open.is_none(),
@@ -669,12 +700,8 @@ fn rails_of(walls: &Walls) -> Vec<Rail> {
     let seen = walls.seen.iter().map(|(path, why)| format!("{}: {why}", path.display()));
     let seen: Vec<String> = seen.collect();
     let hidden = format!("{} places", walls.hidden.len());
-    vec![
-        rail(
-            "the source repository is opened for reading alone, by a process that ended",
-            None,
-            "a store that refuses every write and removal",
-        ),
+    let mut rails: Vec<Rail> = access.iter().map(Access::rail).collect();
+    rails.extend([
         rail(
             "no network but the loopback",
             walls.open.clone(),
@@ -688,9 +715,11 @@ fn rails_of(walls: &Walls) -> Vec<Rail> {
         rail(
             "the server listens on no address, and its settings are the sandbox's own",
             None,
-            "no library, no worker and no setting came with the copy",
+            "no library is preloaded, no worker came with the copy, and of its settings only \
+             where it looks for libraries",
         ),
-    ]
+    ]);
+    rails
 }
 
 #[cfg(test)]
@@ -710,13 +739,13 @@ mod tests {
 
     #[test]
     fn a_rail_that_does_not_hold_says_why() {
-        let all = rails_of(&Walls::default());
+        let all = rails_of(&[], &Walls::default());
         assert!(all.iter().all(|rail| rail.enforced));
         let open = Walls { open: Some(String::from("no namespaces here")), ..Walls::default() };
-        let network = rails_of(&open).remove(1);
+        let network = rails_of(&[], &open).remove(0);
         assert!(!network.enforced && network.detail == "no namespaces here");
         let seen = vec![(PathBuf::from("/srv/bank"), String::from("busy"))];
-        let places = rails_of(&Walls { seen, ..Walls::default() }).remove(2);
+        let places = rails_of(&[], &Walls { seen, ..Walls::default() }).remove(1);
         assert!(!places.enforced && places.detail == "/srv/bank: busy");
     }
 }

@@ -9,6 +9,7 @@
 //!       ◄─ brought ─              the files are there
 //! ```
 
+use super::access::{self, Access};
 use crate::engine::config::{Cluster, Config};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::postgres::Lsn;
@@ -69,6 +70,8 @@ pub struct Facts {
     /// Bytes of the WAL that is copied beside them.
     pub wal_bytes: u64,
     pub tablespaces: usize,
+    /// With what each of the repositories was read.
+    pub access: Vec<Access>,
 }
 
 /// What was copied.
@@ -133,14 +136,23 @@ fn open(config: &Config, order: &Order) -> Answer<Copy> {
     let mut repositories = Vec::new();
     for name in names(cluster, order) {
         let Some(settings) = config.repository(name) else { continue };
-        match Repository::open_read_only(settings, &cluster.name) {
+        let (settings, own) = access::settings_of(config, settings);
+        match Repository::open_read_only(&settings, &cluster.name) {
             Ok(repository) => repositories.push(repository),
+            Err(error) if own && access::is_to_blame(&error) => {
+                return Err(access::unusable(name, &error));
+            }
             Err(error) => failure = failure.or(Some(error.explanation())),
         }
     }
     let (descriptor, repositories) = holding(repositories, order)
         .map_err(|error| error.or(failure).unwrap_or_else(|| none(order)))?;
-    let facts = facts(&descriptor, &repositories, order).map_err(|error| error.explanation())?;
+    let mut facts =
+        facts(&descriptor, &repositories, order).map_err(|error| error.explanation())?;
+    // Last: nobody is asked for the sake of a copy that is not made.
+    let own = |name: &String| config.sandbox.credentials.contains_key(name);
+    let asked = repositories.iter().map(|one| &one.config);
+    facts.access = asked.map(|one| access::ask(one, &cluster.name, own(&one.name))).collect();
     Ok(Copy { repositories, descriptor, facts })
 }
 
@@ -200,6 +212,7 @@ fn facts(
         data_bytes: set.data_bytes,
         wal_bytes: segments.saturating_mul(set.segment_size),
         tablespaces: set.tablespaces.len(),
+        access: Vec::new(),
     })
 }
 

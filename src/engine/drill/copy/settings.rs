@@ -5,24 +5,32 @@ use super::super::error::DrillError;
 use super::super::fence::{self, Folder};
 use super::super::server::Server;
 use super::reader::WAL;
+use crate::engine::config::Cluster;
 use crate::engine::explain::Explain;
 use crate::engine::incident::facts::TargetPoint;
 use crate::engine::postgres::control_file::{self, ControlFile};
-use crate::engine::postgres::recovery_settings::{quoted, target_setting};
+use crate::engine::postgres::discovery::{self, Binaries};
+use crate::engine::postgres::recovery_settings::{configured, quoted, target_setting};
+use crate::engine::postgres::{layout, libraries};
 use jiff::Timestamp;
 use std::path::Path;
 
-/// Replaces the data directory's files; `own` are lines of the sandbox's.
+/// Replaces the data directory's files; `own` are lines of the sandbox's, `folders` those in which
+/// it looks for libraries.
 ///
 /// # Errors
 /// Where the control file cannot be read or a file not be written.
-pub fn write(server: &Server, own: &str) -> Result<(), DrillError> {
+pub fn write(server: &Server, own: &str, folders: Option<&str>) -> Result<(), DrillError> {
     let control = control_file::read(&server.data)
         .map_err(|error| DrillError::Engine(error.explanation()))?;
     let mut text = String::from("# The drill's sandbox, on a copy; nothing here came with it.\n");
     text.push_str(own);
     text.push_str(&least(&control));
     text.push_str(QUIET);
+    if let Some(folders) = folders {
+        let folders = quoted(folders).map_err(|error| DrillError::Engine(error.explanation()))?;
+        text.push_str(&format!("{} = {folders}\n", libraries::SETTING));
+    }
     if server.programs.major >= 17 {
         // One on login would act before anything else can.
         text.push_str("event_triggers = off\n");
@@ -33,6 +41,50 @@ pub fn write(server: &Server, own: &str) -> Result<(), DrillError> {
     file("postgresql.auto.conf", "")?;
     file("pg_hba.conf", "local all all trust\n")?;
     file("pg_ident.conf", "")
+}
+
+/// Where the cluster's own server looks for libraries, as its files on this machine have it; `None`
+/// where they are not here, or say nothing.
+#[must_use]
+pub fn folders_of(cluster: &Cluster, programs: &Binaries) -> Option<String> {
+    let owner = discovery::owner(&cluster.data_directory).ok()?;
+    let file = layout::config_file(cluster);
+    let (data, name) = (&cluster.data_directory, libraries::SETTING);
+    configured(data, &owner, programs, file.as_deref(), name).ok()
+}
+
+/// As [`folders_of`], by the files that came with the copy: to be asked before they are replaced.
+#[must_use]
+pub fn folders_in(server: &Server) -> Option<String> {
+    // The later one outweighs the other.
+    ["postgresql.auto.conf", "postgresql.conf"].iter().find_map(|name| {
+        let text = fence::read(&server.data.join(name)).ok()?;
+        value_in(&text, libraries::SETTING)
+    })
+}
+
+/// The value that a file gives to a setting at last; what it includes is not read.
+fn value_in(text: &str, name: &str) -> Option<String> {
+    text.lines().rev().find_map(|line| {
+        let line = line.trim_start();
+        let (key, rest) = line.split_at_checked(name.len())?;
+        let rest = rest.trim_start().trim_start_matches('=').trim_start();
+        let value = rest.strip_prefix('\'')?;
+        key.eq_ignore_ascii_case(name).then(|| unquoted(value))
+    })
+}
+
+/// Up to the closing quote; a quote within is doubled or has a backslash before it.
+fn unquoted(text: &str) -> String {
+    let (mut value, mut letters) = (String::new(), text.chars().peekable());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\'' if letters.peek() != Some(&'\'') => break,
+            '\'' | '\\' => value.extend(letters.next()),
+            letter => value.push(letter),
+        }
+    }
+    value
 }
 
 /// Has the server recover to where the copy is to begin, by WAL that lies in the sandbox.
@@ -124,3 +176,19 @@ const QUIET: &str = "shared_preload_libraries = ''\n\
     logging_collector = off\n\
     log_destination = 'stderr'\n\
     lc_messages = 'C'\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_read_as_the_server_reads_it() {
+        let of = |text: &str| value_in(text, libraries::SETTING);
+        assert_eq!(of(""), None);
+        assert_eq!(of("#dynamic_library_path = '$libdir'\n"), None);
+        assert_eq!(of("dynamic_library_path_2 = 'x'\n"), None);
+        let two = "dynamic_library_path = '/a'\n Dynamic_Library_Path='$libdir:/b' # why\n";
+        assert_eq!(of(two).as_deref(), Some("$libdir:/b"));
+        assert_eq!(of("dynamic_library_path '/a''b\\'c'").as_deref(), Some("/a'b'c"));
+    }
+}

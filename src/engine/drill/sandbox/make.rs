@@ -128,7 +128,7 @@ impl Sandbox {
         // The copy did not wait for the disk; the drill begins on durable data.
         let data = server.data.display().to_string();
         server.run("initdb", &["--sync-only", "-D", &data])?;
-        copy::settings::write(server, &own)?;
+        copy::settings::write(server, &own, copied.folders())?;
         copy::settings::offer_histories(server)?;
         self.copied = Some(copied);
         Ok(())

@@ -7,7 +7,6 @@
 //! timeline is never archived.
 
 pub mod kept;
-mod libraries;
 pub mod recovered;
 
 use super::error::{PartsError, engine};
@@ -19,7 +18,7 @@ use crate::engine::postgres::child;
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::control::{Driver, PgCtl, StartOptions, StartWait, StopMode};
 use crate::engine::postgres::discovery::{self, Binaries, Owner, Running};
-use crate::engine::postgres::{layout, recovery_settings};
+use crate::engine::postgres::{layout, libraries, recovery_settings};
 use crate::engine::wal::spool;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;

@@ -2,6 +2,7 @@
 //! never interprets an object's content, and never overwrites one.
 
 pub mod counting;
+pub mod permission;
 pub mod posix;
 mod read_only;
 pub mod s3;

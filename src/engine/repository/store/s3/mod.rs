@@ -10,6 +10,7 @@ mod client;
 mod credentials;
 mod dispatch;
 mod hearing;
+pub(super) mod permission;
 mod reading;
 mod retry;
 mod runtime;
@@ -65,12 +66,16 @@ impl S3Store {
     /// # Errors
     /// Where the certificate or the access keys cannot be used. The server is not asked yet.
     pub fn open(config: &S3Config, cluster: &str) -> Result<Self, StoreError> {
+        Self::open_within(config, cluster, Self::limits_of(config))
+    }
+
+    fn limits_of(config: &S3Config) -> Limits {
         let mut limits = Limits::default();
         if let Some(seconds) = config.timeout_seconds {
             limits.silence = Duration::from_secs(seconds);
             limits.connect = limits.connect.min(limits.silence);
         }
-        Self::open_within(config, cluster, limits)
+        limits
     }
 
     /// As [`S3Store::open`], with limits of one's own.

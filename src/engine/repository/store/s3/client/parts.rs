@@ -24,9 +24,18 @@ pub struct Part {
 impl Client {
     /// Begins an upload in parts and gives its id.
     pub async fn begin(&self, key: &str, writer: &str) -> Result<String, Failure> {
+        self.begin_locked(key, writer, true).await
+    }
+
+    /// As [`Client::begin`], without a retention: whoever may write and may not lock could begin it.
+    pub async fn begin_unlocked(&self, key: &str, writer: &str) -> Result<String, Failure> {
+        self.begin_locked(key, writer, false).await
+    }
+
+    async fn begin_locked(&self, key: &str, writer: &str, lock: bool) -> Result<String, Failure> {
         let begun = self
             .call(false, &mut false, |client| {
-                let lock = self.retention();
+                let lock = self.retention().filter(|_| lock);
                 let request = CreateMultipartUploadRequest {
                     bucket: self.bucket.clone(),
                     key: key.to_owned(),

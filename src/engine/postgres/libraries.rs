@@ -1,17 +1,18 @@
-//! Where the copy beside production looks for libraries that the database names without a folder:
-//! where production's own server looks, and nowhere else. Owns which of its folders are carried over.
+//! Where a copy of a cluster looks for libraries that the database names without a folder: where
+//! the cluster's own server looks, and nowhere else. Owns which of its folders are carried over.
 
 use std::path::Path;
 
 /// The setting's name.
-pub(super) const SETTING: &str = "dynamic_library_path";
+pub const SETTING: &str = "dynamic_library_path";
 /// The folder of PostgreSQL's own libraries, as the setting names it.
 const OWN: &str = "$libdir";
 
-/// What of production's `path` the copy in the folder `root` gets: the server's own folder and those
+/// What of the cluster's `path` the copy in the folder `root` gets: the server's own folder and those
 /// with a full path. What is in the copy came with a backup, and nothing of it is run. `None` where
 /// that is what a server has by itself.
-pub(super) fn carried(path: &str, root: &Path) -> Option<String> {
+#[must_use]
+pub fn carried(path: &str, root: &Path) -> Option<String> {
     let is_own = |folder: &str| folder == OWN || folder.starts_with("$libdir/");
     let is_full = |folder: &str| {
         let folder = Path::new(folder);
@@ -30,7 +31,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn only_folders_that_production_names_in_full_are_searched() {
+    fn only_folders_that_the_cluster_names_in_full_are_searched() {
         let of = |path: &str| carried(path, Path::new("/srv/pg/main.parts"));
         assert_eq!(of("$libdir"), None);
         assert_eq!(of(""), None);
