@@ -27,6 +27,8 @@ use std::collections::BTreeMap;
 /// The steps that copy the base backup.
 const RESTORE: &str = "restore-base";
 const RESTORE_PARTS: &str = "parts-restore";
+/// The steps that make the place that is recovered into; a plan has one of them.
+const MAKE_PLACE: [&str; 3] = ["move-aside", "prepare-beside", RESTORE_PARTS];
 /// The steps that bring the server to its target.
 const REPLAY: &str = "replay";
 const REPLAY_PARTS: &str = "parts-replay";
@@ -504,18 +506,26 @@ impl Incident {
             }
             Event::TargetMoved { reach, plan } => {
                 self.approvals.planned_by = Some(entry.actor.user.clone());
-                let note = format!("moved to {} at the target", reach.target);
-                self.answer(Prerequisite::TargetConfirmed, true, note, entry);
-                (self.reach, self.reach_read) = (Some(reach.clone()), Some(at));
                 let before = self.plan.replace(plan.clone());
+                let goes_elsewhere =
+                    before.as_ref().is_some_and(|before| before.places.left != plan.places.left);
+                // The same point, in another place.
+                if !goes_elsewhere {
+                    let note = format!("moved to {} at the target", reach.target);
+                    self.answer(Prerequisite::TargetConfirmed, true, note, entry);
+                }
+                (self.reach, self.reach_read) = (Some(reach.clone()), Some(at));
                 self.gate = Some((plan.hash.clone(), entry.actor.user.clone()));
                 self.clocks.replayed = None;
                 let stood = |before: &Plan| before.places.stood.clone();
-                if before.as_ref().is_none_or(|before| stood(before) != plan.places.stood) {
+                if goes_elsewhere {
+                    self.only_steps_of(plan);
+                } else if before.as_ref().is_none_or(|before| stood(before) != plan.places.stood) {
                     self.step_back(plan);
                 }
-                // From another backup, the copy itself is made anew.
-                let anew = before.is_some_and(|before| before.base.set != plan.base.set);
+                // From another backup, or in another place, the copy itself is made anew.
+                let other = before.is_some_and(|before| before.base.set != plan.base.set);
+                let anew = other || goes_elsewhere;
                 if anew {
                     self.clocks.restored = None;
                 }
@@ -530,6 +540,9 @@ impl Incident {
                     step.status = StepStatus::Pending;
                     step.question = None;
                     step.forget_failure();
+                }
+                if goes_elsewhere {
+                    self.make_place_again();
                 }
                 self.status = RunStatus::Running;
             }
@@ -832,6 +845,21 @@ impl Incident {
             })
             .collect();
         self.clocks.restored = None;
+    }
+
+    /// The run of a plan that goes on in another place: what stood at an earlier point is given up too.
+    fn only_steps_of(&mut self, plan: &Plan) {
+        self.steps.retain(|known| plan.step(&known.id).is_some());
+        self.clocks.restored = None;
+    }
+
+    /// What made the first place makes the other. It has touched something already: whoever puts back
+    /// undoes it, whether it has begun again or not.
+    fn make_place_again(&mut self) {
+        let made = |s: &&mut StepState| MAKE_PLACE.contains(&s.id.as_str());
+        if let Some(step) = self.steps.iter_mut().find(made) {
+            step.status = StepStatus::Interrupted;
+        }
     }
 
     fn answer(&mut self, which: Prerequisite, met: bool, note: String, entry: &Entry) {
