@@ -331,6 +331,8 @@ fn a_full_disk_under_the_copy_is_left_for_another_one() {
     drop(client.submit(Command::Cure { cure: String::from("other-place"), cluster }));
     stage.until_lost(&client, place);
     assert!(first.exists(), "nothing is done before the journal has it");
+    // Production writes on that disk, too, while the rows are looked at and come back.
+    volume.leave_free(None);
     let client = stage.runner(None);
     stage.wait(&client, "what the runner left", |i| i.status == RunStatus::Interrupted);
     stage.ask(&client, Command::Retry);
@@ -338,8 +340,6 @@ fn a_full_disk_under_the_copy_is_left_for_another_one() {
     let copy = copy_of(&client.incident().unwrap());
     assert_eq!(copy, other(&stage.sandbox), "where nothing is there, the folder is the copy's own");
     assert!(copy.exists() && !first.exists(), "the unfinished one is taken down");
-    // Production writes its own log on that disk while the rows come back.
-    volume.leave_free(None);
     stage.carry(&client);
     stage.parts_end(&client);
     stage.sandbox.server().stop().unwrap();

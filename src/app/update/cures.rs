@@ -72,8 +72,8 @@ pub fn open(app: &mut App, id: &str) {
 pub fn name_again(app: &mut App, cure: String, place: String) {
     let Some(incident) = &app.view.incident else { return };
     let prompt = format!(
-        "The copy begins again in {place}, and the cluster lives there afterwards. It changes what the \
-         gate was passed for: type the cluster's name."
+        "The copy begins again in {place}. It changes what the gate was passed for: type the cluster's \
+         name."
     );
     let hint = incident.plan.as_ref().map_or_else(String::new, |plan| plan.cluster.clone());
     line(app, LinePurpose::CureIn { cure, place }, "Go on there", prompt, hint);

@@ -941,6 +941,8 @@ impl StepState {
 mod tests {
     use super::super::fixture::{declared, entry, finish, plan, running, start};
     use super::*;
+    use crate::engine::explain::Kind;
+    use crate::engine::runner::plan::{Left, PlanStep};
 
     /// Whoever is killed after it: the next runner reads from the journal which backups have failed.
     #[test]
@@ -992,5 +994,48 @@ mod tests {
         };
         assert_eq!(moved("set-20260113-020000"), [StepStatus::Done, StepStatus::Pending]);
         assert_eq!(moved("set-20260112-020000"), [StepStatus::Pending, StepStatus::Pending]);
+    }
+
+    /// What made the first place counts as touched: whoever puts back undoes it, begun again or not.
+    #[test]
+    fn another_place_is_made_by_the_step_that_made_the_first() {
+        let mut first = plan();
+        for id in ["step-back", "move-aside"] {
+            let step = PlanStep { id: id.to_owned(), ..first.steps[0].clone() };
+            first.steps.insert(0, step);
+        }
+        let mut incident = declared();
+        let mut tell = |event: Event| incident.apply(&entry("10:10:00", event));
+        tell(Event::PlanMade(first.clone()));
+        tell(Event::RunStarted { plan_hash: first.hash.clone() });
+        for id in ["move-aside", "step-back"] {
+            tell(Event::StepStarted { step: id.to_owned(), attempt: 1 });
+            tell(Event::StepFinished { step: id.to_owned() });
+        }
+        let step = String::from("restore-base");
+        tell(Event::StepStarted { step: step.clone(), attempt: 1 });
+        let explanation = Explanation::new(Kind::Storage, "The disk is full.", "", "");
+        tell(Event::StepFailed { step, explanation });
+        let mut other = first;
+        other.steps.retain(|step| step.id != "step-back");
+        other.places.left = Some(Left {
+            from: "/srv/orders".into(),
+            aside: String::from("/srv/orders.damaged.1"),
+            number: None,
+            contents: false,
+            was_alternative: false,
+        });
+        let reach = serde_json::from_value(serde_json::json!({
+            "target": other.target, "reachable": true, "checks": [], "base": other.base,
+            "last_kept": null, "first_lost": null, "lost_commits": null, "lost_seconds": null,
+            "nearest": [], "wal_bytes": 0, "minimum_settings": [], "forecast": null,
+        }));
+        tell(Event::TargetMoved { reach: reach.unwrap(), plan: other });
+        let stand: Vec<_> = incident.steps.iter().map(|s| (s.id.as_str(), s.status)).collect();
+        assert_eq!(stand[0], ("move-aside", StepStatus::Interrupted));
+        assert_eq!(stand[1], ("restore-base", StepStatus::Pending));
+        assert!(incident.steps[1].failure.is_none() && incident.status == RunStatus::Running);
+        let confirmed = incident.prerequisites.get(&Prerequisite::TargetConfirmed);
+        assert!(confirmed.is_none(), "it is the same point: nobody was asked for another");
     }
 }

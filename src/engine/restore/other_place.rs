@@ -62,7 +62,7 @@ pub fn kept(plan: &Plan, full: &Path) -> String {
             "What was restored in {shown} is kept whole within it, and the damaged cluster comes back there"
         ),
         (Procedure::PointInTime, places) if places.alternative.is_some() => {
-            format!("What was restored in {shown} is kept whole beside it (.abandoned.…)")
+            format!("What was restored in {shown} is kept whole beside it (.abandoned.*)")
         }
         (Procedure::FullRestore { .. }, _) => format!(
             "The old cluster stays where it is. {shown} stays too, until you discard it by its name"
@@ -72,7 +72,7 @@ pub fn kept(plan: &Plan, full: &Path) -> String {
              else is removed"
         ),
         (Procedure::PointInTime, _) => format!(
-            "What was restored is kept whole as {shown}.abandoned.…, and the damaged cluster comes \
+            "What was restored is kept whole as {shown}.abandoned.*, and the damaged cluster comes \
              back to its place"
         ),
     }
@@ -88,7 +88,7 @@ fn apart(site: &Site, plan: &Plan, full: &Path, place: &Path) -> Result<(), Expl
     let wanted = steps::resolved(place);
     let spaces = plan.places.spaces.iter().map(|space| space.place.as_path());
     let kept = plan.places.kept.iter().map(|space| space.folder.as_path());
-    let named = [&plan.aside, &plan.rescue].map(|name| Path::new(name));
+    let named = [&plan.aside, &plan.rescue].map(Path::new);
     let named = named.into_iter().filter(|path| !path.as_os_str().is_empty());
     let used = [full, site.live()].into_iter().chain(named).chain(spaces).chain(kept);
     for other in used.chain(plan.places.wal.as_deref()) {

@@ -411,7 +411,7 @@ impl Draft<'_> {
 /// What becomes of a place whose disk is full.
 fn given_up(left: &Left, damaged: &impl std::fmt::Display) -> String {
     let from = left.from.display();
-    let kept = format!("{from}: what was restored is kept whole as {from}.abandoned.…");
+    let kept = format!("{from}: what was restored is kept whole as {from}.abandoned.*");
     match left.aside.as_str() {
         "" => kept,
         aside if left.contents => {

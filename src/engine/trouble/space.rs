@@ -90,9 +90,9 @@ fn another(step: &str, world: &dyn World) -> Vec<Cure> {
         // Beside, it is swapped in by renaming, and stays there where it cannot be.
         return match (ground, world.other_place()) {
             (Ground::Old | Ground::Swapped, _) => Vec::new(),
-            (_, Some(Ok(place))) => vec![in_other_place(&place, world), in_named_place("")],
-            (_, Some(Err(why))) => vec![in_named_place(&why.what)],
-            (_, None) => vec![in_named_place("")],
+            (_, Some(Ok(place))) => vec![in_other_place(&place, world), in_named_place("", ground)],
+            (_, Some(Err(why))) => vec![in_named_place(&why.what, ground)],
+            (_, None) => vec![in_named_place("", ground)],
         };
     }
     // Before the damaged cluster is set aside, and from the promotion on, nothing is copied anew.
@@ -114,19 +114,23 @@ fn another(step: &str, world: &dyn World) -> Vec<Cure> {
 }
 
 /// Somebody types where; what is said against it is the configured place's.
-fn in_named_place(refused: &str) -> Cure {
+fn in_named_place(refused: &str, ground: Ground) -> Cure {
     let refused = match refused {
         "" => String::new(),
         why => format!(" The configured one is none now: {why}"),
+    };
+    let (here, after) = match ground {
+        Ground::Copy => ("The unfinished copy is taken down.", ""),
+        _ => ("What was restored here is kept.", "; then data_directory has to name it"),
     };
     by_lifeboat(
         NAMED_PLACE,
         "Go on in a directory that you name",
         &format!(
             "You type an empty directory on another disk. It is looked at first: where it has not the \
-             room, nothing is changed. What was restored here is kept.{refused}"
+             room, nothing is changed. {here}{refused}"
         ),
-        "the copy again, and the replay; then data_directory has to name it",
+        &format!("the copy again, and the replay{after}"),
         "none for the data: the same backup and the same point, which are proven",
     )
     .by_name()

@@ -229,7 +229,7 @@ fn another_place() -> OtherPlace {
         path: PathBuf::from("/mnt/recovery/postgresql"),
         room: Room { free: 40 << 30, needed: 20 << 30 },
         copy: Some((240.0, 480.5)),
-        kept: String::from("What was restored is kept whole as /srv/pg/main.abandoned.…"),
+        kept: String::from("What was restored is kept whole as /srv/pg/main.abandoned.*"),
     }
 }
 
