@@ -12,9 +12,10 @@ use crate::engine::incident::care::{Care, Reminder};
 use crate::engine::incident::facts::{
     BaseSummary, Check, Commit, Procedure, Reach, ServerProbe, Source, Survey, Target, TargetPoint,
 };
+use crate::engine::incident::model::StepStatus;
 use crate::engine::incident::parts::{Part, PartsChoice, PartsLook};
 use crate::engine::incident::past::Window;
-use crate::engine::incident::trouble::{Adjustments, By, Cure, Trouble};
+use crate::engine::incident::trouble::{Adjustments, By, Cure, NAMED_PLACE, Trouble};
 use crate::engine::parts::run::{self, Bench, Rig};
 use crate::engine::postgres::discovery::{self, Running};
 use crate::engine::recovery_point::{Inputs, Landscape, Means, gather, live};
@@ -237,6 +238,10 @@ impl Desk {
                 Arc::new(site.beside(Path::new(destination), *port))
             }
             Procedure::PointInTime if !steps::is_of_damaged(step) => Arc::new(site.recovered(plan)),
+            // The new cluster, where it lives in the end.
+            Procedure::FullRestore { .. } if matches!(step, "open" | "validate") => {
+                Arc::new(site.recovered(plan))
+            }
             _ => site,
         }
     }
@@ -268,9 +273,9 @@ impl Desk {
     fn afterwards(&self, incident: &Incident) -> Site {
         let site = self.adjusted(incident);
         let there = |plan: &&Plan| plan.places.alternative.as_deref().is_some_and(Path::is_dir);
-        let plan = incident.plan.as_ref().filter(|plan| plan.procedure.is_point_in_time());
-        let mut site =
-            plan.filter(there).map_or_else(|| (*site).clone(), |plan| site.recovered(plan));
+        let mut site = moved_out(incident)
+            .filter(there)
+            .map_or_else(|| (*site).clone(), |plan| site.recovered(plan));
         let own = self.site.cluster.connection.port;
         site.cluster.connection.port = port_of(own, incident, site.data());
         site
@@ -335,12 +340,22 @@ fn ends(incident: &Incident, plan: &Plan) -> Target {
 /// The cluster, asked at the port that the server has now which the incident has recovered.
 #[must_use]
 pub fn at_its_port(cluster: &Cluster, incident: &Incident) -> Cluster {
-    let plan = incident.plan.as_ref().filter(|plan| plan.procedure.is_point_in_time());
-    let alternative = plan.and_then(|plan| plan.places.alternative.as_deref());
+    let alternative = moved_out(incident).and_then(|plan| plan.places.alternative.as_deref());
     let data = alternative.filter(|data| data.is_dir()).unwrap_or(&cluster.data_directory);
     let mut now = cluster.clone();
     now.connection.port = port_of(cluster.connection.port, incident, data);
     now
+}
+
+/// The plan, where the cluster may live elsewhere than configured: beside an old one that runs, only
+/// once the new one has taken its part.
+fn moved_out(incident: &Incident) -> Option<&Plan> {
+    let done = |id: &str| incident.steps.iter().any(|s| s.id == id && s.status == StepStatus::Done);
+    incident.plan.as_ref().filter(|plan| match plan.procedure {
+        Procedure::PointInTime => true,
+        Procedure::FullRestore { .. } => done("swap"),
+        Procedure::Parts { .. } => false,
+    })
 }
 
 fn port_of(own: u16, incident: &Incident, data: &Path) -> u16 {
@@ -656,7 +671,7 @@ impl Work for Desk {
     ) -> Result<Cured, Explanation> {
         let plan = incident.plan.as_ref().ok_or_else(no_plan)?;
         if plan.procedure.is_parts() {
-            return self.rig(plan, incident)?.cure(plan, cure);
+            return self.rig(plan, incident)?.cure(plan, incident.reach.as_ref(), cure);
         }
         let site = self.ground_of(incident, step);
         let ground = trouble::Ground::of(plan, step);
@@ -669,6 +684,10 @@ impl Work for Desk {
             trouble::STOP_AT_GAP => trouble::stop_at_gap(&machine, &landscape()?, cure),
             trouble::OTHER_POINT => trouble::other_point(&machine, &landscape()?, cure),
             trouble::OTHER_BASE => trouble::other_base(&machine, landscape()?, cure),
+            trouble::OTHER_PLACE | NAMED_PLACE => {
+                let reach = incident.reach.as_ref().ok_or_else(no_plan)?;
+                trouble::other_place(&machine, &self.adjusted(incident), reach, cure)
+            }
             _ => trouble::carry_out(&machine, cure),
         }
     }

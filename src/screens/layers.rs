@@ -107,6 +107,15 @@ pub enum LinePurpose {
     Cure {
         cure: String,
     },
+    /// The directory for a cure that takes one.
+    CurePlace {
+        cure: String,
+    },
+    /// Accepts it; the text is the cluster's name.
+    CureIn {
+        cure: String,
+        place: String,
+    },
     Lsn,
     Xid,
     Name,

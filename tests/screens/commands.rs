@@ -536,6 +536,35 @@ fn a_known_trouble_is_mended_by_a_key_and_a_moved_end_takes_the_name() {
     assert_eq!(sent(s.key(Key::Enter)), [command]);
 }
 
+/// The proposed place takes the name; another one is typed first, by its whole path.
+#[test]
+fn a_full_disk_is_left_by_a_key_and_the_clusters_name() {
+    let mut s = Story::out_of_room(THEME);
+    assert_eq!(press(&mut s, 'f'), []);
+    s.keys("orders-prod");
+    let cluster = String::from("orders-prod");
+    let command =
+        Command::Cure { cure: String::from("other-place"), cluster: Some(cluster.clone()) };
+    assert_eq!(sent(s.key(Key::Enter)), [command]);
+
+    let mut s = Story::out_of_room(THEME);
+    for key in [Key::Char('F'), Key::Down, Key::Down, Key::Enter] {
+        assert_eq!(sent(s.key(key)), []);
+    }
+    s.keys("srv/other");
+    assert_eq!(sent(s.key(Key::Enter)), []);
+    let text = look::text(&look::draw(&mut s.app, 80, 24));
+    assert!(text.contains("Type the whole path"), "{text}");
+    for key in [Key::Esc, Key::Char('F'), Key::Down, Key::Down, Key::Enter] {
+        s.key(key);
+    }
+    s.keys("/srv/other");
+    assert_eq!(sent(s.key(Key::Enter)), [], "the name comes after the place");
+    s.keys("orders-prod");
+    let (cure, place) = (String::from("named-place"), String::from("/srv/other"));
+    assert_eq!(sent(s.key(Key::Enter)), [Command::CureInPlace { cure, place, cluster }]);
+}
+
 #[test]
 fn an_interrupted_step_says_what_was_found_and_goes_on_by_one_key() {
     let mut s = Story::interrupted(THEME);

@@ -1046,6 +1046,47 @@ impl Story {
         s
     }
 
+    /// The disk is full, and the recovery can go on in another place.
+    pub fn out_of_room(theme: Theme) -> Self {
+        let mut s = Self::running(theme, "restore-base");
+        let cure = |id: &str, title: &str, does: &str, cost: &str, by| Cure {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            does: does.to_owned(),
+            touches: Vec::new(),
+            cost: cost.to_owned(),
+            risk: String::from(
+                "none for the data: the same backup and the same point, which are proven",
+            ),
+            by,
+            with: Vec::new(),
+        };
+        s.entry("14:15:40", J::TroubleFound {
+            step: String::from("restore-base"),
+            trouble: Trouble {
+                name: String::from("no-space"),
+                what: String::from("The disk that holds /var/lib/postgresql/15/main is full, 0 B are free. What was done so far is kept and goes on from there."),
+                evidence: vec![Evidence { source: String::from("log"), text: String::from("write /var/lib/postgresql/15/main/base/16384/16402: No space left on device (os error 28)") }],
+                cures: vec![
+                    cure("other-place", "Recover into /mnt/recovery/postgresql instead", "The copy begins again there: 412.5 GiB are free, 61.25 GiB are needed. What was restored is kept whole as /var/lib/postgresql/15/main.abandoned.*, and the damaged cluster comes back to its place.", "the copy again (4 min to 8 min), and the replay; then data_directory has to name /mnt/recovery/postgresql", By::LifeboatByName),
+                    cure("look-again", "Make room on that disk, then look again", "Nothing beside the data directory could go. Or enlarge the volume. Lifeboat deletes nothing. Then this goes on; nothing that is whole is copied again.", "your time", By::People),
+                    cure("named-place", "Go on in a directory that you name", "You type an empty directory on another disk. It is looked at first: where it has not the room, nothing is changed. What was restored here is kept.", "the copy again, and the replay; then data_directory has to name it", By::LifeboatByName),
+                ],
+            },
+        });
+        s.entry("14:15:40", J::StepFailed {
+            step: String::from("restore-base"),
+            explanation: Explanation::new(
+                Kind::Storage,
+                "Could not write /var/lib/postgresql/15/main/base/16384/16402: No space left on device (os error 28).",
+                "The damaged directory is kept whole at main.damaged.20261122-141502; the backup was only read.",
+                "Free space on that volume, then retry the step.",
+            ),
+        });
+        s.tick("14:15:50");
+        s
+    }
+
     pub fn interrupted(theme: Theme) -> Self {
         let mut s = Self::running(theme, "restore-base");
         s.entry(
@@ -1448,6 +1489,10 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, Box<App>)> {
     add("failed", Story::failed(theme));
     add("trouble", Story::troubled(theme));
     add("trouble_cure", with(Story::troubled(theme), &[Key::Char('f')]));
+    add("trouble_space", Story::out_of_room(theme));
+    add("trouble_space_name", with(Story::out_of_room(theme), &[Key::Char('f')]));
+    let named = [Key::Char('F'), Key::Down, Key::Down, Key::Enter];
+    add("trouble_space_place", with(Story::out_of_room(theme), &named));
     add("trouble_cures", with(Story::troubled(theme), &[Key::Char('F')]));
     add("trouble_name", with(Story::troubled(theme), &[Key::Char('F'), Key::Down, Key::Enter]));
     add("interrupted", Story::interrupted(theme));

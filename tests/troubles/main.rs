@@ -16,6 +16,7 @@ mod beside;
 mod far;
 mod own;
 mod parts;
+mod place;
 #[allow(dead_code, reason = "another test's server, used in part")]
 #[path = "../s3/proxy.rs"]
 mod proxy;

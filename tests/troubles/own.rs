@@ -409,7 +409,7 @@ fn elsewhere() -> Option<(Stage, Volume)> {
     volume.map(|volume| (stage, volume))
 }
 
-fn stop_in(stage: &Stage, directory: &Path) {
+pub fn stop_in(stage: &Stage, directory: &Path) {
     let directory = directory.display().to_string();
     stage.sandbox.server().run("pg_ctl", &["stop", "-D", &directory, "-m", "fast", "-w"]).unwrap();
 }

@@ -2,7 +2,8 @@
 //! cured there, while production serves.
 
 use crate::own::{Volume, flip_a_bit};
-use crate::stage::{Stage, until};
+use crate::place::{name_other, other};
+use crate::stage::{Stage, kill_runner, until};
 use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::incident::Incident;
@@ -15,7 +16,7 @@ use lifeboat::engine::incident::trouble::{By, LOOK_AGAIN, Trouble};
 use lifeboat::engine::parts::Choice;
 use lifeboat::engine::parts::roles::Missing;
 use lifeboat::engine::parts::work::Into;
-use lifeboat::engine::runner::client::Client;
+use lifeboat::engine::runner::client::{Client, LinkState};
 use lifeboat::engine::runner::protocol::Command;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -253,7 +254,7 @@ fn a_library_that_the_parts_need_is_brought_back() {
 }
 
 /// The cluster's folder on a volume of its own.
-fn on_volume(sandbox: &Sandbox) -> Volume {
+pub fn on_volume(sandbox: &Sandbox) -> Volume {
     let server = sandbox.server();
     server.stop().unwrap();
     let folder = server.data.parent().unwrap();
@@ -295,6 +296,52 @@ fn a_full_disk_under_the_copy_goes_on_once_there_is_room() {
     stage.carry(&client);
     stage.parts_end(&client);
     // The servers inside have to end before the volume goes.
+    stage.sandbox.server().stop().unwrap();
+    drop(volume);
+}
+
+/// The copy goes on on another disk, and production's has its room back. The runner is killed right
+/// after that was accepted.
+#[test]
+#[ignore = "make test-troubles"]
+fn a_full_disk_under_the_copy_is_left_for_another_one() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("not run: a full disk needs a volume of its own, which only root can mount");
+        return;
+    }
+    let mut volume = None;
+    let made = |sandbox: &Sandbox| {
+        name_other(sandbox);
+        volume = Some(on_volume(sandbox));
+        fill(sandbox, "", "text");
+    };
+    let stage = Stage::made(made, |_| {});
+    let volume = volume.unwrap();
+    stage.lose_rows();
+    let client = stage.parts_spoiled("parts-restore", |_| volume.leave_free(Some(25 << 20)));
+    let (_, trouble) = stage.next_trouble(&client).unwrap();
+    assert_eq!(trouble.name, "no-space", "{trouble:#?}");
+    assert_eq!(trouble.cures[0].id, "other-place", "{trouble:#?}");
+    let first = copy_of(&client.incident().unwrap());
+    kill_runner(&client);
+    stage.watch(&client, "its end", || matches!(client.link(), LinkState::Lost { .. }));
+    let place = "step.parts-restore.before";
+    let client = stage.runner(Some(place));
+    let cluster = Some(CLUSTER.to_owned());
+    drop(client.submit(Command::Cure { cure: String::from("other-place"), cluster }));
+    stage.until_lost(&client, place);
+    assert!(first.exists(), "nothing is done before the journal has it");
+    // Production writes on that disk, too, while the rows are looked at and come back.
+    volume.leave_free(None);
+    let client = stage.runner(None);
+    stage.wait(&client, "what the runner left", |i| i.status == RunStatus::Interrupted);
+    stage.ask(&client, Command::Retry);
+    stage.wait(&client, "the question", |i| i.status == RunStatus::Held);
+    let copy = copy_of(&client.incident().unwrap());
+    assert_eq!(copy, other(&stage.sandbox), "where nothing is there, the folder is the copy's own");
+    assert!(copy.exists() && !first.exists(), "the unfinished one is taken down");
+    stage.carry(&client);
+    stage.parts_end(&client);
     stage.sandbox.server().stop().unwrap();
     drop(volume);
 }

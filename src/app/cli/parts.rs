@@ -14,7 +14,7 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::desk;
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::store::Store;
-use crate::engine::incident::trouble::{Cure, LOOK_AGAIN};
+use crate::engine::incident::trouble::{Cure, LOOK_AGAIN, NAMED_PLACE};
 use crate::engine::masking::Masking;
 use crate::engine::parts::names::Name;
 use crate::engine::parts::roles::Missing;
@@ -204,7 +204,8 @@ fn next_command(cluster: &Cluster, again: &Again, cure: &Cure) -> Option<String>
             let left = cluster.repositories.iter().find(|name| !cure.with.contains(name))?;
             Some(again.with("--repository", left))
         }
-        trouble::OTHER_DISK => Some(again.with("--work-directory", "DIRECTORY")),
+        trouble::OTHER_DISK | NAMED_PLACE => Some(again.with("--work-directory", "DIRECTORY")),
+        trouble::OTHER_PLACE => Some(again.with("--work-directory", cure.with.first()?)),
         trouble::STOP_AT_GAP => Some(again.with("--time", "EARLIER")),
         trouble::OTHER_POINT => Some(again.with("--time", "LATER")),
         // Done in a copy that stays: the command's own is taken down.

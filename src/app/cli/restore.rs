@@ -10,7 +10,7 @@ use crate::engine::config::{Cluster, Config};
 use crate::engine::copies;
 use crate::engine::explain::{Explain, Explanation, Kind, sentence};
 use crate::engine::incident::facts::{BaseSummary, Check, Reach, Target, TargetPoint, Verdict};
-use crate::engine::incident::trouble::{Cure, LOOK_AGAIN};
+use crate::engine::incident::trouble::{Cure, LOOK_AGAIN, NAMED_PLACE};
 use crate::engine::postgres::discovery::{self, Owner};
 use crate::engine::postgres::recovery_settings::{self, RecoverySettings};
 use crate::engine::recovery_point::reach::NEW_TABLESPACES;
@@ -72,7 +72,10 @@ impl Met {
                 let left = cluster.repositories.iter().find(|name| !cure.with.contains(name))?;
                 Some(again.with("--repository", left))
             }
-            trouble::OTHER_DISK => Some(again.with("--target-directory", "DIRECTORY")),
+            trouble::OTHER_DISK | NAMED_PLACE => {
+                Some(again.with("--target-directory", "DIRECTORY"))
+            }
+            trouble::OTHER_PLACE => Some(again.with("--target-directory", cure.with.first()?)),
             trouble::OTHER_BASE => {
                 let failed = self.base.as_ref().map(|base| &base.set);
                 let mut others: Vec<BaseSummary> = self.bases.clone();

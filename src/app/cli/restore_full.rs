@@ -20,6 +20,7 @@ use crate::engine::incident::store::{Listed, Store};
 use crate::engine::restore::full;
 use crate::engine::restore::steps::resolved;
 use crate::engine::runner::client::Client;
+use crate::engine::runner::plan::Plan;
 use crate::engine::runner::protocol::{Command, FullRestore};
 use crate::engine::runner::spawn;
 use jiff::Timestamp;
@@ -297,6 +298,17 @@ fn swap(
     target: &Path,
 ) -> Result<ExitCode, Explanation> {
     let (id, folder, known) = found(config, cluster, target)?;
+    if let Some(plan) = known.plan.as_ref().filter(|plan| has_left(plan, target))
+        && let Procedure::FullRestore { destination, .. } = &plan.procedure
+    {
+        return Err(refused(
+            format!(
+                "The restore of {id} went on in {destination}: {} is not whole.",
+                target.display()
+            ),
+            &format!("Name it: --target {destination} --swap."),
+        ));
+    }
     let name = confirmed(cluster, args, &known)?;
     if name != cluster.name {
         return Err(refused(
@@ -329,8 +341,11 @@ fn discard(
     args: &args::RestoreFull,
     target: &Path,
 ) -> Result<ExitCode, Explanation> {
-    let (id, folder, _) = found(config, cluster, target)?;
+    let (id, folder, known) = found(config, cluster, target)?;
     let seat = Seat::at(config, &folder, args.common.json)?;
+    if known.plan.as_ref().is_some_and(|plan| has_left(plan, target)) {
+        return discard_left(config, cluster, args, target, &seat);
+    }
     let incident = seat.settle()?;
     match incident.status {
         RunStatus::Finished => {
@@ -374,6 +389,35 @@ fn discard(
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the restore had begun on a disk that was full, before it went on elsewhere: only that goes, and
+/// the restore stays as it is.
+fn discard_left(
+    config: &Config,
+    cluster: &Cluster,
+    args: &args::RestoreFull,
+    target: &Path,
+    seat: &Seat,
+) -> Result<ExitCode, Explanation> {
+    let (id, folder, incident) = found(config, cluster, target)?;
+    let desk = Desk::new(config.clone(), &cluster.name, &folder, seat.runtime.handle().clone())?;
+    desk.discard(&incident, target)?;
+    let text = format!("{} was discarded: the operator named it", target.display());
+    seat.ask(Command::AddNote { topic: Topic::Note, text })?;
+    if args.common.json {
+        output::json(&serde_json::json!({ "incident": id, "discarded": target }))?;
+    } else {
+        let gone = target.display();
+        output::line(&format!("{gone} is gone; the restore goes on where it is."))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the plan's restore was begun there and went on elsewhere.
+fn has_left(plan: &Plan, target: &Path) -> bool {
+    let left = plan.places.left.as_ref();
+    left.is_some_and(|left| resolved(&left.from) == resolved(target))
+}
+
 type Found = (String, PathBuf, Arc<Incident>);
 
 /// The newest full restore into `target` that is not closed.
@@ -409,7 +453,7 @@ fn of_target(
         let Ok(incident) = store.load(&summary.id) else { continue };
         let made = incident.plan.as_ref().is_some_and(|plan| match &plan.procedure {
             Procedure::FullRestore { destination, .. } => {
-                resolved(Path::new(destination)) == resolved(target)
+                resolved(Path::new(destination)) == resolved(target) || has_left(plan, target)
             }
             _ => false,
         });

@@ -377,6 +377,9 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
     } else {
         match line.purpose {
             LinePurpose::Lsn => text.parse::<Lsn>().err().map(|e| e.to_string()),
+            LinePurpose::CurePlace { .. } if !text.starts_with('/') => {
+                Some(String::from("Type the whole path, from / on."))
+            }
             LinePurpose::Xid if text.parse::<u32>().is_err() => {
                 Some(String::from("A transaction's number has digits alone."))
             }
@@ -436,6 +439,14 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
         LinePurpose::Observe | LinePurpose::Say => Vec::new(),
         LinePurpose::Cure { cure } => {
             let command = Command::Cure { cure, cluster: Some(text) };
+            plain(app, command, crate::screens::available::CURING)
+        }
+        LinePurpose::CurePlace { cure } => {
+            super::cures::name_again(app, cure, text);
+            Vec::new()
+        }
+        LinePurpose::CureIn { cure, place } => {
+            let command = Command::CureInPlace { cure, place, cluster: text };
             plain(app, command, crate::screens::available::CURING)
         }
         LinePurpose::Lsn => {

@@ -3,7 +3,8 @@
 
 use super::super::model::App;
 use super::asking::{choice, confirm, line};
-use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN};
+use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN, NAMED_PLACE};
+use crate::engine::trouble::OTHER_PLACE;
 use crate::screens::layers::{Emphasis, Intent, Layer, LinePurpose, Pick, Reader};
 use crate::screens::restore;
 
@@ -38,9 +39,18 @@ pub fn open(app: &mut App, id: &str) {
     let found = restore::trouble(incident).and_then(|t| t.cures.iter().find(|c| c.id == id));
     let Some(cure) = found.cloned() else { return };
     match cure.by {
+        By::LifeboatByName if cure.id == NAMED_PLACE => {
+            let prompt = format!("{} Costs: {}. Type its full path.", cure.does, cure.cost);
+            let hint = "/mnt/recovery/postgresql";
+            line(app, LinePurpose::CurePlace { cure: cure.id }, cure.title, prompt, hint);
+        }
         By::LifeboatByName => {
+            let changes = match cure.id.as_str() {
+                OTHER_PLACE => "where the cluster lives",
+                _ => "where the recovery ends",
+            };
             let prompt = format!(
-                "{} Costs: {}. Risk: {}. It changes where the recovery ends: type the cluster's name.",
+                "{} Costs: {}. Risk: {}. It changes {changes}: type the cluster's name.",
                 cure.does, cure.cost, cure.risk
             );
             let hint = incident.plan.as_ref().map_or_else(String::new, |plan| plan.cluster.clone());
@@ -56,6 +66,17 @@ pub fn open(app: &mut App, id: &str) {
             confirm(app, &cure.title.clone(), body(&cure), yes, "not now", intent);
         }
     }
+}
+
+/// Asks for the cluster's name, once a directory was typed.
+pub fn name_again(app: &mut App, cure: String, place: String) {
+    let Some(incident) = &app.view.incident else { return };
+    let prompt = format!(
+        "The copy begins again in {place}. It changes what the gate was passed for: type the cluster's \
+         name."
+    );
+    let hint = incident.plan.as_ref().map_or_else(String::new, |plan| plan.cluster.clone());
+    line(app, LinePurpose::CureIn { cure, place }, "Go on there", prompt, hint);
 }
 
 fn body(cure: &Cure) -> Vec<String> {

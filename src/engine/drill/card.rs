@@ -203,6 +203,9 @@ fn wrong_turns(entries: &[Entry]) -> Vec<String> {
                     found.push(format!("The recovery point was chosen anew: {}", reach.target));
                 }
             }
+            // The same point in another place is no other point.
+            Event::TargetMoved { reach, plan }
+                if plan.places.left.is_some() && chosen == Some(&reach.target) => {}
             Event::TargetMoved { reach, .. } => {
                 found.push(format!("At the target another point was chosen: {}", reach.target));
             }

@@ -27,6 +27,8 @@ use std::collections::BTreeMap;
 /// The steps that copy the base backup.
 const RESTORE: &str = "restore-base";
 const RESTORE_PARTS: &str = "parts-restore";
+/// The steps that make the place that is recovered into; a plan has one of them.
+const MAKE_PLACE: [&str; 3] = ["move-aside", "prepare-beside", RESTORE_PARTS];
 /// The steps that bring the server to its target.
 const REPLAY: &str = "replay";
 const REPLAY_PARTS: &str = "parts-replay";
@@ -504,18 +506,26 @@ impl Incident {
             }
             Event::TargetMoved { reach, plan } => {
                 self.approvals.planned_by = Some(entry.actor.user.clone());
-                let note = format!("moved to {} at the target", reach.target);
-                self.answer(Prerequisite::TargetConfirmed, true, note, entry);
-                (self.reach, self.reach_read) = (Some(reach.clone()), Some(at));
                 let before = self.plan.replace(plan.clone());
+                let goes_elsewhere =
+                    before.as_ref().is_some_and(|before| before.places.left != plan.places.left);
+                // The same point, in another place.
+                if !goes_elsewhere {
+                    let note = format!("moved to {} at the target", reach.target);
+                    self.answer(Prerequisite::TargetConfirmed, true, note, entry);
+                }
+                (self.reach, self.reach_read) = (Some(reach.clone()), Some(at));
                 self.gate = Some((plan.hash.clone(), entry.actor.user.clone()));
                 self.clocks.replayed = None;
                 let stood = |before: &Plan| before.places.stood.clone();
-                if before.as_ref().is_none_or(|before| stood(before) != plan.places.stood) {
+                if goes_elsewhere {
+                    self.only_steps_of(plan);
+                } else if before.as_ref().is_none_or(|before| stood(before) != plan.places.stood) {
                     self.step_back(plan);
                 }
-                // From another backup, the copy itself is made anew.
-                let anew = before.is_some_and(|before| before.base.set != plan.base.set);
+                // From another backup, or in another place, the copy itself is made anew.
+                let other = before.is_some_and(|before| before.base.set != plan.base.set);
+                let anew = other || goes_elsewhere;
                 if anew {
                     self.clocks.restored = None;
                 }
@@ -530,6 +540,9 @@ impl Incident {
                     step.status = StepStatus::Pending;
                     step.question = None;
                     step.forget_failure();
+                }
+                if goes_elsewhere {
+                    self.make_place_again();
                 }
                 self.status = RunStatus::Running;
             }
@@ -834,6 +847,21 @@ impl Incident {
         self.clocks.restored = None;
     }
 
+    /// The run of a plan that goes on in another place: what stood at an earlier point is given up too.
+    fn only_steps_of(&mut self, plan: &Plan) {
+        self.steps.retain(|known| plan.step(&known.id).is_some());
+        self.clocks.restored = None;
+    }
+
+    /// What made the first place makes the other. It has touched something already: whoever puts back
+    /// undoes it, whether it has begun again or not.
+    fn make_place_again(&mut self) {
+        let made = |s: &&mut StepState| MAKE_PLACE.contains(&s.id.as_str());
+        if let Some(step) = self.steps.iter_mut().find(made) {
+            step.status = StepStatus::Interrupted;
+        }
+    }
+
     fn answer(&mut self, which: Prerequisite, met: bool, note: String, entry: &Entry) {
         let answered = Answered { met, note, by: entry.actor.user.clone(), at: entry.at };
         self.prerequisites.insert(which, answered);
@@ -913,6 +941,8 @@ impl StepState {
 mod tests {
     use super::super::fixture::{declared, entry, finish, plan, running, start};
     use super::*;
+    use crate::engine::explain::Kind;
+    use crate::engine::runner::plan::{Left, PlanStep};
 
     /// Whoever is killed after it: the next runner reads from the journal which backups have failed.
     #[test]
@@ -964,5 +994,48 @@ mod tests {
         };
         assert_eq!(moved("set-20260113-020000"), [StepStatus::Done, StepStatus::Pending]);
         assert_eq!(moved("set-20260112-020000"), [StepStatus::Pending, StepStatus::Pending]);
+    }
+
+    /// What made the first place counts as touched: whoever puts back undoes it, begun again or not.
+    #[test]
+    fn another_place_is_made_by_the_step_that_made_the_first() {
+        let mut first = plan();
+        for id in ["step-back", "move-aside"] {
+            let step = PlanStep { id: id.to_owned(), ..first.steps[0].clone() };
+            first.steps.insert(0, step);
+        }
+        let mut incident = declared();
+        let mut tell = |event: Event| incident.apply(&entry("10:10:00", event));
+        tell(Event::PlanMade(first.clone()));
+        tell(Event::RunStarted { plan_hash: first.hash.clone() });
+        for id in ["move-aside", "step-back"] {
+            tell(Event::StepStarted { step: id.to_owned(), attempt: 1 });
+            tell(Event::StepFinished { step: id.to_owned() });
+        }
+        let step = String::from("restore-base");
+        tell(Event::StepStarted { step: step.clone(), attempt: 1 });
+        let explanation = Explanation::new(Kind::Storage, "The disk is full.", "", "");
+        tell(Event::StepFailed { step, explanation });
+        let mut other = first;
+        other.steps.retain(|step| step.id != "step-back");
+        other.places.left = Some(Left {
+            from: "/srv/orders".into(),
+            aside: String::from("/srv/orders.damaged.1"),
+            number: None,
+            contents: false,
+            was_alternative: false,
+        });
+        let reach = serde_json::from_value(serde_json::json!({
+            "target": other.target, "reachable": true, "checks": [], "base": other.base,
+            "last_kept": null, "first_lost": null, "lost_commits": null, "lost_seconds": null,
+            "nearest": [], "wal_bytes": 0, "minimum_settings": [], "forecast": null,
+        }));
+        tell(Event::TargetMoved { reach: reach.unwrap(), plan: other });
+        let stand: Vec<_> = incident.steps.iter().map(|s| (s.id.as_str(), s.status)).collect();
+        assert_eq!(stand[0], ("move-aside", StepStatus::Interrupted));
+        assert_eq!(stand[1], ("restore-base", StepStatus::Pending));
+        assert!(incident.steps[1].failure.is_none() && incident.status == RunStatus::Running);
+        let confirmed = incident.prerequisites.get(&Prerequisite::TargetConfirmed);
+        assert!(confirmed.is_none(), "it is the same point: nobody was asked for another");
     }
 }

@@ -1,7 +1,7 @@
 //! Each event in one plain line, as the timeline and the report show it. Owns wording only.
 
 use super::event::{Decision, Event};
-use super::facts::{Check, Moment, Prerequisite, Verdict};
+use super::facts::{Check, Moment, Prerequisite, Procedure, Verdict};
 use super::model::{Incident, Tone};
 use super::parts::Carry;
 use super::people::thing;
@@ -131,7 +131,11 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
                 true => "Goes on to a later point",
                 false => "Goes back to an earlier point, by a restore anew",
             };
-            (format!("{words}: {}", reach.target), Attention)
+            let text = match elsewhere(before.plan.as_ref(), plan) {
+                Some(place) => format!("Goes on in another place: {place}"),
+                None => format!("{words}: {}", reach.target),
+            };
+            (text, Attention)
         }
         Event::Decided { decision: Decision::Abandon, .. } if before.is_salvaging() => {
             (String::from("Decided: bring nothing back by this salvage"), Attention)
@@ -292,6 +296,17 @@ pub fn line(event: &Event, before: &Incident) -> Option<(String, Tone)> {
 /// What runs.
 fn run(incident: &Incident) -> &'static str {
     if incident.is_salvaging() { "Salvage" } else { "Recovery" }
+}
+
+/// The place that a plan goes on in instead of the first one's.
+fn elsewhere(before: Option<&Plan>, plan: &Plan) -> Option<String> {
+    if before.is_none_or(|before| before.places.left == plan.places.left) {
+        return None;
+    }
+    match &plan.procedure {
+        Procedure::Parts { sandbox, .. } => Some(sandbox.clone()),
+        _ => plan.places.alternative.as_ref().map(|place| place.display().to_string()),
+    }
 }
 
 fn utc(at: jiff::Timestamp) -> String {

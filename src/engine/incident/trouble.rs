@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The cure that people carry out before it is accepted; all others of theirs are only text.
 pub const LOOK_AGAIN: &str = "look-again";
 
+/// The cure that takes a directory, which is typed when it is accepted.
+pub const NAMED_PLACE: &str = "named-place";
+
 /// A trouble that was recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {

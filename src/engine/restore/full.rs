@@ -425,11 +425,20 @@ fn destination(site: &Site, place: &Place<'_>, base: &BaseSummary) -> Check {
     }
 }
 
+/// Whether a new cluster may be made in `destination`, and swapped in from there.
+///
+/// # Errors
+/// As [`may_fill`], and where it lies on another volume.
+pub fn may_take(site: &Site, destination: &Path, set: &str) -> Result<(), Explanation> {
+    may_fill(site, destination, set)?;
+    same_volume(&super::steps::resolved(site.live()), destination)
+}
+
 /// Whether a new cluster may be made in `destination`.
 ///
 /// # Errors
 /// Where it lies in or around the live directory, holds anything, or belongs to another user.
-pub fn may_take(site: &Site, destination: &Path, set: &str) -> Result<(), Explanation> {
+pub fn may_fill(site: &Site, destination: &Path, set: &str) -> Result<(), Explanation> {
     let live = super::steps::resolved(site.live());
     let wanted = super::steps::resolved(destination);
     let shown = destination.display();
@@ -483,7 +492,7 @@ pub fn may_take(site: &Site, destination: &Path, set: &str) -> Result<(), Explan
             ));
         }
     }
-    same_volume(&live, destination)
+    Ok(())
 }
 
 /// The swap is made of renames, which stay on one volume.

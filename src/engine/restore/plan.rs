@@ -12,7 +12,7 @@ use crate::engine::incident::Incident;
 use crate::engine::incident::facts::{Forecast, Reach, Source};
 use crate::engine::postgres::layout::{self, DebianCluster};
 use crate::engine::runbook::{Runbook, StepText};
-use crate::engine::runner::plan::{Cancel, Places, Plan, PlanStep};
+use crate::engine::runner::plan::{Cancel, Left, Places, Plan, PlanStep};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -254,22 +254,23 @@ fn refused(what: String) -> Explanation {
 /// What is said of the transfer where no copy could be read to measure it.
 pub(super) const UNKNOWN_LINK: &str = "transfer time: unknown, no copy could be read to measure it";
 
-struct Draft<'a> {
+/// What the steps' words are made from.
+pub(super) struct Draft<'a> {
     /// What is recovered into.
-    data: &'a Path,
-    places: &'a Places,
-    cluster: &'a Cluster,
-    available: &'a Availability,
-    aside: &'a Path,
-    rescue: &'a Path,
-    reach: &'a Reach,
-    lost: bool,
-    link: Option<&'a Source>,
-    footing: &'a rights::Ground,
+    pub data: &'a Path,
+    pub places: &'a Places,
+    pub cluster: &'a Cluster,
+    pub available: &'a Availability,
+    pub aside: &'a Path,
+    pub rescue: &'a Path,
+    pub reach: &'a Reach,
+    pub lost: bool,
+    pub link: Option<&'a Source>,
+    pub footing: &'a rights::Ground,
 }
 
 impl Draft<'_> {
-    fn touches(&self, id: &str) -> Vec<String> {
+    pub fn touches(&self, id: &str) -> Vec<String> {
         let damaged = self.cluster.data_directory.display();
         let directory = self.data.display();
         let aside = self.aside.display();
@@ -331,6 +332,9 @@ impl Draft<'_> {
             "validate" => vec![format!("statistics of the databases (ANALYZE)")],
             _ => Vec::new(),
         };
+        if let Some(left) = self.places.left.as_ref().filter(|_| id == "move-aside") {
+            touched.insert(0, given_up(left, &damaged));
+        }
         touched.extend(unverified);
         touched
     }
@@ -359,7 +363,7 @@ impl Draft<'_> {
         all
     }
 
-    fn expected(&self, id: &str) -> Option<(f64, f64)> {
+    pub fn expected(&self, id: &str) -> Option<(f64, f64)> {
         let forecast: Option<&Forecast> = self.reach.forecast.as_ref();
         match id {
             "restore-base" => forecast
@@ -378,7 +382,7 @@ impl Draft<'_> {
         }
     }
 
-    fn undo(&self, id: &str) -> Option<String> {
+    pub fn undo(&self, id: &str) -> Option<String> {
         let directory = self.data.display();
         match id {
             "stop-server" => Some(String::from("start the server again, where it ran")),
@@ -401,6 +405,19 @@ impl Draft<'_> {
             "start-recovery" => Some(String::from("stop the recovering server")),
             _ => None,
         }
+    }
+}
+
+/// What becomes of a place whose disk is full.
+fn given_up(left: &Left, damaged: &impl std::fmt::Display) -> String {
+    let from = left.from.display();
+    let kept = format!("{from}: what was restored is kept whole as {from}.abandoned.*");
+    match left.aside.as_str() {
+        "" => kept,
+        aside if left.contents => {
+            format!("{from}: what was restored is kept whole in it, and {aside} comes back")
+        }
+        aside => format!("{kept}, and {aside} becomes {damaged} again"),
     }
 }
 

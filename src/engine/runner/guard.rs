@@ -65,9 +65,12 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         C::RecordSalvage(done) => salvage::may_record(incident, done)?,
         C::PassGate { plan_hash, cluster } => gate::gate(incident, plan_hash, cluster)?,
         C::Start { plan_hash } => gate::start(incident, plan_hash)?,
-        C::Cure { .. } if executing => return Err(curing()),
+        C::Cure { .. } | C::CureInPlace { .. } if executing => return Err(curing()),
         C::Cure { cure, cluster } => {
-            cures::cure(incident, cure, cluster.as_deref())?;
+            cures::cure(incident, cure, cluster.as_deref(), None)?;
+        }
+        C::CureInPlace { cure, place, cluster } => {
+            cures::cure(incident, cure, Some(cluster), Some(place))?;
         }
         C::LookAtParts { .. } | C::ShowRows { .. } => parts::asked(incident, executing)?,
         C::CarryParts { choice, cluster } => {

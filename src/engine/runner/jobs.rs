@@ -42,7 +42,7 @@ fn kind(command: &Command) -> Option<&'static str> {
         | Command::ChooseParts { .. }
         | Command::MoveTarget { .. } => Some("target"),
         Command::LookAtParts { .. } | Command::CarryParts { .. } => Some(PARTS),
-        Command::Cure { .. } => Some("cure"),
+        Command::Cure { .. } | Command::CureInPlace { .. } => Some("cure"),
         Command::VerifyIntegrity => Some("integrity"),
         Command::MakePlan | Command::PlanSalvage => Some("plan"),
         Command::Validate => Some("validate"),
@@ -272,7 +272,10 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
             executor::launch(core, &mut state);
             Ok(())
         }
-        Command::Cure { cure, cluster } => self::cure(core, actor, cure, cluster.as_deref()),
+        Command::Cure { cure, cluster } => self::cure(core, actor, cure, cluster.as_deref(), None),
+        Command::CureInPlace { cure, place, cluster } => {
+            self::cure(core, actor, cure, Some(cluster), Some(place))
+        }
         Command::VerifyIntegrity => {
             let base = incident.reach.as_ref().and_then(|reach| reach.base.as_ref());
             let set = base.map(|base| base.set.clone()).ok_or_else(overtaken)?;
@@ -347,18 +350,20 @@ fn cure(
     actor: &Actor,
     id: &str,
     cluster: Option<&str>,
+    place: Option<&str>,
 ) -> Result<(), Explanation> {
     let (step, cure, incident) = {
         let mut state = core.lock();
         if state.executing {
             return Err(guard::curing());
         }
-        let (step, cure) = guard::cure(&state.incident, id, cluster)?;
+        let (step, cure) = guard::cure(&state.incident, id, cluster, place)?;
         let event = Event::CureAccepted { step: step.clone(), cure: cure.clone() };
         core.append(&mut state, actor, event)?;
         state.executing = true;
         (step, cure, state.incident.clone())
     };
+    failpoint::hit("cure.accepted");
     let report = |progress: Progress| {
         core.progress.send_replace(Some(progress));
     };
@@ -378,6 +383,7 @@ fn cure(
     };
     let (text, adjusted) = (cured.text, cured.adjusted);
     core.record(&mut state, Event::CureDone { step, cure: cure.id, text, adjusted })?;
+    failpoint::hit("cure.done");
     match cured.moved {
         Some((reach, plan)) => {
             guard::plan(&state.incident, &plan)?;

@@ -66,6 +66,9 @@ pub struct Places {
     /// proven equal to the backup's are copied from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stood: Option<Stood>,
+    /// The place that was given up for this one because its disk was full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
 }
 
 impl Places {
@@ -88,6 +91,26 @@ pub struct Stood {
     /// Folders of its tablespaces, and where they are set aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spaces: Vec<KeptSpace>,
+}
+
+/// Where a recovery stood until its disk was full, and where the damaged cluster was kept meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// What was recovered into.
+    pub from: PathBuf,
+    /// Where the damaged cluster was kept; `from` lies in its place. Empty where nothing was, and where
+    /// it never left its place.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub aside: String,
+    /// Of a new cluster beside the old one: the number that its directory got when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+    /// As [`Places::contents`] was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub contents: bool,
+    /// As [`Places::alternative`] was: the damaged cluster is in its place already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_alternative: bool,
 }
 
 /// A server's own folder in a tablespace.

@@ -139,6 +139,13 @@ pub enum Command {
         #[serde(default)]
         cluster: Option<String>,
     },
+    /// As [`Command::Cure`], of the cure that takes a directory.
+    CureInPlace {
+        cure: String,
+        /// Its full path, as the commander typed it.
+        place: String,
+        cluster: String,
+    },
     Decide {
         decision: Decision,
     },
@@ -303,6 +310,7 @@ impl Command {
             | Self::Cancel
             | Self::Retry
             | Self::Cure { .. }
+            | Self::CureInPlace { .. }
             | Self::Decide { .. }
             | Self::MoveTarget { .. }
             | Self::Undo

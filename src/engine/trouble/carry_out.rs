@@ -10,11 +10,12 @@ use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
 use crate::engine::incident::facts::{Procedure, Reach, Target, TargetPoint, Verdict};
 use crate::engine::incident::past::Cost;
-use crate::engine::incident::trouble::{Adjustments, Cure, LOOK_AGAIN};
+use crate::engine::incident::trouble::{Adjustments, Cure, LOOK_AGAIN, NAMED_PLACE};
 use crate::engine::postgres::control::StopMode;
 use crate::engine::postgres::recovery_settings;
 use crate::engine::recovery_point::Landscape;
 use crate::engine::restore::full;
+use crate::engine::restore::other_place;
 use crate::engine::restore::plan::beside;
 use crate::engine::restore::steps::Site;
 use crate::engine::runner::guard;
@@ -432,6 +433,37 @@ pub fn other_point(
     let text = format!("The recovery goes on to {}", reach.target);
     let moved = plan.moved_to(&reach).map_err(no_hash)?;
     Ok(Cured { moved: Some((reach, moved)), ..done(text) })
+}
+
+/// The plan with another place, in which the copy begins again. Nothing is done here: the plan's own
+/// steps do it, once the journal has it.
+///
+/// # Errors
+/// Where the place is none any more, or the recovering server still runs.
+pub fn other_place(
+    machine: &Machine<'_>,
+    configured: &Site,
+    reach: &Reach,
+    cure: &Cure,
+) -> Result<Cured, Explanation> {
+    let (site, plan) = (machine.site(), machine.plan());
+    site.confirm_place(plan)?;
+    permitted(machine, cure)?;
+    let place =
+        cure.with.first().map(Path::new).ok_or_else(|| unfit("The cure names no place."))?;
+    let place = match cure.id.as_str() {
+        NAMED_PLACE => machine.place_in(place),
+        _ => place.to_owned(),
+    };
+    let place = place.as_path();
+    machine.as_other_place(place)?;
+    let now = jiff::Timestamp::now();
+    let ground = other_place::Ground { site: configured, plan, reach, place, now };
+    let moved = other_place::make(&ground)?;
+    Ok(Cured {
+        moved: Some(moved),
+        ..done(format!("The copy begins again in {}", place.display()))
+    })
 }
 
 /// The plan's own settings, written anew. The copy of parts gets them at each start.

@@ -4,12 +4,14 @@
 use super::carry_out::given_up;
 use super::key;
 use super::pid_file;
-use super::scene::{Ground, Scene, Stranger, Whereabouts, World};
+use super::scene::{Ground, OtherPlace, Scene, Stranger, Whereabouts, World};
+use crate::engine::config;
 use crate::engine::explain::{Explain, Explanation, Kind};
-use crate::engine::incident::facts::TargetPoint;
+use crate::engine::incident::facts::{Procedure, TargetPoint};
 use crate::engine::postgres::control::last_lines;
 use crate::engine::postgres::{Lsn, control_file};
 use crate::engine::repository::{Repository, RepositoryError};
+use crate::engine::restore::other_place;
 use crate::engine::restore::steps::{Site, rehearse_fetch};
 use crate::engine::runner::plan::Plan;
 use crate::engine::wal::{Segment, identity};
@@ -102,6 +104,32 @@ impl<'a> Machine<'a> {
         Scene::new(step, failure, lines)
     }
 
+    /// The place that a directory is for this plan: the copy for parts gets a folder of its own in it,
+    /// which goes again with the copy.
+    pub(super) fn place_in(&self, named: &Path) -> PathBuf {
+        match &self.plan.procedure {
+            Procedure::Parts { sandbox, .. } if named.is_dir() => {
+                named.join(Path::new(sandbox).file_name().unwrap_or_default())
+            }
+            _ => named.to_owned(),
+        }
+    }
+
+    /// The directory as another place for the recovery.
+    ///
+    /// # Errors
+    /// Says why it is none.
+    pub(super) fn as_other_place(&self, path: &Path) -> Result<OtherPlace, Explanation> {
+        let (site, plan) = (self.site, self.plan);
+        let copy = plan.step("restore-base").or_else(|| plan.step("parts-restore"));
+        Ok(OtherPlace {
+            path: path.to_owned(),
+            room: other_place::room(site, plan, site.data(), path)?,
+            copy: copy.and_then(|step| step.expected),
+            kept: other_place::kept(plan, site.data()),
+        })
+    }
+
     fn segment_size(&self) -> Option<u64> {
         let control = control_file::read(self.site.data());
         let control = control.or_else(|_| control_file::read(self.old()));
@@ -179,8 +207,21 @@ impl World for Machine<'_> {
         found
     }
 
-    fn alternative(&self) -> Option<PathBuf> {
-        self.site.cluster.alternative_data_directory.clone()
+    fn other_place(&self) -> Option<Result<OtherPlace, Explanation>> {
+        // Somebody may have named one since the recovery began.
+        let now = config::load(Some(&self.site.config.path)).ok();
+        let cluster = now.as_ref().and_then(|now| now.cluster(&self.site.cluster.name));
+        let cluster = cluster.unwrap_or(&self.site.cluster);
+        let named = cluster.alternative_data_directory.clone()?;
+        let here = match &self.plan.procedure {
+            // It takes from a directory that a recovery kept, beside that.
+            Procedure::Parts { kept: Some(_), .. } => return None,
+            Procedure::Parts { sandbox, .. } => Path::new(sandbox),
+            _ => self.site.data(),
+        };
+        let path = self.place_in(&named);
+        // The recovery may be there already.
+        (path != here).then(|| self.as_other_place(&path))
     }
 
     fn strangers(&self) -> Vec<Stranger> {

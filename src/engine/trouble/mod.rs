@@ -27,11 +27,11 @@ mod target;
 mod version;
 mod wal;
 
-pub use carry_out::{carry_out, other_base, other_point, stop_at_gap};
+pub use carry_out::{carry_out, other_base, other_place, other_point, stop_at_gap};
 pub use errand::Errand;
 pub use machine::Machine;
 pub use repository::{WAIT, WITHOUT};
-pub use scene::{Ground, Scene, Stranger, Whereabouts, World};
+pub use scene::{Ground, OtherPlace, Scene, Stranger, Whereabouts, World};
 
 use crate::engine::explain::Explanation;
 use crate::engine::incident::Incident;
@@ -44,6 +44,8 @@ pub const STOP_AT_GAP: &str = "stop-at-gap";
 pub const OTHER_BASE: &str = "other-base";
 /// Goes on: what was missing can be had.
 pub const GO_ON: &str = "go-on";
+/// Begins the copy again in another directory, with room.
+pub const OTHER_PLACE: &str = "other-place";
 /// Begins anew on another disk, which people do.
 pub const OTHER_DISK: &str = "other-disk";
 /// Goes to the nearest point that can be reached from here.

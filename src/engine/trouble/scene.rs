@@ -4,13 +4,15 @@
 
 use super::repository::{WAIT, WITHOUT};
 use super::{
-    FETCH_ELSEWHERE, FREE_PORT, OTHER_BASE, OTHER_POINT, OTHER_PORT, STOP_AT_GAP, WITHOUT_LIBRARY,
+    FETCH_ELSEWHERE, FREE_PORT, OTHER_BASE, OTHER_PLACE, OTHER_POINT, OTHER_PORT, STOP_AT_GAP,
+    WITHOUT_LIBRARY,
 };
 use crate::engine::explain::Explanation;
 use crate::engine::incident::facts::Procedure;
-use crate::engine::incident::trouble::{By, Cure};
+use crate::engine::incident::trouble::{By, Cure, NAMED_PLACE};
 use crate::engine::postgres::Lsn;
 use crate::engine::postgres::recovery_watch;
+use crate::engine::restore::other_place::Room;
 use crate::engine::runner::plan::Plan;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +61,10 @@ impl Ground {
             Self::Beside => id != FREE_PORT,
             Self::Old => id == WAIT,
             // It is promoted: what begins the recovery anew comes too late.
-            Self::Swapped => ![OTHER_PORT, OTHER_BASE, OTHER_POINT, STOP_AT_GAP].contains(&id),
+            Self::Swapped => {
+                let anew = [OTHER_BASE, OTHER_PLACE, NAMED_PLACE, OTHER_POINT, STOP_AT_GAP];
+                id != OTHER_PORT && !anew.contains(&id)
+            }
             // It loads no library, listens nowhere, and asks at each start whichever repository
             // answers then.
             Self::Copy => {
@@ -151,6 +156,17 @@ pub struct Stranger {
     pub why: String,
 }
 
+/// Another place that the recovery can go to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtherPlace {
+    pub path: PathBuf,
+    pub room: Room,
+    /// Expected seconds of the copy, least and most; `None` where nobody knows.
+    pub copy: Option<(f64, f64)>,
+    /// What becomes of the place that is full.
+    pub kept: String,
+}
+
 /// Questions to the machine; each only looks. What cannot be told is `None` or an error in words.
 pub trait World {
     fn ground(&self) -> Ground;
@@ -187,7 +203,9 @@ pub trait World {
     /// first. Never what a recovery still needs.
     fn could_go(&self) -> Vec<(PathBuf, u64)>;
 
-    fn alternative(&self) -> Option<PathBuf>;
+    /// The configured alternative directory as another place for the recovery, or why it is none;
+    /// `None` where none is configured.
+    fn other_place(&self) -> Option<Result<OtherPlace, Explanation>>;
 
     /// At most 500.
     fn strangers(&self) -> Vec<Stranger>;

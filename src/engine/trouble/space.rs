@@ -1,8 +1,12 @@
 //! The disk is full: while the base is copied, while a WAL file is fetched, or while the server
 //! replays. Names what could go; deletes nothing.
 
-use super::{Ground, LOOK_AGAIN, OTHER_DISK, Scene, World, by_people, evidence, trouble};
-use crate::engine::incident::trouble::Trouble;
+use super::{
+    Ground, LOOK_AGAIN, OTHER_DISK, OTHER_PLACE, OtherPlace, Scene, World, by_lifeboat, by_people,
+    evidence, trouble,
+};
+use crate::engine::incident::clocks::spoken;
+use crate::engine::incident::trouble::{Cure, NAMED_PLACE, Trouble};
 use humansize::{BINARY, format_size};
 use std::path::{Path, PathBuf};
 
@@ -68,36 +72,124 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     // What it has to be more than, and where, for the look afterwards.
     room.with =
         free.map(|free| vec![free.to_string(), place.display().to_string()]).unwrap_or_default();
-    // The recovery may be there already.
-    let alternative = world.alternative().filter(|other| *other != data);
-    let other = by_people(
-        OTHER_DISK,
-        "Recover on another disk",
-        match &alternative {
-            Some(path) => format!(
-                "Cancel (X), put everything back (U), and plan for the alternative data directory {}.",
-                path.display()
-            ),
-            None => String::from(
-                "Name a directory on another disk as alternative_data_directory in the cluster's \
-                 section of lifeboat.toml, cancel (X), put everything back (U) and plan again.",
-            ),
-        },
-    );
-    // A new cluster is swapped in by renaming: it has to be on this disk.
-    let other = match world.ground() {
-        // Its tablespaces and its WAL would go where they go now.
-        _ if is_elsewhere => None,
-        Ground::InPlace => Some(other),
-        Ground::Copy => Some(by_people(
+    // Its tablespaces and its WAL would go where they go now.
+    let elsewhere = if is_elsewhere { Vec::new() } else { another(scene.step, world) };
+    let mut cures: Vec<Cure> = std::iter::once(room).chain(elsewhere).collect();
+    // What one key does stands first, unless much is copied that made room would spare.
+    let copies = matches!(scene.step, "restore-base" | "parts-restore");
+    if copies || could_go.is_empty() {
+        cures.sort_by_key(|cure| cure.id != OTHER_PLACE);
+    }
+    trouble("no-space", what, shown, cures)
+}
+
+/// The recovery on another disk: in the place that is known for it, in one that is named, by people.
+fn another(step: &str, world: &dyn World) -> Vec<Cure> {
+    let ground = world.ground();
+    if may_go_elsewhere(step) {
+        // Beside, it is swapped in by renaming, and stays there where it cannot be.
+        return match (ground, world.other_place()) {
+            (Ground::Old | Ground::Swapped, _) => Vec::new(),
+            (_, Some(Ok(place))) => vec![in_other_place(&place, world), in_named_place("", ground)],
+            (_, Some(Err(why))) => vec![in_named_place(&why.what, ground)],
+            (_, None) => vec![in_named_place("", ground)],
+        };
+    }
+    // Before the damaged cluster is set aside, and from the promotion on, nothing is copied anew.
+    match ground {
+        Ground::InPlace => vec![by_people(
+            OTHER_DISK,
+            "Recover on another disk",
+            "Cancel (X), put everything back (U), name an empty directory on another disk as \
+             alternative_data_directory in the cluster's section of lifeboat.toml, and plan again.",
+        )],
+        Ground::Copy => vec![by_people(
             OTHER_DISK,
             "Make the copy on another disk",
             "Cancel (X), put everything back (U: the copy is taken down), and bring the parts with \
              lifeboat restore-parts --work-directory and a folder on another disk.",
-        )),
-        Ground::Beside | Ground::Old | Ground::Swapped => None,
+        )],
+        Ground::Beside | Ground::Old | Ground::Swapped => Vec::new(),
+    }
+}
+
+/// Somebody types where; what is said against it is the configured place's.
+fn in_named_place(refused: &str, ground: Ground) -> Cure {
+    let refused = match refused {
+        "" => String::new(),
+        why => format!(" The configured one is none now: {why}"),
     };
-    trouble("no-space", what, shown, std::iter::once(room).chain(other).collect())
+    let (here, after) = match ground {
+        Ground::Copy => ("The unfinished copy is taken down.", ""),
+        _ => ("What was restored here is kept.", "; then data_directory has to name it"),
+    };
+    by_lifeboat(
+        NAMED_PLACE,
+        "Go on in a directory that you name",
+        &format!(
+            "You type an empty directory on another disk. It is looked at first: where it has not the \
+             room, nothing is changed. {here}{refused}"
+        ),
+        &format!("the copy again, and the replay{after}"),
+        "none for the data: the same backup and the same point, which are proven",
+    )
+    .by_name()
+}
+
+/// The steps whose failure can be answered by another place.
+fn may_go_elsewhere(step: &str) -> bool {
+    matches!(
+        step,
+        "restore-base"
+            | "configure-recovery"
+            | "start-recovery"
+            | "replay"
+            | "inspect"
+            | "parts-restore"
+            | "parts-replay"
+    )
+}
+
+fn in_other_place(place: &OtherPlace, world: &dyn World) -> Cure {
+    let (path, full) = (place.path.display(), world.data());
+    let size = |bytes| format_size(bytes, BINARY);
+    let takes = place.copy.map_or_else(
+        || String::from("nobody knows how long"),
+        |(least, most)| match (whole(least), whole(most)) {
+            (least, most) if least == most => format!("about {most}"),
+            (least, most) => format!("{least} to {most}"),
+        },
+    );
+    let title = match world.ground() {
+        Ground::Copy => format!("Make the copy in {path}"),
+        Ground::Beside => format!("Make the new cluster in {path}"),
+        _ => format!("Recover into {path} instead"),
+    };
+    let after = match world.ground() {
+        Ground::Copy => String::new(),
+        _ => format!("; then data_directory has to name {path}"),
+    };
+    by_lifeboat(
+        OTHER_PLACE,
+        &title,
+        &format!(
+            "The copy begins again there: {} are free, {} are needed. {}.",
+            size(place.room.free),
+            size(place.room.needed),
+            place.kept
+        ),
+        &format!("the copy again ({takes}), and the replay{after}"),
+        "none for the data: the same backup and the same point, which are proven",
+    )
+    .touching(vec![place.path.display().to_string(), full.display().to_string()])
+    .with(vec![place.path.display().to_string()])
+    .by_name()
+}
+
+/// Seconds, for people.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
+fn whole(seconds: f64) -> String {
+    spoken(seconds.max(1.0).ceil() as u64)
 }
 
 /// The folder that a message names: what its volume is to be asked of. `None` for a file in the

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::engine::explain::Kind;
+use crate::engine::incident::trouble::NAMED_PLACE;
 use crate::engine::postgres::Lsn;
+use crate::engine::restore::other_place::Room;
 use std::path::{Path, PathBuf};
 
 #[derive(Default)]
@@ -21,6 +23,8 @@ struct Told {
     failed_before: Vec<String>,
     no_other: bool,
     denied: Vec<(String, String)>,
+    nothing_could_go: bool,
+    other_place: Option<Result<OtherPlace, Explanation>>,
 }
 
 impl World for Told {
@@ -40,10 +44,13 @@ impl World for Told {
         self.volumes.iter().any(|volume| place.starts_with(volume))
     }
     fn could_go(&self) -> Vec<(PathBuf, u64)> {
-        vec![(PathBuf::from("/srv/pg/main.abandoned.1"), 1 << 30)]
+        match self.nothing_could_go {
+            true => Vec::new(),
+            false => vec![(PathBuf::from("/srv/pg/main.abandoned.1"), 1 << 30)],
+        }
     }
-    fn alternative(&self) -> Option<PathBuf> {
-        None
+    fn other_place(&self) -> Option<Result<OtherPlace, Explanation>> {
+        self.other_place.clone()
     }
     fn strangers(&self) -> Vec<Stranger> {
         self.strangers.clone()
@@ -217,6 +224,68 @@ fn the_disk_that_is_full_is_named_and_measured() {
     }
 }
 
+fn another_place() -> OtherPlace {
+    OtherPlace {
+        path: PathBuf::from("/mnt/recovery/postgresql"),
+        room: Room { free: 40 << 30, needed: 20 << 30 },
+        copy: Some((240.0, 480.5)),
+        kept: String::from("What was restored is kept whole as /srv/pg/main.abandoned.*"),
+    }
+}
+
+/// One key goes on in the other place; what it costs and keeps is said with it.
+#[test]
+fn a_full_disk_is_left_for_another_place_where_one_has_room() {
+    let full = failure(Kind::Storage, "The disk that holds /srv/pg/main is full.");
+    let of = |step: &str, told: &Told| {
+        recognise(&Scene::new(step, &full, Vec::new()), told).unwrap().cures
+    };
+    let told = |ground, nothing_could_go| Told {
+        other_place: Some(Ok(another_place())),
+        ground: Some(ground),
+        nothing_could_go,
+        ..Told::default()
+    };
+    let names = |cures: &[Cure]| cures.iter().map(|cure| cure.id.clone()).collect::<Vec<_>>();
+    let cures = of("restore-base", &told(Ground::InPlace, false));
+    assert_eq!(names(&cures), [OTHER_PLACE, LOOK_AGAIN, NAMED_PLACE]);
+    let cure = &cures[0];
+    assert_eq!(cure.by, By::LifeboatByName);
+    assert_eq!(cure.with, ["/mnt/recovery/postgresql"]);
+    assert!(cure.touches.contains(&String::from("/srv/pg/main")), "{cure:#?}");
+    for words in ["40 GiB are free", "20 GiB are needed", "/srv/pg/main.abandoned."] {
+        assert!(cure.does.contains(words), "{words}: {}", cure.does);
+    }
+    assert!(cure.cost.contains("4 min to 8 min"), "{}", cure.cost);
+    // What is copied already would be copied again: made room spares that, where there is some to make.
+    let replayed = |nothing| names(&of("replay", &told(Ground::InPlace, nothing)));
+    assert_eq!(replayed(false), [LOOK_AGAIN, OTHER_PLACE, NAMED_PLACE]);
+    assert_eq!(replayed(true), [OTHER_PLACE, LOOK_AGAIN, NAMED_PLACE]);
+    // Nothing is set aside yet, or the server is on its way to serve.
+    for step in ["rescue-wal", "move-aside", "promote", "open", "validate"] {
+        let cures = of(step, &told(Ground::InPlace, true));
+        assert_eq!(names(&cures), [LOOK_AGAIN, OTHER_DISK], "{step}");
+    }
+    for ground in [Ground::Old, Ground::Swapped] {
+        assert_eq!(names(&of("restore-base", &told(ground, true))), [LOOK_AGAIN], "{ground:?}");
+    }
+    // On the volume of a tablespace another data directory is no help.
+    let space = failure(Kind::Storage, "write /fast/PG_15_1/5/1: No space left on device");
+    let told = Told { volumes: vec!["/fast"], ..told(Ground::InPlace, true) };
+    let found = recognise(&Scene::new("restore-base", &space, Vec::new()), &told).unwrap();
+    assert_eq!(ids(&found), [LOOK_AGAIN]);
+}
+
+#[test]
+fn a_place_that_is_none_says_why() {
+    let why = failure(Kind::Refused, "/mnt/recovery/postgresql is not empty.");
+    let told = Told { other_place: Some(Err(why)), ..Told::default() };
+    let full = failure(Kind::Storage, "The disk that holds /srv/pg/main is full.");
+    let found = recognise(&Scene::new("restore-base", &full, Vec::new()), &told).unwrap();
+    assert_eq!(ids(&found), [LOOK_AGAIN, NAMED_PLACE]);
+    assert!(found.cures[1].does.contains("is not empty"), "{found:#?}");
+}
+
 #[test]
 fn a_lock_file_is_only_set_aside_after_proof() {
     let log = format!("{AT} FATAL:  lock file \"postmaster.pid\" already exists");
@@ -378,8 +447,8 @@ fn a_cure_never_reaches_beyond_its_ground() {
                 assert!(by_us.clone().all(|cure| ground.permits(cure)), "{ground:?} {found:#?}");
                 assert!(ground != Ground::Old || by_us.count() == 0, "{found:#?}");
                 assert!(!found.cures.is_empty(), "{ground:?} {log}");
-                let disk = ids(&found).contains(&"other-disk");
-                let may = matches!(ground, Ground::InPlace | Ground::Copy);
+                let disk = ids(&found).contains(&NAMED_PLACE);
+                let may = !matches!(ground, Ground::Old | Ground::Swapped);
                 assert_eq!(disk, found.name == "no-space" && may, "{ground:?} {found:#?}");
             }
         }

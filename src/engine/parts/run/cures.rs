@@ -4,7 +4,8 @@
 
 use super::{Rig, no_copy};
 use crate::engine::explain::{Explain, Explanation};
-use crate::engine::incident::trouble::{By, Cure, Trouble};
+use crate::engine::incident::facts::Reach;
+use crate::engine::incident::trouble::{By, Cure, NAMED_PLACE, Trouble};
 use crate::engine::parts::sandbox::recovered::landscape;
 use crate::engine::restore::steps::Site;
 use crate::engine::runner::plan::Plan;
@@ -28,10 +29,17 @@ impl Rig {
     ///
     /// # Errors
     /// Where there is no copy of this plan, the cure no longer fits, or it did not help.
-    pub fn cure(&self, plan: &Plan, cure: &Cure) -> Result<Cured, Explanation> {
+    pub fn cure(
+        &self,
+        plan: &Plan,
+        reach: Option<&Reach>,
+        cure: &Cure,
+    ) -> Result<Cured, Explanation> {
         // Known by its mark: nothing else is changed.
         let is_there = self.with(|_| Ok(()))?.is_some();
-        if !is_there && cure.by != By::People && cure.id != trouble::WAIT {
+        let needs_none =
+            [trouble::WAIT, trouble::OTHER_PLACE, NAMED_PLACE].contains(&cure.id.as_str());
+        if !is_there && cure.by != By::People && !needs_none {
             return Err(no_copy());
         }
         // One that waits for more log, or has paused, is told by its next start.
@@ -50,6 +58,10 @@ impl Rig {
                 let cured = trouble::other_base(&machine, landscape()?, cure)?;
                 self.with(|copy| copy.give_up_spaces())?;
                 Ok(cured)
+            }
+            trouble::OTHER_PLACE | NAMED_PLACE => {
+                let reach = reach.ok_or_else(no_copy)?;
+                trouble::other_place(&machine, &self.site, reach, cure)
             }
             _ => trouble::carry_out(&machine, cure),
         }

@@ -48,6 +48,8 @@ pub struct Rig {
     pub runtime: Handle,
     /// The copy's folder.
     root: PathBuf,
+    /// That of one that was given up because its disk was full.
+    left: Option<PathBuf>,
 }
 
 impl Rig {
@@ -67,6 +69,7 @@ impl Rig {
             bench: Arc::clone(bench),
             runtime: runtime.clone(),
             root: PathBuf::from(sandbox),
+            left: plan.places.left.as_ref().map(|left| left.from.clone()),
         })
     }
 
@@ -100,6 +103,8 @@ impl Rig {
         act: impl FnOnce(&mut Sandbox) -> Result<T, PartsError>,
     ) -> Result<Option<T>, Explanation> {
         let mut held = self.bench.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // It stays; only this process lets go of it.
+        held.take_if(|copy| copy.root() != self.root);
         if held.is_none() {
             *held = Sandbox::find_at(&self.means(), &self.root).map_err(|e| e.explanation())?;
         }
@@ -150,8 +155,17 @@ impl Rig {
         done.ok_or_else(no_copy)
     }
 
+    /// Takes down the unfinished copy that was given up for this one, where it is still there.
+    fn leave(&self) -> Result<bool, Explanation> {
+        match &self.left {
+            Some(left) => Self { root: left.clone(), left: None, ..self.clone() }.take_down(),
+            None => Ok(false),
+        }
+    }
+
     /// The copy taken down as a step's undoing, in words.
     fn undone(&self) -> Result<String, Explanation> {
+        self.leave()?;
         let root = self.root.display();
         Ok(match self.take_down()? {
             true => format!("the copy beside production was taken down, {root} is removed"),

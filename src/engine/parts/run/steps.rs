@@ -78,6 +78,9 @@ impl Step for Restore {
             context.progress(progress);
         };
         let cancelled = || context.cancelled();
+        if self.0.leave()? {
+            context.note("given_up", "The unfinished copy on the full disk was taken down")?;
+        }
         self.0.with_new(|copy| {
             if copy.is_restored() {
                 return Ok(());

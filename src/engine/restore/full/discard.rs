@@ -28,9 +28,13 @@ pub fn discard(
     let Procedure::FullRestore { destination, port } = &plan.procedure else {
         return Err(refused(String::from("That was no full restore."), ""));
     };
-    let new = Path::new(destination);
+    // The directory that was given up because its disk was full is this restore's, too.
+    let is_named = |path: &Path| steps::resolved(named) == steps::resolved(path);
+    let left = plan.places.left.as_ref().filter(|left| is_named(&left.from));
+    let new = left.map_or(Path::new(destination), |left| &left.from);
+    let made = left.map_or(made, |left| left.number.as_deref().unwrap_or_default());
     let shown = new.display();
-    if steps::resolved(named) != steps::resolved(new) {
+    if !is_named(new) {
         return Err(refused(
             format!("This restore made {shown}, not {}.", named.display()),
             "Name the directory that it made.",

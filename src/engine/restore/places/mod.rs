@@ -75,6 +75,7 @@ pub fn choose(
         alternative,
         reuse: false,
         stood: None,
+        left: None,
     }
 }
 

@@ -2,12 +2,12 @@
 //! promotion on a timeline of its own, the checks against it. The old cluster is only read.
 
 use super::move_aside::{is_empty, make_empty};
-use super::prepare::rehearse_fetch;
+use super::prepare::{STOP_LIMIT, rehearse_fetch};
 use super::site::{Site, io};
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::incident::facts::{ServerRole, Verdict};
 use crate::engine::postgres::connect::{self, ConnectOptions};
-use crate::engine::postgres::control::{self, ControlError};
+use crate::engine::postgres::control::{self, ControlError, StopMode};
 use crate::engine::postgres::recovery_settings::write_owned;
 use crate::engine::restore::full;
 use crate::engine::runner::plan::Plan;
@@ -74,7 +74,12 @@ impl Step for PrepareBeside {
                 ));
             }
         }
-        full::may_take(site, site.data(), &plan.base.set)?;
+        self.leave(plan)?;
+        match plan.places.alternative {
+            // It is not renamed into the old one's place.
+            Some(_) => full::may_fill(site, site.data(), &plan.base.set)?,
+            None => full::may_take(site, site.data(), &plan.base.set)?,
+        }
         full::still_writes_nowhere_else(site, plan)?;
         rehearse_fetch(site, plan)?;
         let owner = site.server_owner()?;
@@ -95,6 +100,26 @@ impl Step for PrepareBeside {
              {0}",
             new.display()
         ))
+    }
+}
+
+impl PrepareBeside {
+    /// The place that the plan has left: its server is stopped. What is in it stays, until somebody
+    /// discards it by its name.
+    fn leave(&self, plan: &Plan) -> Result<(), Explanation> {
+        let Some(left) = &plan.places.left else { return Ok(()) };
+        let Some(beside) = &self.0.beside else { return Ok(()) };
+        if left.number.is_none() || left.number != number(&left.from) {
+            return Ok(());
+        }
+        let first = self.0.beside(&left.from, beside.port);
+        if first.running()? {
+            first.driver()?.stop(StopMode::Fast, STOP_LIMIT).map_err(|e| e.explanation())?;
+        }
+        first.clear_spool();
+        // Of one that never had a server there is none.
+        let _ = first.clear_closed();
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ pub mod beside;
 mod expect;
 mod fill;
 mod finish;
+mod leave;
 mod look;
 mod move_aside;
 mod move_lost;
@@ -52,14 +53,21 @@ pub fn of(plan: &Plan, site: &Arc<Site>) -> Result<Vec<Box<dyn Step>>, Explanati
         }
         Procedure::FullRestore { destination, port } => {
             let new = Arc::new(site.beside(Path::new(destination), *port));
-            plan.steps.iter().map(|step| of_full(&step.id, site, &new)).collect()
+            let last = Arc::new(site.recovered(plan));
+            plan.steps.iter().map(|step| of_full(&step.id, site, &new, &last)).collect()
         }
         // Theirs are elsewhere: `engine/parts/run`.
         Procedure::Parts { .. } => Err(unknown(plan.steps.first().map_or("", |step| &step.id))),
     }
 }
 
-fn of_full(id: &str, old: &Arc<Site>, new: &Arc<Site>) -> Result<Box<dyn Step>, Explanation> {
+/// `last` is where the new cluster lives in the end.
+fn of_full(
+    id: &str,
+    old: &Arc<Site>,
+    new: &Arc<Site>,
+    last: &Arc<Site>,
+) -> Result<Box<dyn Step>, Explanation> {
     let (live, beside) = (Arc::clone(old), Arc::clone(new));
     Ok(match id {
         "prepare-beside" => Box::new(beside::PrepareBeside(beside)),
@@ -70,7 +78,7 @@ fn of_full(id: &str, old: &Arc<Site>, new: &Arc<Site>) -> Result<Box<dyn Step>, 
         "decide-swap" => Box::new(beside::DecideSwap(beside)),
         "stop-old" => Box::new(swap::StopOld { old: live, new: beside }),
         "swap" => Box::new(swap::Swap { old: live, new: beside }),
-        _ => return by_id(id, old, old),
+        _ => return by_id(id, old, last),
     })
 }
 

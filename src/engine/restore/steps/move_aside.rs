@@ -1,6 +1,7 @@
 //! The step that keeps the damaged cluster: its directory, its tablespaces' folders. Deletes
 //! nothing; what is renamed is renamed whole, and each rename can be the last before a power cut.
 
+use super::leave;
 use super::prepare::copy_tail;
 use super::site::{Site, io, now};
 use crate::engine::explain::{Explain, Explanation, Kind};
@@ -31,6 +32,9 @@ impl Step for MoveAside {
     fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
         let (site, plan) = (&self.0, context.plan());
         let partial = |text: &str| Ok(Standing::Partial(String::from(text)));
+        if plan.places.left.is_some() && !leave::is_made(plan, context) {
+            return partial("the move to another place is not finished");
+        }
         if let Some(alternative) = &plan.places.alternative {
             if !alternative.exists() {
                 return Ok(Standing::NotStarted);
@@ -50,6 +54,7 @@ impl Step for MoveAside {
 
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let (site, plan) = (&self.0, context.plan());
+        leave::leave(site, context)?;
         let owner = site.owner(plan)?;
         if !site.has_moved(plan) {
             site.confirm(plan, site.data())?;
@@ -81,59 +86,62 @@ impl Step for MoveAside {
             let text = format!("Tablespace {} is kept at {}", space.oid, space.kept.display());
             context.note("space_aside", &text)?;
         }
+        leave::note_made(plan, context)?;
         Ok(Outcome::Done)
     }
 
     fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
-        let (site, plan) = (&self.0, context.plan());
-        let aside = Path::new(&plan.aside);
-        let new = plan.places.alternative.as_deref().unwrap_or(site.data());
-        let own = own_folder(plan, &[new, aside, &moves::under_way(aside), site.data()]);
-        if plan.places.contents {
-            let standing = moves::standing(aside);
-            if standing == Contents::There {
-                return Ok(String::from("the damaged directory was not moved"));
-            }
-            site.stop_recovered(plan)?;
-            set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
-            match standing {
-                Contents::There => {}
-                Contents::Kept if !is_empty(site.data())? => {
-                    moves::keep_contents(site.data(), &moves::abandoned(aside, &stamp()))?;
-                }
-                // Not all of it had left: the rest follows, then all comes back.
-                Contents::Leaving => moves::keep_contents(site.data(), aside)?,
-                Contents::Kept | Contents::Returning => {}
-            }
-            put_spaces_back(&plan.places)?;
-            moves::put_contents_back(site.data(), aside)?;
-            return Ok(format!("{} holds the damaged cluster again", site.data().display()));
-        }
-        if plan.places.alternative.is_some() {
-            site.stop_recovered(plan)?;
-            give_back(&plan.places, own.as_deref(), new, live::is_mount(new))?;
-            return Ok(format!("{} was left where it is", plan.aside));
-        }
-        if !site.is_aside(plan) {
+        leave::leave(&self.0, context)?;
+        put_back(&self.0, context.plan())
+    }
+}
+
+/// Sets what was restored aside, and puts the damaged cluster back in its place. Called again, it goes
+/// on.
+pub(super) fn put_back(site: &Site, plan: &Plan) -> Result<String, Explanation> {
+    let aside = Path::new(&plan.aside);
+    let new = plan.places.alternative.as_deref().unwrap_or(site.data());
+    let own = own_folder(plan, &[new, aside, &moves::under_way(aside), site.data()]);
+    if plan.places.contents {
+        let standing = moves::standing(aside);
+        if standing == Contents::There {
             return Ok(String::from("the damaged directory was not moved"));
         }
         site.stop_recovered(plan)?;
         set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
-        if new.exists() {
-            if is_empty(new)? {
-                fs::remove_dir(new).map_err(|e| io(&e, "remove empty", new))?;
-            } else {
-                let abandoned = plan::beside(new, "abandoned", now());
-                failpoint::hit("move.one");
-                moves::rename_whole(new, &abandoned)?;
+        match standing {
+            Contents::There => {}
+            Contents::Kept if !is_empty(site.data())? => {
+                moves::keep_contents(site.data(), &moves::abandoned(aside, &stamp()))?;
             }
+            // Not all of it had left: the rest follows, then all comes back.
+            Contents::Leaving => moves::keep_contents(site.data(), aside)?,
+            Contents::Kept | Contents::Returning => {}
         }
-        // While there is no data directory: no server can start on another one's tablespaces.
         put_spaces_back(&plan.places)?;
-        failpoint::hit("move.one");
-        moves::rename_whole(aside, &real(site, plan))?;
-        Ok(format!("{} is the damaged directory again", site.data().display()))
+        moves::put_contents_back(site.data(), aside)?;
+        return Ok(format!("{} holds the damaged cluster again", site.data().display()));
     }
+    if plan.places.alternative.is_some() {
+        site.stop_recovered(plan)?;
+        give_back(&plan.places, own.as_deref(), new, live::is_mount(new))?;
+        return Ok(format!("{} was left where it is", plan.aside));
+    }
+    if !site.is_aside(plan) {
+        return Ok(String::from("the damaged directory was not moved"));
+    }
+    site.stop_recovered(plan)?;
+    set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
+    let restored = give_up(new, false)?;
+    // While there is no data directory: no server can start on another one's tablespaces.
+    put_spaces_back(&plan.places)?;
+    failpoint::hit("move.one");
+    moves::rename_whole(aside, &real(site, plan))?;
+    let back = format!("{} is the damaged directory again", site.data().display());
+    Ok(match restored {
+        Some(kept) => format!("{back}; what was restored is kept at {}", kept.display()),
+        None => back,
+    })
 }
 
 impl MoveAside {
@@ -314,6 +322,7 @@ impl Site {
         let places = Places {
             reuse: false,
             stood: None,
+            left: None,
             alternative: None,
             contents: false,
             ..plan.places.clone()

@@ -1,6 +1,7 @@
 //! The step that keeps what is left of a data directory which tells nothing of its cluster. Deletes
 //! nothing: the rest is renamed whole, and an empty directory is made in its place.
 
+use super::leave;
 use super::move_aside::{
     give_up, is_empty, make_empty, own_folder, require_empty, set_restored_spaces_aside,
 };
@@ -9,6 +10,7 @@ use crate::engine::explain::{Explanation, Kind};
 use crate::engine::restore::places::live;
 use crate::engine::restore::places::moves::rename_whole;
 use crate::engine::restore::plan;
+use crate::engine::runner::plan::Plan;
 use crate::engine::runner::step::{Outcome, Standing, Step, StepContext};
 use std::fs;
 use std::path::Path;
@@ -26,6 +28,11 @@ impl Step for MoveLost {
 
     fn probe(&self, context: &dyn StepContext) -> Result<Standing, Explanation> {
         let (site, plan) = (&self.0, context.plan());
+        if plan.places.left.is_some() && !leave::is_made(plan, context) {
+            return Ok(Standing::Partial(String::from(
+                "the move to another place is not finished",
+            )));
+        }
         if plan.places.alternative.is_some() {
             // What is left of the directory stays in its place.
             return Ok(match context.noted("aside") {
@@ -50,6 +57,7 @@ impl Step for MoveLost {
 
     fn run(&self, context: &dyn StepContext) -> Result<Outcome, Explanation> {
         let (site, plan) = (&self.0, context.plan());
+        leave::leave(site, context)?;
         let owner = site.owner(plan)?;
         if let Some(new) = &plan.places.alternative {
             site.confirm_place(plan)?;
@@ -72,51 +80,58 @@ impl Step for MoveLost {
             String::from("Nothing was left of the damaged directory")
         };
         context.note("aside", &kept)?;
+        leave::note_made(plan, context)?;
         Ok(Outcome::Done)
     }
 
     fn undo(&self, context: &dyn StepContext) -> Result<String, Explanation> {
-        let (site, plan) = (&self.0, context.plan());
-        if let Some(new) = &plan.places.alternative {
-            if context.noted("aside").is_none() {
-                return Ok(String::from("nothing was made"));
-            }
-            site.stop_recovered(plan)?;
-            let own = own_folder(plan, &[new]);
-            set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
-            let kept = give_up(new, live::is_mount(new))?;
-            return Ok(match kept {
-                Some(kept) => format!("what was restored is kept at {}", kept.display()),
-                None => String::from("nothing was restored so far"),
-            });
-        }
-        if !site.is_aside(plan) && context.noted("aside").is_none() {
-            // What came back meanwhile, such as a volume that is mounted again, is not ours.
-            return Ok(String::from("the directory was not moved"));
-        }
-        if site.running()? {
-            return Err(Explanation::new(
-                Kind::Refused,
-                format!("A server runs in {}.", site.data().display()),
-                "Nothing was moved.",
-                "Stop that server, then put back again.",
-            ));
-        }
-        // By the restored directory's links, while it is in its place.
-        let own = own_folder(plan, &[site.data()]);
-        set_restored_spaces_aside(&plan.places, own.as_deref(), site.data())?;
-        if site.data().exists() {
-            if is_empty(site.data())? {
-                fs::remove_dir(site.data()).map_err(|e| io(&e, "remove empty", site.data()))?;
-            } else {
-                let abandoned = plan::beside(site.data(), "abandoned", now());
-                rename_whole(site.data(), &abandoned)?;
-            }
-        }
-        if !site.is_aside(plan) {
-            return Ok(String::from("nothing was there before"));
-        }
-        rename_whole(Path::new(&plan.aside), site.data())?;
-        Ok(format!("{} is the damaged directory again", site.data().display()))
+        leave::leave(&self.0, context)?;
+        put_back(&self.0, context.plan(), context.noted("aside").is_some())
     }
+}
+
+/// Sets what was restored aside, and puts what was left of the damaged directory back; `made`: the
+/// step has done something. Called again, it goes on.
+pub(super) fn put_back(site: &Site, plan: &Plan, made: bool) -> Result<String, Explanation> {
+    if let Some(new) = &plan.places.alternative {
+        if !made {
+            return Ok(String::from("nothing was made"));
+        }
+        site.stop_recovered(plan)?;
+        let own = own_folder(plan, &[new]);
+        set_restored_spaces_aside(&plan.places, own.as_deref(), new)?;
+        let kept = give_up(new, live::is_mount(new))?;
+        return Ok(match kept {
+            Some(kept) => format!("what was restored is kept at {}", kept.display()),
+            None => String::from("nothing was restored so far"),
+        });
+    }
+    if !site.is_aside(plan) && !made {
+        // What came back meanwhile, such as a volume that is mounted again, is not ours.
+        return Ok(String::from("the directory was not moved"));
+    }
+    if site.running()? {
+        return Err(Explanation::new(
+            Kind::Refused,
+            format!("A server runs in {}.", site.data().display()),
+            "Nothing was moved.",
+            "Stop that server, then put back again.",
+        ));
+    }
+    // By the restored directory's links, while it is in its place.
+    let own = own_folder(plan, &[site.data()]);
+    set_restored_spaces_aside(&plan.places, own.as_deref(), site.data())?;
+    if site.data().exists() {
+        if is_empty(site.data())? {
+            fs::remove_dir(site.data()).map_err(|e| io(&e, "remove empty", site.data()))?;
+        } else {
+            let abandoned = plan::beside(site.data(), "abandoned", now());
+            rename_whole(site.data(), &abandoned)?;
+        }
+    }
+    if !site.is_aside(plan) {
+        return Ok(String::from("nothing was there before"));
+    }
+    rename_whole(Path::new(&plan.aside), site.data())?;
+    Ok(format!("{} is the damaged directory again", site.data().display()))
 }

@@ -48,6 +48,10 @@ pub(super) fn judge(
 fn stands(old: &Site, new: &Site, context: &dyn StepContext) -> Result<Stands, Explanation> {
     let made = context.noted(MADE).unwrap_or_default();
     let at = |path: &Path| number(path);
+    // There nothing is renamed, and what was the old one's stays so.
+    if stays(context.plan()) && at(new.data()).is_some_and(|number| number == made) {
+        return Ok(Stands::Apart);
+    }
     let (live, aside) = (at(old.data()), at(Path::new(&context.plan().aside)));
     let there = at(new.data());
     judge(&made, live.as_deref(), aside.as_deref(), there.as_deref()).ok_or_else(|| {
@@ -63,6 +67,11 @@ fn stands(old: &Site, new: &Site, context: &dyn StepContext) -> Result<Stands, E
             "Find out who did. With the directories as they were, retry the step.",
         )
     })
+}
+
+/// Whether the new cluster lives where it was made: on another volume there is no renaming it.
+fn stays(plan: &Plan) -> bool {
+    plan.places.alternative.is_some()
 }
 
 /// Stops the old server.
@@ -173,6 +182,12 @@ impl Step for Swap {
                 ));
             }
             self.close_new()?;
+            if stays(plan) {
+                let (new, old) = (new.data().display(), old.data().display());
+                let text = format!("The cluster is in {new} now; the old directory stays at {old}");
+                context.note("aside", &text)?;
+                return Ok(Outcome::Done);
+            }
             if old.data().exists() {
                 // An empty folder is nothing to keep, and no reason for another name.
                 if plan.lost && is_empty(old.data())? {

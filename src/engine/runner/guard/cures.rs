@@ -5,7 +5,7 @@ use super::{confirmed_plan, refusal};
 use crate::engine::explain::{Explanation, Kind};
 use crate::engine::incident::Incident;
 use crate::engine::incident::model::{RunStatus, StepStatus};
-use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN};
+use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN, NAMED_PLACE};
 
 /// A cure is on its way.
 #[must_use]
@@ -18,7 +18,8 @@ pub fn curing() -> Explanation {
     )
 }
 
-/// The failed step and the cure of that id which was found for it.
+/// The failed step and the cure of that id which was found for it; with the place that was typed, for
+/// the one that takes one.
 ///
 /// # Errors
 /// A refusal where there is none, or the name that was typed is not the cluster's.
@@ -26,6 +27,7 @@ pub fn cure(
     incident: &Incident,
     id: &str,
     cluster: Option<&str>,
+    place: Option<&str>,
 ) -> Result<(String, Cure), Explanation> {
     let plan = confirmed_plan(incident)?;
     if incident.undo_failure.is_some() {
@@ -39,7 +41,7 @@ pub fn cure(
         let cures = &step.trouble.as_ref()?.cures;
         Some((step.id.clone(), cures.iter().find(|cure| cure.id == id)?.clone()))
     });
-    let Some((step, cure)) = found else {
+    let Some((step, mut cure)) = found else {
         return Err(refusal(
             format!("No failed step has a cure \"{id}\"."),
             "Look at the restore screen: it shows the cures of what failed.",
@@ -56,6 +58,25 @@ pub fn cure(
             ),
             "Type the cluster's name exactly as the plan shows it.",
         ));
+    }
+    match (place, cure.id == NAMED_PLACE) {
+        (Some(place), true) => {
+            cure.with = vec![place.to_owned()];
+            cure.touches.insert(0, place.to_owned());
+        }
+        (None, false) => {}
+        (None, true) => {
+            return Err(refusal(
+                format!("\"{}\" takes a directory, and none was named.", cure.title),
+                "Name an empty directory on another disk by its full path.",
+            ));
+        }
+        (Some(_), false) => {
+            return Err(refusal(
+                format!("\"{}\" takes no directory.", cure.title),
+                "Accept it without one.",
+            ));
+        }
     }
     Ok((step, cure))
 }
