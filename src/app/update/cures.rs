@@ -4,6 +4,7 @@
 use super::super::model::App;
 use super::asking::{choice, confirm, line};
 use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN};
+use crate::engine::trouble::FULL_RESTORE;
 use crate::screens::layers::{Emphasis, Intent, Layer, LinePurpose, Pick, Reader};
 use crate::screens::restore;
 
@@ -38,6 +39,7 @@ pub fn open(app: &mut App, id: &str) {
     let found = restore::trouble(incident).and_then(|t| t.cures.iter().find(|c| c.id == id));
     let Some(cure) = found.cloned() else { return };
     match cure.by {
+        _ if cure.id == FULL_RESTORE => super::target::full_restore(app),
         By::LifeboatByName => {
             let prompt = format!(
                 "{} Costs: {}. Risk: {}. It changes where the recovery ends: type the cluster's name.",
