@@ -95,11 +95,13 @@ pub struct Unsigned {
     pub why: String,
 }
 
-/// How far the way back to an earlier point is.
+/// How far the way back to another choice is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Back {
     GivingUp,
     PuttingBack,
+    /// What failed is put back; a full restore is chosen then.
+    ToFullRestore,
 }
 
 /// The whole state.

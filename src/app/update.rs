@@ -21,12 +21,13 @@ mod target;
 
 use super::model::{App, Effect, Event};
 use crate::engine::explain::Explanation;
+use crate::engine::incident::Incident;
 use crate::engine::runner::protocol::Command;
 use crate::screens::available::available;
 use crate::screens::commands::{self, Context, Id, Key};
 use crate::screens::layers::{Emphasis, Layer, Reader};
-use crate::screens::reasons;
 use crate::screens::view::{Link, Notice, Page, Points, Purpose, Waiting};
+use crate::screens::{at_target, full_restore, reasons};
 use jiff::{SignedDuration, Timestamp};
 use tui_input::InputRequest;
 
@@ -256,8 +257,11 @@ fn edit(app: &mut App, change: impl FnOnce(&mut tui_input::Input)) {
 /// On the recovery point's screen, what it needs is asked for without a key: it only reads.
 fn ask_along(app: &mut App) -> Vec<Effect> {
     let view = &app.view;
-    // At the target the survey tells which later points there are.
-    let held = view.incident.as_ref().is_some_and(crate::screens::at_target::waits);
+    // At the target the survey tells which later points there are; where a run lacks its log, which
+    // backups could be restored whole.
+    let asks =
+        |incident: &Incident| at_target::waits(incident) || full_restore::instead_of(incident);
+    let held = view.incident.as_ref().is_some_and(asks);
     let wanted = (view.page == Page::RecoveryPoint || (view.page == Page::Restore && held))
         && view.link == Link::Live
         && view.incident.as_ref().is_some_and(|i| i.closing.is_none());

@@ -162,6 +162,16 @@ impl Desk {
         asking: &Asking<'_>,
     ) -> Result<Reach, Explanation> {
         let landscape = self.landscape(incident, asking, false)?;
+        self.proven_in(&landscape, incident, target, asking)
+    }
+
+    fn proven_in(
+        &self,
+        landscape: &Landscape,
+        incident: &Incident,
+        target: &Target,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation> {
         let by = |means: &Means| {
             landscape
                 .reach_by(target, means, &scanning(asking.report), asking.cancelled)
@@ -504,6 +514,37 @@ impl Work for Desk {
         let landscape = self.landscape(incident, asking, changed)?;
         let reach = self.reach(incident, target, asking)?;
         Ok((reach, changed.then(|| landscape.survey())))
+    }
+
+    fn reach_into(
+        &self,
+        incident: &Incident,
+        target: &Target,
+        directory: &Path,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation> {
+        let clusters = self.site.config.clusters.iter();
+        let live: Vec<(&str, &Path)> = clusters
+            .map(|cluster| (cluster.name.as_str(), cluster.data_directory.as_path()))
+            .collect();
+        places::may_take_alternative(&live, directory)?;
+        let mut inputs = self.inputs(incident);
+        inputs.cluster.alternative_data_directory = Some(directory.to_owned());
+        let landscape = Landscape::build(inputs, &scanning(asking.report), asking.cancelled)
+            .map_err(|e| e.explanation())?;
+        let reach = self.proven_in(&landscape, incident, target, asking)?;
+        if reach.reachable && reach.alternative.as_deref() != Some(directory) {
+            return Err(Explanation::new(
+                Kind::Refused,
+                format!(
+                    "{} is not needed: the data directory's own disk has the room.",
+                    directory.display()
+                ),
+                "Nothing was changed.",
+                "Choose the point itself.",
+            ));
+        }
+        Ok(self.weighed(reach))
     }
 
     fn verify_integrity(&self, set: &str, report: Report<'_>) -> Result<Vec<Check>, Explanation> {

@@ -57,9 +57,9 @@ pub(super) fn needs_live(id: Id) -> bool {
         ChangesBefore, ChoosePoint, CloseIncident, CommitsAround, ConfirmTarget, Cure,
         EvidenceLine, FirstDetected, FullRestore, GiveLine, GoEarlier, GoLater, GoOnRunning,
         IncidentEscalated, LastKnownGood, LookAtParts, MaintenanceWindow, MakePlan, OnlyParts,
-        OpenGate, Pause, Promote, ProveLine, PutBack, ReopenLine, RunLine, RunProbes, SetSeverity,
-        SignLine, StartRun, StopReading, SurveyAgain, SwapIn, Validate, VerifyBackup, WaiveLine,
-        WhatIsWrong, WriteReport,
+        OpenGate, OtherDirectory, Pause, Promote, ProveLine, PutBack, ReopenLine, RunLine,
+        RunProbes, SetSeverity, SignLine, StartRun, StopReading, SurveyAgain, SwapIn, Validate,
+        VerifyBackup, WaiveLine, WhatIsWrong, WriteReport,
     };
     let of_people = [
         Id::ApprovePlan,
@@ -109,6 +109,7 @@ pub(super) fn needs_live(id: Id) -> bool {
             | MaintenanceWindow
             | MakePlan
             | OpenGate
+            | OtherDirectory
             | Pause
             | Promote
             | PutBack
@@ -146,6 +147,9 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
                 && view.candidate().is_some_and(|c| {
                     view.reach(&c.target).is_none_or(|r| r.as_ref().map_or(true, |r| r.reachable))
                 })
+        }
+        Id::OtherDirectory => {
+            choosing && !view.busy("choosing the point") && super::recovery_point::lacks_room(view)
         }
         Id::StopReading => view.progress.as_ref().is_some_and(|p| p.job == "survey"),
         Id::RunProbes => choosing,
@@ -191,7 +195,11 @@ fn open(id: Id, view: &View, incident: &Incident) -> bool {
             _ => false,
         },
         Id::PutBack => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
-        Id::FullRestore => choosing && !view.busy("choosing the point"),
+        Id::FullRestore => {
+            super::full_restore::is_possible(view)
+                && (choosing || super::full_restore::instead_of(incident))
+                && !view.busy("choosing the point")
+        }
         Id::SwapIn => super::full_restore::waits(incident),
         Id::OnlyParts => choosing && view.candidate().is_some() && !view.busy("choosing the point"),
         Id::LookAtParts => {

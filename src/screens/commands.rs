@@ -102,6 +102,7 @@ pub enum Id {
     // Recovery point
     ChoosePoint,
     NearestPoint,
+    OtherDirectory,
     TargetKind,
     ToggleInclusive,
     FollowTimeline,
@@ -226,7 +227,8 @@ const POINT: &[C] = &[C::Page(Page::RecoveryPoint), C::Past];
 const PAST: &[C] = &[C::Past];
 const RESTORE: &[C] = &[C::Page(Page::Restore)];
 /// Where a way back is chosen.
-const CHOOSING: &[C] = &[C::Page(Page::Restore), C::Page(Page::RecoveryPoint), C::Past];
+const CHOOSING: &[C] =
+    &[C::Page(Page::Restore), C::Page(Page::RecoveryPoint), C::Past, C::Page(Page::Assessment)];
 const CHECKS: &[C] = &[C::Page(Page::Validation)];
 const LIST: &[C] = &[C::Page(Page::Checklist)];
 const REPORT: &[C] = &[C::Page(Page::Report)];
@@ -340,6 +342,7 @@ pub const TABLE: &[Command] = &[
 
     c(Id::ChoosePoint, Key::Enter, 10, Commander, POINT, "choose", "Choose the selected point. Nothing is touched yet."),
     c(Id::NearestPoint, Key::Char('x'), 11, Observer, POINT, "nearest", "Take the nearest point that can be reached, where the selected one cannot."),
+    c(Id::OtherDirectory, Key::Char('d'), 11, Commander, POINT, "other disk", "Where the data directory's disk has too little room: name a directory on another disk that the point is recovered into, and choose it."),
     c(Id::TargetKind, Key::Char('k'), 12, Observer, POINT, "other point", "Give a point of your own: a time, an LSN, a transaction, a restore point's name, the end of the archive."),
     c(Id::CommitsAround, Key::Char('c'), 13, Observer, POINT, "commits", "List the transactions around a time and pick one."),
     c(Id::Earlier, Key::Left, 2, Observer, PAST, "earlier", "Move the cursor one step back in time."),

@@ -15,12 +15,16 @@ use super::commands::{self, Id};
 use super::layers::{Choice, Pick};
 use super::paint::Column;
 use super::theme::Ink;
-use super::view::View;
+use super::view::{Page, View};
 use super::{text, widgets};
 use crate::engine::incident::Incident;
-use crate::engine::incident::facts::{BaseSummary, Check, Procedure, Reach, TargetPoint, Verdict};
+use crate::engine::incident::facts::{
+    BaseSummary, Check, Procedure, Reach, Target, TargetPoint, Verdict,
+};
 use crate::engine::incident::model::RunStatus;
+use crate::engine::incident::trouble::Trouble;
 use crate::engine::runner::plan::Plan;
+use crate::engine::trouble::FULL_RESTORE;
 use ratatui::layout::Rect;
 use ratatui::text::Span;
 
@@ -32,6 +36,10 @@ const WHEN: &str = "The last resort: when the log (WAL) is damaged, the cluster 
                     point lies before what is kept. A new cluster is made beside the old one, \
                     which is not touched; both need room. It is checked, then you swap it in or \
                     discard it. Choosing touches nothing.";
+
+/// The same where the reason is told beside it.
+const SHORT: &str = "A new cluster is made beside the old one, which is not touched; both need room. \
+                     It is checked, then you swap it in or discard it. Choosing touches nothing.";
 
 /// The new cluster waits for the decision to swap.
 #[must_use]
@@ -66,17 +74,157 @@ pub fn point(reach: &Reach) -> String {
     }
 }
 
-/// What can be restored whole.
+/// Whether a full restore is the way where something went wrong, and why or why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    /// The reason, of the runbook's three: the log, the cluster, the retention.
+    Helps(&'static str),
+    /// What stands in its way, too: `it needs the same key`.
+    NoUse(&'static str),
+}
+
+const LOG: &str = "the log (WAL) is damaged or missing before the point";
+const LOST: &str = "the cluster is lost: its control file cannot be read";
+const RETENTION: &str = "the point lies before every backup that is kept";
+
+/// Of a point that cannot be reached; `None` where what is in the way is neither a reason for a full
+/// restore nor in the way of one.
+#[must_use]
+pub fn case_of(view: &View, reach: &Reach) -> Option<Case> {
+    if reach.reachable {
+        return None;
+    }
+    let fails = |ids: &[&str]| {
+        let of = |check: &&Check| ids.iter().any(|id| check.id.starts_with(id));
+        // What decides and could not be proven is in the way as well as what failed.
+        let decides =
+            |check: &Check| ["base", "timeline", "wal", "beyond", "key"].contains(&&*check.id);
+        let mut open = reach.checks.iter().filter(of);
+        open.any(|check| match check.verdict {
+            Verdict::Verified => false,
+            Verdict::Failed => true,
+            _ => decides(check),
+        })
+    };
+    let bases = view.survey.as_ref().map_or(&[][..], |survey| &survey.bases);
+    if reach.base.is_none() && bases.is_empty() {
+        return Some(Case::NoUse("it needs a base backup, and there is none"));
+    }
+    for (ids, needs) in [
+        (&["key"][..], "it needs a key that opens the backup, too"),
+        (&["version", "blocks"], "it needs the same programs"),
+        (&["space"], "it needs the same room, beside the old cluster"),
+    ] {
+        if fails(ids) {
+            return Some(Case::NoUse(needs));
+        }
+    }
+    let all_later =
+        || !bases.is_empty() && bases.iter().all(|b| ended(b, &reach.target) == Some(false));
+    match () {
+        () if fails(&["base"]) && all_later() => Some(Case::Helps(RETENTION)),
+        () if fails(&["wal", "timeline"]) => Some(Case::Helps(LOG)),
+        () if fails(&["base"]) => Some(Case::Helps(RETENTION)),
+        () if fails(&["beyond"]) => Some(Case::NoUse("it has nothing later than the log, either")),
+        () => None,
+    }
+}
+
+/// Of a step's trouble; `None` where it was not said whether one would help.
+#[must_use]
+pub fn case_in(trouble: &Trouble) -> Option<Case> {
+    let offered = trouble.cures.iter().any(|cure| cure.id == FULL_RESTORE);
+    match (offered, trouble.name.as_str()) {
+        (true, "damaged-backup") => {
+            Some(Case::Helps("where no other backup reaches the point, another is restored whole"))
+        }
+        (true, _) => Some(Case::Helps("the log (WAL) is damaged or missing")),
+        (false, "denied-key") => Some(Case::NoUse("it needs the same key")),
+        (false, "wrong-version" | "missing-library") => {
+            Some(Case::NoUse("it needs the same programs"))
+        }
+        (false, "no-space") => Some(Case::NoUse("it needs the same room, beside the old cluster")),
+        (false, "repository-away") => Some(Case::NoUse("it reads the same repositories")),
+        (false, "damaged-backup") => Some(Case::NoUse("no other backup is left for it")),
+        (false, _) => None,
+    }
+}
+
+/// Whether there is anything to restore, as far as the archive was read.
+#[must_use]
+pub fn is_possible(view: &View) -> bool {
+    view.survey.as_ref().is_none_or(|survey| !survey.bases.is_empty())
+}
+
+/// The server was asked, does not answer, and its control file cannot be read. For want of rights alone
+/// nothing is lost.
+#[must_use]
+pub fn is_lost(incident: &Incident) -> bool {
+    incident.server.as_ref().is_some_and(|probe| {
+        let may_not = |why: &String| why.contains("Permission denied");
+        let closed = probe.error.as_ref().is_some_and(may_not);
+        !probe.reachable && probe.identity.is_none() && !closed
+    })
+}
+
+/// Whether this run can be given up for a full restore: a step of a recovery in place failed for want
+/// of the log.
+#[must_use]
+pub fn instead_of(incident: &Incident) -> bool {
+    let offered = super::restore::trouble(incident).and_then(case_in);
+    incident.procedure().is_point_in_time() && matches!(offered, Some(Case::Helps(_)))
+}
+
+/// What is known here of whether it is the way.
+#[must_use]
+pub fn case(view: &View) -> Option<Case> {
+    let incident = view.incident.as_ref()?;
+    // A run that was put back for it still stands in the journal with what stopped it.
+    let stopped = incident.steps.iter().rev().find_map(|step| step.trouble.as_ref());
+    let of_point = || {
+        let candidate = view.candidate()?;
+        case_of(view, view.reach(&candidate.target)?.as_ref().ok()?)
+    };
+    match is_lost(incident) {
+        true => Some(Case::Helps(LOST)),
+        false => of_point().or_else(|| stopped.and_then(case_in)),
+    }
+}
+
+/// Whether a backup ended before a point; `None` where they cannot be compared.
+fn ended(base: &BaseSummary, target: &Target) -> Option<bool> {
+    match target.point {
+        TargetPoint::Time(at) => Some(base.finished <= at),
+        TargetPoint::Lsn(lsn) => Some(base.stop_lsn <= lsn),
+        _ => None,
+    }
+}
+
+/// What can be restored whole. Where it is known why it is asked for, the backups are compared with the
+/// point that cannot be reached.
 #[must_use]
 pub fn choice(view: &View) -> Choice {
     let full = |set: Option<&str>, to_end| Pick::Full { set: set.map(str::to_owned), to_end };
-    let mut bases = view.survey.iter().flat_map(|survey| survey.bases.iter().rev());
-    let ended = |base: &BaseSummary| {
-        format!("Ended {}: what was written later is lost.", text::when(base.finished, view.now))
+    let case = case(view);
+    let chosen = view.incident.as_ref().and_then(|incident| incident.reach.as_ref());
+    let wanted = match (case, view.page) {
+        (Some(Case::Helps(LOST)) | None, _) => None,
+        (_, Page::RecoveryPoint) => view.candidate().map(|candidate| candidate.target),
+        _ => chosen.map(|reach| reach.target.clone()),
+    };
+    let all = view.survey.as_ref().map_or(&[][..], |survey| &survey.bases);
+    let mut bases = all.iter().rev();
+    let told = |base: &BaseSummary| {
+        let when = text::when(base.finished, view.now);
+        match wanted.as_ref().and_then(|wanted| self::ended(base, wanted)) {
+            Some(true) => format!("Ended {when}, before the point: what came later is lost."),
+            Some(false) => format!("Ended {when}, AFTER the point: the damage may be in it."),
+            None => format!("Ended {when}: what was written later is lost."),
+        }
     };
     let newest = bases.next().map_or_else(
         || String::from("As the cluster was at its end: what was written later is lost."),
-        ended,
+        told,
     );
     let mut options = vec![
         (
@@ -90,11 +238,54 @@ pub fn choice(view: &View) -> Choice {
             String::from("All that was archived, the damage too; needs the whole log after it."),
         ),
     ];
-    for base in bases.take(OLDER) {
-        options.push((full(Some(&base.set), false), base.set.clone(), ended(base)));
+    let before = |base: &&BaseSummary| {
+        wanted.as_ref().is_some_and(|wanted| self::ended(base, wanted) == Some(true))
+    };
+    // The one nearest to the point, and where none ended before it the oldest: wherever it stands.
+    let nearest = all.iter().rev().find(before).or(all.first()).filter(|_| wanted.is_some());
+    let offered: Vec<&BaseSummary> = bases.by_ref().take(OLDER).collect();
+    let further = nearest.filter(|base| bases.any(|one| one.set == base.set));
+    for base in offered.into_iter().chain(further) {
+        options.push((full(Some(&base.set), false), base.set.clone(), told(base)));
     }
+    let (label, means) = match &view.points.full_into {
+        Some(into) => (format!("Into {into}"), "Enter names another directory for it."),
+        None => (
+            String::from("Into another directory"),
+            "Beside the data directory, on its volume; where the usual one is taken.",
+        ),
+    };
+    options.push((Pick::FullInto, label, means.to_owned()));
+    let is_nearest = |pick: &Pick| match (pick, nearest) {
+        (Pick::Full { set: Some(set), .. }, Some(base)) => *set == base.set,
+        _ => false,
+    };
+    let selected = options.iter().position(|(pick, ..)| is_nearest(pick)).unwrap_or(0);
+    let prompt = match case {
+        Some(Case::Helps(why)) => format!("Here: {why}. {SHORT}"),
+        Some(Case::NoUse(why)) => format!("Here it would not help: {why}. {SHORT}"),
+        None => WHEN.to_owned(),
+    };
     let title = String::from("Full restore beside the old cluster (Option B)");
-    Choice { title, prompt: WHEN.to_owned(), options, selected: 0 }
+    Choice { title, prompt, options, selected }
+}
+
+/// What is asked where the new cluster's directory is named, and a hint. `taken` is why.
+#[must_use]
+pub fn into_words(view: &View, taken: &str) -> (String, String) {
+    let mut prompt = taken.to_owned();
+    if !prompt.is_empty() {
+        prompt.push_str(" Nothing was changed. ");
+    }
+    prompt.push_str(
+        "Name a directory for the new cluster: empty or not there yet, on the data directory's own \
+         volume, since it is swapped in by renaming.",
+    );
+    let identity = view.incident.as_ref().and_then(|i| i.declaration.identity.as_ref());
+    let hint = identity.map_or_else(String::new, |identity| {
+        format!("For example: {}-restore-2", identity.data_directory)
+    });
+    (prompt, hint)
 }
 
 /// The checks of the new cluster, what needs a look first.

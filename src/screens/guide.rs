@@ -176,6 +176,15 @@ fn assessment(view: &View, incident: &Incident) -> Guide {
     if !incident.notes.iter().any(|(topic, _)| *topic == Topic::ChangesBefore) {
         return do_it(Id::ChangesBefore, "Write down what changed before it happened.");
     }
+    if super::full_restore::is_lost(incident) {
+        return do_it(
+            Id::GoOn,
+            format!(
+                "{LOST}. Go on and choose the recovery point, or a full restore beside it (O: Option B)."
+            ),
+        )
+        .tone(Tone::Attention);
+    }
     do_it(Id::GoOn, "The assessment has what it needs. Go on and choose the recovery point.")
 }
 
@@ -195,7 +204,17 @@ fn point(view: &View) -> Guide {
             None if view.awaits(|p| *p == super::view::Purpose::Survey) => {
                 wait("Reading backups and archived log to find what happened. Nothing is touched.")
             }
+            None if view.incident.as_ref().is_some_and(super::full_restore::is_lost) => do_it(
+                Id::FullRestore,
+                format!("{LOST}. A full restore (Option B) is the way; or read the archive again (u)."),
+            )
+            .tone(Tone::Attention),
             None => do_it(Id::SurveyAgain, "Read backups and archived log. Nothing is touched."),
+            Some(survey) if survey.bases.is_empty() => do_it(
+                Id::SurveyAgain,
+                "No base backup is there: no point can be reached, and a full restore (Option B) needs one, too. Name a repository that has one in lifeboat.toml, then read again.",
+            )
+            .tone(Tone::Bad),
             Some(_) => do_it(Id::TargetKind, "Nothing stands out. Give a point of your own."),
         };
     };
@@ -211,32 +230,73 @@ fn point(view: &View) -> Guide {
                     Some(table) => {
                         format!("Go back to {point}? Enter: the whole cluster; p: only {table}.")
                     }
+                    None if view.incident.as_ref().is_some_and(super::full_restore::is_lost) => {
+                        format!(
+                            "{LOST}. Go back to {point}? Choose it; or a full restore (O: Option B)."
+                        )
+                    }
                     None => format!("Go back to {point}? Choose it. Nothing is touched yet."),
                 },
             )
         }
-        Some(Ok(reach)) => {
-            let why = recovery_point::why_not(reach);
-            let offer = recovery_point::nearest(view).map_or_else(
-                || {
-                    do_it(
-                        Id::TargetKind,
-                        format!(
-                            "This point cannot be reached: {why} Choose another, or a full restore (O)."
-                        ),
-                    )
-                },
-                |_| {
-                    do_it(
-                        Id::NearestPoint,
-                        format!("This point cannot be reached: {why} Take the nearest that can."),
-                    )
-                },
-            );
-            offer.tone(Tone::Attention)
-        }
+        Some(Ok(reach)) => unreachable(view, reach).tone(Tone::Attention),
         Some(Err(e)) => {
             do_it(Id::SurveyAgain, format!("Could not be judged: {}", e.what)).tone(Tone::Attention)
+        }
+    }
+}
+
+/// The cluster is lost, as the line says it.
+const LOST: &str = "The cluster is lost: it does not answer, and its control file cannot be read";
+
+/// What to do where a point cannot be reached. The panel below says in full why.
+fn unreachable(view: &View, reach: &Reach) -> Guide {
+    use super::full_restore::{Case, case, case_of};
+    let nearest = recovery_point::nearest(view).is_some();
+    // A cluster that is lost is a reason whatever is in this point's way, but for what is in both's.
+    let found = match case_of(view, reach) {
+        None | Some(Case::Helps(_)) => case(view),
+        no_use => no_use,
+    };
+    if recovery_point::lacks_room(view) {
+        return do_it(
+            Id::OtherDirectory,
+            "This point cannot be reached: its disk has too little room, which a full restore (Option B) needs there, too. Make room, or name a directory on another disk.",
+        );
+    }
+    match (found, nearest) {
+        (Some(Case::Helps(why)), true) => do_it(
+            Id::NearestPoint,
+            format!(
+                "This point cannot be reached: {why}. Take the nearest that can, or a full restore beside the old cluster (O: Option B)."
+            ),
+        ),
+        (Some(Case::Helps(why)), false) => do_it(
+            Id::FullRestore,
+            format!(
+                "This point cannot be reached: {why}. A full restore beside the old cluster (Option B) is the way, or another point (k)."
+            ),
+        ),
+        (Some(Case::NoUse(needs)), _) => {
+            let (id, do_what) = match nearest {
+                true => (Id::NearestPoint, "Take the nearest that can."),
+                false => (Id::TargetKind, "Choose another."),
+            };
+            // Bounded, so that no line of it is cut off.
+            do_it(
+                id,
+                format!(
+                    "This point cannot be reached, and a full restore (Option B) would not help: {needs}. {do_what}"
+                ),
+            )
+        }
+        (None, nearest) => {
+            let why = recovery_point::why_not(reach);
+            let (id, do_what) = match nearest {
+                true => (Id::NearestPoint, "Take the nearest that can."),
+                false => (Id::TargetKind, "Choose another."),
+            };
+            do_it(id, format!("This point cannot be reached: {why} {do_what}"))
         }
     }
 }
@@ -368,8 +428,16 @@ fn failed(incident: &Incident, title: &str) -> Guide {
             return wait(format!("Being done: {}. Then it goes on by itself.", cure.title))
                 .tone(Tone::Attention);
         }
-        return do_it(Id::Cure, format!("Stopped at: {title}. It is known why. {}?", cure.title))
-            .tone(Tone::Bad);
+        let whole = match trouble.and_then(super::full_restore::case_in) {
+            Some(super::full_restore::Case::Helps(why))
+                if super::full_restore::instead_of(incident) =>
+            {
+                format!(" Or a full restore beside the old cluster (O: Option B): {why}.")
+            }
+            _ => String::new(),
+        };
+        let words = format!("Stopped at: {title}. It is known why. {}?{whole}", cure.title);
+        return do_it(Id::Cure, words).tone(Tone::Bad);
     }
     let next = incident
         .current_step()

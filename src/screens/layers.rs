@@ -7,6 +7,7 @@ use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::{Commit, Moment, Prerequisite, Severity, Target, Topic};
 use crate::engine::incident::parts::{Carry, Part, PartsChoice};
 use crate::engine::parts::roles::Missing;
+use crate::engine::runner::protocol::FullRestore;
 use jiff::Timestamp;
 use tui_input::Input;
 
@@ -94,6 +95,10 @@ pub enum LinePurpose {
     DeclineHandover {
         task: Option<String>,
     },
+    /// The directory on another disk that a point is recovered into.
+    Into(Target),
+    /// The directory of the new cluster of a full restore; at once for the one that was asked for.
+    FullInto(Option<FullRestore>),
     /// Why the command is taken over.
     TakeCommand,
     /// The words for people outside.
@@ -182,6 +187,8 @@ pub enum Pick {
         set: Option<String>,
         to_end: bool,
     },
+    /// Another directory for the new cluster: which is asked next.
+    FullInto,
     /// A part of the copy beside production, to look at.
     Part(Part),
     /// How what was looked at is carried over.
@@ -250,6 +257,8 @@ pub enum Intent {
     AbortDrill,
     /// Give this run up, put everything back, and choose another point.
     Earlier,
+    /// Put everything back, and choose a full restore instead.
+    FullRestore,
     /// Run a command, for a line of the checklist.
     Gather {
         item: String,

@@ -68,6 +68,10 @@ fn of_incident(id: Id, view: &View, incident: &Incident) -> String {
     let status = incident.status;
     match id {
         Id::ChoosePoint | Id::OnlyParts | Id::FullRestore => no_choice(id, view, incident),
+        Id::OtherDirectory if available::may_choose(incident) => {
+            said("The selected point does not lack room where the data directory is.")
+        }
+        Id::OtherDirectory => no_choice(id, view, incident),
         Id::StopReading => said("No log is being read."),
         Id::RunProbes => said("The probes look before a recovery; this one has begun."),
         Id::IncidentEscalated | Id::MaintenanceWindow | Id::ConfirmTarget | Id::VerifyBackup => {
@@ -211,6 +215,11 @@ fn no_candidate(view: &View) -> String {
 }
 
 fn no_choice(id: Id, view: &View, incident: &Incident) -> String {
+    if id == Id::FullRestore
+        && let Some(why) = no_full_restore(view, incident)
+    {
+        return why;
+    }
     if !available::may_choose(incident) {
         return match incident.status {
             RunStatus::Finished => {
@@ -241,6 +250,24 @@ fn no_choice(id: Id, view: &View, incident: &Incident) -> String {
         Some(Err(e)) => format!("It could not be judged: {}", text::clean(&e.what)),
         _ => String::from("There is nothing for it to do here now."),
     }
+}
+
+/// What is in the way of a full restore beyond what is in the way of any choice.
+fn no_full_restore(view: &View, incident: &Incident) -> Option<String> {
+    if !full_restore::is_possible(view) {
+        return Some(String::from("A full restore needs a base backup, and there is none."));
+    }
+    let trouble = restore::trouble(incident)?;
+    let would = match full_restore::case_in(trouble) {
+        Some(full_restore::Case::NoUse(needs)) => format!("would not help: {needs}"),
+        _ => String::from("is for a damaged log or a lost cluster, not for this"),
+    };
+    let next = match trouble.cures.is_empty() {
+        true => format!("{} tries the step again", key(Id::GoOnRunning)),
+        false => format!("{} mends it", key(Id::Cure)),
+    };
+    (incident.procedure().is_point_in_time())
+        .then(|| format!("A full restore {would}. {next}; {} puts all back.", key(Id::PutBack)))
 }
 
 fn prerequisite_of(id: Id) -> Prerequisite {

@@ -58,6 +58,16 @@ pub fn why_not(reach: &Reach) -> String {
     if words.is_empty() || words.ends_with('.') { words.to_owned() } else { format!("{words}.") }
 }
 
+/// Whether the point that is looked at lacks room where the data directory is.
+#[must_use]
+pub fn lacks_room(view: &View) -> bool {
+    let Some(candidate) = view.candidate() else { return false };
+    let lacks = |reach: &Reach| {
+        reach.checks.iter().any(|check| check.id == "space" && check.verdict == Verdict::Failed)
+    };
+    matches!(view.reach(&candidate.target), Some(Ok(reach)) if lacks(reach))
+}
+
 /// The nearest reachable target of a selected one that is not.
 #[must_use]
 pub fn nearest(view: &View) -> Option<Target> {

@@ -15,7 +15,7 @@ use crate::engine::incident::model::{Phase, RunStatus};
 use crate::engine::incident::people;
 use crate::engine::readiness::Readiness;
 use crate::engine::runbook::{Runbook, TierTarget};
-use crate::engine::runner::protocol::{Present, Progress};
+use crate::engine::runner::protocol::{FullRestore, Present, Progress};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -178,6 +178,10 @@ pub enum Purpose {
     Rows,
     /// The plan of a salvage.
     Salvage,
+    /// The choice of a point in a directory of its own: where that is taken, another one is asked for.
+    Into(Target),
+    /// The choice of a full restore: where its place is taken, another one is asked for.
+    Full(FullRestore),
     Survey,
 }
 
@@ -209,6 +213,8 @@ pub struct Points {
     pub seen: Option<Seen>,
     /// A point before the log that was read: read that far for it.
     pub prove: Option<Target>,
+    /// The directory that was named for the new cluster of a full restore.
+    pub full_into: Option<String>,
 }
 
 /// What a drill is about, told before it starts.

@@ -7,7 +7,7 @@ use lifeboat::engine::drill::seat::declaration;
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::explain::Explanation;
 use lifeboat::engine::incident::event::{Decision, Entry};
-use lifeboat::engine::incident::facts::{Moment, Prerequisite, Severity};
+use lifeboat::engine::incident::facts::{Moment, Prerequisite, Severity, Target};
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::incident::store::Store;
 use lifeboat::engine::incident::{Incident, journal};
@@ -123,6 +123,11 @@ impl Stage {
 
     /// From assessment to a passed gate: nothing runs yet.
     pub fn to_gate(&self, client: &Client) {
+        self.to_gate_by(client, |target| Command::ChooseTarget { target });
+    }
+
+    /// As [`Stage::to_gate`], by a choice of one's own of the first point that is suggested.
+    pub fn to_gate_by(&self, client: &Client, choose: impl FnOnce(Target) -> Command) {
         let (severity, moment) = (Severity::Sev2, Moment::FirstDetected);
         self.ask(client, Command::SetSeverity { severity });
         self.ask(client, Command::StateMoment { moment, at: jiff::Timestamp::now() });
@@ -132,7 +137,7 @@ impl Stage {
             client.survey().is_some_and(|survey| !survey.suspects.is_empty())
         });
         let target = client.survey().unwrap().suggestions[0].target.clone();
-        self.ask(client, Command::ChooseTarget { target });
+        self.ask(client, choose(target));
         for prerequisite in [
             Prerequisite::IncidentDeclared,
             Prerequisite::MaintenanceWindow,

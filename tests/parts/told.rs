@@ -65,7 +65,17 @@ fn restore_and_restore_parts_say_what_a_failure_is_and_the_next_command() {
     says(&told, &["Then: lifeboat --config", "Bring a good copy of it"]);
     let told = scene.parts(&["--schema", "lab", "--dry-run"]).unwrap_err();
     says(&told, &["is damaged in every copy", "What mends it:", "Then: lifeboat --config"]);
+    says(&told, &["--set ANOTHER-SET"]);
+    // The older one serves, by its name; one that is not there, and one that is too new, do not.
+    scene.parts(&["--schema", "lab", "--dry-run", "--set", older]).unwrap();
     flip_a_bit(newest);
+    let told = scene.parts(&["--schema", "lab", "--dry-run", "--set", "set-20010101-000000"]);
+    says(&told.unwrap_err(), &["set-20010101-000000", "list-backups"]);
+    scene.sandbox.back_up().unwrap();
+    let sets = bases(&root.join("repository"));
+    let (late, _) = sets.last().unwrap();
+    let told = scene.parts(&["--schema", "lab", "--dry-run", "--set", late]).unwrap_err();
+    says(&told, &["cannot be reached", late]);
 
     // Another key than the one that the backups were closed with; mended, the same command goes on.
     let key = root.join("keys/master");

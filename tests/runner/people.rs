@@ -382,6 +382,7 @@ fn table(hash: &str) -> Vec<(Command, Role)> {
         (Command::RunProbes, Role::Operator),
         (Command::ChooseTarget { target: target() }, Role::Commander),
         (Command::ChooseFull(FullRestore::default()), Role::Commander),
+        (Command::ChooseInto { target: target(), directory: text() }, Role::Commander),
         (
             Command::AnswerPrerequisite {
                 prerequisite: Prerequisite::MaintenanceWindow,

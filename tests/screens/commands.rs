@@ -7,7 +7,7 @@ use lifeboat::engine::explain::{Explanation, Kind};
 use lifeboat::engine::incident::event::{Decision, Event as J};
 use lifeboat::engine::incident::facts::*;
 use lifeboat::engine::postgres::Lsn;
-use lifeboat::engine::runner::protocol::{Answer, Command, Message};
+use lifeboat::engine::runner::protocol::{Answer, Command, FullRestore, Message};
 use lifeboat::screens::commands::{Id, Key};
 use lifeboat::screens::guide::guide;
 use lifeboat::screens::layers::Layer;
@@ -846,4 +846,146 @@ fn on_the_processor() -> std::time::Duration {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     let nanoseconds = told.split(' ').next().unwrap().parse().unwrap();
     std::time::Duration::from_nanos(nanoseconds)
+}
+
+/// From each reason by the key that the line on top names, and not where it would be of no use.
+#[test]
+fn a_full_restore_is_offered_where_its_reasons_are() {
+    use super::full;
+    let said = |s: &Story| (guide(&s.app.view).command, guide(&s.app.view).text);
+    let chosen = |s: &mut Story| {
+        press(s, 'O');
+        assert!(matches!(s.app.view.layers.last(), Some(Layer::Choice(_))), "the choice opens");
+        sent(s.key(Key::Enter))
+    };
+    let asked = |set: Option<&str>| {
+        let set = set.map(str::to_owned);
+        [Command::ChooseFull(FullRestore { set, ..FullRestore::default() })]
+    };
+
+    let mut s = full::broken_log(THEME);
+    let (command, text) = said(&s);
+    assert_eq!(command, Some(Id::FullRestore), "{text}");
+    assert!(text.contains("(WAL) is damaged or missing") && text.contains("Option B"), "{text}");
+    // The newest that ended before the point, not one that may hold the damage.
+    assert_eq!(chosen(&mut s), asked(None));
+
+    let mut s = full::beyond_retention(THEME);
+    let (command, text) = said(&s);
+    assert_eq!(command, Some(Id::FullRestore), "{text}");
+    assert!(text.contains("before every backup that is kept"), "{text}");
+    // The oldest is nearest to the point, and is listed however many there are.
+    assert_eq!(chosen(&mut s), asked(Some("set-20261116-150000")));
+
+    let mut s = full::lost_cluster(THEME);
+    let (_, text) = said(&s);
+    assert!(text.contains("The cluster is lost") && text.contains("O: Option B"), "{text}");
+    assert_eq!(chosen(&mut s), asked(None), "from the assessment");
+
+    // What stands in the way of both is told, and O is not named as the way.
+    let s = full::closed(THEME);
+    let (command, text) = said(&s);
+    assert_ne!(command, Some(Id::FullRestore));
+    assert!(text.contains("would not help: it needs a key"), "{text}");
+    let mut s = full::no_backup(THEME);
+    let (command, text) = said(&s);
+    assert_ne!(command, Some(Id::FullRestore));
+    assert!(text.contains("needs one, too"), "{text}");
+    press(&mut s, 'O');
+    assert!(s.app.view.layers.is_empty());
+    assert!(s.app.view.notice.unwrap().text.contains("needs a base backup"), "and says so");
+    // A point that can be reached is no reason.
+    let s = Story::pointing(THEME, true);
+    assert!(!said(&s).1.contains("Option B"));
+}
+
+/// A failed run is put back first, by a yes; then the choice comes by itself.
+#[test]
+fn a_run_that_lacks_the_log_is_given_up_for_a_full_restore() {
+    use super::full;
+    let mut s = full::damaged_log(THEME);
+    let text = guide(&s.app.view).text;
+    assert!(text.contains("(O: Option B): the log (WAL) is damaged"), "{text}");
+    assert_eq!(press(&mut s, 'O'), []);
+    press(&mut s, 'n');
+    assert!(s.app.view.layers.is_empty() && s.app.leading_back.is_none());
+    // Opened anew, the backups that could be restored whole are read without a key.
+    s.app.view.survey = None;
+    s.app.surveyed = false;
+    assert_eq!(sent(s.event(Event::Tick(at("14:16:55")))), [Command::Survey]);
+    // The list of cures leads to the same question.
+    press(&mut s, 'F');
+    s.key(Key::Down);
+    s.key(Key::Down);
+    assert_eq!(sent(s.key(Key::Enter)), []);
+    assert_eq!(press(&mut s, 'y'), [Command::Undo]);
+
+    let mut s = full::put_back_for_it(THEME);
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Choice(_))));
+    assert!(matches!(sent(s.key(Key::Enter))[..], [Command::ChooseFull(_)]));
+
+    // Where putting back fails, nothing is led on.
+    let mut s = full::damaged_log(THEME);
+    press(&mut s, 'O');
+    press(&mut s, 'y');
+    s.answer_all(true);
+    s.entry("14:17:00", J::UndoStarted);
+    let explanation = Explanation::new(Kind::Storage, "The disk is full.", "", "");
+    s.entry("14:17:01", J::UndoFailed { step: String::from("move-aside"), explanation });
+    assert!(s.app.leading_back.is_none() && s.app.view.layers.is_empty());
+
+    // A failure of another kind says why not.
+    let mut s = Story::troubled(THEME);
+    press(&mut s, 'O');
+    let told = s.app.view.notice.clone().unwrap().text;
+    assert!(told.contains("not for this") && told.contains("f mends it"), "{told}");
+}
+
+/// The place is taken: another one is named and asked for at once, and a path that is none is not.
+#[test]
+fn another_directory_is_named_where_the_usual_one_is_taken() {
+    use super::full;
+    let mut s = full::taken(THEME);
+    assert_eq!(write(&mut s, "beside"), [], "no whole path");
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Line(_))), "the dialog stays");
+    s.key(Key::Ctrl('u'));
+    let to = |destination: &str| {
+        let destination = Some(destination.to_owned());
+        [Command::ChooseFull(FullRestore { destination, ..FullRestore::default() })]
+    };
+    assert_eq!(write(&mut s, "/srv/pg/new"), to("/srv/pg/new"));
+    // It is kept for the next choice, and another refusal is only told.
+    let id = *s.app.view.waiting.keys().next_back().unwrap();
+    let refusal = Explanation::new(Kind::Refused, "Too many cooks.", "", "");
+    s.message(Message::Reply { id, result: Err(refusal) });
+    assert!(matches!(s.app.view.layers.last(), Some(Layer::Reader(_))));
+    s.key(Key::Esc);
+    press(&mut s, 'O');
+    assert_eq!(sent(s.key(Key::Enter)), to("/srv/pg/new"));
+}
+
+/// Another disk is named where the data directory's is too small; a refusal asks once more.
+#[test]
+fn a_directory_on_another_disk_is_named_for_a_point_that_lacks_room() {
+    use super::full;
+    let mut s = full::no_room(THEME);
+    let said = guide(&s.app.view);
+    assert_eq!(said.command, Some(Id::OtherDirectory), "{}", said.text);
+    assert!(said.text.contains("Option B) needs there, too"), "{}", said.text);
+    press(&mut s, 'd');
+    assert_eq!(write(&mut s, "mnt/recovery"), [], "no whole path");
+    s.key(Key::Ctrl('u'));
+    let target = s.app.view.candidate().unwrap().target;
+    let into = |directory: &str| {
+        let (target, directory) = (target.clone(), directory.to_owned());
+        [Command::ChooseInto { target, directory }]
+    };
+    assert_eq!(write(&mut s, "/mnt/recovery"), into("/mnt/recovery"));
+    let mut s = full::no_room_there(THEME);
+    assert_eq!(write(&mut s, "/mnt/other"), into("/mnt/other"));
+    // Where there is room, no other disk is asked for, and the key says so.
+    let mut s = Story::pointing(THEME, true);
+    press(&mut s, 'd');
+    assert!(s.app.view.layers.is_empty());
+    assert!(s.app.view.notice.unwrap().text.contains("does not lack room"));
 }

@@ -790,13 +790,18 @@ impl Story {
 
     /// Answers what the screen asked for by itself, until it asks no more.
     pub fn answer_all(&mut self, reachable: bool) {
+        self.answer_by(&|target| reach(target, reachable));
+    }
+
+    /// As [`Story::answer_all`], with a verdict of one's own on each point.
+    pub fn answer_by(&mut self, judge: &dyn Fn(Target) -> Reach) {
         for _ in 0..8 {
             let waiting: Vec<_> =
                 self.app.view.waiting.iter().map(|(id, w)| (*id, w.purpose.clone())).collect();
             for (id, purpose) in waiting {
                 use lifeboat::screens::view::Purpose as P;
                 let answer = match purpose {
-                    P::Reach(target) => Answer::Reach(reach(target, reachable)),
+                    P::Reach(target) => Answer::Reach(judge(target)),
                     P::Commits(_) => Answer::Commits(commits()),
                     P::Past(asked) => Answer::Past(Window {
                         from: asked.from,

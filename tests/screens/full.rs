@@ -10,6 +10,7 @@ use lifeboat::engine::explain::{Explanation, Kind};
 use lifeboat::engine::incident::event::{Decision, Event as J};
 use lifeboat::engine::incident::facts::*;
 use lifeboat::engine::incident::past::{Cost, TableLoss};
+use lifeboat::engine::incident::trouble::{By, Cure, Evidence, Trouble};
 use lifeboat::engine::restore::full_plan::{self, Ground};
 use lifeboat::engine::runbook::Runbook;
 use lifeboat::engine::runner::plan::Plan;
@@ -94,6 +95,201 @@ fn reach() -> Reach {
         },
         procedure: Procedure::FullRestore { destination: NEW.to_owned(), port: 5433 },
     }
+}
+
+/// No point can be reached: `of` says what is in the way.
+fn out_of_reach(theme: Theme, survey: Survey, of: &dyn Fn(&mut Reach)) -> Story {
+    let mut s = Story::assessed(theme);
+    s.key(Key::Char('n'));
+    s.message(Message::Survey(survey));
+    s.answer_by(&|target| {
+        let mut judged = fixture::reach(target, true);
+        (judged.reachable, judged.nearest) = (false, Vec::new());
+        of(&mut judged);
+        judged
+    });
+    s
+}
+
+/// The check of that id as it fails, or could not be made.
+fn set(reach: &mut Reach, id: &str, verdict: Verdict, detail: &str) {
+    reach.checks.retain(|check| check.id != id);
+    reach.checks.insert(0, fixture::check(id, "What is in the way", verdict, "", detail));
+}
+
+const MISSING: &str =
+    "It can be followed to 1/1F000000 only: 00000001000000010000001F is missing from the archive.";
+
+/// The log is broken before the point, and no other point is near.
+pub fn broken_log(theme: Theme) -> Story {
+    out_of_reach(theme, fixture::survey(), &|reach| set(reach, "wal", Verdict::Failed, MISSING))
+}
+
+/// Every backup that is kept ended after the point. Seven of them, the oldest last.
+pub fn beyond_retention(theme: Theme) -> Story {
+    let bases = (16..=22).map(|day| BaseSummary {
+        set: format!("set-202611{day}-150000"),
+        finished: format!("2026-11-{day}T15:03:12Z").parse().unwrap(),
+        stop_lsn: lifeboat::engine::postgres::Lsn(0x2_0000_0000 + day),
+        ..fixture::base()
+    });
+    let survey = Survey { bases: bases.collect(), ..fixture::survey() };
+    out_of_reach(theme, survey, &|reach| {
+        let late =
+            "set-20261116-150000 ended at 2026-11-16 15:03:12 (UTC), LSN 2/10, after the target.";
+        set(reach, "base", Verdict::Failed, late);
+    })
+}
+
+/// No key at hand opens the backup.
+pub fn closed(theme: Theme) -> Story {
+    out_of_reach(theme, fixture::survey(), &|reach| {
+        set(reach, "wal", Verdict::Failed, MISSING);
+        let why = "The backup was not opened: the master key file cannot be read.";
+        set(reach, "key", Verdict::CouldNotVerify, why);
+    })
+}
+
+/// The repositories hold nothing.
+pub fn no_backup(theme: Theme) -> Story {
+    let (bases, suspects, suggestions) = (Vec::new(), Vec::new(), Vec::new());
+    let survey = Survey { bases, suspects, suggestions, ..fixture::survey() };
+    out_of_reach(theme, survey, &|reach| reach.base = None)
+}
+
+/// Nothing answers, and nothing of the cluster can be read.
+pub fn lost_cluster(theme: Theme) -> Story {
+    let mut s = Story::assessed(theme);
+    s.entry(
+        "14:10:05",
+        J::ServerProbed(ServerProbe {
+            at: fixture::at("14:10:05"),
+            reachable: false,
+            version: None,
+            now: None,
+            current_lsn: None,
+            sessions: None,
+            identity: None,
+            error: Some(format!(
+                "No answer at db1.example:5432. {LIVE}/global/pg_control: not there."
+            )),
+        }),
+    );
+    s.tick("14:10:06");
+    s
+}
+
+/// A recovery in place stopped at a damaged log file, recognised by the engine's own rule in its words.
+pub fn damaged_log(theme: Theme) -> Story {
+    let mut s = Story::running(theme, "replay");
+    let cure = |id: &str, title: &str, does: &str| Cure {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        does: does.to_owned(),
+        touches: Vec::new(),
+        cost: String::from("your time"),
+        risk: String::from("none by Lifeboat: it only looks"),
+        by: By::People,
+        with: Vec::new(),
+    };
+    let step = || String::from("replay");
+    let trouble = Trouble {
+        name: String::from("damaged-wal"),
+        what: String::from(
+            "The log file 000000010000000100000029 in \"vault\" is not what was written, and no other \
+             copy was found. Replay stopped before it.",
+        ),
+        evidence: vec![Evidence {
+            source: String::from("segment"),
+            text: String::from("000000010000000100000029 in \"vault\": its tag does not fit"),
+        }],
+        cures: vec![
+            cure(
+                "look-again",
+                "Bring a good copy of it, then look again",
+                "Copy 000000010000000100000029's object from another copy of the repository over the \
+                 damaged one.",
+            ),
+            cure("choose-again", "Choose an earlier point", "Points before it can be reached."),
+            cure(
+                "full-restore",
+                "A full restore (O: Option B)",
+                "This run is given up and everything put back as it was.",
+            ),
+        ],
+    };
+    s.entry("14:16:40", J::TroubleFound { step: step(), trouble });
+    let explanation = Explanation::new(
+        Kind::Unreachable,
+        "The server ended during recovery.",
+        "The repository and the damaged directory that was moved aside are as they were.",
+        "Bring a good copy of it.",
+    );
+    s.entry("14:16:40", J::StepFailed { step: step(), explanation });
+    s.tick("14:16:50");
+    s
+}
+
+/// That run, put back for a full restore: what can be restored whole is asked by itself.
+pub fn put_back_for_it(theme: Theme) -> Story {
+    let mut s = damaged_log(theme);
+    s.key(Key::Char('O'));
+    s.key(Key::Char('y'));
+    s.answer_all(true);
+    s.entry("14:17:00", J::UndoStarted);
+    for step in ["replay", "start-recovery", "configure-recovery", "restore-base", "move-aside"] {
+        let text = String::from("as it was");
+        s.entry("14:17:01", J::StepUndone { step: step.to_owned(), text });
+    }
+    s.entry("14:17:02", J::UndoFinished);
+    s.tick("14:17:03");
+    s
+}
+
+/// The data directory's disk is too small for the point.
+pub fn no_room(theme: Theme) -> Story {
+    out_of_reach(theme, fixture::survey(), &|reach| {
+        let why =
+            "Only 2.1 GB are free at /var/lib/postgresql/15/orders-prod/main, 6.2 GB are needed.";
+        set(reach, "space", Verdict::Failed, why);
+    })
+}
+
+/// The directory on another disk that was named is in use.
+pub fn no_room_there(theme: Theme) -> Story {
+    let mut s = no_room(theme);
+    s.key(Key::Char('d'));
+    s.keys("/mnt/recovery");
+    s.key(Key::Enter);
+    let id = *s.app.view.waiting.keys().next_back().unwrap();
+    let refusal = Explanation::new(
+        Kind::Refused,
+        "/mnt/recovery is not empty: something else uses it.",
+        "Nothing was changed.",
+        "Name an empty directory, or one that is not there yet.",
+    );
+    s.message(Message::Reply { id, result: Err(refusal) });
+    s
+}
+
+/// The usual directory is taken: another one is asked for, with why.
+pub fn taken(theme: Theme) -> Story {
+    let mut s = Story::pointing(theme, false);
+    s.key(Key::Char('O'));
+    s.key(Key::Enter);
+    let id = *s.app.view.waiting.keys().next_back().unwrap();
+    let mut judged = reach();
+    judged.reachable = false;
+    let why = format!(
+        "{NEW} cannot be taken. It holds a cluster with system identifier 7312345678901234567. Move \
+         what is there to another name, or name an empty place: in the screens, or with lifeboat \
+         restore-full --target DIR --latest."
+    );
+    set(&mut judged, "destination", Verdict::Failed, &why);
+    judged.checks[0].title = String::from("The new cluster's directory");
+    let refusal = lifeboat::engine::runner::guard::unreachable(&judged);
+    s.message(Message::Reply { id, result: Err(refusal) });
+    s
 }
 
 /// The point was chosen, nothing is answered yet.
@@ -278,7 +474,35 @@ pub fn scenes(theme: Theme) -> Vec<(&'static str, Box<App>)> {
     }
     // Each in a frame of its own: a story is large.
     type Scene = (&'static str, fn(Theme) -> Story);
-    let all: [Scene; 19] = [
+    let all: [Scene; 36] = [
+        ("point_no_room", no_room),
+        ("point_no_room_taken", no_room_there),
+        ("full_taken", taken),
+        ("full_taken_named", |t| {
+            let mut s = taken(t);
+            s.keys(&format!("{NEW}-2"));
+            s
+        }),
+        ("full_into", |t| {
+            let mut s = with(Story::pointing(t, false), &[Key::Char('O'), Key::Up, Key::End]);
+            (0..4).for_each(|_| drop(s.key(Key::Down)));
+            s.key(Key::Enter);
+            s.keys(&format!("{NEW}-2"));
+            s.key(Key::Enter);
+            s
+        }),
+        ("full_why_log", broken_log),
+        ("full_why_log_choice", |t| with(broken_log(t), &char('O'))),
+        ("full_why_retention", beyond_retention),
+        ("full_why_retention_choice", |t| with(beyond_retention(t), &char('O'))),
+        ("full_why_lost", lost_cluster),
+        ("full_why_lost_choice", |t| with(lost_cluster(t), &char('O'))),
+        ("full_why_lost_unread", |t| with(lost_cluster(t), &char('n'))),
+        ("full_why_trouble", damaged_log),
+        ("full_why_trouble_ask", |t| with(damaged_log(t), &char('O'))),
+        ("full_why_put_back", put_back_for_it),
+        ("full_not_key", closed),
+        ("full_not_without_backup", no_backup),
         ("full_choice", |t| with(Story::pointing(t, false), &char('O'))),
         ("full_chosen", chosen_beforehand),
         ("full_prerequisites", chosen),

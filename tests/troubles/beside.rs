@@ -30,7 +30,7 @@ impl Stage {
     }
 
     /// As `to_gate`, of a full restore.
-    fn to_full_gate(&self, client: &Client, to_end: bool) {
+    pub fn to_full_gate(&self, client: &Client, to_end: bool) {
         let (severity, moment) = (Severity::Sev1, Moment::FirstDetected);
         self.ask(client, Command::SetSeverity { severity });
         self.ask(client, Command::StateMoment { moment, at: jiff::Timestamp::now() });
@@ -56,7 +56,7 @@ impl Stage {
     }
 
     /// The old server is up and takes writes: no cure has touched it.
-    fn old_serves(&self) {
+    pub fn old_serves(&self) {
         self.on(async {
             let client = self.sandbox.server().connect("postgres", DATABASE).await.unwrap();
             client.batch_execute("CREATE TEMP TABLE written (id int)").await.unwrap();

@@ -20,10 +20,13 @@ mod place;
 #[allow(dead_code, reason = "another test's server, used in part")]
 #[path = "../s3/proxy.rs"]
 mod proxy;
+mod screen;
 #[allow(dead_code, reason = "another test's server, used in part")]
 #[path = "../s3/server.rs"]
 mod server;
 #[allow(dead_code, reason = "another test's ground, used in part")]
 #[path = "../kill/stage.rs"]
 mod stage;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 mod walk;

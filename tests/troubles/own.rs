@@ -465,6 +465,42 @@ fn a_runner_killed_while_it_goes_back_in_the_alternative_directory_is_followed_b
     drop(volume);
 }
 
+/// The alternative directory is in use by something else: another one is named, and the recovery goes
+/// there.
+#[test]
+#[ignore = "make test-troubles"]
+fn another_directory_is_named_where_the_alternative_is_in_use() {
+    let Some((stage, volume)) = elsewhere() else { return };
+    let folder = stage.sandbox.root().join("cluster");
+    let (taken, other) = (folder.join("elsewhere"), folder.join("another"));
+    fs::create_dir(&taken).unwrap();
+    fs::write(taken.join("somebody's"), "file").unwrap();
+    let client = stage.runner(None);
+    stage.to_gate_by(&client, |target| {
+        let into = |directory: &Path| Command::ChooseInto {
+            target: target.clone(),
+            directory: directory.display().to_string(),
+        };
+        let refused = |command| stage.answer(&client, command).unwrap_err().what;
+        let why = refused(Command::ChooseTarget { target: target.clone() });
+        assert!(why.contains("alternative_data_directory"), "{why}");
+        let why = refused(into(&taken));
+        assert!(why.contains("something else uses it"), "{why}");
+        let why = refused(into(&stage.data().join("inside")));
+        assert!(why.contains("lie in each other"), "{why}");
+        into(&other)
+    });
+    stage.go_on(&client);
+    let held = stage.wait(&client, "the target", |i| i.status == RunStatus::Held);
+    let plan = held.plan.clone().unwrap();
+    assert_eq!(plan.places.alternative.as_deref(), Some(other.as_path()));
+    stage.to_the_end(&client);
+    assert!(control_file::read(&other).unwrap().checkpoint.timeline > 1);
+    assert_eq!(fs::read_dir(&taken).unwrap().count(), 1, "what is there is untouched");
+    stop_in(&stage, &other);
+    drop(volume);
+}
+
 /// Where the data directory's volume is too small, the recovery is in the alternative directory, and
 /// so are its troubles and their cures.
 #[test]

@@ -37,7 +37,8 @@ pub(super) fn restore_parts(
     let target = target(&args.point, "See --help.")?;
     let recover = |means: &Means<'_>, json| {
         let bar = Bar::new(json);
-        let made = Sandbox::recover(means, &target, &|progress| bar.show(&progress), &say(json));
+        let show = |progress| bar.show(&progress);
+        let made = Sandbox::recover(means, &target, args.set.as_deref(), &show, &say(json));
         bar.finish();
         made
     };
@@ -208,8 +209,9 @@ fn next_command(cluster: &Cluster, again: &Again, cure: &Cure) -> Option<String>
         trouble::OTHER_PLACE => Some(again.with("--work-directory", cure.with.first()?)),
         trouble::STOP_AT_GAP => Some(again.with("--time", "EARLIER")),
         trouble::OTHER_POINT => Some(again.with("--time", "LATER")),
+        trouble::OTHER_BASE => Some(again.with("--set", "ANOTHER-SET")),
         // Done in a copy that stays: the command's own is taken down.
-        trouble::OTHER_BASE | "raise-settings" => {
+        "raise-settings" => {
             Some(String::from("lifeboat, whose screens bring parts back too and carry this out"))
         }
         _ => None,

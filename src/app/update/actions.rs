@@ -16,8 +16,7 @@ use crate::screens::commands::Id;
 use crate::screens::layers::{Emphasis, Layer, Reader, ReaderKind};
 use crate::screens::view::Page;
 use crate::screens::{
-    assessment, drill, full_restore, guide, home, readiness, reasons, recovery_point, restore,
-    validation,
+    assessment, drill, guide, home, readiness, reasons, recovery_point, restore, validation,
 };
 
 /// Carries a command of a screen out. It was found possible and permitted.
@@ -85,6 +84,11 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
                 super::answers::own_point(app, target, "the nearest point that can be reached");
             }
         }
+        Id::OtherDirectory => {
+            if let Some(candidate) = app.view.candidate() {
+                point::ask_into(app, candidate.target, "");
+            }
+        }
         Id::TargetKind => point::target_kind(app),
         Id::ToggleInclusive => point::toggle(app),
         Id::FollowTimeline => point::follow_timeline(app),
@@ -138,10 +142,7 @@ pub fn perform(app: &mut App, id: Id) -> Vec<Effect> {
         Id::LookAtParts => return parts::list(app),
         Id::CarryParts => parts::ways(app),
         Id::Salvage => parts::salvage(app),
-        Id::FullRestore => {
-            let layer = Layer::Choice(full_restore::choice(&app.view));
-            app.view.layers.push(layer);
-        }
+        Id::FullRestore => target::full_restore(app),
         Id::GoLater => target::later(app),
         Id::GoEarlier => target::earlier(app),
         Id::OtherTry => *app.view.cursors.entry((Page::Restore, 2)).or_default() += 1,

@@ -109,6 +109,7 @@ fn yes(app: &mut App) -> Vec<Effect> {
             signing::sign_off(app, SignOff { item, done: true, evidence }, "signing")
         }
         Intent::Earlier => at_point::give_up(app),
+        Intent::FullRestore => at_point::put_back_for_full(app),
         Intent::AbortDrill => vec![Effect::AbortDrill],
         // A game master's own window asks for it; see `app::master`.
         Intent::Give(_) => Vec::new(),
@@ -210,8 +211,12 @@ fn picked(app: &mut App, pick: Pick) -> Vec<Effect> {
             Vec::new()
         }
         Pick::Full { set, to_end } => {
-            let asked = FullRestore { set, to_end, ..FullRestore::default() };
-            plain(app, Command::ChooseFull(asked), "choosing the point")
+            let destination = app.view.points.full_into.clone();
+            at_point::choose_full(app, FullRestore { set, to_end, destination, port: None })
+        }
+        Pick::FullInto => {
+            at_point::ask_full_into(app, None, "");
+            Vec::new()
         }
         Pick::Part(part) => parts::look(app, part),
         Pick::Carry(carry) => {
@@ -377,7 +382,9 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
     } else {
         match line.purpose {
             LinePurpose::Lsn => text.parse::<Lsn>().err().map(|e| e.to_string()),
-            LinePurpose::CurePlace { .. } if !text.starts_with('/') => {
+            LinePurpose::CurePlace { .. } | LinePurpose::FullInto(_) | LinePurpose::Into(_)
+                if !std::path::Path::new(&text).is_absolute() =>
+            {
                 Some(String::from("Type the whole path, from / on."))
             }
             LinePurpose::Xid if text.parse::<u32>().is_err() => {
@@ -449,6 +456,8 @@ fn accept_line(app: &mut App, mut line: LineInput) -> Vec<Effect> {
             let command = Command::CureInPlace { cure, place, cluster: text };
             plain(app, command, crate::screens::available::CURING)
         }
+        LinePurpose::Into(target) => point::choose_into(app, target, text),
+        LinePurpose::FullInto(asked) => at_point::full_into(app, asked, text),
         LinePurpose::Lsn => {
             if let Ok(lsn) = text.parse::<Lsn>() {
                 take_point(app, target(TargetPoint::Lsn(lsn), false), "a position of your own");

@@ -4,7 +4,7 @@
 use super::super::model::App;
 use super::asking::{choice, confirm, line};
 use crate::engine::incident::trouble::{By, Cure, LOOK_AGAIN, NAMED_PLACE};
-use crate::engine::trouble::OTHER_PLACE;
+use crate::engine::trouble::{FULL_RESTORE, OTHER_PLACE};
 use crate::screens::layers::{Emphasis, Intent, Layer, LinePurpose, Pick, Reader};
 use crate::screens::restore;
 
@@ -39,6 +39,7 @@ pub fn open(app: &mut App, id: &str) {
     let found = restore::trouble(incident).and_then(|t| t.cures.iter().find(|c| c.id == id));
     let Some(cure) = found.cloned() else { return };
     match cure.by {
+        _ if cure.id == FULL_RESTORE => super::target::full_restore(app),
         By::LifeboatByName if cure.id == NAMED_PLACE => {
             let prompt = format!("{} Costs: {}. Type its full path.", cure.does, cure.cost);
             let hint = "/mnt/recovery/postgresql";

@@ -10,6 +10,7 @@ use crate::engine::incident::Incident;
 use crate::engine::incident::event::{Entry, Event as Journal};
 use crate::engine::incident::facts::{Topic, Verdict};
 use crate::engine::incident::model::{Phase, RunStatus, Tone};
+use crate::engine::restore::full;
 use crate::engine::runner::protocol::{Answer, Command, Message};
 use crate::screens::cursor::Seen;
 use crate::screens::drill;
@@ -317,6 +318,15 @@ fn reply(app: &mut App, waiting: Waiting, result: Result<Answer, Explanation>) -
             plain(app, Command::Start { plan_hash }, "starting")
         }
         (purpose, Err(e)) => {
+            if let Purpose::Into(target) = &purpose {
+                super::point::ask_into(app, target.clone(), &format!("{} {}", e.what, e.next));
+                return Vec::new();
+            }
+            let place = full::told_of_destination(&e);
+            if let (Purpose::Full(asked), Some(taken)) = (&purpose, place) {
+                super::target::ask_full_into(app, Some(asked.clone()), &taken);
+                return Vec::new();
+            }
             if matches!(purpose, Purpose::Commits(_)) {
                 app.view.layers.retain(|l| !matches!(l, Layer::Commits(_)));
             }

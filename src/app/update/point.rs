@@ -3,11 +3,13 @@
 //! a server.
 
 use super::super::model::{App, Effect};
-use super::asking::{choice, confirm, moment};
+use super::asking::{choice, confirm, line, moment};
 use super::{notice, plain, send};
 use crate::engine::incident::facts::{Target, TargetPoint};
 use crate::engine::runner::protocol::Command;
-use crate::screens::layers::{Commits, Intent, Layer, MomentPurpose, Pick, TargetKind};
+use crate::screens::layers::{
+    Commits, Intent, Layer, LinePurpose, MomentPurpose, Pick, TargetKind,
+};
 use crate::screens::view::{Candidate, Page, Purpose};
 use crate::screens::{recovery_point, text};
 use tui_input::Input;
@@ -44,6 +46,30 @@ pub fn choose_point(app: &mut App) -> Vec<Effect> {
         Intent::ChooseTarget(candidate.target),
     );
     Vec::new()
+}
+
+/// Asks for a directory on another disk; `refused` is why another one is asked for.
+pub fn ask_into(app: &mut App, target: Target, refused: &str) {
+    let mut prompt = refused.to_owned();
+    if !prompt.is_empty() {
+        prompt.push_str(" Nothing was changed. ");
+    }
+    prompt.push_str(
+        "Name a directory on another disk that the point is recovered into: empty or not there yet. \
+         The damaged one stays where it is.",
+    );
+    line(
+        app,
+        LinePurpose::Into(target),
+        "Into which directory?",
+        prompt,
+        "For example: /mnt/recovery/postgresql",
+    );
+}
+
+pub fn choose_into(app: &mut App, target: Target, directory: String) -> Vec<Effect> {
+    let command = Command::ChooseInto { target: target.clone(), directory };
+    send(app, command, "choosing the point", Purpose::Into(target))
 }
 
 pub fn target_kind(app: &mut App) {

@@ -195,7 +195,7 @@ pub fn put_back(app: &mut App) {
     confirm(app, "Put everything back?", body, "put it back", "leave it as it is", Intent::Undo);
 }
 
-fn undo_texts(incident: &Incident) -> Vec<String> {
+pub(super) fn undo_texts(incident: &Incident) -> Vec<String> {
     let Some(plan) = &incident.plan else { return Vec::new() };
     let touched = |id: &str| {
         incident

@@ -2,16 +2,17 @@
 //! the run to another choice. What moves the server goes through the typed name or a question first.
 
 use super::super::model::{App, Back, Effect};
-use super::asking::{choice, confirm};
-use super::{answers, go, notice, plain, point, send};
+use super::asking::{choice, confirm, line};
+use super::{answers, go, notice, plain, point, run, send};
 use crate::engine::incident::event::Decision;
 use crate::engine::incident::facts::Target;
 use crate::engine::incident::model::RunStatus;
-use crate::engine::runner::protocol::Command;
-use crate::screens::available::MOVING;
-use crate::screens::layers::{Gate, Intent, Layer, Pick};
+use crate::engine::runner::protocol::{Command, FullRestore};
+use crate::screens::available::{self, MOVING};
+use crate::screens::commands::Id;
+use crate::screens::layers::{Gate, Intent, Layer, LinePurpose, Pick};
 use crate::screens::view::{Link, Page, Purpose, View};
-use crate::screens::{at_target, text};
+use crate::screens::{at_target, full_restore, reasons, text};
 use tui_input::Input;
 
 /// Offers later points.
@@ -168,6 +169,69 @@ pub fn give_up(app: &mut App) -> Vec<Effect> {
     effects
 }
 
+/// Offers what can be restored whole; where a run has to be put back first, asks that.
+pub fn full_restore(app: &mut App) {
+    let Some(incident) = &app.view.incident else { return };
+    if available::may_choose(incident) {
+        app.view.layers.push(Layer::Choice(full_restore::choice(&app.view)));
+        return;
+    }
+    if !full_restore::instead_of(incident) {
+        let why = reasons::why_not(Id::FullRestore, &app.view);
+        notice(app, why, true);
+        return;
+    }
+    let mut body = vec![String::from(
+        "This run is given up and everything it did is put back, newest first; nothing is deleted. \
+         Then you choose which backup is restored whole, beside the old cluster (Option B).",
+    )];
+    let undone = run::undo_texts(incident);
+    if !undone.is_empty() {
+        body.push(undone.join("\n"));
+    }
+    confirm(
+        app,
+        "Give this run up for a full restore?",
+        body,
+        "put everything back, then choose",
+        "stay here",
+        Intent::FullRestore,
+    );
+}
+
+pub fn choose_full(app: &mut App, asked: FullRestore) -> Vec<Effect> {
+    send(app, Command::ChooseFull(asked.clone()), "choosing the point", Purpose::Full(asked))
+}
+
+/// Asks for the new cluster's directory; `taken` is why another one is asked for.
+pub fn ask_full_into(app: &mut App, asked: Option<FullRestore>, taken: &str) {
+    let (prompt, hint) = full_restore::into_words(&app.view, taken);
+    line(app, LinePurpose::FullInto(asked), "Into which directory?", prompt, hint);
+}
+
+/// The directory was named: what was asked for is asked again with it, or the choice goes on.
+pub fn full_into(app: &mut App, asked: Option<FullRestore>, directory: String) -> Vec<Effect> {
+    app.view.points.full_into = Some(directory.clone());
+    match asked {
+        Some(asked) => choose_full(app, FullRestore { destination: Some(directory), ..asked }),
+        None => {
+            full_restore(app);
+            Vec::new()
+        }
+    }
+}
+
+/// The question was answered with yes: what failed is put back, and the choice follows.
+pub fn put_back_for_full(app: &mut App) -> Vec<Effect> {
+    if !app.view.incident.as_ref().is_some_and(full_restore::instead_of) {
+        notice(app, String::from("The step no longer stands where it failed."), true);
+        return Vec::new();
+    }
+    let effects = send(app, Command::Undo, "putting back", Purpose::GiveUp);
+    app.leading_back = (!effects.is_empty()).then_some(Back::ToFullRestore);
+    effects
+}
+
 /// From the run that was given up to the choice of another point, as agreed to.
 pub fn lead_back(app: &mut App) -> Vec<Effect> {
     let Some(back) = app.leading_back else { return Vec::new() };
@@ -183,6 +247,17 @@ pub fn lead_back(app: &mut App) -> Vec<Effect> {
             app.leading_back = None;
             go(app, Page::RecoveryPoint);
         }
+        (Back::ToFullRestore, Some(RunStatus::Undone)) => {
+            app.leading_back = None;
+            if app.view.layers.is_empty() {
+                full_restore(app);
+            } else {
+                notice(app, String::from("All is put back: O chooses the full restore."), false);
+            }
+        }
+        (Back::ToFullRestore, Some(RunStatus::Undoing)) => {}
+        (Back::ToFullRestore, Some(RunStatus::Failed))
+            if app.view.incident.as_ref().is_some_and(|i| i.undo_failure.is_none()) => {}
         (Back::GivingUp, Some(RunStatus::Held))
         | (Back::PuttingBack, Some(RunStatus::Cancelled | RunStatus::Undoing)) => {}
         _ => app.leading_back = None,

@@ -69,6 +69,12 @@ pub struct Landscape {
 }
 
 impl Landscape {
+    /// The base backups of this cluster, oldest first.
+    #[must_use]
+    pub fn bases(&self) -> &[BaseSummary] {
+        &self.bases
+    }
+
     /// What screens show and pre-fill.
     #[must_use]
     pub fn survey(&self) -> Survey {

@@ -37,6 +37,8 @@ pub use discard::discard;
 
 /// The runbook's alternative port.
 pub const PORT: u16 = 5433;
+/// The check of where the new cluster goes: another place is named where it fails.
+const DESTINATION: (&str, &str) = ("destination", "The new cluster's directory");
 /// Ports above it that are tried where it is taken.
 const PORTS: u16 = 50;
 /// Above so many segments their names alone are looked at: reading them all would take long.
@@ -414,7 +416,7 @@ fn version(site: &Site, base: &BaseSummary) -> Check {
 }
 
 fn destination(site: &Site, place: &Place<'_>, base: &BaseSummary) -> Check {
-    let begun = begin("destination", "The new cluster's directory");
+    let begun = begin(DESTINATION.0, DESTINATION.1);
     let destination = place.destination;
     if place.held {
         return begun.verified(format!("{} is this restore's own.", destination.display()));
@@ -472,7 +474,7 @@ pub fn may_fill(site: &Site, destination: &Path, set: &str) -> Result<(), Explan
             );
             return Err(refused(
                 format!("{shown} cannot be taken. {holds}."),
-                "Move what is there to another name; or name an empty place on the command line: \
+                "Move what is there to another name, or name an empty place: in the screens, or with \
                  lifeboat restore-full --target DIR --latest.",
             ));
         }
@@ -746,6 +748,15 @@ pub fn weigh(reach: &mut Reach, judged: &dyn Fn(&Target) -> Result<Reach, Explan
     reach.checks.push(check);
 }
 
+/// What a refusal of a full restore tells of its directory: another one may be named then.
+#[must_use]
+pub fn told_of_destination(refusal: &Explanation) -> Option<String> {
+    let (_, told) = refusal.what.split_once(&format!("{}: ", DESTINATION.1))?;
+    // What else was in the way stands behind it.
+    let told = told.split("; ").next().unwrap_or(told).trim_end_matches('.');
+    Some(format!("{told}."))
+}
+
 fn why_not(reach: &Reach) -> String {
     let open = reach.checks.iter().filter(|check| check.verdict != Verdict::Verified);
     let told: Vec<_> = open.map(|check| format!("{}: {}", check.title, check.detail)).collect();
@@ -842,6 +853,21 @@ mod tests {
         assert_eq!((set(&none), none.reachable), (String::from("set-2"), false));
         let all = ["set-3", "set-2", "set-1"];
         assert!(chosen(&all, &all).unwrap_err().what.contains("set-1 was read"));
+    }
+
+    /// What the screens go by when they ask for another place.
+    #[test]
+    fn a_refusal_for_the_directorys_sake_is_told_from_others() {
+        let refusal = |check: Check| {
+            let mut reach = judged(&base("set-1"), false);
+            reach.checks.insert(0, check);
+            crate::engine::runner::guard::unreachable(&reach)
+        };
+        let taken = begin(DESTINATION.0, DESTINATION.1).failed("/srv/new cannot be taken.");
+        let told = told_of_destination(&refusal(taken));
+        assert_eq!(told.as_deref(), Some("/srv/new cannot be taken."));
+        let free = begin(DESTINATION.0, DESTINATION.1).verified("/srv/new is free.");
+        assert_eq!(told_of_destination(&refusal(free)), None);
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub fn check(incident: &Incident, command: &Command, executing: bool) -> Result<
         C::RunProbes
         | C::VerifyIntegrity
         | C::ChooseTarget { .. }
+        | C::ChooseInto { .. }
         | C::ChooseFull(_)
         | C::ChooseParts { .. }
         | C::MakePlan => {

@@ -16,6 +16,7 @@ use crate::engine::incident::past::Picture;
 use crate::engine::incident::{Event, Incident};
 use crate::engine::parts::compare::Difference;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The job whose progress a reading of WAL is shown as.
@@ -38,6 +39,7 @@ fn kind(command: &Command) -> Option<&'static str> {
         Command::RunProbes => Some("probes"),
         Command::Survey => Some(READING),
         Command::ChooseTarget { .. }
+        | Command::ChooseInto { .. }
         | Command::ChooseFull(_)
         | Command::ChooseParts { .. }
         | Command::MoveTarget { .. } => Some("target"),
@@ -225,6 +227,14 @@ fn act(core: &Arc<Core>, actor: &Actor, command: &Command) -> Result<(), Explana
             // What the choice was made from, for the report: the archive will look otherwise then.
             let seen = core.survey.borrow().clone();
             reach.cost.picture = seen.map(|survey| Box::new(Picture::of(&survey)));
+            record(Event::TargetChosen(reach), &always)
+        }
+        Command::ChooseInto { target, directory } => {
+            let reach = work.reach_into(&incident, target, Path::new(directory), &asking)?;
+            core.end_progress(READING);
+            if !reach.reachable {
+                return Err(guard::unreachable(&reach));
+            }
             record(Event::TargetChosen(reach), &always)
         }
         Command::ChooseFull(asked) => {

@@ -73,6 +73,12 @@ pub enum Command {
     ChooseTarget {
         target: Target,
     },
+    /// As [`Command::ChooseTarget`], recovered into this directory in the place of the configured
+    /// alternative one: the data directory's disk has too little room.
+    ChooseInto {
+        target: Target,
+        directory: String,
+    },
     /// Chooses the runbook's Option B: a new cluster beside the old one, from a base backup.
     ChooseFull(FullRestore),
     /// Chooses to bring only parts back: from a copy at `target`, recovered beside production.
@@ -298,6 +304,7 @@ impl Command {
             Self::WaiveApproval { .. } => Role::Commander,
             Self::RunCare { item, agreed } => aftercare::role(item, !agreed.is_empty()),
             Self::ChooseTarget { .. }
+            | Self::ChooseInto { .. }
             | Self::ChooseFull(_)
             | Self::ChooseParts { .. }
             | Self::CarryParts { .. }

@@ -14,7 +14,7 @@ use crate::engine::incident::parts::{Part, PartsChoice, PartsLook};
 use crate::engine::incident::past::Window;
 use crate::engine::incident::trouble::{Adjustments, Cure, Trouble};
 use jiff::Timestamp;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Lossy reports of a job's progress.
 pub type Report<'a> = &'a (dyn Fn(Progress) + Sync);
@@ -126,6 +126,22 @@ pub trait Work: Send + Sync {
         asking: &Asking<'_>,
     ) -> Result<(Reach, Option<Survey>), Explanation> {
         Ok((self.reach(incident, target, asking)?, None))
+    }
+
+    /// As [`Work::reach`], by the archive as it is now and into `directory`, in the place of the
+    /// configured alternative data directory.
+    ///
+    /// # Errors
+    /// As [`Work::reach`]; where the directory is taken, or is not needed.
+    fn reach_into(
+        &self,
+        incident: &Incident,
+        target: &Target,
+        directory: &Path,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation> {
+        let _ = directory;
+        self.reach(incident, target, asking)
     }
 
     /// Whether and how a new cluster can be restored beside the old one.

@@ -1,6 +1,9 @@
 //! A base backup that is not what was written, found while it is restored or by the server.
 
-use super::{LOOK_AGAIN, Scene, World, by_people, evidence, other_base_cure, trouble};
+use super::{
+    FULL_RESTORE, LOOK_AGAIN, Scene, World, by_people, evidence, full_restore, other_base_cure,
+    trouble,
+};
 use crate::engine::explain::Kind;
 use crate::engine::incident::trouble::Trouble;
 
@@ -22,6 +25,8 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
     let line = sign.and_then(|sign| scene.line_with(sign));
     let told = evidence("file", line.unwrap_or_else(|| scene.failure.what.clone()));
     let set = world.base();
+    // Where no other backup is left, the cure that would take one says so.
+    let whole = full_restore(world, false).filter(|cure| cure.id == FULL_RESTORE);
     let good = by_people(
         LOOK_AGAIN,
         "Bring a good copy of it, then look again",
@@ -35,6 +40,6 @@ pub(super) fn rule(scene: &Scene<'_>, world: &dyn World) -> Option<Trouble> {
              used unchecked, and no server can start on what was restored."
         ),
         vec![told],
-        vec![other_base_cure(world), good],
+        [other_base_cure(world), good].into_iter().chain(whole).collect(),
     )
 }

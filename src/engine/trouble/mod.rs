@@ -48,6 +48,8 @@ pub const GO_ON: &str = "go-on";
 pub const OTHER_PLACE: &str = "other-place";
 /// Begins anew on another disk, which people do.
 pub const OTHER_DISK: &str = "other-disk";
+/// Gives this run up for a new cluster beside the old one (Option B), which the screens' own key does.
+pub const FULL_RESTORE: &str = "full-restore";
 /// Goes to the nearest point that can be reached from here.
 pub const OTHER_POINT: &str = "nearest-point";
 
@@ -108,13 +110,17 @@ fn say_where_none_is_left(found: &mut Trouble, world: &dyn World) {
         "no-other-base",
         "No other base backup is left",
         format!(
-            "Failed in this plan: {}. The repositories hold no other one. Look for a copy elsewhere, \
+            "Failed in this plan: {}. The repositories hold no other one{}. Look for a copy elsewhere, \
              and name its repository in lifeboat.toml.",
-            world.failed_bases().join(", ")
+            world.failed_bases().join(", "),
+            match world.ground() {
+                Ground::InPlace => ": a full restore (Option B) has none to begin with, either",
+                _ => "",
+            }
         ),
     );
     // What can be done stands first.
-    found.cures.sort_by_key(|cure| cure.id == "no-other-base");
+    found.cures.sort_by_key(|cure| ["no-other-base", "no-full-restore"].contains(&&*cure.id));
 }
 
 /// As [`recognise`], for a step of the incident's run that just failed on this machine. `site` is
@@ -204,6 +210,33 @@ fn choose_again(world: &dyn World, title: &str, why: &str) -> Cure {
                  recovery point's screen (2). {kept}"
         ),
     )
+}
+
+/// A new cluster beside the old one, for a recovery in place that lacks the log or a whole backup.
+/// Where one would lack the same, that is said; `None` on other grounds.
+fn full_restore(world: &dyn World, own_log: bool) -> Option<Cure> {
+    if world.ground() != Ground::InPlace {
+        return None;
+    }
+    let other = world.other_bases().is_none_or(|left| !left.is_empty());
+    Some(match own_log || other {
+        true => by_people(
+            FULL_RESTORE,
+            "A full restore (O: Option B)",
+            "This run is given up and everything put back as it was. Then a new cluster is made \
+             beside the old one, from a backup that you choose, as it was at that backup's end: it \
+             needs none of the log after it.",
+        ),
+        false => by_people(
+            "no-full-restore",
+            "A full restore (Option B) would not help",
+            format!(
+                "It needs a whole backup with the log of its own range, too, and the repositories hold \
+                 none but {}.",
+                world.failed_bases().join(" and ")
+            ),
+        ),
+    })
 }
 
 impl Cure {

@@ -306,7 +306,7 @@ fn a_missing_log_file_is_told_by_where_it_is() {
     let absent = of_log("replay", MISSED, &Told { end: far(), ..Told::default() }).unwrap();
     assert_eq!(absent.name, "missing-wal");
     assert!(absent.what.contains("000000010000000000000004"), "{}", absent.what);
-    assert_eq!(ids(&absent), [STOP_AT_GAP, LOOK_AGAIN]);
+    assert_eq!(ids(&absent), [STOP_AT_GAP, LOOK_AGAIN, FULL_RESTORE]);
 
     let place = Whereabouts { elsewhere: vec![String::from("\"far\"")], ..Whereabouts::default() };
     let far_away =
@@ -333,6 +333,7 @@ fn a_refused_fetch_is_told_by_its_reason() {
     assert_eq!((&*away.name, ids(&away)[0]), ("repository-away", "wait-for-repository"));
     let damaged = with(Whereabouts { damaged: why(), ..Whereabouts::default() });
     assert_eq!((&*damaged.name, ids(&damaged)[0]), ("damaged-wal", LOOK_AGAIN));
+    assert_eq!(ids(&damaged)[1..], ["choose-again", FULL_RESTORE]);
     let full =
         log.replace("could not be had", "cannot be written: No space left on device (os error 28)");
     assert_eq!(of_log("replay", &full, &Told::default()).unwrap().name, "no-space");
@@ -365,8 +366,13 @@ fn a_history_whose_absence_nobody_proves_is_told_and_one_repository_can_be_given
 fn before_consistency_no_end_is_offered() {
     let log = "x LOG:  restored log file \"000000010000000000000003\" from archive\n\
                x FATAL:  WAL ends before end of online backup";
-    let found = of_log("replay", log, &Told { end: Some(Lsn(0x900_0000)), ..Told::default() });
-    assert_eq!(ids(&found.unwrap()), [LOOK_AGAIN]);
+    let told = |no_other| Told { end: Some(Lsn(0x900_0000)), no_other, ..Told::default() };
+    let found = of_log("replay", log, &told(false)).unwrap();
+    assert_eq!(ids(&found), [LOOK_AGAIN, FULL_RESTORE]);
+    // The only backup lacks the log of its own range: whole it is of no use, either.
+    let found = of_log("replay", log, &told(true)).unwrap();
+    assert_eq!(ids(&found), [LOOK_AGAIN, "no-full-restore"]);
+    assert!(found.cures[1].does.contains("set-20250113-020000"), "{found:#?}");
 }
 
 #[test]
@@ -421,6 +427,26 @@ fn no_repository_is_given_up_at_the_promotion_beside() {
     let of = |step| recognise(&Scene::new(step, &told, Vec::new()), &away).unwrap();
     assert_eq!(ids(&of("promote-beside")), [WAIT, LOOK_AGAIN]);
     assert_eq!(ids(&of("restore-base"))[2], repository::WITHOUT);
+}
+
+/// The old cluster, a new one beside it and production are no ground to begin a full restore from.
+#[test]
+fn a_full_restore_is_offered_to_a_recovery_in_place_alone() {
+    let missing = |ground| {
+        let told = Told { ground: Some(ground), end: Some(Lsn(0x900_0000)), ..Told::default() };
+        of_log("replay", MISSED, &told).unwrap()
+    };
+    let offers = |ground| ids(&missing(ground)).contains(&FULL_RESTORE);
+    assert!(offers(Ground::InPlace));
+    for ground in [Ground::Beside, Ground::Old, Ground::Swapped, Ground::Copy] {
+        assert!(!offers(ground), "{ground:?}");
+    }
+    // What has another cause has another cure.
+    for (log, name) in SAID.iter().filter(|(_, name)| *name != "damaged-backup") {
+        let log: String = log.lines().map(|line| format!("{AT} {line}\n")).collect();
+        let found = of_log("replay", &log, &Told::default()).unwrap();
+        assert!(!ids(&found).contains(&FULL_RESTORE), "{name}");
+    }
 }
 
 /// What a server says is the same everywhere; what may be done about it is not.
@@ -508,7 +534,7 @@ fn another_backup_is_none_that_failed_and_where_none_is_left_that_is_said() {
     let failed_before = vec![String::from("set-20250114-020000")];
     let told = Told { failed_before: failed_before.clone(), ..Told::default() };
     let found = of_log("replay", &log, &told).unwrap();
-    assert_eq!(ids(&found), [OTHER_BASE, LOOK_AGAIN]);
+    assert_eq!(ids(&found), [OTHER_BASE, LOOK_AGAIN, FULL_RESTORE]);
     let words = &found.cures[0].does;
     assert!(words.contains("without set-20250114-020000 and set-20250113-020000"), "{words}");
     let told = Told { failed_before, no_other: true, ..Told::default() };
@@ -516,6 +542,7 @@ fn another_backup_is_none_that_failed_and_where_none_is_left_that_is_said() {
     assert_eq!(ids(&found), [LOOK_AGAIN, "no-other-base"]);
     assert!(found.cures.iter().all(|cure| cure.by == By::People), "{found:#?}");
     assert!(found.cures[1].does.contains("set-20250114-020000"), "{found:#?}");
+    assert!(found.cures[1].does.contains("a full restore (Option B) has none"), "{found:#?}");
 }
 
 #[test]

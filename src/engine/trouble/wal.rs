@@ -3,7 +3,8 @@
 
 use super::{
     FETCH_ELSEWHERE, GO_ON, Ground, LOOK_AGAIN, STOP_AT_GAP, Scene, Whereabouts, World,
-    by_lifeboat, by_people, choose_again, evidence, other_base_cure, repository, trouble,
+    by_lifeboat, by_people, choose_again, evidence, full_restore, other_base_cure, repository,
+    trouble,
 };
 use crate::engine::incident::trouble::{Cure, Evidence, Trouble};
 
@@ -96,7 +97,9 @@ fn judge(
                 true => vec![good, other_base_cure(world)],
                 false => {
                     let why = "Points before it can be reached.";
-                    vec![good, choose_again(world, "Choose an earlier point", why)]
+                    let earlier = choose_again(world, "Choose an earlier point", why);
+                    let whole = full_restore(world, consistent);
+                    [good, earlier].into_iter().chain(whole).collect()
                 }
             },
         );
@@ -146,7 +149,11 @@ fn judge(
             world.old_directory()
         ),
         shown,
-        last_resort(vec![]).into_iter().chain([back]).collect(),
+        last_resort(vec![])
+            .into_iter()
+            .chain([back])
+            .chain(full_restore(world, consistent))
+            .collect(),
     )
 }
 

@@ -210,6 +210,9 @@ pub struct RestoreParts {
     pub common: Common,
     #[command(flatten)]
     pub parts: Parts,
+    /// set-YYYYMMDD-HHMMSS; the one that serves the target where absent.
+    #[arg(long, value_name = "SET")]
+    pub set: Option<String>,
     /// A whole database, with everything in it, under its own name or --as. One that production
     /// has is not touched.
     #[arg(

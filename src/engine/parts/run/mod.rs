@@ -297,7 +297,7 @@ pub fn choose(
 ) -> Result<Reach, Explanation> {
     let root = crate::engine::restore::plan::beside(site.data(), "parts", Timestamp::now());
     let means = Rig::means_of(site, runtime);
-    let mut reach = prove(&means, target, &root).map_err(|e| e.explanation())?;
+    let mut reach = prove(&means, target, None, &root).map_err(|e| e.explanation())?;
     // Production goes on: nothing that was committed is given up.
     (reach.lost_commits, reach.lost_seconds, reach.first_lost) = (Some(0), Some(0.0), None);
     reach.cost.tables = Some(Vec::new());

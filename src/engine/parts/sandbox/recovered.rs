@@ -11,7 +11,7 @@ use crate::engine::postgres::control::Driver;
 use crate::engine::postgres::control_file;
 use crate::engine::postgres::recovery_settings::{restore_command, target_setting};
 use crate::engine::postgres::recovery_watch::{RecoveryWatch, ReplayState};
-use crate::engine::recovery_point::{Landscape, gather};
+use crate::engine::recovery_point::{Landscape, Means as By, gather};
 use crate::engine::restore::base;
 use crate::engine::retention::in_use;
 use crate::engine::runner::plan::Plan;
@@ -63,12 +63,33 @@ impl From<&Plan> for Aim {
 /// Sees how the replay goes, with the last lines of the server's log; ends it by `false`.
 pub type Watched<'a> = &'a mut dyn FnMut(&ReplayState, &[String]) -> bool;
 
-/// Proves that a target can be reached by a recovery into the folder `root`.
+/// Proves that a target can be reached by a recovery into the folder `root`: from the set that is
+/// named, or from any.
 ///
 /// # Errors
-/// Where the archive cannot be read. A target that cannot be reached is no error.
-pub fn prove(means: &Means<'_>, target: &Target, root: &Path) -> Result<Reach, PartsError> {
-    landscape(means, root, false)?.reach(target, &|_| {}, &|| false).map_err(engine)
+/// Where the archive cannot be read, or holds no such set. A target that cannot be reached is no error.
+pub fn prove(
+    means: &Means<'_>,
+    target: &Target,
+    set: Option<&str>,
+    root: &Path,
+) -> Result<Reach, PartsError> {
+    let landscape = landscape(means, root, false)?;
+    let by = match set {
+        None => By::AnyBase,
+        Some(set) if landscape.bases().iter().any(|base| base.set == set) => {
+            By::Base(set.to_owned())
+        }
+        Some(set) => {
+            return Err(PartsError::Engine(Explanation::new(
+                Kind::NotFound,
+                format!("No repository that answers holds {set} as a set of this cluster."),
+                "Nothing in production was changed.",
+                "See what there is: lifeboat list-backups.",
+            )));
+        }
+    };
+    landscape.reach_by(target, &by, &|_| {}, &|| false).map_err(engine)
 }
 
 /// What a recovery into the folder `root` can get at. `begun`: its room is taken already.
@@ -88,19 +109,20 @@ pub fn landscape(means: &Means<'_>, root: &Path, begun: bool) -> Result<Landscap
 }
 
 impl Sandbox {
-    /// Restores the base that serves `target`, replays to it, and takes writes there, its own.
+    /// Restores the base that serves `target`, or the set that is named, replays to it, and takes writes there, its own.
     ///
     /// # Errors
     /// Where the target is not proven to be reached, or was not reached.
     pub fn recover(
         means: &Means<'_>,
         target: &Target,
+        set: Option<&str>,
         report: Report<'_>,
         say: Say<'_>,
     ) -> Result<Self, PartsError> {
         let mut sandbox = Self::make(means)?;
         // Recognised while the copy is still there: it is taken down with the failure.
-        let reach = prove(means, target, sandbox.root())
+        let reach = prove(means, target, set, sandbox.root())
             .map_err(|error| sandbox.recognised(means, None, RESTORE, error))?;
         let base = reach.base.as_ref().filter(|_| reach.reachable);
         let base =
