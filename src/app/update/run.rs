@@ -214,21 +214,28 @@ pub(super) fn undo_texts(incident: &Incident) -> Vec<String> {
 /// What is not in the new cluster, before it is swapped in.
 fn lost_by_swap(incident: &Incident) -> String {
     let data = incident.noted("data_is").map_or_else(String::new, |data| format!("{data}. "));
-    let back = "Rows can be brought back from the kept directory afterwards (B at the checklist).";
-    match full_restore::lacks(incident) {
+    let back = match incident.has_lost_server() {
+        // There is no directory whose rows could be read.
+        true => "",
+        false => {
+            "Rows can be brought back from the kept directory afterwards (B at the checklist)."
+        }
+    };
+    let told = match full_restore::lacks(incident) {
         Some(lost) => format!("Lost by it: {lost}. {back}"),
         None => format!("{data}{back}"),
-    }
+    };
+    told.trim_end().to_owned()
 }
 
 pub fn decide(app: &mut App, decision: Decision) {
     let Some(incident) = &app.view.incident else { return };
     let aside = incident.plan.as_ref().map_or("", |p| p.aside.as_str());
     let full = incident.plan.as_ref().is_some_and(|p| p.procedure.is_full());
-    let stays = if incident.has_lost_server() {
-        "What was left of the lost directory, if anything, stays kept"
-    } else {
-        "The damaged directory stays kept"
+    let stays = match (incident.has_lost_server(), full) {
+        (true, _) => "What was left of the lost directory, if anything, stays kept",
+        (false, true) => "The old directory stays kept, whole",
+        (false, false) => "The damaged directory stays kept",
     };
     let (title, body, yes, no) = match decision {
         Decision::Abandon if crate::screens::parts::is_chosen(incident) => (
@@ -248,7 +255,7 @@ pub fn decide(app: &mut App, decision: Decision) {
                 ),
                 lost_by_swap(incident),
                 format!(
-                    "The old directory stays kept, whole: {aside}. Until the new cluster is opened the swap can be taken back (U)."
+                    "{stays}: {aside}. Until the new cluster is opened the swap can be taken back (U)."
                 ),
             ],
             "the data is right: swap it in",
