@@ -13,7 +13,6 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
-use std::time::Instant;
 use support::{LIMIT, TestCluster};
 
 /// More than two batches.
@@ -119,15 +118,11 @@ impl Stage {
 
 /// Until the process has stopped itself.
 fn until_stopped(child: &Child) {
-    let begun = Instant::now();
     let state = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
         stat.rsplit(") ").next().unwrap().chars().next()
     };
-    while state() != Some('T') {
-        assert!(begun.elapsed() < LIMIT, "it never came to the failpoint");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    support::wait_within(LIMIT, "the stop at the failpoint", || state() == Some('T'));
 }
 
 fn signal(child: &Child, name: &str) {

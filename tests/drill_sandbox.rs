@@ -7,6 +7,8 @@
     reason = "a test ends where it fails"
 )]
 
+mod patience;
+
 use lifeboat::engine::drill::error::DrillError;
 use lifeboat::engine::drill::place;
 use lifeboat::engine::drill::processes::pids_of;
@@ -19,6 +21,7 @@ use lifeboat::engine::drill::traffic::read_ledger;
 use lifeboat::engine::drill::user;
 use lifeboat::engine::incident::facts::{Check, Verdict};
 use lifeboat::engine::postgres::discovery::Owner;
+use patience::wait_within;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -74,12 +77,9 @@ impl Bench {
     }
 }
 
-fn until(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(seconds), "{what}: not within {seconds} s");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+#[track_caller]
+fn until(what: &str, seconds: u64, holds: impl FnMut() -> bool) {
+    wait_within(Duration::from_secs(seconds), what, holds);
 }
 
 fn entries(folder: &Path) -> usize {

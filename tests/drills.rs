@@ -8,6 +8,7 @@
     reason = "a helper of tests fails by panicking"
 )]
 
+mod patience;
 mod terminal;
 
 use lifeboat::engine::drill::inject::{self, Inject};
@@ -16,12 +17,13 @@ use lifeboat::engine::drill::sandbox::{Options, Sandbox};
 use lifeboat::engine::drill::scenario;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use patience::wait_within;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use terminal::Terminal;
 
 /// For what a screen answers.
@@ -130,12 +132,9 @@ fn verdict<'a>(outcome: &'a Value, id: &str) -> &'a str {
     found.unwrap_or_else(|| panic!("no check {id}: {checks:#?}"))["verdict"].as_str().unwrap()
 }
 
-fn until(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(seconds), "{what}: not within {seconds} s");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+#[track_caller]
+fn until(what: &str, seconds: u64, holds: impl FnMut() -> bool) {
+    wait_within(Duration::from_secs(seconds), what, holds);
 }
 
 #[test]

@@ -9,6 +9,8 @@
     reason = "a test ends where it fails"
 )]
 
+mod patience;
+
 use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};
 use lifeboat::engine::drill::scenario;
 use lifeboat::engine::drill::seat::Seat;
@@ -19,11 +21,12 @@ use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::incident::store::Store;
 use lifeboat::engine::runner::failpoint;
 use lifeboat::engine::runner::protocol::Command;
+use patience::wait_within;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -318,14 +321,9 @@ fn incident(ground: &Ground, id: &str) -> lifeboat::engine::incident::Incident {
 
 /// Waits until a segment of that timeline is archived.
 fn archived(ground: &Ground, timeline: &str) {
-    let begun = Instant::now();
-    loop {
-        let last =
-            ground.sql("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver").unwrap();
-        if last.starts_with(timeline) && !last.ends_with("history") {
-            return;
-        }
-        assert!(begun.elapsed() < LIMIT, "waited for WAL of timeline {timeline}; last: {last}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_within(LIMIT, &format!("WAL of timeline {timeline}"), || {
+        let last = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver";
+        let last = ground.sql(last).unwrap();
+        last.starts_with(timeline) && !last.ends_with("history")
+    });
 }

@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
+mod patience;
+
 use jiff::Timestamp;
 use lifeboat::engine::incident::event::{Declaration, Event};
 use lifeboat::engine::incident::facts::{Actor, Role, Severity, Tier};
 use lifeboat::engine::incident::journal::Journal;
 use lifeboat::engine::incident::store::Store;
+use patience::wait_or;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
@@ -234,11 +237,9 @@ fn each_message_arrives_once_whatever_the_network_does() {
     http.set(Mood::Busy);
     assert!(scene.deliver(12)["hook"]["pending"].as_u64().unwrap() >= 1);
     http.set(Mood::Well);
-    let until = Instant::now() + LIMIT;
-    while scene.run(&["messages", &scene.incident, "--deliver"]).status.code() != Some(0) {
-        assert!(Instant::now() < until, "{:?}", scene.run(&["messages", &scene.incident]));
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let delivered =
+        || scene.run(&["messages", &scene.incident, "--deliver"]).status.code() == Some(0);
+    wait_or(LIMIT, delivered, || format!("{:?}", scene.run(&["messages", &scene.incident])));
     scene.deliver(0);
 
     let pages: Vec<Value> =

@@ -9,6 +9,8 @@
     reason = "a helper of tests fails by panicking"
 )]
 
+mod patience;
+
 use lifeboat::engine::config::{Config, Operator};
 use lifeboat::engine::drill::sandbox::{CLUSTER, Options, Sandbox};
 use lifeboat::engine::drill::scenario::{self, Scenario};
@@ -23,6 +25,7 @@ use lifeboat::engine::runner::client::Client;
 use lifeboat::engine::runner::protocol::{Answer, Command};
 use lifeboat::engine::runner::spawn;
 use lifeboat::engine::wal::Segment;
+use patience::wait_within;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -330,12 +333,9 @@ fn execute(runtime: &tokio::runtime::Runtime, server: &Server, sql: &str) {
     });
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < LIMIT, "{what}: not within {} s", LIMIT.as_secs());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+#[track_caller]
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    wait_within(LIMIT, what, holds);
 }
 
 /// Every file below a folder: inode, size, time of change.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+use throwaway::patience::{wait_or, wait_within};
 use throwaway::{Cluster, text};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -206,14 +207,12 @@ impl Foreground {
     }
 
     fn ended(&mut self) -> Option<i32> {
-        let until = Instant::now() + LIMIT;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < until, "the scheduler did not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let mut status = None;
+        wait_within(LIMIT, "the scheduler's end", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
     }
 }
 
@@ -443,11 +442,7 @@ fn waiting_wal_is_an_alarm(scene: &Scene) {
     let waits = |told: &[Value]| {
         told.iter().any(|one| one["event"] == "alarm" && one["alarm"]["id"] == "archiving: WAL has")
     };
-    let until = Instant::now() + LIMIT;
-    while !waits(&scene.once(12)) {
-        assert!(Instant::now() < until, "no alarm: {}", scene.status(12));
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_or(LIMIT, || waits(&scene.once(12)), || format!("no alarm: {}", scene.status(12)));
     let page = scene.status(12);
     assert!(page["problems"].to_string().contains("WAL has waited"), "{page:#}");
 

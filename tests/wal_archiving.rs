@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use throwaway::{Cluster, text};
 
 const KEY: &str = "the master key of this test";
@@ -79,11 +79,8 @@ impl Scene {
         }
         let last = self.cluster.sql("SELECT pg_walfile_name(pg_current_wal_lsn() - 1)");
         let archived = || self.cluster.sql("SELECT last_archived_wal FROM pg_stat_archiver");
-        let limit = Instant::now() + Duration::from_secs(60);
-        while archived().trim() < last.trim() {
-            assert!(Instant::now() < limit, "{last} is not archived: {}", self.cluster.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let what = format!("{last} in the archive");
+        self.cluster.wait_for(&what, || archived().trim() >= last.trim());
     }
 
     fn repository(&self, name: &str) -> Repository {

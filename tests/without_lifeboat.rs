@@ -8,16 +8,19 @@
     reason = "a helper of tests fails by panicking"
 )]
 
+mod patience;
+
 use lifeboat::engine::drill::sandbox::{Options, Sandbox};
 use lifeboat::engine::drill::scenario;
 use lifeboat::engine::drill::server::Server;
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::postgres::child;
 use lifeboat::engine::postgres::discovery::Owner;
+use patience::wait_within;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const README: &str = include_str!("../README.md");
 const LIMIT: Duration = Duration::from_secs(120);
@@ -89,12 +92,8 @@ fn the_readmes_commands_alone_bring_everything_back() {
         &server,
         "SELECT pg_walfile_name(pg_current_wal_lsn()) FROM (SELECT pg_switch_wal()) s",
     );
-    let begun = Instant::now();
     let archived = format!("SELECT (last_archived_wal >= '{last}')::text FROM pg_stat_archiver");
-    while text(&server, &archived) != "true" {
-        assert!(begun.elapsed() < LIMIT, "{last} was not archived");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_within(LIMIT, &format!("{last} in the archive"), || text(&server, &archived) == "true");
     server.stop().unwrap();
 
     // The master key was replaced once, and for a second time it is about to be: some data keys
@@ -178,17 +177,14 @@ fn the_readmes_commands_alone_bring_everything_back() {
     shell(start, &place, &server.user, &path);
     let by_hand = Server { data: place.join("data"), ..server.clone() };
     // It waits at the target; look, then let it go, in the README's own order.
-    let begun = Instant::now();
-    while text(&by_hand, "SELECT pg_get_wal_replay_pause_state()") != "paused" {
-        assert!(begun.elapsed() < LIMIT, "it never came to the target");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_within(LIMIT, "the pause at the target", || {
+        text(&by_hand, "SELECT pg_get_wal_replay_pause_state()") == "paused"
+    });
     assert_eq!(text(&by_hand, all), expected);
     shell(&format!("psql{rest}"), &place, &server.user, &path);
-    while text(&by_hand, "SELECT pg_is_in_recovery()::text") != "false" {
-        assert!(begun.elapsed() < LIMIT, "it was not promoted");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_within(LIMIT, "the promotion", || {
+        text(&by_hand, "SELECT pg_is_in_recovery()::text") == "false"
+    });
     assert_eq!(text(&by_hand, all), expected);
     by_hand.stop().unwrap();
     sandbox.close().unwrap();

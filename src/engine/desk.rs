@@ -22,6 +22,7 @@ use crate::engine::recovery_point::{Inputs, Landscape, Means, gather, live};
 use crate::engine::repository::{Repository, verify};
 use crate::engine::restore::base::delta::{Reuse, Take};
 use crate::engine::restore::full_plan::{self, Ground};
+use crate::engine::restore::places::vacant::{self, InUse};
 use crate::engine::restore::steps::{self, Site};
 use crate::engine::restore::{full, line, places, plan, rights, step_back};
 use crate::engine::runbook::Runbook;
@@ -523,11 +524,8 @@ impl Work for Desk {
         directory: &Path,
         asking: &Asking<'_>,
     ) -> Result<Reach, Explanation> {
-        let clusters = self.site.config.clusters.iter();
-        let live: Vec<(&str, &Path)> = clusters
-            .map(|cluster| (cluster.name.as_str(), cluster.data_directory.as_path()))
-            .collect();
-        places::may_take_alternative(&live, directory)?;
+        vacant::apart(directory, &InUse::of_all(&self.site.config))?;
+        vacant::vacant(directory)?;
         let mut inputs = self.inputs(incident);
         inputs.cluster.alternative_data_directory = Some(directory.to_owned());
         let landscape = Landscape::build(inputs, &scanning(asking.report), asking.cancelled)

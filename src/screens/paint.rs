@@ -64,11 +64,7 @@ impl<'a> Column<'a> {
     pub fn wrapped(&mut self, ink: Ink, content: &str, indent: u16, rows: u16) {
         let style = self.theme.style(ink);
         let room = self.width().saturating_sub(usize::from(indent)).max(1);
-        let lines = text::wrap(content, room);
-        let count = lines.len();
-        for (i, line) in lines.into_iter().enumerate().take(usize::from(rows)) {
-            let cut = i + 1 == usize::from(rows) && i + 1 < count;
-            let line = if cut { format!("{line} {}", self.theme.ellipsis()) } else { line };
+        for line in self.in_rows(content, room, rows) {
             let lead = " ".repeat(usize::from(indent));
             self.spans(vec![Span::raw(lead), Span::styled(line, style)]);
         }
@@ -77,18 +73,28 @@ impl<'a> Column<'a> {
     /// A name in a fixed width and its value, wrapped under itself over at most `rows` rows.
     pub fn field(&mut self, name: &str, columns: usize, value: (Ink, &str), rows: u16) {
         let room = self.width().saturating_sub(columns).max(1);
-        let lines = text::wrap(value.1, room);
-        let more = lines.len() > usize::from(rows);
-        for (i, line) in lines.into_iter().take(usize::from(rows)).enumerate() {
+        for (i, line) in self.in_rows(value.1, room, rows).into_iter().enumerate() {
             let label = if i == 0 { text::fit(name, columns, "") } else { String::new() };
             let label = format!("{label:columns$}");
-            let mark = if more && i + 1 == usize::from(rows) { self.theme.ellipsis() } else { "" };
-            let shown = text::fit(&line, room - text::width(mark).min(room), "");
             self.spans(vec![
                 Span::styled(label, self.theme.style(Ink::Dim)),
-                Span::styled(shown + mark, self.theme.style(value.0)),
+                Span::styled(line, self.theme.style(value.0)),
             ]);
         }
+    }
+
+    /// A text wrapped into at most `rows` rows, and into what is left: what does not fit is marked.
+    fn in_rows(&self, content: &str, room: usize, rows: u16) -> Vec<String> {
+        let mut lines = text::wrap(content, room);
+        let most = usize::from(rows.min(self.left()));
+        if lines.len() > most {
+            lines.truncate(most);
+            if let Some(last) = lines.last_mut() {
+                let mark = self.theme.ellipsis();
+                *last = text::fit(last, room - text::width(mark).min(room), "") + mark;
+            }
+        }
+        lines
     }
 
     /// A row of a list: a selected one has a pointer and a band behind it.

@@ -9,6 +9,8 @@
     reason = "a test ends where it fails"
 )]
 
+#[path = "../patience/mod.rs"]
+mod patience;
 #[path = "../terminal/mod.rs"]
 mod terminal;
 
@@ -23,6 +25,7 @@ use lifeboat::engine::incident::facts::{Prerequisite, Role, Target, TargetPoint}
 use lifeboat::engine::incident::journal;
 use lifeboat::engine::incident::model::RunStatus;
 use lifeboat::engine::runner::protocol::Command;
+use patience::{wait_or, wait_within};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -151,11 +154,9 @@ impl Agent {
         let mut agent = second("ssh-agent");
         agent.args(["-D", "-a"]).arg(&socket).stdout(std::process::Stdio::null());
         let agent = Self { process: agent.spawn().unwrap(), socket: socket.clone() };
-        let until = std::time::Instant::now() + LIMIT;
-        while !second("ssh-add").arg("-q").arg(&key).status().unwrap().success() {
-            assert!(std::time::Instant::now() < until, "the agent takes no key");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait_within(LIMIT, "an agent that takes a key", || {
+            second("ssh-add").arg("-q").arg(&key).status().unwrap().success()
+        });
         fs::remove_file(&key).unwrap();
         agent
     }
@@ -240,11 +241,7 @@ fn the_gate_opens_for_the_commander_once_another_user_has_approved_in_a_terminal
         let entries = journal::read(&folder).unwrap().entries;
         entries.iter().any(|entry| matches!(entry.event, Event::ApprovalGiven(_)))
     };
-    let until = std::time::Instant::now() + LIMIT;
-    while !given() {
-        assert!(std::time::Instant::now() < until, "not approved:\n{}", approver.text());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_or(LIMIT, given, || format!("not approved:\n{}", approver.text()));
     assert!(!approver.text().contains("Not signed"), "{}", approver.text());
     approver.press("q");
 

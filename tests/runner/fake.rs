@@ -262,6 +262,16 @@ impl Work for FakeWork {
         })
     }
 
+    fn reach_into(
+        &self,
+        incident: &Incident,
+        target: &Target,
+        _: &Path,
+        asking: &Asking<'_>,
+    ) -> Result<Reach, Explanation> {
+        self.reach(incident, target, asking)
+    }
+
     fn verify_integrity(&self, _: &str, report: Report<'_>) -> Result<Vec<Check>, Explanation> {
         report(progress("integrity", 1));
         self.wait_while_blocked("integrity");

@@ -78,15 +78,14 @@ fn aborts_what_was_left(server: &Server) {
 
 /// The part is on its way when the writer is forgotten.
 fn wait_until<T>(mut look: impl FnMut() -> T, good: impl Fn(&T) -> bool) -> T {
-    let begun = Instant::now();
-    loop {
-        let seen = look();
-        if good(&seen) {
-            return seen;
+    let mut seen = look();
+    crate::support::wait_within(Duration::from_secs(20), "what is looked for", || {
+        good(&seen) || {
+            seen = look();
+            false
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "not within 20 s");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    });
+    seen
 }
 
 #[test]

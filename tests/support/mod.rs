@@ -12,6 +12,11 @@
     reason = "a helper of tests fails by panicking"
 )]
 
+#[path = "../patience/mod.rs"]
+mod patience;
+
+pub use patience::wait_within;
+
 use lifeboat::engine::config::{Cluster, Connection, Control, Retention, Tls};
 use lifeboat::engine::incident::facts::Tier;
 use lifeboat::engine::postgres::child;
@@ -20,7 +25,7 @@ use lifeboat::engine::postgres::discovery::{self, Binaries, Owner};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Nothing in a test waits longer than this; it is long, since only a failing test waits it out and
 /// a loaded machine is no failure.
@@ -257,17 +262,9 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until `condition` holds; fails the test after [`LIMIT`], saying what was waited for.
+#[track_caller]
 pub fn wait_for(what: &str, condition: impl FnMut() -> bool) {
     wait_within(LIMIT, what, condition);
-}
-
-/// [`wait_for`] with a limit of its own.
-pub fn wait_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + limit;
-    while !condition() {
-        assert!(Instant::now() < end, "waited {} s for: {what}", limit.as_secs());
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn texts(message: &tokio_postgres::SimpleQueryMessage) -> Option<Vec<String>> {

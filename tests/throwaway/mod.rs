@@ -7,12 +7,15 @@
     reason = "a test ends where it fails"
 )]
 
+#[path = "../patience/mod.rs"]
+pub mod patience;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A running cluster that archives into `archive`.
 #[derive(Debug)]
@@ -155,11 +158,8 @@ impl Cluster {
     }
 
     pub fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
-        let limit = Instant::now() + Duration::from_secs(60);
-        while !condition() {
-            assert!(Instant::now() < limit, "waited 60 s for {what}: {}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let limit = Duration::from_secs(60);
+        patience::wait_or(limit, condition, || format!("{what}: not within 60 s: {}", self.log()));
     }
 
     /// Takes a base backup into a new folder beside the data directory.

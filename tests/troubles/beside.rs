@@ -1,11 +1,11 @@
 //! Troubles of a new cluster beside the old one (the runbook's Option B): each is recognised in the
 //! new cluster, cured there, and the old one serves all the while, untouched.
 
-use crate::own::{Volume, flip_a_bit, stop_in};
+use crate::own::{flip_a_bit, stop_in};
 use crate::parts::on_volume;
 use crate::place::{name_other, other};
-use crate::stage::{Stage, kill_runner, until};
-use crate::walk::{append_conf, edit_settings};
+use crate::stage::{Stage, until};
+use crate::walk::{append_conf, edit_settings, may_mount};
 use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::incident::Incident;
@@ -16,7 +16,7 @@ use lifeboat::engine::incident::trouble::{By, LOOK_AGAIN, NAMED_PLACE, Trouble};
 use lifeboat::engine::postgres::closed::ClosedServer;
 use lifeboat::engine::postgres::control_file;
 use lifeboat::engine::restore::full::beside;
-use lifeboat::engine::runner::client::{Client, LinkState};
+use lifeboat::engine::runner::client::Client;
 use lifeboat::engine::runner::protocol::{Command, FullRestore};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -245,38 +245,19 @@ fn a_directory_that_is_not_the_restores_own_is_not_touched() {
 #[test]
 #[ignore = "make test-troubles"]
 fn a_full_disk_beside_goes_on_once_there_is_room() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("not run: a full disk needs a volume of its own, which only root can mount");
+    if !may_mount() {
         return;
     }
     let mut volume = None;
-    let stage = Stage::made_with(
-        |sandbox| {
-            let server = sandbox.server();
-            server.stop().unwrap();
-            let folder = server.data.parent().unwrap();
-            let before = sandbox.root().join("away");
-            fs::rename(folder, &before).unwrap();
-            fs::create_dir(folder).unwrap();
-            let made = Volume::over(folder).expect("root mounts a volume");
-            let mut copy = std::process::Command::new("cp");
-            assert!(copy.args(["-a", "-T"]).arg(&before).arg(folder).status().unwrap().success());
-            fs::remove_dir_all(&before).unwrap();
-            volume = Some(made);
-            server.start(&[]).unwrap();
-        },
-        |_| {},
-        false,
-    );
+    let before = |sandbox: &Sandbox| volume = Some(on_volume(sandbox));
+    let stage = Stage::made_with(before, |_| {}, false);
     let volume = volume.unwrap();
     let client = stage.full_spoiled("restore-base", true, |_| volume.leave_free(Some(25 << 20)));
     let (_, trouble) = stage.next_trouble(&client).unwrap();
     assert_eq!(trouble.name, "no-space", "{trouble:#?}");
     let ids: Vec<&str> = trouble.cures.iter().map(|cure| cure.id.as_str()).collect();
     assert_eq!(ids, [LOOK_AGAIN, NAMED_PLACE], "none is configured: {trouble:#?}");
-    let cure = Command::Cure { cure: LOOK_AGAIN.to_owned(), cluster: None };
-    let refused = stage.answer(&client, cure).unwrap_err();
-    assert!(refused.what.contains("no more room"), "{refused}");
+    stage.is_still_full(&client);
     volume.leave_free(None);
     stage.cured(&client, "no-space", LOOK_AGAIN);
     stage.to_the_end(&client);
@@ -290,8 +271,7 @@ fn a_full_disk_beside_goes_on_once_there_is_room() {
 #[test]
 #[ignore = "make test-troubles"]
 fn a_full_disk_beside_is_left_for_the_alternative_directory() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("not run: a full disk needs a volume of its own, which only root can mount");
+    if !may_mount() {
         return;
     }
     let mut volume = None;
@@ -308,16 +288,8 @@ fn a_full_disk_beside_is_left_for_the_alternative_directory() {
     let ids: Vec<&str> = trouble.cures.iter().map(|cure| cure.id.as_str()).collect();
     assert_eq!(ids, ["other-place", LOOK_AGAIN, NAMED_PLACE], "{trouble:#?}");
     stays_beside(&trouble, &live);
-    kill_runner(&client);
-    stage.watch(&client, "its end", || matches!(client.link(), LinkState::Lost { .. }));
-    let place = "step.prepare-beside.before";
-    let client = stage.runner(Some(place));
-    let cluster = Some(CLUSTER.to_owned());
-    drop(client.submit(Command::Cure { cure: String::from("other-place"), cluster }));
-    stage.until_lost(&client, place);
-    let client = stage.runner(None);
-    stage.wait(&client, "what the runner left", |i| i.status == RunStatus::Interrupted);
-    stage.ask(&client, Command::Retry);
+    stage.accepted_and_killed(client, "other-place", "step.prepare-beside.before");
+    let client = stage.goes_on_after_a_kill();
     stage.wait(&client, "the question", |incident| incident.status == RunStatus::Held);
     stage.old_serves();
     let end = stage.to_the_end(&client);

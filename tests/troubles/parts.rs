@@ -3,7 +3,8 @@
 
 use crate::own::{Volume, flip_a_bit};
 use crate::place::{name_other, other};
-use crate::stage::{Stage, kill_runner, until};
+use crate::stage::{Stage, until};
+use crate::walk::may_mount;
 use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
 use lifeboat::engine::drill::shop::DATABASE;
 use lifeboat::engine::incident::Incident;
@@ -16,7 +17,7 @@ use lifeboat::engine::incident::trouble::{By, LOOK_AGAIN, Trouble};
 use lifeboat::engine::parts::Choice;
 use lifeboat::engine::parts::roles::Missing;
 use lifeboat::engine::parts::work::Into;
-use lifeboat::engine::runner::client::{Client, LinkState};
+use lifeboat::engine::runner::client::Client;
 use lifeboat::engine::runner::protocol::Command;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -269,15 +270,11 @@ pub fn on_volume(sandbox: &Sandbox) -> Volume {
     made
 }
 
-#[test]
-#[ignore = "make test-troubles"]
-fn a_full_disk_under_the_copy_goes_on_once_there_is_room() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("not run: a full disk needs a volume of its own, which only root can mount");
-        return;
-    }
+/// At the trouble of a full disk under the copy, on a volume that it shares with production.
+fn full_under_the_copy(before: impl Fn(&Sandbox)) -> (Stage, Volume, Client, Trouble) {
     let mut volume = None;
     let made = |sandbox: &Sandbox| {
+        before(sandbox);
         volume = Some(on_volume(sandbox));
         fill(sandbox, "", "text");
     };
@@ -287,10 +284,18 @@ fn a_full_disk_under_the_copy_goes_on_once_there_is_room() {
     let client = stage.parts_spoiled("parts-restore", |_| volume.leave_free(Some(25 << 20)));
     let (_, trouble) = stage.next_trouble(&client).unwrap();
     assert_eq!(trouble.name, "no-space", "{trouble:#?}");
+    (stage, volume, client, trouble)
+}
+
+#[test]
+#[ignore = "make test-troubles"]
+fn a_full_disk_under_the_copy_goes_on_once_there_is_room() {
+    if !may_mount() {
+        return;
+    }
+    let (stage, volume, client, trouble) = full_under_the_copy(|_| {});
     stays_in(&copy_of(&client.incident().unwrap()), &trouble);
-    let cure = Command::Cure { cure: LOOK_AGAIN.to_owned(), cluster: None };
-    let refused = stage.answer(&client, cure).unwrap_err();
-    assert!(refused.what.contains("no more room"), "{refused}");
+    stage.is_still_full(&client);
     volume.leave_free(None);
     stage.cured(&client, "no-space", LOOK_AGAIN);
     stage.carry(&client);
@@ -305,37 +310,17 @@ fn a_full_disk_under_the_copy_goes_on_once_there_is_room() {
 #[test]
 #[ignore = "make test-troubles"]
 fn a_full_disk_under_the_copy_is_left_for_another_one() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("not run: a full disk needs a volume of its own, which only root can mount");
+    if !may_mount() {
         return;
     }
-    let mut volume = None;
-    let made = |sandbox: &Sandbox| {
-        name_other(sandbox);
-        volume = Some(on_volume(sandbox));
-        fill(sandbox, "", "text");
-    };
-    let stage = Stage::made(made, |_| {});
-    let volume = volume.unwrap();
-    stage.lose_rows();
-    let client = stage.parts_spoiled("parts-restore", |_| volume.leave_free(Some(25 << 20)));
-    let (_, trouble) = stage.next_trouble(&client).unwrap();
-    assert_eq!(trouble.name, "no-space", "{trouble:#?}");
+    let (stage, volume, client, trouble) = full_under_the_copy(name_other);
     assert_eq!(trouble.cures[0].id, "other-place", "{trouble:#?}");
     let first = copy_of(&client.incident().unwrap());
-    kill_runner(&client);
-    stage.watch(&client, "its end", || matches!(client.link(), LinkState::Lost { .. }));
-    let place = "step.parts-restore.before";
-    let client = stage.runner(Some(place));
-    let cluster = Some(CLUSTER.to_owned());
-    drop(client.submit(Command::Cure { cure: String::from("other-place"), cluster }));
-    stage.until_lost(&client, place);
+    stage.accepted_and_killed(client, "other-place", "step.parts-restore.before");
     assert!(first.exists(), "nothing is done before the journal has it");
     // Production writes on that disk, too, while the rows are looked at and come back.
     volume.leave_free(None);
-    let client = stage.runner(None);
-    stage.wait(&client, "what the runner left", |i| i.status == RunStatus::Interrupted);
-    stage.ask(&client, Command::Retry);
+    let client = stage.goes_on_after_a_kill();
     stage.wait(&client, "the question", |i| i.status == RunStatus::Held);
     let copy = copy_of(&client.incident().unwrap());
     assert_eq!(copy, other(&stage.sandbox), "where nothing is there, the folder is the copy's own");

@@ -3,6 +3,7 @@
 
 use crate::own::Volume;
 use crate::stage::{Stage, kill_runner};
+use crate::walk::may_mount;
 use lifeboat::engine::drill::sandbox::{CLUSTER, Sandbox};
 use lifeboat::engine::incident::Incident;
 use lifeboat::engine::incident::event::Event;
@@ -59,14 +60,6 @@ impl Drop for Small {
         // What the sandbox takes down is where it was.
         let _ = fs::remove_dir(&self.folder).and_then(|()| fs::rename(&self.kept, &self.folder));
     }
-}
-
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        println!("not run: a full disk needs a volume of its own, which only root can mount");
-    }
-    root
 }
 
 /// At the trouble of a full disk in `step`, with what the damaged directory was.
@@ -138,7 +131,7 @@ fn lives_there(stage: &Stage, client: &Client, end: &Incident, damaged: &Control
 #[test]
 #[ignore = "make test-troubles"]
 fn a_disk_that_is_too_small_for_the_copy_is_left_for_the_alternative_directory() {
-    if !is_root() {
+    if !may_mount() {
         return;
     }
     let (stage, small, client, cure, damaged) = full_in("restore-base", 30 << 20);
@@ -155,7 +148,7 @@ fn a_disk_that_is_too_small_for_the_copy_is_left_for_the_alternative_directory()
 #[test]
 #[ignore = "make test-troubles"]
 fn a_disk_that_is_too_small_is_left_for_a_directory_that_is_typed() {
-    if !is_root() {
+    if !may_mount() {
         return;
     }
     let stage = Stage::new();
@@ -191,15 +184,11 @@ fn a_disk_that_is_too_small_is_left_for_a_directory_that_is_typed() {
 #[test]
 #[ignore = "make test-troubles"]
 fn a_runner_killed_after_the_other_place_was_accepted_is_followed_by_the_next() {
-    if !is_root() {
+    if !may_mount() {
         return;
     }
     let (stage, small, client, cure, damaged) = full_in("start-recovery", 20 << 20);
     let mut client = client;
-    let dies = |client: &Client, command: Command, place: &str| {
-        drop(client.submit(command));
-        stage.until_lost(client, place);
-    };
     kill_runner(&client);
     stage.watch(&client, "its end", || matches!(client.link(), LinkState::Lost { .. }));
     // Until the plan is in the journal nothing was done: it is accepted again.
@@ -207,8 +196,7 @@ fn a_runner_killed_after_the_other_place_was_accepted_is_followed_by_the_next() 
         client = stage.runner(Some(place));
         let status = client.incident().unwrap().status;
         assert_eq!(status, RunStatus::Failed, "{place}");
-        let cluster = Some(CLUSTER.to_owned());
-        dies(&client, Command::Cure { cure: cure.id.clone(), cluster }, place);
+        stage.accepted_until(&client, &cure.id, place);
     }
     let data = stage.data();
     let aside = PathBuf::from(stage.left().plan.unwrap().places.left.unwrap().aside);
@@ -221,12 +209,11 @@ fn a_runner_killed_after_the_other_place_was_accepted_is_followed_by_the_next() 
     ] {
         client = stage.runner(Some(place));
         stage.wait(&client, "what was left", |i| i.status == RunStatus::Interrupted);
-        dies(&client, Command::Retry, place);
+        drop(client.submit(Command::Retry));
+        stage.until_lost(&client, place);
         assert_eq!((data.exists(), aside.exists()), (stands, moved), "{place}");
     }
-    client = stage.runner(None);
-    stage.wait(&client, "what was left", |i| i.status == RunStatus::Interrupted);
-    stage.ask(&client, Command::Retry);
+    client = stage.goes_on_after_a_kill();
     let end = stage.to_the_end(&client);
     lives_there(&stage, &client, &end, &damaged, true);
     drop(small);
@@ -237,17 +224,12 @@ fn a_runner_killed_after_the_other_place_was_accepted_is_followed_by_the_next() 
 #[test]
 #[ignore = "make test-troubles"]
 fn the_other_place_is_given_up_and_the_damaged_cluster_serves_again() {
-    if !is_root() {
+    if !may_mount() {
         return;
     }
     for place in ["step.move-aside.before", "step.restore-base.before"] {
         let (stage, small, client, cure, damaged) = full_in("start-recovery", 20 << 20);
-        kill_runner(&client);
-        stage.watch(&client, "its end", || matches!(client.link(), LinkState::Lost { .. }));
-        let client = stage.runner(Some(place));
-        let cluster = Some(CLUSTER.to_owned());
-        drop(client.submit(Command::Cure { cure: cure.id.clone(), cluster }));
-        stage.until_lost(&client, place);
+        stage.accepted_and_killed(client, &cure.id, place);
         let client = stage.runner(None);
         stage.wait(&client, "what was left", |i| i.status == RunStatus::Interrupted);
         stage.ask(&client, Command::Cancel);

@@ -1,6 +1,6 @@
 //! A recovery led from trouble to trouble by its cures, and six troubles met by one.
 
-use crate::stage::Stage;
+use crate::stage::{Stage, kill_runner};
 use lifeboat::engine::drill::sandbox::CLUSTER;
 use lifeboat::engine::incident::Incident;
 use lifeboat::engine::incident::event::{Decision, Event};
@@ -10,7 +10,7 @@ use lifeboat::engine::incident::trouble::{By, Cure, LOOK_AGAIN, Trouble};
 use lifeboat::engine::postgres::child;
 use lifeboat::engine::postgres::closed::ClosedServer;
 use lifeboat::engine::postgres::control_file;
-use lifeboat::engine::runner::client::Client;
+use lifeboat::engine::runner::client::{Client, LinkState};
 use lifeboat::engine::runner::protocol::Command;
 use lifeboat::engine::wal::Segment;
 use std::fs;
@@ -20,6 +20,15 @@ use std::path::{Path, PathBuf};
 /// More than the sandbox's servers are configured with.
 const RAISED: &str = "173";
 const SEGMENT: u64 = 16 << 20;
+
+/// A full disk needs a volume of its own.
+pub fn may_mount() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        println!("not run: a full disk needs a volume of its own, which only root can mount");
+    }
+    root
+}
 
 impl Stage {
     pub fn data(&self) -> PathBuf {
@@ -98,6 +107,35 @@ impl Stage {
         let found = found.unwrap_or_else(|| panic!("no cure {cure}: {:#?}", trouble.cures));
         self.accept(client, found);
         trouble
+    }
+
+    /// Nobody made room: looking again is refused.
+    pub fn is_still_full(&self, client: &Client) {
+        let cure = Command::Cure { cure: LOOK_AGAIN.to_owned(), cluster: None };
+        let refused = self.answer(client, cure).unwrap_err();
+        assert!(refused.what.contains("no more room"), "{refused}");
+    }
+
+    /// The runner is killed; the next one accepts the cure by the cluster's name, and dies at `place`.
+    pub fn accepted_and_killed(&self, client: Client, cure: &str, place: &str) {
+        kill_runner(&client);
+        self.watch(&client, "its end", || matches!(client.link(), LinkState::Lost { .. }));
+        self.accepted_until(&self.runner(Some(place)), cure, place);
+    }
+
+    /// Accepts the cure by the cluster's name; the runner dies of it at `place`.
+    pub fn accepted_until(&self, client: &Client, cure: &str, place: &str) {
+        let cluster = Some(CLUSTER.to_owned());
+        drop(client.submit(Command::Cure { cure: cure.to_owned(), cluster }));
+        self.until_lost(client, place);
+    }
+
+    /// The next runner, told to go on with what the last one left.
+    pub fn goes_on_after_a_kill(&self) -> Client {
+        let client = self.runner(None);
+        self.wait(&client, "what the runner left", |i| i.status == RunStatus::Interrupted);
+        self.ask(&client, Command::Retry);
+        client
     }
 
     /// To promote, or to swap the new cluster in, where that is asked.

@@ -2,10 +2,14 @@
 //! its own copy of the program, which the server's user can run wherever this one is; screens and
 //! runner are that copy's.
 
+mod abort;
 mod books;
 mod live;
 mod master;
+mod told;
 
+use self::abort::abort;
+use self::told::{fold, told};
 use super::args;
 use super::output;
 use crate::engine::config::{self, Config, ConfigError};
@@ -18,10 +22,7 @@ use crate::engine::drill::{
 };
 use crate::engine::explain::{Explain, Explanation, Kind};
 use crate::engine::files;
-use crate::screens::text;
 use crate::screens::view::{Briefing, Targets};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -32,8 +33,6 @@ const BESIDE: u64 = 4_000;
 const BESIDE_A_COPY: u64 = 50;
 /// Columns of a terminal that every result line fits in.
 const WIDTH: usize = 80;
-/// How long an aborted drill may take to clear itself away.
-const ABORT_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn drill(config: Option<&Path>, args: &args::Drill) -> Result<ExitCode, Explanation> {
     let real = match known(config, args) {
@@ -362,149 +361,12 @@ fn next(book: &Book) -> Result<(), Explanation> {
     )
 }
 
-/// Prints a text so far in; it goes on below its beginning and breaks between words.
-fn fold(indent: usize, text: &str) -> Result<(), Explanation> {
-    let rows = text::wrap(text, WIDTH.saturating_sub(indent + 2));
-    rows.iter().enumerate().try_for_each(|(at, row)| {
-        let indent = if at == 0 { indent } else { indent + 2 };
-        output::line(&format!("{:indent$}{row}", ""))
-    })
-}
-
 fn code(outcome: &Outcome) -> ExitCode {
     if outcome.is_verified() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(Kind::Integrity.exit_code())
     }
-}
-
-/// The outcome and the score, in a few lines.
-fn told(outcome: &Outcome) -> Result<(), Explanation> {
-    let seconds = |value: Option<f64>| {
-        value.map_or_else(|| String::from("not known"), |value| format!("{value:.1} s"))
-    };
-    let of = |target: Option<f64>| {
-        target.map_or_else(String::new, |target| format!(" of at most {target:.0} s"))
-    };
-    output::line(&format!("{}: {}", outcome.scenario, outcome.outcome))?;
-    for reason in &outcome.reasons {
-        fold(2, reason)?;
-    }
-    if let Some(refusal) = &outcome.refusal {
-        let word = if outcome.expected == "refused" { "was to be" } else { "was not to be" };
-        fold(2, &format!("Refused, as it {word}: {refusal}"))?;
-    }
-    if let Some(copy) = &outcome.copy {
-        told_of(copy)?;
-    }
-    let card = &outcome.card;
-    if outcome.ended == "recovered" {
-        output::line(&format!(
-            "  Data lost (RPO): {}{}",
-            seconds(outcome.rpo_seconds),
-            of(outcome.rpo_target_seconds)
-        ))?;
-        output::line(&format!(
-            "  Back after (RTO): {}{}",
-            seconds(outcome.rto_seconds),
-            of(Some(outcome.rto_target_seconds))
-        ))?;
-    }
-    fold(
-        2,
-        &format!(
-            "Detect {}, declare {}, decide {}, restore {}, validate {}",
-            seconds(card.detect_seconds),
-            seconds(card.declare_seconds),
-            seconds(card.decide_seconds),
-            seconds(card.restore_seconds),
-            seconds(card.validate_seconds),
-        ),
-    )?;
-    fold(
-        2,
-        &format!(
-            "Hypothesis: {}. Hints used: {}. Checks not run: {}. Wrong turns: {}",
-            match card.hypothesis_held {
-                Some(true) => "held",
-                Some(false) => "refuted",
-                None if outcome.ended == "refused" => "not put to the test",
-                None => "COULD NOT VERIFY",
-            },
-            card.hints_used,
-            card.not_run.len(),
-            card.wrong_turns.len(),
-        ),
-    )?;
-    card.wrong_turns.iter().try_for_each(|turn| fold(4, turn))?;
-    fold(2, &format!("Limits: {}", outcome.limits.join("; ")))?;
-    for check in &outcome.teardown {
-        fold(2, &format!("{}: {} {}", check.title, check.verdict.word(), check.detail))?;
-    }
-    for name in &outcome.injects {
-        if let Ok(one) = inject::load(name) {
-            fold(2, &format!("Inject \"{}\": {}", one.title, one.what))?;
-            fold(4, &format!("The way out: {}", one.cure))?;
-        }
-    }
-    Ok(())
-}
-
-/// What a drill on a copy was held on, and which rails stood.
-fn told_of(copy: &copy::Told) -> Result<(), Explanation> {
-    fold(
-        2,
-        &format!(
-            "On a copy of {}, {}: {} databases, {} tables, {} rows",
-            copy.cluster, copy.set, copy.databases, copy.tables, copy.rows
-        ),
-    )?;
-    if !copy.masked.is_empty() {
-        output::line(&format!("  Masked: {} columns", copy.masked.len()))?;
-    }
-    copy.rails.iter().try_for_each(|rail| {
-        let word = if rail.enforced { "Enforced" } else { "NOT ENFORCED" };
-        fold(2, &format!("{word}: {}: {}", rail.rail, rail.detail))
-    })
-}
-
-/// Asks every drill of this user to end, waits until it has cleared itself away, and clears what
-/// killed ones left.
-fn abort(real: Option<&Config>) -> Result<ExitCode, Explanation> {
-    let directory = real.and_then(|real| real.sandbox.directory.clone());
-    let living = place::living(directory.as_deref());
-    for (root, pid) in &living {
-        output::line(&format!("Ending the drill in {} (process {pid})", root.display()))?;
-        // Gone already is what was wanted.
-        let _ = kill(Pid::from_raw(*pid), Signal::SIGTERM);
-    }
-    let begun = Instant::now();
-    let runs = || {
-        let still = place::living(directory.as_deref());
-        living.iter().any(|one| still.contains(one))
-    };
-    while runs() && begun.elapsed() < ABORT_LIMIT {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    if runs() {
-        return Err(Explanation::new(
-            Kind::Busy,
-            format!("A drill does not end within {} s.", ABORT_LIMIT.as_secs()),
-            "Its sandbox is left as it is.",
-            "End its process with kill -9, then run lifeboat drill abort again.",
-        ));
-    }
-    let swept = place::sweep(directory.as_deref()).map_err(|e| e.explanation())?;
-    cpu::sweep();
-    for gone in &swept.removed {
-        output::line(&format!("Cleared away: {}", gone.display()))?;
-    }
-    for check in &swept.proof {
-        output::line(&format!("  {}: {} {}", check.title, check.verdict.word(), check.detail))?;
-    }
-    output::line(if living.is_empty() { "No drill ran." } else { "Ended." })?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// What the person is told first: of the scenario in the sandbox that the configuration is of.

@@ -3,8 +3,8 @@
 //! end.
 
 use super::director::Director;
+use super::doubt::doubt;
 use super::error::DrillError;
-use super::hearsay;
 use super::inject::{Inject, When};
 use super::judge::{aborted, judge};
 use super::outcome::Outcome;
@@ -27,9 +27,9 @@ use jiff::Timestamp;
 use std::time::{Duration, Instant};
 
 /// For what answers from memory.
-const SHORT: Duration = Duration::from_secs(60);
+pub(super) const SHORT: Duration = Duration::from_secs(60);
 /// For what reads a repository or a whole cluster.
-const LONG: Duration = Duration::from_secs(4 * 3_600);
+pub(super) const LONG: Duration = Duration::from_secs(4 * 3_600);
 /// How long the bad transaction may take to reach the archive.
 const ARCHIVED: Duration = Duration::from_secs(60);
 /// How long others may take to undo what struck.
@@ -196,52 +196,6 @@ fn assess(
         probed?;
     }
     Ok(())
-}
-
-/// Takes a first report that may be wrong at its word, and holds it against what the engine finds:
-/// what is contradicted is corrected in the journal. `None` where no inject changes the report, or
-/// where it was met before: see [`be_misled`].
-fn doubt(play: &Play<'_>, seat: &mut Seat, say: Say<'_>) -> Result<Option<Check>, DrillError> {
-    let changed = play.injects.iter().find(|inject| inject.strikes == When::Report);
-    let Some(inject) = changed else { return Ok(None) };
-    let notes = seat.incident().notes.iter().rev();
-    let mut symptoms = notes.filter(|(topic, _)| *topic == Topic::Symptom);
-    let report = symptoms.next().map_or_else(String::new, |(_, text)| text.clone());
-    let suspects = seat.survey().map_or_else(Vec::new, |survey| survey.suspects.clone());
-    say(&format!("As the first report has it: {report}"));
-    let check = if let Some(table) = hearsay::table_in(&report) {
-        let incident = seat.incident();
-        hearsay::of_table(table, incident.server.as_ref(), &incident.probes, &suspects)
-    } else if let Some(typed) = hearsay::time_in(&report, Timestamp::now()) {
-        let refused = refusal_of(seat, typed.at)?;
-        hearsay::of_time(&typed, refused.as_deref(), &suspects)
-    } else {
-        hearsay::unread(&inject.name, &report)
-    };
-    let found = check.found.clone().unwrap_or_default();
-    say(&format!("{} {found}", check.detail));
-    if check.verdict == Verdict::Verified {
-        let text = format!("The first report is wrong: {found}");
-        seat.ask(Command::AddNote { topic: Topic::Symptom, text }, SHORT)?;
-    }
-    Ok(Some(check))
-}
-
-/// Why that time is no recovery point: no backup is as old. `None` where one is, whatever else keeps
-/// it from being reached: that tells nothing of the time.
-fn refusal_of(seat: &mut Seat, at: Timestamp) -> Result<Option<String>, DrillError> {
-    let target = Target { point: TargetPoint::Time(at), inclusive: true, timeline: None };
-    match seat.ask(Command::CheckReach { target }, LONG) {
-        Ok(Answer::Reach(reach)) => {
-            let mut checks = reach.checks.into_iter();
-            let base = checks.find(|one| one.id == "base" && one.verdict == Verdict::Failed);
-            Ok(base.map(|base| base.detail))
-        }
-        Ok(other) => Err(unexpected(&other)),
-        // Without an answer nothing is known of it.
-        Err(DrillError::Engine(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// The first suggestion, once a suspect is known: until then the bad transaction has not
@@ -536,7 +490,7 @@ pub(super) fn stopped(incident: &Incident) -> DrillError {
     }))
 }
 
-fn unexpected(answer: &Answer) -> DrillError {
+pub(super) fn unexpected(answer: &Answer) -> DrillError {
     use crate::engine::explain::{Explanation, Kind};
     DrillError::Engine(Explanation::new(
         Kind::Internal,

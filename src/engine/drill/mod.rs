@@ -15,6 +15,7 @@ pub mod cast;
 pub mod copy;
 pub mod cpu;
 pub mod director;
+mod doubt;
 pub mod error;
 pub mod fence;
 pub mod floor;

@@ -20,6 +20,7 @@ use crate::engine::recovery_point::reach::{NEW_TABLESPACES, created_tablespaces,
 use crate::engine::recovery_point::{Archive, Rates, RepositoryArchive};
 use crate::engine::repository::Repository;
 use crate::engine::repository::descriptor::SetDescriptor;
+use crate::engine::restore::places::vacant::{self, InUse};
 use crate::engine::restore::places::{self, BackupSpace};
 use crate::engine::restore::steps::Site;
 use crate::engine::runner::plan::{Places, Plan};
@@ -30,7 +31,7 @@ use crate::engine::wal::Segment;
 use crate::engine::wal::inspect::{Layered, Segments, Stretch, tablespaces_created};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use discard::discard;
@@ -441,19 +442,14 @@ pub fn may_take(site: &Site, destination: &Path, set: &str) -> Result<(), Explan
 /// # Errors
 /// Where it lies in or around the live directory, holds anything, or belongs to another user.
 pub fn may_fill(site: &Site, destination: &Path, set: &str) -> Result<(), Explanation> {
-    let live = super::steps::resolved(site.live());
-    let wanted = super::steps::resolved(destination);
     let shown = destination.display();
-    let odd = |part: Component<'_>| part == Component::ParentDir;
-    if !destination.is_absolute() || destination.components().any(odd) {
-        return Err(refused(format!("{shown} is not an absolute path."), "Give the whole path."));
-    }
-    if wanted == live || wanted.starts_with(&live) || live.starts_with(&wanted) {
-        return Err(refused(
-            format!("{shown} and the live data directory {} lie in each other.", live.display()),
-            "Name a directory beside it.",
-        ));
-    }
+    let mut used = InUse::of_all(&site.config);
+    let live = site.live();
+    used.push(InUse {
+        what: format!("the live data directory {}", live.display()),
+        path: live.to_owned(),
+    });
+    vacant::apart(destination, &used)?;
     let owner = site.server_owner()?;
     if let Ok(metadata) = std::fs::symlink_metadata(destination) {
         if !metadata.is_dir() {
@@ -486,13 +482,7 @@ pub fn may_fill(site: &Site, destination: &Path, set: &str) -> Result<(), Explan
             ));
         }
     } else {
-        let above = destination.parent().filter(|parent| parent.is_dir());
-        if above.is_none() {
-            return Err(refused(
-                format!("The folder above {shown} does not exist."),
-                "Make it for the server's user, or name another place.",
-            ));
-        }
+        vacant::has_folder_above(destination)?;
     }
     Ok(())
 }

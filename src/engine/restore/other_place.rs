@@ -2,7 +2,8 @@
 //! that place. The copy begins again there; what it had filled stays, whole, where the plan says. Makes
 //! a value and does nothing.
 
-use super::places::{self, moves};
+use super::places;
+use super::places::vacant::{self, InUse};
 use super::plan::{Draft, after_alternative, no_hash};
 use super::rights;
 use super::steps::{self, Site};
@@ -15,7 +16,7 @@ use crate::engine::recovery_point::reach::free_space;
 use crate::engine::recovery_point::{Archive, RepositoryArchive};
 use crate::engine::runner::plan::{Left, Places, Plan, PlanStep};
 use jiff::Timestamp;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Room on the volume of a place.
@@ -30,8 +31,8 @@ pub struct Room {
 /// # Errors
 /// Says why not. Nothing was touched.
 pub fn room(site: &Site, plan: &Plan, full: &Path, place: &Path) -> Result<Room, Explanation> {
-    apart(site, plan, full, place)?;
-    free_of_others(place)?;
+    let free = vacant::apart(place, &in_use(site, plan, full));
+    free.and_then(|()| vacant::vacant(place)).map_err(|e| unfit(e.what))?;
     if plan.procedure.is_full() && !plan.places.spaces.is_empty() {
         return Err(unfit(String::from(
             "The new cluster's tablespaces lie outside of it and are filled already.",
@@ -78,45 +79,15 @@ pub fn kept(plan: &Plan, full: &Path) -> String {
     }
 }
 
-/// A place of its own: in none of the recovery's other directories, and around none.
-fn apart(site: &Site, plan: &Plan, full: &Path, place: &Path) -> Result<(), Explanation> {
-    let shown = place.display();
-    let odd = |part: Component<'_>| part == Component::ParentDir;
-    if !place.is_absolute() || place.components().any(odd) {
-        return Err(unfit(format!("{shown} is not an absolute path.")));
-    }
-    let wanted = steps::resolved(place);
+/// The directories that the recovery uses, and all clusters' own.
+fn in_use(site: &Site, plan: &Plan, full: &Path) -> Vec<InUse> {
     let spaces = plan.places.spaces.iter().map(|space| space.place.as_path());
     let kept = plan.places.kept.iter().map(|space| space.folder.as_path());
     let named = [&plan.aside, &plan.rescue].map(Path::new);
     let named = named.into_iter().filter(|path| !path.as_os_str().is_empty());
-    let used = [full, site.live()].into_iter().chain(named).chain(spaces).chain(kept);
-    for other in used.chain(plan.places.wal.as_deref()) {
-        let other = steps::resolved(other);
-        if wanted.starts_with(&other) || other.starts_with(&wanted) {
-            return Err(unfit(format!("{shown} and {} lie in each other.", other.display())));
-        }
-    }
-    Ok(())
-}
-
-/// Empty, or not there yet in a folder that is.
-fn free_of_others(place: &Path) -> Result<(), Explanation> {
-    let shown = place.display();
-    if !place.exists() {
-        return match place.parent().is_some_and(Path::is_dir) {
-            true => Ok(()),
-            false => Err(unfit(format!("The folder above {shown} does not exist."))),
-        };
-    }
-    if !place.is_dir() {
-        return Err(unfit(format!("{shown} is no directory.")));
-    }
-    match moves::is_empty(place) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(unfit(format!("{shown} is not empty."))),
-        Err(error) => Err(steps::io(&error, "read", place)),
-    }
+    let own = [full, site.live()].into_iter().chain(named).chain(spaces).chain(kept);
+    let own = own.chain(plan.places.wal.as_deref()).map(InUse::named);
+    own.chain(InUse::of_all(&site.config)).collect()
 }
 
 /// Which volume gets how much; where no repository tells, the place is asked for all.
@@ -308,11 +279,51 @@ fn of_copy(ground: &Ground<'_>) -> Result<(Reach, Plan), Explanation> {
 /// The step's words with the other place's name.
 fn renamed(step: &mut PlanStep, old: &str, new: &str) {
     for text in step.touches.iter_mut().chain(&mut step.undo) {
-        *text = text.replace(old, new);
+        *text = with_path(text, old, new);
     }
+}
+
+/// A text with another path in the place of `old`, alone or as the begin of longer ones; a path that
+/// merely has the same letters in it stays.
+fn with_path(text: &str, old: &str, new: &str) -> String {
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    let (mut told, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once(old) {
+        let begins = !before.ends_with(is_name);
+        let mut next = after.chars();
+        let ends = match next.next() {
+            None | Some('/') => true,
+            Some('.') => !next.next().is_some_and(char::is_alphanumeric),
+            Some(c) => !is_name(c),
+        };
+        told.push_str(before);
+        told.push_str(if begins && ends { new } else { old });
+        rest = after;
+    }
+    told + rest
 }
 
 /// Of what a step was said to touch: what has nothing to do with the place.
 fn stays_true(text: &str) -> bool {
     ["rights: ", "WAL is not fetched from "].iter().any(|start| text.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_path;
+
+    #[test]
+    fn only_the_place_itself_gets_another_name() {
+        let of = |text: &str| with_path(text, "/srv/new", "/mnt/other");
+        assert_eq!(of("fills /srv/new"), "fills /mnt/other");
+        assert_eq!(
+            of("/srv/new/postgresql.auto.conf: a block"),
+            "/mnt/other/postgresql.auto.conf: a block"
+        );
+        assert_eq!(of("In /srv/new."), "In /mnt/other.");
+        assert_eq!(of("server on /srv/new: started"), "server on /mnt/other: started");
+        for other in ["/srv/new-old: kept", "/srv/new.failed.1", "in /far/srv/new"] {
+            assert_eq!(of(other), other);
+        }
+    }
 }

@@ -139,10 +139,7 @@ pub trait Work: Send + Sync {
         target: &Target,
         directory: &Path,
         asking: &Asking<'_>,
-    ) -> Result<Reach, Explanation> {
-        let _ = directory;
-        self.reach(incident, target, asking)
-    }
+    ) -> Result<Reach, Explanation>;
 
     /// Whether and how a new cluster can be restored beside the old one.
     ///

@@ -15,7 +15,9 @@ mod carry_out;
 mod errand;
 mod key;
 mod library;
+mod local;
 mod machine;
+mod moved;
 mod occupied;
 mod pid_file;
 mod repository;
@@ -27,9 +29,10 @@ mod target;
 mod version;
 mod wal;
 
-pub use carry_out::{carry_out, other_base, other_place, other_point, stop_at_gap};
+pub use carry_out::carry_out;
 pub use errand::Errand;
 pub use machine::Machine;
+pub use moved::{other_base, other_place, other_point, stop_at_gap};
 pub use repository::{WAIT, WITHOUT};
 pub use scene::{Ground, OtherPlace, Scene, Stranger, Whereabouts, World};
 

@@ -1,6 +1,6 @@
 //! Where the parts of a recovered cluster go, and where what was there before is kept: the data
 //! directory, tablespaces, a WAL directory of its own. Owns the choice, made once for the plan;
-//! what is there now is [`live`]'s, the renames are [`moves`]'s.
+//! what is there now is [`live`]'s, whether a place is free [`vacant`]'s, the renames are [`moves`]'s.
 //!
 //! ```text
 //! /srv/pg/main                                    →  /srv/pg/main.damaged.20260101-120000
@@ -15,13 +15,12 @@
 mod error;
 pub mod live;
 pub mod moves;
+pub mod vacant;
 
-use super::steps::resolved;
-use crate::engine::explain::{Explanation, Kind};
 use crate::engine::runner::plan::{KeptSpace, PlacedSpace, Places};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 pub use error::PlacesError;
 pub use live::Live;
@@ -132,48 +131,6 @@ pub fn alternative_of(data_directory: &Path, alternative: &Path, here: u64, ther
         && is_free()
 }
 
-/// Whether a recovery may go into a directory that somebody named: in or around none of the `live`
-/// ones, by their clusters' names, and empty or not there yet.
-///
-/// # Errors
-/// Says what is in the way.
-pub fn may_take_alternative(live: &[(&str, &Path)], directory: &Path) -> Result<(), Explanation> {
-    let shown = directory.display();
-    let refused = |what: String, next: &str| {
-        Err(Explanation::new(Kind::Refused, what, "Nothing was changed.", next))
-    };
-    if !directory.is_absolute() || directory.components().any(|part| part == Component::ParentDir) {
-        return refused(format!("{shown} is not an absolute path."), "Give the whole path.");
-    }
-    let wanted = resolved(directory);
-    for (name, live) in live {
-        let live = resolved(live);
-        if wanted.starts_with(&live) || live.starts_with(&wanted) {
-            return refused(
-                format!("{shown} and the data directory of \"{name}\" lie in each other."),
-                "Name a directory on another disk.",
-            );
-        }
-    }
-    match moves::is_empty(directory) {
-        Ok(true) => Ok(()),
-        Ok(false) => refused(
-            format!("{shown} is not empty: something else uses it."),
-            "Name an empty directory, or one that is not there yet.",
-        ),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            match directory.parent().is_some_and(Path::is_dir) {
-                true => Ok(()),
-                false => refused(
-                    format!("The folder above {shown} does not exist."),
-                    "Make it for the server's user, or name another place.",
-                ),
-            }
-        }
-        Err(e) => refused(format!("{shown} could not be looked at: {e}."), "Name another place."),
-    }
-}
-
 /// Reads `OLD=NEW`, both absolute; `\=` is an equals sign in a path.
 ///
 /// # Errors
@@ -278,29 +235,6 @@ mod tests {
         for name in ["PG_15_202209061", "base", "a.damaged.1"] {
             assert!(!is_kept(name), "{name}");
         }
-    }
-
-    #[test]
-    fn a_directory_that_somebody_names_is_nobodys_yet() {
-        let root = tempfile::tempdir().unwrap();
-        let at = |name: &str| root.path().join(name);
-        let data = at("main");
-        for folder in ["main", "used", "empty"] {
-            std::fs::create_dir(at(folder)).unwrap();
-        }
-        std::fs::write(at("used").join("file"), "theirs").unwrap();
-        let live = [("shop", data.as_path())];
-        let refused = |place: &Path| may_take_alternative(&live, place).unwrap_err().what;
-        for free in [at("empty"), at("none")] {
-            assert_eq!(may_take_alternative(&live, &free), Ok(()), "{}", free.display());
-        }
-        assert!(refused(&at("used")).contains("something else uses it"));
-        assert!(refused(&data).contains("lie in each other"));
-        assert!(refused(&data.join("inside")).contains("lie in each other"));
-        assert!(refused(root.path()).contains("lie in each other"));
-        assert!(refused(&at("none/deeper")).contains("does not exist"));
-        assert!(refused(Path::new("recovery")).contains("not an absolute path"));
-        assert!(refused(&at("empty/../used")).contains("not an absolute path"));
     }
 
     #[test]
