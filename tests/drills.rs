@@ -849,6 +849,27 @@ fn the_last(bench: &Bench) -> Value {
     if last["entry"].is_null() { last.clone() } else { last["entry"].clone() }
 }
 
+/// Whatever became of the screens, what is told behind them stands in lines, on a terminal that is
+/// the person's again.
+#[test]
+#[ignore = "heavy: see make test-drills"]
+fn screens_that_are_killed_leave_a_terminal_that_can_be_read() {
+    let bench = Bench::new();
+    let mut people = bench.terminal(&["corruption", "--size", "24"]);
+    read_the_briefing(&mut people);
+    let is_screens = |pid: &i32| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains("\0screens\0")
+    };
+    let screens = pids_of(&bench.sandbox()).into_iter().find(is_screens).unwrap();
+    kill(Pid::from_raw(screens), Signal::SIGKILL).unwrap();
+    people.wait_for("No incident was declared", LONG);
+    people.wait_end(LONG);
+    let told = people.text();
+    assert!(told.lines().any(|line| line.starts_with("The sandbox is gone")), "{told}");
+    bench.is_clear();
+}
+
 /// A team's own accidents: one that spoils old rows, which have to come back as they were, and one
 /// that does nothing, which cannot be recovered from.
 #[test]

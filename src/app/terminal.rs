@@ -9,6 +9,7 @@ use crossterm::terminal::{
 use crossterm::{cursor, execute, terminal};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use rustix::termios::{self, OptionalActions, Termios};
 use std::io::{self, Stdout, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -88,6 +89,35 @@ fn give_back() {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
+    leave();
+    let _ = terminal::disable_raw_mode();
+    let told = std::mem::take(&mut *TOLD_LATER.lock().unwrap_or_else(PoisonError::into_inner));
+    for line in told {
+        eprintln!("{line}");
+    }
+}
+
+/// The terminal as it is before another program takes it over.
+#[derive(Debug)]
+pub struct Before(Option<Termios>);
+
+impl Before {
+    /// Remembers it; where standard input is none, there is nothing to give back.
+    #[must_use]
+    pub fn of_now() -> Self {
+        Self(termios::tcgetattr(io::stdin()).ok())
+    }
+
+    /// Gives it back, where that program was killed and could not. What fails here cannot be helped.
+    pub fn give_back(&self) {
+        let Some(before) = &self.0 else { return };
+        leave();
+        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, before);
+    }
+}
+
+/// Leaves the other screen, and what was asked for on it.
+fn leave() {
     let mut out = io::stdout();
     let _ = execute!(
         out,
@@ -96,12 +126,7 @@ fn give_back() {
         cursor::Show,
         LeaveAlternateScreen
     );
-    let _ = terminal::disable_raw_mode();
     let _ = out.flush();
-    let told = std::mem::take(&mut *TOLD_LATER.lock().unwrap_or_else(PoisonError::into_inner));
-    for line in told {
-        eprintln!("{line}");
-    }
 }
 
 /// A panic of the drawing thread gives the terminal back before it is told; one of another

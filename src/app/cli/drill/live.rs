@@ -5,6 +5,7 @@
 use super::{Book, code, next, tell, told};
 use crate::app::cli::args;
 use crate::app::cli::output;
+use crate::app::terminal;
 use crate::engine::drill::director::STOPS_AT;
 use crate::engine::drill::{self, Held, LiveDrill, Options, Wish};
 use crate::engine::explain::{Explain, Explanation, Kind};
@@ -12,7 +13,8 @@ use crate::engine::runner::failpoint;
 use crate::screens::text;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -195,16 +197,21 @@ fn show(live: &LiveDrill, asked: &AtomicBool) -> std::io::Result<ExitStatus> {
     if live.director.stops_runner() {
         command.env(failpoint::VARIABLE, STOPS_AT);
     }
+    let before = terminal::Before::of_now();
     let mut child = command.spawn()?;
-    loop {
+    let ended = loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status);
+            break Ok(status);
         }
         if asked.load(Ordering::SeqCst) || live.director.over().is_some() {
-            return end(&mut child);
+            break end(&mut child);
         }
         std::thread::sleep(Duration::from_millis(50));
+    };
+    if ended.as_ref().is_ok_and(|status| status.signal().is_some()) {
+        before.give_back();
     }
+    ended
 }
 
 fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
@@ -220,15 +227,5 @@ fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
         std::thread::sleep(Duration::from_millis(20));
     }
     child.kill()?;
-    let status = child.wait();
-    // It could not put the terminal back by itself.
-    let _ = crossterm::terminal::disable_raw_mode();
-    let mut out = std::io::stdout();
-    let _ = crossterm::execute!(
-        out,
-        crossterm::terminal::LeaveAlternateScreen,
-        crossterm::cursor::Show
-    );
-    let _ = out.flush();
-    status
+    child.wait()
 }
